@@ -1,0 +1,183 @@
+"""Everything that can go wrong, and the four things a handler may say by raising.
+
+    MessagingError
+    ├── ConfigurationError          a mistake in code or settings
+    │   ├── DeclarationError        a handler or dependency that cannot be supplied
+    │   └── BusNotFound             `get_bus` found no bus on this app
+    ├── BusStateError               the right call at the wrong moment
+    │   ├── BusNotStarted
+    │   └── BusStopped
+    ├── MessageError                bytes and messages that do not fit each other
+    │   ├── EncodeError             a message that cannot become bytes
+    │   └── DecodeError             bytes that cannot become a message
+    ├── PublishError                a message that was not acknowledged
+    │   ├── PublishFailed           certainly not written
+    │   ├── PublishUnknown          may be written, or may land later
+    │   └── PublishManyError        of many, some were not acknowledged
+    └── TransportError              Kafka could not do what was asked
+        └── TopicUnavailable        a topic is missing and could not be created
+
+    HandlerSignal                   raised by handlers, on purpose
+    ├── Reject                      dead letter now
+    ├── Discard                     done, on purpose, counted
+    ├── RetryAfter                  try again then
+    └── BatchFailed                 what stands before an index is done
+
+`may_retry` says whether the same call may succeed later without anybody changing code or settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from convex_messaging_fastapi.records import Receipt
+
+MAX_RETRY_AFTER_SECONDS = 300.0
+
+
+class MessagingError(Exception):
+    """The root of every error that this package raises."""
+
+    may_retry: ClassVar[bool] = False
+
+
+class ConfigurationError(MessagingError):
+    """A mistake in code or settings: nothing but a change mends it."""
+
+
+class DeclarationError(ConfigurationError):
+    """A handler, or one of its dependencies, asks for something that no message can supply."""
+
+
+class BusNotFound(ConfigurationError):
+    """No running bus was found on the app that serves this request or handler."""
+
+
+class BusStateError(MessagingError):
+    """The right call at the wrong moment of the bus's life."""
+
+
+class BusNotStarted(BusStateError):
+    """The bus is declared but its lifespan has not begun."""
+
+    may_retry = True
+
+
+class BusStopped(BusStateError):
+    """The bus has flushed its producer and left its groups."""
+
+
+class MessageError(MessagingError):
+    """Bytes and messages that do not fit each other."""
+
+
+class EncodeError(MessageError):
+    """A message that cannot be written as JSON: NaN, an infinity, a type JSON does not know."""
+
+
+class DecodeError(MessageError):
+    """Bytes that are not the message a handler expects. Its text never repeats the payload."""
+
+
+class PublishError(MessagingError):
+    """A message that the cluster did not acknowledge."""
+
+
+class PublishFailed(PublishError):
+    """The message is certainly not in the log. Publishing it again makes no duplicate."""
+
+    may_retry = True
+
+
+class PublishUnknown(PublishError):
+    """The message may be in the log, or may land there later.
+
+    Publishing it again may make a duplicate. Consumers can tell by the `message-id` header only
+    when the caller sets one of its own.
+    """
+
+    may_retry = True
+
+
+class PublishManyError(PublishError):
+    """Of many messages, some were not acknowledged.
+
+    `receipts` holds one entry a message, in the order given, `None` where there is none.
+    `failed` and `unknown` map the index of a message to its error.
+    """
+
+    may_retry = True
+
+    def __init__(
+        self,
+        receipts: Sequence[Receipt | None],
+        failed: Mapping[int, Exception],
+        unknown: Mapping[int, PublishUnknown],
+    ) -> None:
+        self.receipts = receipts
+        self.failed = failed
+        self.unknown = unknown
+        first = next(iter((failed or unknown).values()))
+        super().__init__(
+            f"of {len(receipts)} messages {len(failed)} were not written (indexes {_some(failed)}) "
+            f"and {len(unknown)} may or may not be (indexes {_some(unknown)}); first: {first}"
+        )
+
+
+class TransportError(MessagingError):
+    """Kafka could not do what was asked of it."""
+
+    may_retry = True
+
+
+class TopicUnavailable(TransportError):
+    """A topic is missing and could not be created."""
+
+
+class HandlerSignal(Exception):
+    """What a handler may say by raising, beside failing."""
+
+
+class Reject(HandlerSignal):
+    """Bury this message in the dead letters now; trying again cannot help."""
+
+    def __init__(self, reason: str = "rejected by the handler") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Discard(HandlerSignal):
+    """This message is done although nothing was done with it; it is counted, not buried."""
+
+    def __init__(self, reason: str = "discarded by the handler") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class RetryAfter(HandlerSignal):
+    """Try this message again after `seconds` (0 to 300). It counts as an attempt."""
+
+    def __init__(self, seconds: float, reason: str = "the handler asked to be called again") -> None:
+        if not 0 <= seconds <= MAX_RETRY_AFTER_SECONDS:
+            raise ValueError(f"RetryAfter takes 0 to {MAX_RETRY_AFTER_SECONDS:g} seconds, not {seconds!r}")
+        self.seconds = seconds
+        self.reason = reason
+        super().__init__(reason)
+
+
+class BatchFailed(HandlerSignal):
+    """Of this batch, the members before `index` are done; the rest is tried again."""
+
+    def __init__(self, index: int, reason: str = "a member of the batch failed") -> None:
+        if index < 0:
+            raise ValueError(f"BatchFailed takes the index of the first member that failed, not {index!r}")
+        self.index = index
+        self.reason = reason
+        super().__init__(reason)
+
+
+def _some(indexes: Mapping[int, object]) -> str:
+    shown = ", ".join(str(index) for index in list(indexes)[:5])
+    return f"{shown}, ..." if len(indexes) > 5 else shown or "none"

@@ -1,0 +1,135 @@
+"""What travels: records read and written, where they landed, and what a handler is told of one.
+
+Topics here are names on the wire, prefix included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Kafka's headers: ordered, names may repeat, values may be null."""
+
+
+class TopicPartition(NamedTuple):
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One record as it was read. `timestamp_ms` is Unix milliseconds, -1 when the log has none."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        return TopicPartition(self.topic, self.partition)
+
+
+class OutgoingRecord(NamedTuple):
+    """One record to be written, already bytes. A null value is a tombstone."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class Receipt(NamedTuple):
+    """Where an acknowledged message landed."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+
+
+class Lease:
+    """One ownership of partitions, from an assignment to its revocation.
+
+    The worker ends it; deliveries made under it look at it.
+    """
+
+    __slots__ = ("epoch", "revoked")
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.revoked = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a handler is told of a message, if it asks by annotating a parameter with this type.
+
+    `attempt` starts at 1 and counts in this process only: after a crash or a rebalance it starts
+    again. Header names and values are as received and may be anything; `headers` is a safe view
+    (last value of a name wins; bytes that are not UTF-8 are replaced, nulls left out).
+    """
+
+    record: Record
+    attempt: int = 1
+    lease: Lease = field(default_factory=lambda: Lease(0), repr=False, compare=False)
+
+    @property
+    def topic(self) -> str:
+        return self.record.topic
+
+    @property
+    def partition(self) -> int:
+        return self.record.partition
+
+    @property
+    def offset(self) -> int:
+        return self.record.offset
+
+    @property
+    def key(self) -> bytes | None:
+        return self.record.key
+
+    @property
+    def timestamp(self) -> datetime:
+        return utc(self.record.timestamp_ms)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {
+            name: value.decode("utf-8", "replace") for name, value in self.record.headers if value is not None
+        }
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self._header("correlation-id")
+
+    @property
+    def message_id(self) -> str | None:
+        return self._header("message-id")
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the partition has been taken from this process: another may be handling it now."""
+        return self.lease.revoked
+
+    def _header(self, wanted: str) -> str | None:
+        for name, value in reversed(self.record.headers):
+            if name == wanted and value is not None:
+                return value.decode("utf-8", "replace")
+        return None
+
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc(timestamp_ms: int) -> datetime:
+    """Unix milliseconds as a time in UTC; what no calendar holds becomes 1970."""
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (OverflowError, OSError, ValueError):
+        return _FIRST

@@ -1,0 +1,186 @@
+"""The seam between the machine and whatever carries its records: Kafka, or this process's memory.
+
+Every method here is paid for twice, so it is as narrow as its callers need. None of these calls
+raises for a fault of the cluster: consumers heal themselves behind `fetch`, producers answer with
+a verdict. All waits are seconds on the bus's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
+
+
+class Problem(Enum):
+    """Why a transport is out of contact; the closed list that probes may show to the world."""
+
+    CONNECTING = "connecting"
+    BROKER_UNREACHABLE = "broker_unreachable"
+    AUTHENTICATION_FAILED = "auth_failed"
+    TLS_FAILED = "tls_failed"
+    NOT_AUTHORIZED = "not_authorized"
+    TOPIC_MISSING = "topic_missing"
+    GROUP_REFUSED = "group_refused"
+    ENGINE_FAILED = "engine_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What a transport knows of its own health, from memory.
+
+    `last` is the clock's time of the last good answer from the cluster, `None` before the first.
+    `member` says whether a consumer belongs to its group (always true for a producer).
+    `detail` may name hosts and is for authorised eyes only; it never holds a secret.
+    `rebuilds` counts how often the engine was replaced.
+    """
+
+    last: float | None
+    member: bool
+    problem: Problem | None = None
+    detail: str = ""
+    rebuilds: int = 0
+
+
+class Position(NamedTuple):
+    """A next offset - the first that is not finished - and what is remembered with it."""
+
+    offset: int
+    metadata: str = ""
+
+
+class Fetched(NamedTuple):
+    """What one fetch brought. `positions` are next offsets and pass gaps that hold no record."""
+
+    epoch: int
+    records: Mapping[TopicPartition, Sequence[Record]]
+    positions: Mapping[TopicPartition, int]
+
+
+class CommitOutcome(Enum):
+    COMMITTED = "committed"
+    FAILED = "failed"  # certainly not stored; the same commit may be tried again
+    STALE = "stale"  # the assignment it belongs to is over; never to be tried again
+    UNKNOWN = "unknown"  # may be stored
+
+
+class AssignmentListener(Protocol):
+    """Whoever holds partitions. Both calls come from the transport, never two at once."""
+
+    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
+        """These partitions, and no others, are now held from these positions on.
+
+        Called before the first record of `epoch` is fetched, possibly with no partitions.
+        """
+        ...
+
+    async def revoked(self, epoch: int, deadline: float) -> None:
+        """Everything of `epoch` is being taken away: finish, commit, let go, and return.
+
+        `deadline` is a time on the clock. When it has passed already the partitions are lost:
+        another may hold them, and commits answer `STALE`.
+        """
+        ...
+
+
+class ConsumerTransport(Protocol):
+    """One member of one group. One task calls `fetch`; `commit` may run beside it."""
+
+    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
+        """Begin to join the group for these topics. Returns at once; the cluster may be away."""
+        ...
+
+    async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
+        """Up to so many records of each wanted partition, waiting at most `wait` for the first.
+
+        Must always be called, also with nothing wanted: it is what keeps the member alive. During
+        a rebalance or an outage it may take longer than `wait` or return empty early.
+        """
+        ...
+
+    async def commit(
+        self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
+    ) -> CommitOutcome:
+        """One attempt to store these positions for the group."""
+        ...
+
+    async def stop(self, deadline: float) -> None:
+        """Leave the group and let go of everything. The listener is not called."""
+        ...
+
+    def contact(self) -> Contact: ...
+
+
+class Verdict(Enum):
+    WRITTEN = "written"
+    REFUSED = "refused"  # certainly not written, and sending it again cannot help
+    FAILED = "failed"  # certainly not written; sending it again may help
+    UNKNOWN = "unknown"  # may be written, or may land later
+
+
+class Sent(NamedTuple):
+    """What became of the first `taken` records handed to `send`. `reason` never holds payload."""
+
+    taken: int
+    verdict: Verdict
+    base_offset: int = -1
+    timestamp_ms: int = -1
+    reason: str = ""
+
+
+class ProducerTransport(Protocol):
+    """The way to the log. At most one `send` a partition at a time."""
+
+    async def start(self) -> None:
+        """Begin to connect. Returns at once; the cluster may be away."""
+        ...
+
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions `topic` has; waits for the answer as long as the caller lets it.
+
+        Raises `TopicUnavailable` once the cluster has said that there is no such topic.
+        """
+        ...
+
+    async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        """Write as many leading records as fit one batch, and answer once their fate is known.
+
+        May wait through an outage for as long as it lasts. Records of one partition keep the
+        order of the calls.
+        """
+        ...
+
+    async def stop(self, deadline: float) -> None: ...
+
+    def contact(self) -> Contact: ...
+
+
+class NewTopic(NamedTuple):
+    """A topic to be created. `None` leaves the choice to the cluster."""
+
+    name: str
+    partitions: int | None = None
+    replication_factor: int | None = None
+    config: Mapping[str, str] = {}
+
+
+class AdminTransport(Protocol):
+    async def ensure_topic(self, topic: NewTopic) -> None:
+        """Make sure `topic` exists; one that exists is left as it is.
+
+        Raises `TopicUnavailable` with the cluster's reason when it cannot be created.
+        """
+        ...
+
+
+class Transport(Protocol):
+    """Everything one bus needs. Building these does no I/O."""
+
+    def producer(self) -> ProducerTransport: ...
+
+    def consumer(self, group: str) -> ConsumerTransport: ...
+
+    def admin(self) -> AdminTransport: ...
