@@ -12,6 +12,7 @@
     │   └── DecodeError             bytes that cannot become a message
     ├── PublishError                a message that was not acknowledged
     │   ├── PublishFailed           certainly not written
+    │   │   └── MessageTooLarge     larger than its topic takes
     │   ├── PublishUnknown          may be written, or may land later
     │   └── PublishManyError        of many, some were not acknowledged
     └── TransportError              Kafka could not do what was asked
@@ -89,6 +90,12 @@ class PublishFailed(PublishError):
     """The message is certainly not in the log. Publishing it again makes no duplicate."""
 
     may_retry = True
+
+
+class MessageTooLarge(PublishFailed):
+    """The message is larger than its topic takes; publishing it again cannot help."""
+
+    may_retry = False
 
 
 class PublishUnknown(PublishError):

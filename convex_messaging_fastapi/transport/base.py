@@ -116,6 +116,7 @@ class ConsumerTransport(Protocol):
 
 class Verdict(Enum):
     WRITTEN = "written"
+    TOO_LARGE = "too_large"  # certainly not written: the first record is larger than its log takes
     REFUSED = "refused"  # certainly not written, and sending it again cannot help
     FAILED = "failed"  # certainly not written; sending it again may help
     UNKNOWN = "unknown"  # may be written, or may land later
