@@ -1,0 +1,169 @@
+"""One queue and one task for a partition: packs what waits, sends it in order, resends what failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
+from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
+from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACK_OFF_SECONDS = 0.1
+LONGEST_BACK_OFF_SECONDS = 2.0
+
+FIRST_OFFER = 1_000
+LARGEST_OFFER = 10_000
+SMALLEST_OFFER = 16
+
+_AGAIN = (Verdict.FAILED, Verdict.UNKNOWN)
+
+
+class PartitionQueue:
+    """The messages of one partition, first in, first out, one send at a time.
+
+    Its task lives while something waits and ends when the queue is empty. `batches` counts the
+    sends that were begun.
+    """
+
+    def __init__(
+        self, where: TopicPartition, producer: ProducerTransport, clock: Clock, outstanding: Outstanding
+    ) -> None:
+        self._where = where
+        self._producer = producer
+        self._clock = clock
+        self._outstanding = outstanding
+        self._line = Line()
+        self._in_flight: list[Pending] = []
+        self._offer = FIRST_OFFER
+        self._back_off = FIRST_BACK_OFF_SECONDS
+        self._reason = ""
+        self._task: asyncio.Task[None] | None = None
+        self.batches = 0
+
+    @property
+    def name(self) -> str:
+        return outcomes.named(self._where)
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The running task, `None` while nothing is to do."""
+        return self._task
+
+    def load(self) -> int:
+        """How many messages are here, with the transport or before it."""
+        return len(self._line) + len(self._in_flight)
+
+    def append(self, message: Pending) -> None:
+        self._line.append(message)
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+
+    def expire(self, until: float) -> float:
+        """Settle what is due by `until`; answers the nearest deadline left."""
+        flying, nearest_flying = due(self._in_flight, until)
+        waiting, nearest_waiting = due(self._line.waiting(), until)
+        for message in flying + waiting:
+            reason = self._why_late(message)
+            self._outstanding.settle(message, outcomes.overdue(message, self.name, reason))
+        return min(nearest_flying, nearest_waiting)
+
+    def give_up(self) -> None:
+        """Settle everything: the publisher stops."""
+        for message in self._in_flight + self._line.waiting():
+            self._outstanding.settle(message, outcomes.given_up(message, self.name))
+
+    async def _work(self) -> None:
+        try:
+            while batch := self._line.take(self._offer):
+                sent = await self._send(batch)
+                if self._settle(batch, sent):
+                    await self._wait_before_resending()
+        finally:
+            self._in_flight = []
+            self._task = None
+
+    async def _send(self, batch: list[Pending]) -> Sent:
+        self._in_flight = batch
+        self.batches += 1
+        try:
+            return await self._producer.send(self._where, [message.record for message in batch])
+        except (Exception, asyncio.CancelledError) as problem:
+            # An engine may cancel its own futures while it falls: that is no reason for this task to end.
+            if isinstance(problem, asyncio.CancelledError) and _cancelled_from_outside():
+                raise
+            logger.exception("sending to %s ended in an error that its transport did not explain", self.name)
+            reason = f"the transport raised {type(problem).__name__}"
+            return Sent(len(batch), Verdict.UNKNOWN, reason=reason)
+
+    def _settle(self, batch: list[Pending], sent: Sent) -> bool:
+        """Draw the consequences of one send; answers whether to wait before the next."""
+        self._in_flight = []
+        taken = 1 if sent.verdict is Verdict.TOO_LARGE else sent.taken
+        if sent.verdict in _AGAIN or not taken:
+            if sent.verdict is Verdict.UNKNOWN:
+                _doubt(batch[:taken])
+            self._line.put_back(batch)
+            self._reason = sent.reason
+            return True
+        self._line.put_back(batch[taken:])
+        self._adapt_offer(len(batch), taken, sent.verdict)
+        self._back_off = FIRST_BACK_OFF_SECONDS
+        self._reason = ""
+        if sent.verdict is Verdict.WRITTEN:
+            self._acknowledge(batch[:taken], sent)
+        else:
+            self._refuse(batch[:taken], sent)
+        return False
+
+    def _adapt_offer(self, offered: int, taken: int, verdict: Verdict) -> None:
+        if verdict is not Verdict.WRITTEN:
+            return
+        # What is offered counts as in flight until the answer, so little more than fits is offered.
+        if taken < offered:
+            self._offer = max(2 * taken, SMALLEST_OFFER)
+        elif offered == self._offer:
+            self._offer = min(2 * self._offer, LARGEST_OFFER)
+
+    def _acknowledge(self, batch: list[Pending], sent: Sent) -> None:
+        milliseconds = sent.timestamp_ms if sent.timestamp_ms >= 0 else int(self._clock.unix() * 1000)
+        topic, partition = self._where
+        at = utc(milliseconds)
+        settle = self._outstanding.settle
+        for index, message in enumerate(batch):
+            offset = sent.base_offset + index if sent.base_offset >= 0 else -1
+            settle(message, Receipt(topic, partition, offset, at))
+
+    def _refuse(self, batch: list[Pending], sent: Sent) -> None:
+        explain = outcomes.too_large if sent.verdict is Verdict.TOO_LARGE else outcomes.refused
+        for message in batch:
+            self._outstanding.settle(message, explain(self._where, sent.reason))
+
+    async def _wait_before_resending(self) -> None:
+        seconds = self._back_off
+        self._back_off = min(2 * seconds, LONGEST_BACK_OFF_SECONDS)
+        await sleep(self._clock, seconds)
+
+    def _why_late(self, message: Pending) -> str:
+        problem = self._producer.contact().problem
+        if problem is not None:
+            return f"the producer is out of contact ({problem.value})"
+        if self._reason:
+            return f"the last attempt was answered with {self._reason}"
+        if message.line is None:
+            return "the cluster has not answered yet"
+        return "the messages before it were still waiting for the cluster"
+
+
+def _doubt(batch: list[Pending]) -> None:
+    for message in batch:
+        message.doubtful = True
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

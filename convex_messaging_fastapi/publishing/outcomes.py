@@ -1,0 +1,84 @@
+"""The sentences for messages that were not acknowledged: what was tried, what went wrong, what to do.
+
+None of them repeats a message's key, headers or value.
+"""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, PublishUnknown
+from convex_messaging_fastapi.publishing.pending import Pending
+from convex_messaging_fastapi.records import TopicPartition
+
+UNWRITTEN = "It is certainly not written"
+DOUBTFUL = "It may be written, or may land later"
+
+
+def overdue(message: Pending, where: str, reason: str) -> PublishError:
+    """Its deadline has passed."""
+    if message.certainly_unwritten:
+        return PublishFailed(
+            f"A message for {where} was not written before its deadline: {reason}. "
+            f"{UNWRITTEN}; publish it again, or allow a longer timeout."
+        )
+    return PublishUnknown(
+        f"A message for {where} was not acknowledged before its deadline: {reason}. "
+        f"{DOUBTFUL}; publish it again only if its consumers bear a duplicate."
+    )
+
+
+def given_up(message: Pending, where: str) -> PublishError:
+    """The publisher stops and has no time left for it."""
+    if message.certainly_unwritten:
+        return PublishFailed(
+            f"A message for {where} was not written before the publisher stopped. "
+            f"{UNWRITTEN}; publish it again after the next start."
+        )
+    return PublishUnknown(
+        f"A message for {where} was not acknowledged before the publisher stopped. "
+        f"{DOUBTFUL}; publish it again after the next start only if its consumers bear a duplicate."
+    )
+
+
+def abandoned(message: Pending, where: str) -> PublishError:
+    """Its caller was cancelled, so this is only counted."""
+    kind = PublishFailed if message.certainly_unwritten else PublishUnknown
+    return kind(f"The caller that published a message to {where} was cancelled.")
+
+
+def refused(where: TopicPartition, reason: str) -> PublishFailed:
+    return PublishFailed(
+        f"Kafka refused a message for {named(where)}: {reason or 'no reason given'}. "
+        f"{UNWRITTEN}, and publishing it again cannot help before the reason is mended."
+    )
+
+
+def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
+    return MessageTooLarge(
+        f"A message for {named(where)} is larger than its topic takes: {reason or 'no size given'}. "
+        f"{UNWRITTEN}; make it smaller, or raise max.message.bytes of the topic."
+    )
+
+
+def no_topic(topic: str, reason: str) -> PublishFailed:
+    return PublishFailed(
+        f"A message for {topic!r} was not written: {reason or 'there is no such topic'}. "
+        f"{UNWRITTEN}; create the topic, or let this service do so with create_topics."
+    )
+
+
+def no_partition(topic: str, partition: int | None, count: int) -> PublishFailed:
+    return PublishFailed(
+        f"A message for partition {partition} of {topic!r} was not written: the topic has partitions 0 to "
+        f"{count - 1}. {UNWRITTEN}; name one of these, or none."
+    )
+
+
+def not_running(topic: str) -> PublishFailed:
+    return PublishFailed(
+        f"A message for {topic!r} was not written: the publisher is not running. "
+        f"{UNWRITTEN}; publish between start and stop."
+    )
+
+
+def named(where: TopicPartition) -> str:
+    return f"{where.topic!r} (partition {where.partition})"

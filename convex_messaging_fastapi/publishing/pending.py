@@ -1,0 +1,201 @@
+"""Messages on their way: what each waits for, and one timer for all their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import cast
+
+from convex_messaging_fastapi.clock import Clock, Timer
+from convex_messaging_fastapi.errors import PublishError, PublishUnknown
+from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+
+SWEEP_SECONDS = 0.05
+"""Deadlines are looked at no more often than this, so one may be noticed so much late."""
+
+_EARLY_SECONDS = 0.001
+
+
+class Call:
+    """What one caller waits for: that each of its messages has an outcome."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, messages: int) -> None:
+        self.left = messages
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Pending:
+    """One message from the call that published it to its outcome.
+
+    `line` is where it waits, `None` while the transport has it. `doubtful` says that an earlier
+    attempt may have written it.
+    """
+
+    __slots__ = ("call", "deadline", "doubtful", "line", "outcome", "partition", "record")
+
+    def __init__(self, record: OutgoingRecord, deadline: float, partition: int | None, call: Call) -> None:
+        self.record = record
+        self.deadline = deadline
+        self.partition = partition
+        self.call = call
+        self.line: Line | None = None
+        self.doubtful = False
+        self.outcome: Receipt | PublishError | None = None
+
+    @property
+    def certainly_unwritten(self) -> bool:
+        return self.line is not None and not self.doubtful
+
+    def receipt(self) -> Receipt:
+        """Where it landed; raises what went wrong instead."""
+        if isinstance(self.outcome, Receipt):
+            return self.outcome
+        raise cast("PublishError", self.outcome)
+
+
+class Line:
+    """Messages in the order they came. One that is settled while it waits steps out cheaply."""
+
+    __slots__ = ("_gone", "_waiting")
+
+    def __init__(self) -> None:
+        self._waiting: deque[Pending] = deque()
+        self._gone = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) - self._gone
+
+    def append(self, message: Pending) -> None:
+        message.line = self
+        self._waiting.append(message)
+
+    def take(self, limit: int) -> list[Pending]:
+        """Up to `limit` messages from the front, which are no longer in the line."""
+        taken: list[Pending] = []
+        waiting = self._waiting
+        while waiting and len(taken) < limit:
+            message = waiting.popleft()
+            if message.outcome is None:
+                message.line = None
+                taken.append(message)
+            else:
+                self._gone -= 1
+        return taken
+
+    def put_back(self, messages: list[Pending]) -> None:
+        """Back to the front, in the same order; those settled meanwhile are left out."""
+        for message in reversed(messages):
+            if message.outcome is None:
+                message.line = self
+                self._waiting.appendleft(message)
+
+    def step_out(self) -> None:
+        """One of the waiting has been settled."""
+        self._gone += 1
+        # Rebuilding only when half is gone keeps ten thousand departures linear.
+        if self._gone * 2 > len(self._waiting):
+            self._waiting = deque(message for message in self._waiting if message.outcome is None)
+            self._gone = 0
+
+    def waiting(self) -> list[Pending]:
+        return [message for message in self._waiting if message.outcome is None]
+
+
+class Outstanding:
+    """Everything that has no outcome yet: counted, and watched by one timer.
+
+    `sweep(until)` settles what is due by `until` and answers the nearest deadline that is left,
+    infinity when there is none.
+    """
+
+    def __init__(self, clock: Clock, sweep: Callable[[float], float]) -> None:
+        self._clock = clock
+        self._sweep = sweep
+        self._timer: Timer | None = None
+        self._wakes_at = inf
+        self._swept_at = -inf
+        self._empty: asyncio.Future[object] | None = None
+        self.pending = 0
+        self.published = 0
+        self.failed = 0
+        self.unknown = 0
+
+    def add(self, message: Pending) -> None:
+        self.pending += 1
+        if message.deadline < self._wakes_at:
+            self._wake_by(message.deadline)
+
+    def settle(self, message: Pending, outcome: Receipt | PublishError) -> None:
+        """Give `message` its outcome; the first one counts."""
+        if message.outcome is not None:
+            return
+        message.outcome = outcome
+        if message.line is not None:
+            message.line.step_out()
+        self._count(outcome)
+        call = message.call
+        call.left -= 1
+        if not call.left and not call.done.done():
+            call.done.set_result(None)
+
+    def emptied(self) -> asyncio.Future[object]:
+        """Done once nothing is outstanding."""
+        empty = self._empty or asyncio.get_running_loop().create_future()
+        self._empty = empty
+        self._tell_if_empty()
+        return empty
+
+    def _count(self, outcome: Receipt | PublishError) -> None:
+        if isinstance(outcome, Receipt):
+            self.published += 1
+        elif isinstance(outcome, PublishUnknown):
+            self.unknown += 1
+        else:
+            self.failed += 1
+        self.pending -= 1
+        if not self.pending:
+            self._stop_timer()
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self._empty is not None and not self.pending:
+            self._empty.set_result(None)
+            self._empty = None
+
+    def _wake_by(self, deadline: float) -> None:
+        at = max(deadline, self._swept_at + SWEEP_SECONDS)
+        if at >= self._wakes_at:
+            return
+        self._stop_timer()
+        self._wakes_at = at
+        self._timer = self._clock.call_later(at - self._clock.now(), self._wake)
+
+    def _wake(self) -> None:
+        self._stop_timer()
+        self._swept_at = self._clock.now()
+        nearest = self._sweep(self._swept_at + _EARLY_SECONDS)
+        if nearest < inf:
+            self._wake_by(nearest)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._wakes_at = inf
+
+
+def due(messages: Sequence[Pending], until: float) -> tuple[list[Pending], float]:
+    """Those without an outcome whose deadline is not after `until`, and the nearest later deadline."""
+    overdue: list[Pending] = []
+    nearest = inf
+    for message in messages:
+        if message.outcome is None:
+            if message.deadline <= until:
+                overdue.append(message)
+            elif message.deadline < nearest:
+                nearest = message.deadline
+    return overdue, nearest

@@ -1,0 +1,202 @@
+"""Publishes records: each gets exactly one outcome, acknowledged, certainly not written, or unknown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.errors import PublishError, PublishManyError, PublishUnknown
+from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing.partitioner import Partitioner
+from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
+from convex_messaging_fastapi.publishing.topics import Topic
+from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+from convex_messaging_fastapi.status import ContactStatus, ProducerStatus
+from convex_messaging_fastapi.transport.base import Contact, ProducerTransport
+
+CLOSING_SHARE = 0.2
+LONGEST_CLOSING_SECONDS = 1.0
+
+_RECORDS_A_TURN = 1_000
+
+
+class Publisher:
+    """Brings records to the log, those of one partition in the order in which they were given.
+
+    Topics are names on the wire. Keyless records go to one partition until its batch is on its
+    way, then to the next. A record that failed, or whose fate is unknown, is sent again, in
+    order, until its own deadline; so one may be written twice, and a `PublishUnknown` one may
+    still land later. It lives once: after `stop` make another.
+
+        publisher = Publisher(producer, SystemClock(), Partitioner("murmur2"))
+        await publisher.start()
+        receipt = await publisher.publish("convex.user.created", record, timeout=10)
+    """
+
+    def __init__(self, producer: ProducerTransport, clock: Clock, partitioner: Partitioner) -> None:
+        self._producer = producer
+        self._clock = clock
+        self._partitioner = partitioner
+        self._topics: dict[str, Topic] = {}
+        self._outstanding = Outstanding(clock, self._expire)
+        self._accepting = False
+
+    async def start(self) -> None:
+        """Begin to connect. Returns at once; publishing waits for the cluster until its deadline."""
+        await self._producer.start()
+        self._accepting = True
+
+    async def publish(
+        self, topic: str, record: OutgoingRecord, timeout: float, partition: int | None = None
+    ) -> Receipt:
+        """Write one record and say where it landed, after at most `timeout` seconds.
+
+        The offset is -1 where the cluster acknowledged without naming one. Raises `PublishFailed`
+        when it is certainly not written (`MessageTooLarge` when no retry can mend that), and
+        `PublishUnknown` when it may be. A caller that is cancelled takes back a record that was
+        not yet sent; one already on its way may land. A `partition` added to the topic within
+        the last half minute may not be known yet.
+        """
+        call = Call(1)
+        message = self._accept(topic, record, timeout, partition, call)
+        await self._wait_for(call, [message], topic)
+        return message.receipt()
+
+    async def publish_many(
+        self, topic: str, records: Sequence[OutgoingRecord], timeout: float
+    ) -> list[Receipt]:
+        """Write all of `records`; the receipts are in the order given.
+
+        `timeout` is seconds for all of them together. Raises `PublishManyError` unless every one
+        was acknowledged; it tells which failed and which are unknown by their index.
+        """
+        if not records:
+            return []
+        call = Call(len(records))
+        messages = await self._accept_all(topic, records, timeout, call)
+        await self._wait_for(call, messages, topic)
+        return _receipts(messages)
+
+    async def flush(self, seconds: float) -> bool:
+        """Wait up to `seconds` until nothing is outstanding, what is published meanwhile included."""
+        if not self._outstanding.pending:
+            return True
+        return await settled_within(self._clock, self._outstanding.emptied(), seconds)
+
+    async def stop(self, seconds: float) -> None:
+        """Take no more, flush, and close the producer, all within `seconds`.
+
+        What is not acknowledged by then raises `PublishFailed` or `PublishUnknown` at its caller.
+        A fifth of the time, at most a second, is kept for closing.
+        """
+        deadline = self._clock.now() + seconds
+        self._accepting = False
+        try:
+            await self.flush(seconds - min(LONGEST_CLOSING_SECONDS, CLOSING_SHARE * seconds))
+            self._give_up()
+            await self._producer.stop(deadline)
+        finally:
+            self._give_up()
+            await self._end_tasks(deadline)
+
+    def status(self) -> ProducerStatus:
+        outstanding = self._outstanding
+        return ProducerStatus(
+            alive=self._accepting,
+            contact=_contact_status(self._producer.contact(), self._clock.now()),
+            pending=outstanding.pending,
+            published=outstanding.published,
+            failed=outstanding.failed,
+            unknown=outstanding.unknown,
+        )
+
+    async def _accept_all(
+        self, topic: str, records: Sequence[OutgoingRecord], timeout: float, call: Call
+    ) -> list[Pending]:
+        deadline = self._clock.now() + timeout
+        messages: list[Pending] = []
+        try:
+            for record in records:
+                remaining = deadline - self._clock.now()
+                messages.append(self._accept(topic, record, remaining, None, call))
+                if len(messages) % _RECORDS_A_TURN == 0:
+                    await sleep(self._clock, 0)  # a long list must not hold up the loop
+        except asyncio.CancelledError:
+            self._abandon(messages, topic)
+            raise
+        return messages
+
+    def _accept(
+        self, topic: str, record: OutgoingRecord, timeout: float, partition: int | None, call: Call
+    ) -> Pending:
+        now = self._clock.now()
+        message = Pending(record, now + timeout, partition, call)
+        self._outstanding.add(message)
+        if self._accepting:
+            self._topic(topic).append(message, now)
+        else:
+            self._outstanding.settle(message, outcomes.not_running(topic))
+        return message
+
+    async def _wait_for(self, call: Call, messages: Iterable[Pending], topic: str) -> None:
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            self._abandon(messages, topic)
+            raise
+
+    def _abandon(self, messages: Iterable[Pending], topic: str) -> None:
+        for message in messages:
+            if message.outcome is None:
+                self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
+
+    def _topic(self, name: str) -> Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding)
+            self._topics[name] = topic
+        return topic
+
+    def _expire(self, until: float) -> float:
+        return min((topic.expire(until) for topic in self._topics.values()), default=inf)
+
+    def _give_up(self) -> None:
+        for topic in self._topics.values():
+            topic.give_up()
+
+    async def _end_tasks(self, deadline: float) -> None:
+        tasks = [task for topic in self._topics.values() for task in topic.tasks()]
+        for task in tasks:
+            task.cancel()
+        ended: asyncio.Future[object] = asyncio.ensure_future(asyncio.gather(*tasks, return_exceptions=True))
+        await settled_within(self._clock, ended, deadline - self._clock.now())
+
+
+def _receipts(messages: Sequence[Pending]) -> list[Receipt]:
+    receipts = [_receipt_of(message) for message in messages]
+    errors = {
+        index: message.outcome
+        for index, message in enumerate(messages)
+        if isinstance(message.outcome, PublishError)
+    }
+    if errors:
+        unknown = {index: error for index, error in errors.items() if isinstance(error, PublishUnknown)}
+        failed = {index: error for index, error in errors.items() if index not in unknown}
+        raise PublishManyError(receipts, failed, unknown)
+    return [receipt for receipt in receipts if receipt is not None]
+
+
+def _receipt_of(message: Pending) -> Receipt | None:
+    return message.outcome if isinstance(message.outcome, Receipt) else None
+
+
+def _contact_status(contact: Contact, now: float) -> ContactStatus:
+    return ContactStatus(
+        age_seconds=None if contact.last is None else now - contact.last,
+        member=contact.member,
+        problem=None if contact.problem is None else contact.problem.value,
+        detail=contact.detail,
+        rebuilds=contact.rebuilds,
+    )

@@ -1,0 +1,181 @@
+"""What is known of a topic: how many partitions it has, and which of them a message goes to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from math import inf
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing.batches import PartitionQueue
+from convex_messaging_fastapi.publishing.partitioner import Partitioner
+from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import ProducerTransport
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 30.0
+"""A partition count older than this is asked for again, by the next message, which does not wait."""
+
+STICKY_RECORDS = 500
+
+
+class Topic:
+    """One topic as the publisher sees it. Messages wait here until its partitions are known."""
+
+    def __init__(
+        self,
+        name: str,
+        producer: ProducerTransport,
+        clock: Clock,
+        partitioner: Partitioner,
+        outstanding: Outstanding,
+    ) -> None:
+        self._name = name
+        self._producer = producer
+        self._clock = clock
+        self._partitioner = partitioner
+        self._outstanding = outstanding
+        self._count: int | None = None
+        self._stale_at = 0.0
+        self._asking: asyncio.Task[None] | None = None
+        self._line = Line()
+        self._queues: dict[int, PartitionQueue] = {}
+        self._sticky = Sticky(self._queues)
+
+    def append(self, message: Pending, now: float) -> None:
+        if self._count is None:
+            self._line.append(message)
+            self._ask()
+            return
+        if now >= self._stale_at:
+            self._ask()
+        self._route(message, self._count)
+
+    def expire(self, until: float) -> float:
+        """Settle what is due by `until`; answers the nearest deadline left."""
+        overdue, nearest = due(self._line.waiting(), until)
+        for message in overdue:
+            error = outcomes.overdue(message, repr(self._name), self._why_unknown())
+            self._outstanding.settle(message, error)
+        return min([nearest, *(queue.expire(until) for queue in self._queues.values())])
+
+    def give_up(self) -> None:
+        """Settle everything: the publisher stops."""
+        for message in self._line.waiting():
+            self._outstanding.settle(message, outcomes.given_up(message, repr(self._name)))
+        for queue in self._queues.values():
+            queue.give_up()
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs for this topic now."""
+        running = [self._asking, *(queue.task for queue in self._queues.values())]
+        return [task for task in running if task is not None]
+
+    def _ask(self) -> None:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._learn(), name=f"partitions of {self._name}")
+
+    async def _learn(self) -> None:
+        try:
+            self._know(await self._producer.partition_count(self._name))
+        except TopicUnavailable as problem:
+            self._forget(str(problem))
+        except Exception as problem:
+            logger.exception("asking for the partitions of %s ended in an unexplained error", self._name)
+            self._forget(f"the transport raised {type(problem).__name__}")
+        finally:
+            self._asking = None
+
+    def _know(self, count: int) -> None:
+        self._count = count
+        self._stale_at = self._clock.now() + REFRESH_SECONDS
+        for message in self._line.take(len(self._line)):
+            self._route(message, count)
+
+    def _forget(self, reason: str) -> None:
+        self._count = None
+        for message in self._line.waiting():
+            self._outstanding.settle(message, outcomes.no_topic(self._name, reason))
+
+    def _route(self, message: Pending, count: int) -> None:
+        key = message.record.key
+        if message.partition is None:
+            chosen = self._sticky.partition(count) if key is None else self._partitioner.partition(key, count)
+        elif 0 <= message.partition < count:
+            chosen = message.partition
+        else:
+            error = outcomes.no_partition(self._name, message.partition, count)
+            self._outstanding.settle(message, error)
+            return
+        self._queue(chosen).append(message)
+
+    def _queue(self, partition: int) -> PartitionQueue:
+        queue = self._queues.get(partition)
+        if queue is None:
+            where = TopicPartition(self._name, partition)
+            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding)
+            self._queues[partition] = queue
+        return queue
+
+    def _why_unknown(self) -> str:
+        problem = self._producer.contact().problem
+        told = f" ({problem.value})" if problem is not None else ""
+        return f"the cluster has not said how many partitions the topic has{told}"
+
+
+class Sticky:
+    """Keyless messages fill one partition's batch, then move on to the least busy partition."""
+
+    def __init__(self, queues: dict[int, PartitionQueue]) -> None:
+        self._queues = queues
+        self._partition: int | None = None
+        self._given = 0
+        self._batches = 0
+
+    def partition(self, count: int) -> int:
+        """The partition of the next keyless message, of `count`."""
+        partition = self._partition
+        if partition is None or self._is_full(partition, count):
+            partition = self._move_on(count)
+        self._given += 1
+        return partition
+
+    def _is_full(self, partition: int, count: int) -> bool:
+        return (
+            self._given >= STICKY_RECORDS
+            or self._batches_of(partition) != self._batches
+            or partition >= count
+        )
+
+    def _move_on(self, count: int) -> int:
+        # A random first one: else the first message of every process would go to partition 0.
+        first = random.randrange(count) if self._partition is None else self._partition + 1
+        partition = self._least_busy(first, count)
+        self._partition = partition
+        self._batches = self._batches_of(partition)
+        self._given = 0
+        return partition
+
+    def _least_busy(self, first: int, count: int) -> int:
+        chosen, least = first % count, inf
+        for step in range(count):
+            partition = (first + step) % count
+            load = self._load(partition)
+            if load < least:
+                chosen, least = partition, load
+            if not load:
+                break  # a sequential publisher must not look at every partition for each message
+        return chosen
+
+    def _load(self, partition: int) -> int:
+        queue = self._queues.get(partition)
+        return queue.load() if queue is not None else 0
+
+    def _batches_of(self, partition: int) -> int:
+        queue = self._queues.get(partition)
+        return queue.batches if queue is not None else 0
