@@ -106,22 +106,24 @@ class Delivery:
 
     @property
     def correlation_id(self) -> str | None:
-        return self._header("correlation-id")
+        return header_text(self.record.headers, "correlation-id")
 
     @property
     def message_id(self) -> str | None:
-        return self._header("message-id")
+        return header_text(self.record.headers, "message-id")
 
     @property
     def revoked(self) -> bool:
         """Whether the partition has been taken from this process: another may be handling it now."""
         return self.lease.revoked
 
-    def _header(self, wanted: str) -> str | None:
-        for name, value in reversed(self.record.headers):
-            if name == wanted and value is not None:
-                return value.decode("utf-8", "replace")
-        return None
+
+def header_text(headers: Headers, wanted: str) -> str | None:
+    """The last value of a header, read as UTF-8 whatever it is; `None` where there is none."""
+    for name, value in reversed(headers):
+        if name == wanted and value is not None:
+            return value.decode("utf-8", "replace")
+    return None
 
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,0 +1,70 @@
+"""What one assignment gave us: partitions with their ledgers, and the jobs made of their records."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from convex_messaging_fastapi.consuming.dead_letters import Failure
+from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.records import Lease, Record, TopicPartition
+
+
+class OwnedPartition:
+    """One partition while one assignment lasts. `holds` are offsets that wait, each with its reason.
+
+    A job that outlives the assignment can only touch this object, which nobody commits any more.
+    """
+
+    __slots__ = ("_batches", "holds", "lease", "ledger", "topic_partition")
+
+    def __init__(self, topic_partition: TopicPartition, lease: Lease, ledger: Ledger) -> None:
+        self.topic_partition = topic_partition
+        self.lease = lease
+        self.ledger = ledger
+        self.holds: dict[int, str] = {}
+        self._batches: deque[tuple[int, float]] = deque()
+
+    def note_batch(self, now: float) -> None:
+        """Remember when everything up to the ledger's position had been handed out."""
+        self._batches.append((self.ledger.position, now))
+
+    def oldest_since(self) -> float | None:
+        """When the oldest unfinished record was handed out, to within one fetch."""
+        committable = self.ledger.committable
+        while self._batches and self._batches[0][0] <= committable:
+            self._batches.popleft()
+        return self._batches[0][1] if self._batches else None
+
+    @property
+    def held(self) -> str | None:
+        return next(iter(self.holds.values()), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Everything that came with one epoch."""
+
+    epoch: int
+    lease: Lease
+    partitions: Mapping[TopicPartition, OwnedPartition] = field(default_factory=dict)
+
+
+class Job:
+    """One record for one subscription. `attempts` counts tries that failed so far."""
+
+    __slots__ = ("attempts", "burials", "failure", "owned", "record", "single")
+
+    def __init__(self, record: Record, owned: OwnedPartition) -> None:
+        self.record = record
+        self.owned = owned
+        self.attempts = 0
+        self.single = False  # a member of a batch whose attempts are spent: it runs alone
+        self.burials = 0  # tries to bury it that failed
+        self.failure: Failure | None = None  # set once it is to be buried
+
+
+def size_of(record: Record) -> int:
+    """Bytes that a buffered record is counted as."""
+    return len(record.value or b"") + len(record.key or b"")

@@ -1,0 +1,102 @@
+"""When finished work is committed, and how: one attempt at a time, never of unfinished work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.consuming.assignment import Assignment
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import CommitOutcome, ConsumerTransport, Position
+
+logger = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 5.0
+"""How long one attempt may take before its outcome counts as unknown."""
+
+
+class Committer:
+    """Commits the finished prefix of every partition of one worker.
+
+    `interval` is seconds between commits, or `None` to commit as soon as anything is finished.
+    `half_span` finished records of a partition make a commit due at once.
+    """
+
+    def __init__(
+        self,
+        transport: Callable[[], ConsumerTransport],
+        assignment: Callable[[], Assignment],
+        clock: Clock,
+        interval: float | None,
+        half_span: int,
+        on_committed: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._assignment = assignment
+        self._clock = clock
+        self._interval = interval
+        self._due_at = 1 if interval is None else max(1, half_span)
+        self._due = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._on_committed = on_committed
+
+    def note_finished(self, finished_since_commit: int) -> None:
+        """A partition has so many finished records that no commit has covered yet."""
+        if finished_since_commit >= self._due_at:
+            self._due.set()
+
+    async def run(self) -> None:
+        """Commit whenever it is due, until cancelled."""
+        while True:
+            await self._wait_until_due()
+            self._due.clear()
+            await self.commit(self._clock.now() + COMMIT_SECONDS)
+
+    async def commit(self, deadline: float) -> CommitOutcome:
+        """One attempt to commit all that is finished now, after one that is under way."""
+        try:
+            async with time_limit(self._clock, deadline - self._clock.now()):
+                await self._one_at_a_time.acquire()
+        except TimeoutError:
+            return CommitOutcome.UNKNOWN
+        try:
+            return await self._commit(self._assignment(), deadline)
+        finally:
+            self._one_at_a_time.release()
+
+    async def _commit(self, assignment: Assignment, deadline: float) -> CommitOutcome:
+        offsets = committable(assignment)
+        if not offsets:
+            return CommitOutcome.COMMITTED
+        for where in offsets:
+            assignment.partitions[where].ledger.finished_since_commit = 0
+        outcome = await self._transport().commit(assignment.epoch, offsets, deadline)
+        if outcome is CommitOutcome.COMMITTED:
+            for where, position in offsets.items():
+                assignment.partitions[where].ledger.mark_committed(position.offset)
+            self._on_committed()
+        else:
+            level = logging.DEBUG if outcome is CommitOutcome.STALE else logging.WARNING
+            logger.log(level, "a commit of %d partitions ended %s", len(offsets), outcome.value)
+        return outcome
+
+    async def _wait_until_due(self) -> None:
+        if self._interval is None:
+            await self._due.wait()
+            return
+        try:
+            async with time_limit(self._clock, self._interval):
+                await self._due.wait()
+        except TimeoutError:
+            return  # the interval is over: that, too, makes it due
+
+
+def committable(assignment: Assignment) -> dict[TopicPartition, Position]:
+    """The finished prefix of every partition where it has grown since the last commit."""
+    return {
+        where: Position(owned.ledger.committable)
+        for where, owned in assignment.partitions.items()
+        if owned.ledger.committable > owned.ledger.committed
+    }

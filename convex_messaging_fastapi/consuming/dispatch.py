@@ -1,0 +1,244 @@
+"""One turn of a message: attempt it; on failure ask `retry`; then again, later, or bury."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.consuming.assignment import Job
+from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
+from convex_messaging_fastapi.consuming.dead_letters import Failure, failure_of
+from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, backoff, decide
+from convex_messaging_fastapi.errors import BatchFailed, MessagingError, PublishError, TransportError
+from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
+from convex_messaging_fastapi.records import Delivery, Record
+
+DLQ_UNAVAILABLE = "dlq_unavailable"
+DEAD_LETTER_HELD = "dead_letter_held"
+
+BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=30.0)
+
+
+class AttemptTimedOut(MessagingError):
+    """A handler did not return within its subscriber's `timeout`."""
+
+    may_retry = True
+
+
+class HandlerCancelled(MessagingError):
+    """A handler raised `CancelledError` although nobody cancelled it."""
+
+    may_retry = True
+
+
+class DeadLetters(Protocol):
+    """Where failed messages are buried."""
+
+    async def bury(self, record: Record, failure: Failure) -> None:
+        """Return once the cluster has acknowledged the letter; else raise `PublishError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """How one subscription treats its messages, every choice made."""
+
+    plan: CallPlan
+    group: str
+    handler: str
+    retry: Retry
+    dead_letter: DeadLetterPolicy
+    timeout: float | None
+    is_batch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one turn came to.
+
+    `finished` may be committed. `again` goes back to the head of its lane, after `delay` seconds;
+    with no delay it is held for good. `hold` says why its partition must wait.
+    """
+
+    finished: Sequence[Job] = ()
+    again: Sequence[Job] = ()
+    delay: float | None = 0.0
+    hold: str | None = None
+
+
+class Tally:
+    """What one subscription has done since it began."""
+
+    __slots__ = ("buried", "discarded", "failed_attempts", "handled")
+
+    def __init__(self) -> None:
+        self.handled = 0
+        self.failed_attempts = 0
+        self.buried = 0
+        self.discarded = 0
+
+
+class Dispatch:
+    """Takes jobs of one subscription through their turns."""
+
+    def __init__(
+        self,
+        treatment: Treatment,
+        surroundings: Surroundings,
+        dead_letters: DeadLetters,
+        dead_letter_topic: str,
+        clock: Clock,
+        random: Callable[[], float],
+    ) -> None:
+        self._treatment = treatment
+        self._surroundings = surroundings
+        self._dead_letters = dead_letters
+        self._dead_letter_topic = dead_letter_topic
+        self._clock = clock
+        self._random = random
+        self.tally = Tally()
+
+    async def handle(self, jobs: Sequence[Job]) -> Outcome:
+        """One turn of these jobs: a single one, or the members of a batch in order."""
+        if self._treatment.is_batch:
+            return await self._handle_batch(jobs)
+        return await self._handle_single(jobs[0])
+
+    async def _handle_single(self, job: Job) -> Outcome:
+        if job.failure is None:
+            error = await self._attempt(job)
+            if error is None:
+                self.tally.handled += 1
+                return Outcome(finished=(job,))
+            outcome = self._judge((job,), error)
+            if outcome is not None:
+                return outcome
+            self._condemn(job, error)
+        return await self._end(job)
+
+    async def _handle_batch(self, jobs: Sequence[Job]) -> Outcome:
+        """Undecodable members first; then the rest at once, or one by one when attempts are spent."""
+        buried: list[Job] = []
+        messages: list[Any] = []
+        members: list[Job] = []
+        for job in jobs:
+            if not self._decode_member(job, messages):
+                ended = await self._end(job)
+                if not ended.finished:
+                    return Outcome(buried, [j for j in jobs if j not in buried], ended.delay, ended.hold)
+                buried.append(job)
+            else:
+                members.append(job)
+        outcome = await self._handle_members(members, messages) if members else Outcome()
+        return Outcome([*buried, *outcome.finished], outcome.again, outcome.delay, outcome.hold)
+
+    def _decode_member(self, job: Job, messages: list[Any]) -> bool:
+        if job.failure is None:
+            try:
+                messages.append(self._treatment.plan.decode(job.record))
+            except Exception as error:  # noqa: BLE001 - whatever a codec raises is this record's failure
+                self.tally.failed_attempts += 1
+                job.attempts += 1
+                self._condemn(job, error)
+        return job.failure is None
+
+    async def _handle_members(self, members: Sequence[Job], messages: Sequence[Any]) -> Outcome:
+        error = await self._guarded(self._call_batch(members, messages))
+        if error is None:
+            self.tally.handled += len(members)
+            return Outcome(finished=members)
+        done = error.index if isinstance(error, BatchFailed) else 0
+        finished, rest = members[:done], members[done:]
+        self.tally.handled += len(finished)
+        if not rest:
+            return Outcome(finished=finished)
+        judged = self._judge(rest, error)
+        if judged is not None:
+            return Outcome([*finished, *judged.finished], judged.again, judged.delay)
+        if len(members) > 1:
+            for job in rest:
+                job.single = True
+            return Outcome(finished, rest)
+        self._condemn(rest[0], error)
+        ended = await self._end(rest[0])
+        return Outcome([*finished, *ended.finished], ended.again, ended.delay, ended.hold)
+
+    async def _attempt(self, job: Job) -> Exception | None:
+        """One call of the handler for one record; what it failed with, or `None`."""
+        plan = self._treatment.plan
+        record = job.record
+        try:
+            message = plan.decode(record)
+        except Exception as error:  # noqa: BLE001 - whatever a codec raises is this record's failure
+            return error
+        delivery = Delivery(record, job.attempts + 1, job.owned.lease)
+        return await self._guarded(plan.call(message, delivery, self._surroundings))
+
+    async def _call_batch(self, members: Sequence[Job], messages: Sequence[Any]) -> None:
+        deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
+        await self._treatment.plan.call(list(messages), deliveries, self._surroundings)
+
+    async def _guarded(self, call: Awaitable[None]) -> Exception | None:
+        """Await the handler under its time limit. Our own cancellation passes: it settles nothing."""
+        limit = self._treatment.timeout
+        try:
+            if limit is None:
+                await call
+            else:
+                async with time_limit(self._clock, limit):
+                    await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
+        except TimeoutError as error:
+            if limit is None:
+                return error
+            return AttemptTimedOut(f"the handler did not return within {limit:g} s")
+        except Exception as error:  # noqa: BLE001 - any exception of a handler is a failed attempt
+            return error
+        return None
+
+    def _judge(self, jobs: Sequence[Job], error: Exception) -> Outcome | None:
+        """What `retry` says of a failed attempt; `None` when it says to give up."""
+        self.tally.failed_attempts += 1
+        for job in jobs:
+            job.attempts += 1
+        decision = decide(self._treatment.retry, error, jobs[0].attempts, self._random())
+        match decision:
+            case TryAgain(delay):
+                return Outcome(again=jobs, delay=delay)
+            case Discarded():
+                self.tally.discarded += len(jobs)
+                return Outcome(finished=jobs)
+            case GiveUp():
+                return None
+
+    def _condemn(self, job: Job, error: Exception) -> None:
+        job.failure = failure_of(error, job.attempts, self._treatment.group, self._treatment.handler)
+
+    async def _end(self, job: Job) -> Outcome:
+        """What the subscriber wants done with a message whose attempts are spent."""
+        policy = self._treatment.dead_letter
+        if policy == "discard":
+            self.tally.discarded += 1
+            return Outcome(finished=(job,))
+        if policy == "hold" or job.record.topic == self._dead_letter_topic:
+            return Outcome(again=(job,), delay=None, hold=DEAD_LETTER_HELD)
+        return await self._bury(job)
+
+    async def _bury(self, job: Job) -> Outcome:
+        assert job.failure is not None  # noqa: S101 - condemned just before
+        try:
+            await self._dead_letters.bury(job.record, job.failure)
+        except (PublishError, TransportError):
+            # Promise 10: the record stays unfinished, and its partition waits for the letter.
+            job.burials += 1
+            delay = backoff(BURIAL_RETRY, job.burials, self._random())
+            return Outcome(again=(job,), delay=delay, hold=DLQ_UNAVAILABLE)
+        self.tally.buried += 1
+        return Outcome(finished=(job,))

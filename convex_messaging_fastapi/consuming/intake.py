@@ -1,0 +1,51 @@
+"""How much may be fetched next: decides, from what is buffered, what is uncommitted and what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.records import TopicPartition
+
+FETCH_RECORDS = 500
+"""The most records of one partition in one fetch; more make large lists and long turns."""
+
+PARTITION_FETCH_BYTES = 1024 * 1024
+"""What one fetch may bring of one partition: the engine's `max_partition_fetch_bytes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_uncommitted` is offsets a partition; the buffer's limits are for the whole worker."""
+
+    max_uncommitted: int
+    max_buffer_records: int
+    max_buffer_bytes: int
+
+
+def buffered(partitions: Collection[OwnedPartition]) -> tuple[int, int]:
+    """Records and bytes that were handed out and are not finished."""
+    return (
+        sum(owned.ledger.unfinished for owned in partitions),
+        sum(owned.ledger.bytes_unfinished for owned in partitions),
+    )
+
+
+def wanted(partitions: Collection[OwnedPartition], limits: Limits) -> Mapping[TopicPartition, int]:
+    """How many records of each partition to fetch, so that no limit can be passed.
+
+    The room that is left is shared evenly by the partitions that may take any; each reserves what
+    one fetch can bring of it. An empty buffer always takes one partition, whatever the byte limit.
+    """
+    records, size = buffered(partitions)
+    open_ones = [owned for owned in partitions if owned.held is None and owned.ledger.room > 0]
+    reserved = max(limits.max_buffer_bytes - size, 0) // PARTITION_FETCH_BYTES
+    if size == 0:
+        reserved = max(reserved, 1)
+    takers = sorted(open_ones, key=lambda owned: owned.ledger.bytes_unfinished)[:reserved]
+    room = limits.max_buffer_records - records
+    if not takers or room <= 0:
+        return {}
+    share = max(1, min(FETCH_RECORDS, room // len(takers)))
+    return {owned.topic_partition: min(share, owned.ledger.room) for owned in takers[:room]}

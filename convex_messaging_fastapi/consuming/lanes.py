@@ -1,0 +1,187 @@
+"""Where records of one subscription wait for their turn: one lane an order that must be kept.
+
+Pure, and without back-pressure: whoever adds jobs must know when to stop (the worker does). A lane
+is busy while its head is being handled, so nothing behind it can start; ready lanes take turns,
+one job each, so that no key or partition starves another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.records import TopicPartition
+
+LaneKey = bytes | int | None
+
+
+class LaneState(Enum):
+    IDLE = "idle"  # a batch that is still gathering
+    READY = "ready"
+    BUSY = "busy"
+    WAITING = "waiting"  # its head backs off
+    DROPPED = "dropped"
+
+
+class Lane:
+    """Jobs that must be handled one after another."""
+
+    __slots__ = ("home", "jobs", "key", "state")
+
+    def __init__(self, home: dict[LaneKey, Lane], key: LaneKey) -> None:
+        self.home = home
+        self.key = key
+        self.jobs: deque[Job] = deque()
+        self.state = LaneState.IDLE
+
+
+def by_key(job: Job) -> LaneKey:
+    """One lane a key; what has no key keeps the order of its partition."""
+    return job.record.key
+
+
+def by_key_or_apart(job: Job) -> LaneKey:
+    """One lane a key; what has no key has no order. Keys are bytes, so an offset is never one."""
+    key = job.record.key
+    return job.record.offset if key is None else key
+
+
+def by_partition(job: Job) -> LaneKey:
+    return None
+
+
+def apart(job: Job) -> LaneKey:
+    """Every record in a lane of its own."""
+    return job.record.offset
+
+
+class Lanes:
+    """All lanes of one subscription.
+
+    `ripe` is how many jobs make a lane ready by themselves (1, or a full batch); a lane that is
+    not ripe becomes ready through `ripen`.
+    """
+
+    def __init__(self, lane_key: Callable[[Job], LaneKey], ripe: int = 1) -> None:
+        self._lane_key = lane_key
+        self._ripe = ripe
+        self._homes: dict[TopicPartition, dict[LaneKey, Lane]] = {}
+        self._ready: deque[Lane] = deque()
+        self.waiting = 0  # jobs that are not being handled
+        self.backing_off = 0  # lanes whose head backs off
+
+    @property
+    def ready(self) -> int:
+        """How many lanes have a job that may start now."""
+        self._skip_stale()
+        return len(self._ready)
+
+    def add(self, job: Job) -> Lane:
+        """Queue one job behind those of its lane."""
+        home = self._homes.setdefault(job.owned.topic_partition, {})
+        key = self._lane_key(job)
+        lane = home.get(key)
+        if lane is None:
+            lane = home[key] = Lane(home, key)
+        lane.jobs.append(job)
+        self.waiting += 1
+        if lane.state is LaneState.IDLE and len(lane.jobs) >= self._ripe:
+            self._make_ready(lane)
+        return lane
+
+    def ripen(self, lane: Lane) -> None:
+        """Stop gathering: what this lane holds is all that its batch gets."""
+        if lane.state is LaneState.IDLE:
+            self._make_ready(lane)
+
+    def next(self) -> tuple[Lane, list[Job]] | None:
+        """The next ready lane with the jobs at its head, busy until it is released or parked."""
+        self._skip_stale()
+        if not self._ready:
+            return None
+        lane = self._ready.popleft()
+        lane.state = LaneState.BUSY
+        jobs = self._take_head(lane)
+        self.waiting -= len(jobs)
+        return lane, jobs
+
+    def release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
+        """A busy lane's jobs are done, but for `leftover`; the lane goes to the end of the queue."""
+        self._put_back(lane, leftover)
+        if not lane.jobs:
+            self._forget(lane)
+        elif leftover or len(lane.jobs) >= self._ripe:
+            self._make_ready(lane)
+        else:
+            lane.state = LaneState.IDLE
+
+    def park(self, lane: Lane, leftover: Sequence[Job]) -> None:
+        """A busy lane's head backs off; the lane holds no runner meanwhile."""
+        self._put_back(lane, leftover)
+        if lane.jobs:
+            lane.state = LaneState.WAITING
+            self.backing_off += 1
+        else:
+            self._forget(lane)
+
+    def wake(self, lane: Lane) -> None:
+        """The back-off is over. A lane that was dropped meanwhile stays dropped."""
+        if lane.state is LaneState.WAITING:
+            self.backing_off -= 1
+            self._make_ready(lane)
+
+    def drop(self, owned: OwnedPartition) -> list[Job]:
+        """Forget the waiting jobs of one ownership, and return them.
+
+        A busy lane stays, so that a key whose last handler call is still running starts nothing
+        beside it, should the partition come back.
+        """
+        home = self._homes.get(owned.topic_partition, {})
+        dropped = [job for lane in list(home.values()) for job in self._drop_from(lane, owned)]
+        if not home:
+            self._homes.pop(owned.topic_partition, None)
+        return dropped
+
+    def _drop_from(self, lane: Lane, owned: OwnedPartition) -> list[Job]:
+        dropped = [job for job in lane.jobs if job.owned is owned]
+        lane.jobs = deque(job for job in lane.jobs if job.owned is not owned)
+        self.waiting -= len(dropped)
+        if not lane.jobs and lane.state is not LaneState.BUSY:
+            self.backing_off -= lane.state is LaneState.WAITING
+            self._forget(lane)
+        return dropped
+
+    def _take_head(self, lane: Lane) -> list[Job]:
+        jobs = lane.jobs
+        if self._ripe == 1:
+            return [jobs.popleft()]
+        head = jobs[0]
+        batch = [jobs.popleft()]
+        # A batch that failed is tried again with the same members, and singles run alone.
+        while not head.single and jobs and len(batch) < self._ripe and _belong_together(head, jobs[0]):
+            batch.append(jobs.popleft())
+        return batch
+
+    def _put_back(self, lane: Lane, leftover: Sequence[Job]) -> None:
+        kept = [job for job in leftover if not job.owned.lease.revoked]
+        lane.jobs.extendleft(reversed(kept))
+        self.waiting += len(kept)
+
+    def _forget(self, lane: Lane) -> None:
+        lane.state = LaneState.DROPPED
+        if lane.home.get(lane.key) is lane:
+            del lane.home[lane.key]
+
+    def _make_ready(self, lane: Lane) -> None:
+        lane.state = LaneState.READY
+        self._ready.append(lane)
+
+    def _skip_stale(self) -> None:
+        while self._ready and self._ready[0].state is not LaneState.READY:
+            self._ready.popleft()
+
+
+def _belong_together(head: Job, job: Job) -> bool:
+    return job.attempts == head.attempts and not job.single and job.owned is head.owned

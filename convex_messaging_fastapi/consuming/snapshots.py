@@ -1,0 +1,51 @@
+"""Draws one worker as a frozen value."""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.intake import buffered
+from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.status import ContactStatus, PartitionStatus, WorkerStatus
+from convex_messaging_fastapi.transport.base import Contact
+
+
+def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
+    records, size = buffered(worker.partitions)
+    return WorkerStatus(
+        group=worker.group,
+        topics=worker.topics,
+        alive=worker.alive,
+        rebalancing=worker.rebalancing,
+        contact=contact_status(worker.transport.contact(), clock),
+        partitions=tuple(partition_status(owned, clock) for owned in worker.partitions),
+        subscriptions=tuple(subscription.status() for subscription in worker.subscriptions),
+        buffered_records=records,
+        buffered_bytes=size,
+        revision=worker.revision,
+    )
+
+
+def contact_status(contact: Contact, clock: Clock) -> ContactStatus:
+    return ContactStatus(
+        age_seconds=None if contact.last is None else max(0.0, clock.now() - contact.last),
+        member=contact.member,
+        problem=None if contact.problem is None else contact.problem.value,
+        detail=contact.detail,
+        rebuilds=contact.rebuilds,
+    )
+
+
+def partition_status(owned: OwnedPartition, clock: Clock) -> PartitionStatus:
+    ledger = owned.ledger
+    since = owned.oldest_since()
+    return PartitionStatus(
+        topic=owned.topic_partition.topic,
+        partition=owned.topic_partition.partition,
+        committed=ledger.committed,
+        position=ledger.position,
+        unfinished=ledger.unfinished,
+        oldest_unfinished=ledger.oldest,
+        oldest_age_seconds=0.0 if since is None else clock.now() - since,
+        held=owned.held,
+    )

@@ -1,0 +1,206 @@
+"""One handler at work: its lanes, and the few runners that take the next ready lane."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+
+from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
+from convex_messaging_fastapi.consuming.lanes import (
+    Lane,
+    LaneKey,
+    Lanes,
+    LaneState,
+    apart,
+    by_key,
+    by_key_or_apart,
+    by_partition,
+)
+from convex_messaging_fastapi.policies import Batch, Ordering
+from convex_messaging_fastapi.publishing.correlation import current_correlation_id
+from convex_messaging_fastapi.records import header_text
+from convex_messaging_fastapi.status import SubscriptionStatus
+from convex_messaging_fastapi.subscribers import Kind
+
+logger = logging.getLogger(__name__)
+
+TURN_SECONDS = 0.005
+"""A runner whose handler never really waits gives the loop a turn this often, or heartbeats starve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who handles what, in which order, how many at once. Topics are names on the wire."""
+
+    id: str
+    kind: Kind
+    topics: tuple[str, ...]
+    group: str
+    ordering: Ordering
+    concurrency: int
+    batch: Batch | None
+
+
+class Subscription:
+    """Runs one handler, and tells the worker that feeds it of every job that may be committed."""
+
+    def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock) -> None:
+        self.lineup = lineup
+        self.on_finished: Callable[[Job], None] = _unfed
+        self._dispatch = dispatch
+        self._clock = clock
+        self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
+        self._running: dict[asyncio.Task[None], Sequence[Job]] = {}
+        # Runners start from the context that the bus was started in, not from whatever context
+        # the task that happens to wake them is in.
+        self._context: Context = copy_context()
+        self._changed = asyncio.Event()
+        self.failed = False
+
+    def offer(self, job: Job) -> None:
+        """Queue one job; call `kick` after the last one."""
+        lane = self._lanes.add(job)
+        batch = self.lineup.batch
+        if batch is not None and lane.state is LaneState.IDLE and len(lane.jobs) == 1:
+            self._ripen_later(lane, batch.max_wait_seconds)
+
+    def kick(self) -> None:
+        """Start as many runners as there is work for."""
+        for _ in range(min(self.lineup.concurrency - len(self._running), self._lanes.ready)):
+            task = asyncio.get_running_loop().create_task(
+                self._run(), name=f"convex-runner {self.lineup.id}", context=self._context.copy()
+            )
+            self._running[task] = ()
+            task.add_done_callback(self._runner_ended)
+
+    def drop(self, owned: OwnedPartition) -> list[Job]:
+        """Forget what waits of one ownership; what is being handled goes on."""
+        return self._lanes.drop(owned)
+
+    def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
+        """Cancel the handlers that are at work on these; their messages stay unfinished."""
+        wanted = set(partitions)
+        for task, jobs in self._running.items():
+            if any(job.owned in wanted for job in jobs):
+                task.cancel()
+
+    async def quiesced(self, partitions: Iterable[OwnedPartition], deadline: float) -> bool:
+        """Whether no handler is at work on these any more, once that is so or the deadline is here."""
+        wanted = set(partitions)
+        if self._clock.now() < deadline:
+            try:
+                async with time_limit(self._clock, deadline - self._clock.now()):
+                    while self._is_busy_with(wanted):
+                        self._changed.clear()
+                        await self._changed.wait()
+            except TimeoutError:
+                return False
+        return not self._is_busy_with(wanted)
+
+    def _is_busy_with(self, wanted: set[OwnedPartition]) -> bool:
+        return any(job.owned in wanted for jobs in self._running.values() for job in jobs)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits, not even for a back-off."""
+        return not self._running and not self._lanes.waiting
+
+    @property
+    def resting(self) -> bool:
+        """Nothing runs, and what waits, waits for the clock."""
+        return not self._running and not self._lanes.ready
+
+    def status(self) -> SubscriptionStatus:
+        tally = self._dispatch.tally
+        lineup = self.lineup
+        return SubscriptionStatus(
+            id=lineup.id,
+            topics=lineup.topics,
+            group=lineup.group,
+            ordering=lineup.ordering,
+            concurrency=lineup.concurrency,
+            running=sum(1 for jobs in self._running.values() if jobs),
+            waiting=self._lanes.waiting,
+            backing_off=self._lanes.backing_off,
+            handled=tally.handled,
+            failed_attempts=tally.failed_attempts,
+            buried=tally.buried,
+            discarded=tally.discarded,
+        )
+
+    async def _run(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
+        turn_began = self._clock.now()
+        while (taken := self._lanes.next()) is not None:
+            lane, jobs = taken
+            self._running[task] = jobs
+            current_correlation_id.set(header_text(jobs[0].record.headers, "correlation-id"))
+            before = copy_context()
+            try:
+                outcome = await self._dispatch.handle(jobs)
+            except asyncio.CancelledError:
+                # Cancelled at the end of a drain: the message is not done, whoever owns it next has it.
+                self._lanes.release(lane, jobs)
+                raise
+            self._running[task] = ()
+            self._settle(lane, outcome)
+            if copy_context() != before:
+                return  # the handler changed context variables: the next message must not see them
+            if self._clock.now() - turn_began >= TURN_SECONDS:
+                await asyncio.sleep(0)
+                turn_began = self._clock.now()
+
+    def _settle(self, lane: Lane, outcome: Outcome) -> None:
+        self._changed.set()
+        for job in outcome.finished:
+            job.owned.holds.pop(job.record.offset, None)
+            self.on_finished(job)
+        if outcome.hold is not None:
+            for job in outcome.again:
+                job.owned.holds[job.record.offset] = outcome.hold
+        if not outcome.again or outcome.delay == 0:
+            self._lanes.release(lane, outcome.again)
+            return
+        self._lanes.park(lane, outcome.again)
+        if outcome.delay is not None:
+            self._clock.call_later(outcome.delay, lambda: self._wake(lane))
+
+    def _wake(self, lane: Lane) -> None:
+        self._lanes.wake(lane)
+        self.kick()
+
+    def _ripen_later(self, lane: Lane, seconds: float) -> None:
+        def ripen() -> None:
+            self._lanes.ripen(lane)
+            self.kick()
+
+        self._clock.call_later(seconds, ripen)
+
+    def _runner_ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Only a defect of this package ends a runner so; the lane it held stays blocked, and
+            # its partition uncommitted, rather than counted as done.
+            self.failed = True
+            logger.critical("a runner of %r died: %r", self.lineup.id, error, exc_info=error)
+        self.kick()
+
+
+def _unfed(job: Job) -> None:
+    raise RuntimeError(f"a subscription finished {job.record!r} although no worker feeds it")
+
+
+def lane_key_of(lineup: Lineup) -> Callable[[Job], LaneKey]:
+    """Which jobs must keep an order among each other."""
+    if lineup.batch is not None or lineup.ordering == "partition":
+        return by_partition
+    if lineup.ordering == "none":
+        return apart
+    return by_key_or_apart if lineup.kind == "command" else by_key

@@ -1,0 +1,290 @@
+"""One consumer of one group at work: fetch, enter in the ledger, hand on; drain and commit at the end.
+
+The worker takes a record in, and learns when it is finished. What happens between is the business
+of the subscriptions; what is on the other side of the transport is not its business either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
+from convex_messaging_fastapi.consuming.commits import Committer
+from convex_messaging_fastapi.consuming.intake import Limits, wanted
+from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.subscription import Subscription
+from convex_messaging_fastapi.records import Lease, Record, TopicPartition
+from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
+
+logger = logging.getLogger(__name__)
+
+FETCH_WAIT_SECONDS = 0.2
+FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
+"""While some partition waits for room, a fetch for the others must not keep it waiting for long."""
+
+LAST_COMMIT_SECONDS = 3.0
+"""What a drain that used up its time still has for its commit; see `rebalance_timeout_ms`."""
+
+CANCELLATION_SECONDS = 0.5
+"""How long a cancelled handler may take to clean up before it is left behind."""
+
+
+class Worker:
+    """Holds partitions for one group and runs every subscription of that group in this process."""
+
+    def __init__(
+        self,
+        group: str,
+        connect: Callable[[], ConsumerTransport],
+        clock: Clock,
+        limits: Limits,
+        commit_interval: float | None,
+    ) -> None:
+        self.group = group
+        self._connect = connect
+        self._clock = clock
+        self._limits = limits
+        self._transport = connect()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._by_topic: dict[str, tuple[Subscription, ...]] = {}
+        self._assignment = Assignment(-1, Lease(-1))
+        self._room = asyncio.Event()
+        self._stopping = False
+        self._fetching: asyncio.Task[None] | None = None
+        self._committing: asyncio.Task[None] | None = None
+        self._changes = asyncio.Lock()
+        self.revision = 0
+        self.rebalancing = False
+        self._committer = Committer(
+            lambda: self._transport,
+            lambda: self._assignment,
+            clock,
+            commit_interval,
+            limits.max_uncommitted // 2,
+            self._room.set,
+        )
+
+    # -- declared from outside ---------------------------------------------------------------
+
+    @property
+    def subscriptions(self) -> Collection[Subscription]:
+        return self._subscriptions.values()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(sorted({topic for sub in self.subscriptions for topic in sub.lineup.topics}))
+
+    def has(self, id: str) -> bool:
+        return id in self._subscriptions
+
+    def add(self, subscription: Subscription) -> None:
+        """Let a subscription have every record that is handed out from now on."""
+        subscription.on_finished = self._finished
+        self._subscriptions[subscription.lineup.id] = subscription
+        self._route()
+
+    async def start(self) -> None:
+        """Begin to join the group. Returns at once; the cluster may be away."""
+        self._stopping = False
+        await self._transport.start(self.topics, self)
+        self._fetching = asyncio.create_task(self._fetch(), name=f"convex-fetch {self.group}")
+        self._committing = asyncio.create_task(self._committer.run(), name=f"convex-commit {self.group}")
+
+    async def attach(self, subscription: Subscription, drain_seconds: float) -> None:
+        """Add a subscription while running; a topic that is new here rebuilds the consumer."""
+        async with self._changes:
+            known = set(self.topics)
+            self.add(subscription)
+            if not known.issuperset(subscription.lineup.topics):
+                await self._rebuild(drain_seconds)
+
+    async def detach(self, id: str, drain_seconds: float) -> None:
+        """Take a subscription away: what it has begun is finished, what only waits is left."""
+        async with self._changes:
+            subscription = self._subscriptions.pop(id)
+            self._route()
+            self._leave_waiting(subscription)
+            owned = list(self._assignment.partitions.values())
+            if not await subscription.quiesced(owned, self._clock.now() + drain_seconds):
+                subscription.cancel(owned)
+                await subscription.quiesced(owned, self._clock.now() + CANCELLATION_SECONDS)
+            self._leave_waiting(subscription)
+            if self._subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
+                await self._rebuild(drain_seconds)
+
+    async def stop(self, drain_seconds: float, deadline: float) -> None:
+        """Take nothing more in, let handlers finish, commit, leave. Bounded by `deadline`."""
+        async with self._changes:
+            await self._wind_down(drain_seconds, deadline)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the tasks that must run do run."""
+        tasks = (self._fetching, self._committing)
+        return all(task is not None and not task.done() for task in tasks) and not any(
+            subscription.failed for subscription in self.subscriptions
+        )
+
+    @property
+    def transport(self) -> ConsumerTransport:
+        return self._transport
+
+    @property
+    def partitions(self) -> Collection[OwnedPartition]:
+        return self._assignment.partitions.values()
+
+    # -- told by the transport ---------------------------------------------------------------
+
+    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
+        lease = Lease(epoch)
+        self._assignment = Assignment(
+            epoch,
+            lease,
+            {
+                where: OwnedPartition(where, lease, Ledger(position.offset, self._limits.max_uncommitted))
+                for where, position in positions.items()
+            },
+        )
+        self.revision += 1
+        self.rebalancing = False
+
+    async def revoked(self, epoch: int, deadline: float) -> None:
+        if epoch != self._assignment.epoch:
+            return
+        self.rebalancing = True
+        lost = self._clock.now() >= deadline
+        await self._give_up_assignment(deadline, None if lost else deadline + LAST_COMMIT_SECONDS)
+        self._assignment = Assignment(-1, Lease(-1))
+
+    # -- at work -----------------------------------------------------------------------------
+
+    async def _fetch(self) -> None:
+        while True:
+            want = {} if self._stopping else wanted(self.partitions, self._limits)
+            if not want and self.partitions and not self._stopping:
+                await self._wait_for_room()
+                want = wanted(self.partitions, self._limits)
+            everything = len(want) >= sum(owned.held is None for owned in self.partitions)
+            self._take(
+                await self._transport.fetch(
+                    want, FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
+                )
+            )
+
+    async def _wait_for_room(self) -> None:
+        self._room.clear()
+        try:
+            async with time_limit(self._clock, FETCH_WAIT_SECONDS):
+                await self._room.wait()
+        except TimeoutError:
+            return  # no room yet, but the member must fetch to stay alive
+
+    def _take(self, fetched: Fetched) -> None:
+        assignment = self._assignment
+        if fetched.epoch != assignment.epoch or self._stopping or assignment.lease.revoked:
+            return  # never handed out, so never committed: whoever fetches from there gets them again
+        touched: set[Subscription] = set()
+        for where, records in fetched.records.items():
+            owned = assignment.partitions[where]
+            subscriptions = self._by_topic.get(where.topic, ())
+            hand_on(records, owned, subscriptions)
+            touched.update(subscriptions)
+        for where, position in fetched.positions.items():
+            assignment.partitions[where].ledger.advance(position)
+        now = self._clock.now()
+        for where in fetched.records:
+            assignment.partitions[where].note_batch(now)
+        for subscription in touched:
+            subscription.kick()
+
+    def _finished(self, job: Job) -> None:
+        """A subscription has finished one job."""
+        ledger = job.owned.ledger
+        if ledger.finish(job.record.offset, size_of(job.record)):
+            self._committer.note_finished(ledger.finished_since_commit)
+            if not self._room.is_set():
+                self._room.set()
+
+    # -- coming to an end --------------------------------------------------------------------
+
+    async def _give_up_assignment(self, deadline: float, commit_by: float | None) -> None:
+        """Drop what waits, let handlers finish until the deadline, cancel the rest, commit."""
+        assignment = self._assignment
+        owned = list(assignment.partitions.values())
+        assignment.lease.revoked = True
+        for subscription in self.subscriptions:
+            for partition in owned:
+                subscription.drop(partition)
+        await asyncio.gather(
+            *(drain(subscription, owned, deadline, self._clock) for subscription in self.subscriptions)
+        )
+        if commit_by is not None:
+            await self._committer.commit(commit_by)
+
+    async def _wind_down(self, drain_seconds: float, deadline: float) -> None:
+        if self._fetching is None:
+            return
+        self._stopping = True
+        self._room.set()
+        drained_by = min(self._clock.now() + drain_seconds, deadline)
+        if not self._assignment.lease.revoked:
+            # What is left after the drain is for the commit, and a third of it for leaving.
+            await self._give_up_assignment(drained_by, drained_by + (deadline - drained_by) * 2 / 3)
+        await cancelled(self._fetching, self._committing)
+        self._fetching = self._committing = None
+        await self._transport.stop(deadline)
+        self._assignment = Assignment(-1, Lease(-1))
+
+    async def _rebuild(self, drain_seconds: float) -> None:
+        """A live subscription of the engine must not be changed: leave, and join anew."""
+        if self._fetching is None:
+            return
+        await self._wind_down(drain_seconds, self._clock.now() + drain_seconds + 2 * LAST_COMMIT_SECONDS)
+        self._transport = self._connect()
+        await self.start()
+
+    def _leave_waiting(self, subscription: Subscription) -> None:
+        """What a subscription that is gone had waiting holds up no other handler of its topic."""
+        for owned in self.partitions:
+            for job in subscription.drop(owned):
+                if self._by_topic.get(job.record.topic):
+                    self._finished(job)
+
+    def _route(self) -> None:
+        self._by_topic = {
+            topic: tuple(sub for sub in self.subscriptions if topic in sub.lineup.topics)
+            for topic in self.topics
+        }
+
+
+def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
+    """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
+    ledger = owned.ledger
+    for record in records:
+        if record.offset < ledger.position:
+            continue  # the engine may return a record again after an error; it is in the ledger already
+        ledger.take(record.offset, size_of(record), len(subscriptions))
+        for subscription in subscriptions:
+            subscription.offer(Job(record, owned))
+
+
+async def drain(
+    subscription: Subscription, owned: Collection[OwnedPartition], deadline: float, clock: Clock
+) -> None:
+    """Let running handlers finish until the deadline, then cancel them."""
+    if not await subscription.quiesced(owned, deadline):
+        subscription.cancel(owned)
+        await subscription.quiesced(owned, clock.now() + CANCELLATION_SECONDS)
+
+
+async def cancelled(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel our own tasks and see them end."""
+    alive = [task for task in tasks if task is not None]
+    for task in alive:
+        task.cancel()
+    for outcome in await asyncio.gather(*alive, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            logger.error("a task had failed before it was cancelled: %r", outcome, exc_info=outcome)

@@ -1,0 +1,135 @@
+"""For users' tests: a bus on an in-process broker, with a clock that only the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from convex_messaging_fastapi.clock import ManualClock
+from convex_messaging_fastapi.messages import DeadLetterMessage, dead_letter_topic, topic_on_wire
+from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.settings import MessagingSettings
+from convex_messaging_fastapi.status import BusStatus, PartitionStatus, WorkerStatus
+from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
+
+TURNS = 50
+"""Turns of the event loop after which nothing that could go on without waiting has not gone on."""
+
+REAL_SECONDS = 10.0
+"""How long handlers may wait for the world outside before a test is told that they hang."""
+
+
+class TestBench:
+    """What `async with bus.test() as t` gives: turn the clock, and look at what was published."""
+
+    __test__ = False  # the name looks like a test class to pytest
+
+    def __init__(self, settings: MessagingSettings) -> None:
+        self.clock = ManualClock()
+        self.broker = MemoryBroker(self.clock)
+        self.transport = MemoryTransport(
+            self.broker,
+            auto_offset_reset=settings.auto_offset_reset,
+            revoke_drain_seconds=settings.revoke_drain_seconds,
+        )
+        self._prefix = settings.topic_prefix
+        self._status: Callable[[], BusStatus] | None = None
+
+    def watch(self, status: Callable[[], BusStatus]) -> None:
+        """Learn from these snapshots whether anything is still to be done."""
+        self._status = status
+
+    def records(self, topic: str) -> list[Record]:
+        """Every record of a topic as it is on the wire, in the order written within a partition."""
+        return list(self.broker.records(topic_on_wire(self._prefix, topic)))
+
+    def published(self, topic: str) -> list[Any]:
+        """The messages of a topic as decoded JSON (`None` for a tombstone)."""
+        return [None if record.value is None else json.loads(record.value) for record in self.records(topic)]
+
+    def dead_letters(self) -> list[DeadLetterMessage]:
+        """Everything that was buried."""
+        return [
+            DeadLetterMessage.model_validate_json(record.value or b"")
+            for record in self.broker.records(dead_letter_topic(self._prefix))
+        ]
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and let everything happen that it sets going."""
+        end = self.clock.now() + seconds
+        await self._rest()
+        while (due := self.clock.next_due()) is not None and self.clock.now() + due <= end:
+            self.clock.advance(due)
+            await self._rest()
+        self.clock.advance(end - self.clock.now())
+        await self._rest()
+
+    async def settle(self, max_seconds: float = 3600.0) -> None:
+        """Wait until every message has been handled, buried, discarded or held.
+
+        Back-offs are not waited for: the clock is turned past them, by `max_seconds` at most.
+        Raises `AssertionError` naming what was still unfinished then.
+        """
+        end = self.clock.now() + max_seconds
+        await self._rest()
+        while unsettled := self._unsettled():
+            due = self.clock.next_due()
+            if due is None or self.clock.now() + due > end:
+                raise AssertionError(f"still unfinished after {max_seconds:g} s of test time: {unsettled}")
+            self.clock.advance(due)
+            await self._rest()
+
+    async def finish(self, stop: Coroutine[Any, Any, None]) -> None:
+        """Run the bus's stop, turning the clock whenever it waits for time."""
+        stopping = asyncio.ensure_future(stop)
+        while not stopping.done():
+            await self._turns()
+            if not stopping.done() and (due := self.clock.next_due()) is not None:
+                self.clock.advance(due)
+        await stopping
+
+    async def _rest(self) -> None:
+        """Return once nothing goes on without time passing or the world outside answering."""
+        gives_up_at = time.monotonic() + REAL_SECONDS
+        while True:
+            before = self._snapshot()
+            await self._turns()
+            after = self._snapshot()
+            if before == after and not any(sub.running for w in after.workers for sub in w.subscriptions):
+                return
+            if before == after:
+                await asyncio.sleep(0.001)  # a handler waits for something outside, or in a thread
+            if time.monotonic() > gives_up_at:
+                return
+
+    async def _turns(self) -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    def _snapshot(self) -> BusStatus:
+        assert self._status is not None, "the bench watches its bus from the start"  # noqa: S101
+        return self._status()
+
+    def _unsettled(self) -> list[str]:
+        status = self._snapshot()
+        pending = status.producer.pending if status.producer is not None else 0
+        waiting = [f"{pending} messages being published"] if pending else []
+        for worker in status.workers:
+            waiting += self._unsettled_of(worker)
+        return waiting
+
+    def _unsettled_of(self, worker: WorkerStatus) -> list[str]:
+        if worker.revision == 0 or worker.rebalancing:
+            return [f"group {worker.group} has not joined"]
+        return [
+            f"{held.topic}/{held.partition} at {held.oldest_unfinished or held.position}"
+            for held in worker.partitions
+            if held.held != "dead_letter_held" and not self._is_done(held)
+        ]
+
+    def _is_done(self, partition: PartitionStatus) -> bool:
+        end = self.broker.end_offsets(partition.topic)[partition.partition]
+        return partition.unfinished == 0 and partition.position >= end

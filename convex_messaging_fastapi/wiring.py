@@ -1,0 +1,159 @@
+"""The composition root: from settings and declarations to a machine, every part given what it needs."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.consuming.burial import Burial, letter_topic
+from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
+from convex_messaging_fastapi.consuming.threads import HandlerThreads
+from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.machine import Machine, Patience
+from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
+from convex_messaging_fastapi.publishing import Partitioner, Publisher
+from convex_messaging_fastapi.settings import MessagingSettings
+from convex_messaging_fastapi.subscribers import Declaration
+from convex_messaging_fastapi.transport.base import NewTopic, Transport
+from convex_messaging_fastapi.transport.kafka import KafkaTransport
+from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_GROUP = MessagingSettings.model_fields["consumer_group"].default
+
+
+class Wiring:
+    """Builds a machine, and later the subscriptions that join it while it runs."""
+
+    def __init__(
+        self,
+        settings: MessagingSettings,
+        transport: Transport,
+        clock: Clock,
+        app: Any | None,
+        state: Mapping[str, Any],
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        self._threads = HandlerThreads(settings.concurrency)
+        self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
+        self._publisher = Publisher(transport.producer(), clock, Partitioner(settings.partitioner))
+        self._admin = transport.admin()
+        self._letters = dead_letter_topic(settings.topic_prefix)
+        self._burial = Burial(
+            letter_topic(self._letters, self._new_topic(self._letters)),
+            self._publisher,
+            self._admin,
+            clock,
+            settings.publish_timeout_seconds,
+        )
+
+    def machine(self, declarations: Iterable[Declaration]) -> Machine:
+        """Everything that is needed to run these declarations. Does no I/O."""
+        subscriptions = [self.subscription(declared) for declared in declarations]
+        machine = Machine(
+            clock=self._clock,
+            publisher=self._publisher,
+            burial=self._burial,
+            admin=self._admin,
+            threads=self._threads,
+            patience=Patience(self._settings.drain_timeout_seconds, self._settings.shutdown_timeout_seconds),
+            topics=self._topics_to_create(subscriptions),
+            new_worker=self._worker,
+        )
+        for subscription in subscriptions:
+            self._place(machine, subscription)
+        self._warn_of_default_group(subscriptions)
+        return machine
+
+    def subscription(self, declared: Declaration) -> Subscription:
+        """One declaration, every choice made."""
+        settings, options = self._settings, declared.options
+        lineup = Lineup(
+            id=declared.id,
+            kind=declared.kind,
+            topics=tuple(self.on_wire(topic) for topic in declared.topics),
+            group=self._group_of(declared),
+            ordering=options.ordering,
+            concurrency=options.concurrency or settings.concurrency,
+            batch=options.batch,
+        )
+        treatment = Treatment(
+            plan=compile_call(declared.handler, batch=options.batch is not None),
+            group=lineup.group,
+            handler=declared.id,
+            retry=options.retry or settings.default_retry,
+            dead_letter=options.dead_letter,
+            timeout=options.timeout,
+            is_batch=options.batch is not None,
+        )
+        dispatch = Dispatch(
+            treatment, self._surroundings, self._burial, self._letters, self._clock, random.random
+        )
+        return Subscription(lineup, dispatch, self._clock)
+
+    def on_wire(self, topic: str) -> str:
+        return topic_on_wire(self._settings.topic_prefix, topic)
+
+    def _group_of(self, declared: Declaration) -> str:
+        if declared.options.group is not None:
+            return declared.options.group
+        if declared.kind == "command":
+            return self._settings.queue_group_for(declared.topics[0])
+        return self._settings.consumer_group
+
+    def _place(self, machine: Machine, subscription: Subscription) -> None:
+        group = subscription.lineup.group
+        worker = machine.workers.get(group)
+        if worker is None:
+            worker = machine.workers[group] = self._worker(group)
+        worker.add(subscription)
+
+    def _worker(self, group: str) -> Worker:
+        settings = self._settings
+        limits = Limits(settings.max_uncommitted, settings.max_buffer_records, settings.max_buffer_bytes)
+        interval = settings.auto_commit_interval_ms / 1000 if settings.enable_auto_commit else None
+        return Worker(group, lambda: self._transport.consumer(group), self._clock, limits, interval)
+
+    def _topics_to_create(self, subscriptions: Iterable[Subscription]) -> tuple[NewTopic, ...]:
+        if not self._settings.create_topics:
+            return ()
+        names = {topic for subscription in subscriptions for topic in subscription.lineup.topics}
+        return tuple(self._new_topic(name) for name in sorted(names - {self._letters}))
+
+    def _new_topic(self, name: str) -> NewTopic:
+        return NewTopic(
+            name,
+            self._settings.topic_partitions,
+            self._settings.replication_factor,
+            {"retention.ms": str(self._settings.message_retention_ms)},
+        )
+
+    def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
+        if any(subscription.lineup.group == DEFAULT_GROUP for subscription in subscriptions):
+            logger.warning(
+                "subscribers run under the default consumer group %r: a second service that does so "
+                "too would take a share of this one's messages, and each would miss what the other "
+                "got. Set KAFKA_CONSUMER_GROUP to this service's name.",
+                DEFAULT_GROUP,
+            )
+
+
+def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:
+    """Kafka, or this process's memory, as `bootstrap_servers` says."""
+    if settings.is_memory:
+        broker = shared_broker(settings.memory_name, clock) if settings.memory_name else MemoryBroker(clock)
+        return MemoryTransport(
+            broker,
+            auto_offset_reset=settings.auto_offset_reset,
+            revoke_drain_seconds=settings.revoke_drain_seconds,
+        )
+    return KafkaTransport(settings, clock)
