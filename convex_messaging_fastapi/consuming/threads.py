@@ -1,9 +1,9 @@
 """Threads of our own for synchronous handlers and dependencies, so that a stuck one holds nothing up.
 
-The event loop's executor joins its threads when the process ends; these are daemons and are never
-joined. A thread cannot be interrupted, so a cancelled caller waits for what runs to end - its
-message stays where it is, its dependencies stay open - unless it is cancelled again or the pool is
-closed: then it is let go at once, and the thread is left behind.
+The event loop's executor joins its threads when the process ends; these are daemons that nobody
+joins. A thread cannot be interrupted, so a cancelled caller stays until what it called has ended:
+its key stays blocked and its dependencies stay open. Cancelled a second time, or once the pool is
+closed, it is let go at once and the thread is left behind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ThreadsStatus:
-    """How busy the threads are. `stuck` is how many run something that its caller gave up on."""
+    """How busy the threads are. `stuck` of the `running` ones do something their caller gave up on."""
 
     limit: int
     running: int
@@ -36,7 +36,7 @@ class ThreadsStatus:
 
 
 class HandlerThreads:
-    """At most `limit` threads, started when needed; belongs to the one event loop that uses it.
+    """At most `limit` threads, started when needed; belongs to the event loop that first uses it.
 
     What finds no free thread waits for one, first come, first served.
     """
@@ -50,7 +50,10 @@ class HandlerThreads:
         self._is_closed = False
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in a thread, in a copy of the caller's context; what it returns or raises."""
+        """Call `function` in a thread, in a copy of the caller's context; what it returns or raises.
+
+        Raises `BusStopped` once the pool is closed.
+        """
         async with self.hold() as thread:
             return await thread.run(copy_context(), function, *args, **kwargs)
 
@@ -58,27 +61,28 @@ class HandlerThreads:
     async def hold(self) -> AsyncIterator[HandlerThread]:
         """One thread for several calls, one after another.
 
-        A context manager that is open on a thread can always be closed there: it need not wait
-        for a thread that somebody else has, who may be waiting for what it holds.
+        What was opened on a held thread can always be closed there. Were it to wait for a free
+        one, all threads could be with callers that wait for what it has open.
         """
         thread = await self._acquire()
         try:
             yield thread
         finally:
-            self._release(thread)
+            thread.is_held = False
+            self._rested(thread)
 
     def close(self) -> None:
-        """Let idle threads end, and busy ones once they are done; wait for none of them.
+        """Let idle threads end now and the others when they are done; waits for none of them.
 
-        Callers that wait for a thread get `BusStopped`, those that were cancelled are let go.
+        Callers in the queue for a thread get `BusStopped`; cancelled ones are let go.
         """
         self._is_closed = True
         for waiter in self._waiting:
             if not waiter.done():
-                waiter.set_exception(_stopped())
+                waiter.set_exception(_closed())
         self._waiting.clear()
         for thread in self._threads:
-            thread.let_go_of_cancelled()
+            thread.let_go()
             if not thread.is_held:
                 thread.end()
 
@@ -86,58 +90,57 @@ class HandlerThreads:
         return ThreadsStatus(
             limit=self._limit,
             running=sum(1 for thread in self._threads if thread.is_busy),
-            waiting=len(self._waiting),
-            stuck=sum(1 for thread in self._threads if thread.is_deserted),
+            waiting=sum(1 for waiter in self._waiting if not waiter.done()),
+            stuck=sum(1 for thread in self._threads if thread.is_stuck),
         )
 
     async def _acquire(self) -> HandlerThread:
         if self._is_closed:
-            raise _stopped()
-        thread = self._idle.pop() if self._idle else self._start_one() or await self._wait_for_one()
+            raise _closed()
+        if not self._idle and len(self._threads) >= self._limit:
+            return await self._wait_for_one()
+        thread = self._idle.pop() if self._idle else self._start_one()
         thread.is_held = True
         return thread
 
-    def _start_one(self) -> HandlerThread | None:
-        if len(self._threads) >= self._limit:
-            return None
-        thread = HandlerThread(f"convex-handler-{next(self._names)}", self._on_rest)
+    def _start_one(self) -> HandlerThread:
+        thread = HandlerThread(f"convex-handler-{next(self._names)}", self._rested)
         self._threads.append(thread)
         return thread
 
     async def _wait_for_one(self) -> HandlerThread:
-        waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[HandlerThread] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._free(waiter.result())
+            if not waiter.cancelled() and waiter.exception() is None:
+                # Handed over in the same turn as the cancellation: nobody else knows that it is free.
+                waiter.result().is_held = False
+                self._rested(waiter.result())
             raise
 
-    def _release(self, thread: HandlerThread) -> None:
-        thread.is_held = False
-        self._on_rest(thread)
-
-    def _on_rest(self, thread: HandlerThread) -> None:
-        """The thread was let go of, or has done everything it was given."""
+    def _rested(self, thread: HandlerThread) -> None:
+        """A thread was given back, or has done all it was given; free once both are so."""
         if thread.is_held:
             return
         if self._is_closed:
             thread.end()
         elif not thread.is_busy:
-            self._free(thread)
+            self._hand_on(thread)
 
-    def _free(self, thread: HandlerThread) -> None:
+    def _hand_on(self, thread: HandlerThread) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
+                thread.is_held = True
                 waiter.set_result(thread)
                 return
         self._idle.append(thread)
 
 
 class HandlerThread:
-    """One daemon thread and the calls it was given, done in order. Made by `HandlerThreads` only."""
+    """One daemon thread and the calls it was given, made in that order."""
 
     def __init__(self, name: str, on_rest: Callable[[HandlerThread], None]) -> None:
         self.is_held = False
@@ -145,9 +148,8 @@ class HandlerThread:
         self._on_rest = on_rest
         self._calls: deque[_Call] = deque()
         self._mailbox: SimpleQueue[_Call | None] = SimpleQueue()
-        self._has_cancelled_caller = False
+        self._lets_go = False
         self._is_left_behind = False
-        self._has_ended = False
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     @property
@@ -155,33 +157,101 @@ class HandlerThread:
         return bool(self._calls)
 
     @property
-    def is_deserted(self) -> bool:
-        return self.is_busy and self._has_cancelled_caller
+    def is_stuck(self) -> bool:
+        """It is doing something whose caller was cancelled."""
+        return any(call.is_given_up for call in self._calls)
 
-    async def run(
-        self, context: Context, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Call `function` here in `context`, after everything given before.
+    async def run(self, context: Context, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` here in `context`, after all it was given before.
 
-        On a thread that was left behind it is still called, once that is free, but not waited for:
-        `CancelledError`.
+        On a thread that was left behind the call is made too, some day, but not waited for: that
+        raises `CancelledError`, as did what left it behind.
         """
         call = _Call(context, lambda: function(*args, **kwargs), self._loop.create_future())
         self._calls.append(call)
         self._mailbox.put(call)
         if self._is_left_behind:
             raise asyncio.CancelledError
-        await self._ended(call)
+        await self._settled(call)
         return cast("T", call.result())
 
-    async def _ended(self, call: _Call) -> None:
+    def let_go(self) -> None:
+        """From now on keep no caller that was cancelled."""
+        self._lets_go = True
+        for call in self._calls:
+            if call.is_given_up:
+                call.settle()
+
+    def end(self) -> None:
+        self._mailbox.put(None)
+
+    async def _settled(self, call: _Call) -> None:
         try:
             await asyncio.wait((call.settled,))
         except asyncio.CancelledError:
-            self._has_cancelled_caller = True
+            call.is_given_up = True
             try:
-                if not self._has_ended_pool:
+                if not self._lets_go:
                     await asyncio.wait((call.settled,))
             finally:
-                self._is_left_behind = not call.has_ended
+                self._is_left_behind = call in self._calls
             raise
+
+    def _work(self) -> None:
+        while self._make_next_call():
+            pass
+
+    def _make_next_call(self) -> bool:
+        call = self._mailbox.get()
+        if call is None:
+            return False
+        call.make()
+        try:
+            self._loop.call_soon_threadsafe(self._call_ended)
+        except RuntimeError:  # the loop is closed, so nobody waits and nobody will call again
+            return not self._mailbox.empty()
+        return True
+
+    def _call_ended(self) -> None:
+        self._calls.popleft().settle()
+        if not self._calls:
+            self._is_left_behind = False
+            self._on_rest(self)
+
+
+class _Call:
+    """A function on its way to a thread, and what came back."""
+
+    __slots__ = ("_context", "_error", "_function", "_value", "is_given_up", "settled")
+
+    def __init__(self, context: Context, function: Callable[[], Any], settled: asyncio.Future[None]) -> None:
+        self._context = context
+        self._function = function
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.settled = settled
+        self.is_given_up = False
+
+    def make(self) -> None:
+        try:
+            self._value = self._context.run(self._function)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, in the other thread
+            self._error = error
+
+    def settle(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result(None)
+
+    def result(self) -> Any:
+        error, self._error = self._error, None
+        if error is None:
+            return self._value
+        try:
+            # Raised here, not handed to a future: that refuses StopIteration, and would never be done.
+            raise error
+        finally:
+            del error  # or the traceback would keep its own frame alive
+
+
+def _closed() -> BusStopped:
+    return BusStopped("the bus has stopped: its threads take no more synchronous handlers or dependencies")
