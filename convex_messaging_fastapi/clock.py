@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Timer(Protocol):
@@ -131,7 +131,7 @@ async def time_limit(clock: Clock, seconds: float | None) -> AsyncIterator[None]
             timer.cancel()
 
 
-async def settled_within(clock: Clock, future: asyncio.Future[object], seconds: float) -> bool:
+async def settled_within(clock: Clock, future: asyncio.Future[Any], seconds: float) -> bool:
     """Whether `future` was done within `seconds`. It is neither cancelled nor asked for its result."""
     if future.done():
         return True
