@@ -1,0 +1,1 @@
+"""The tests: they mirror the package; `support` holds what they stand on."""

@@ -1,0 +1,155 @@
+"""An independent witness: reads and writes a Kafka by confluent-kafka, which shares no code with ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+PATIENCE_SECONDS = 30.0
+
+
+class Seen(NamedTuple):
+    """One record as librdkafka read it."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+class Committed(NamedTuple):
+    offset: int
+    metadata: str
+
+
+class Independent:
+    """All calls block; on an event loop call them by `asyncio.to_thread`."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._settings = {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+
+    def read(self, topic: str, *, isolation: str = "read_committed") -> list[Seen]:
+        """Every record from the beginning to the end as it is now, in order within a partition."""
+        consumer = self._consumer(isolation)
+        try:
+            return list(_read_to_end(consumer, topic))
+        finally:
+            consumer.close()
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The log end offset of each partition."""
+        consumer = self._consumer("read_uncommitted")
+        try:
+            return {p: _watermarks(consumer, topic, p)[1] for p in _partitions(consumer, topic)}
+        finally:
+            consumer.close()
+
+    def committed(self, group: str, topic: str) -> dict[int, Committed]:
+        """What the group has committed, for the partitions where it has."""
+        # by a consumer that never joins: the admin client crashes on a coordinator that is still loading
+        consumer = self._consumer("read_uncommitted", group)
+        try:
+            asked = [TopicPartition(topic, p) for p in _partitions(consumer, topic)]
+            answer = consumer.committed(asked, timeout=PATIENCE_SECONDS)
+        finally:
+            consumer.close()
+        return {
+            found.partition: Committed(found.offset, found.metadata or "")
+            for found in answer
+            if found.offset >= 0
+        }
+
+    def lag(self, group: str, topic: str) -> int:
+        """How many offsets lie between what the group committed and the log's end."""
+        committed = self.committed(group, topic)
+        return sum(end - committed.get(p, Committed(0, "")).offset for p, end in self.ends(topic).items())
+
+    def write(
+        self,
+        topic: str,
+        values: Iterable[bytes | str | None],
+        *,
+        key: bytes | str | None = None,
+        headers: list[tuple[str, str | bytes | None]] | None = None,
+        partition: int = -1,
+        settings: dict[str, object] | None = None,
+    ) -> list[tuple[int, int]]:
+        """Write one record a value and return (partition, offset) of each; `settings` are librdkafka's."""
+        producer = Producer({**self._settings, "linger.ms": 0, **(settings or {})})
+        landed: list[Message | KafkaError] = []
+        for value in values:
+            producer.produce(
+                topic,
+                value,
+                key,
+                partition=partition,
+                headers=headers or [],
+                on_delivery=lambda error, message: landed.append(error or message),
+            )
+        producer.flush(PATIENCE_SECONDS)
+        return [_where(answer) for answer in landed]
+
+    def _consumer(self, isolation: str, group: str = "independent") -> Consumer:
+        return Consumer(
+            {
+                **self._settings,
+                "group.id": group,  # librdkafka wants one; nothing joins or commits under it
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "isolation.level": isolation,
+            }
+        )
+
+
+def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Seen]:
+    partitions = _partitions(consumer, topic)
+    starts = [TopicPartition(topic, p, _watermarks(consumer, topic, p)[0]) for p in partitions]
+    consumer.assign(starts)
+    unread = set(partitions)
+    while unread:
+        message = consumer.poll(PATIENCE_SECONDS)
+        if message is None:
+            raise TimeoutError(f"{topic} was not read to its end: partitions {sorted(unread)} are missing")
+        error = message.error()
+        if error is None:
+            yield _seen(message)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            unread.discard(message.partition())
+        else:
+            raise KafkaException(error)
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    found = consumer.list_topics(topic, timeout=10).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return sorted(found.partitions)
+
+
+def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+    return low, high
+
+
+def _seen(message: Message) -> Seen:
+    partition, offset = _where(message)
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    return Seen(partition, offset, message.timestamp()[1], message.key(), message.value(), tuple(headers))
+
+
+def _where(answer: Message | KafkaError) -> tuple[int, int]:
+    if isinstance(answer, KafkaError):
+        raise KafkaException(answer)
+    return cast("int", answer.partition()), cast("int", answer.offset())
