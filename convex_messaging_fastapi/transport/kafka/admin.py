@@ -1,0 +1,93 @@
+"""Makes topics. Asks first, so that one that exists needs no right to create."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.errors import KafkaError, NodeNotReadyError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.admin import CreateTopicsRequest
+
+from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.transport.base import NewTopic
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
+from convex_messaging_fastapi.transport.kafka.engine import Client
+from convex_messaging_fastapi.transport.kafka.probe import Reached
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+_UP_TO_THE_CLUSTER = -1
+_MOST_REPLICAS = 3
+
+
+class KafkaAdmin:
+    """Implements `AdminTransport`. Connects for each call, for there are few."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        tuning: Tuning,
+        request_timeout_ms: int,
+        *,
+        reach: Callable[[], Awaitable[Reached | Explanation]],
+        options: Callable[[Reached], dict[str, Any]],
+    ) -> None:
+        self._clock, self._tuning = clock, tuning
+        self._request_timeout_ms = request_timeout_ms
+        self._reach, self._options = reach, options
+
+    async def ensure_topic(self, topic: NewTopic) -> None:
+        try:
+            async with self._client(topic.name) as client:
+                if not (await client.ask(topic.name)).exists:
+                    await self._create(client, topic)
+                    await self._until_known(client, topic.name)
+        except KafkaError as error:
+            raise TopicUnavailable(f"topic {topic.name!r} could not be created: {error}") from error
+
+    @asynccontextmanager
+    async def _client(self, topic: str) -> AsyncIterator[Client]:
+        reached = await self._reach()
+        if isinstance(reached, Explanation):
+            raise TopicUnavailable(f"topic {topic!r} could not be created: {reached.detail}")
+        client = Client(**self._options(reached))
+        try:
+            await client.bootstrap()
+            yield client
+        finally:
+            await client.close()
+
+    async def _create(self, client: Client, topic: NewTopic) -> None:
+        answer = await client.send(_controller(client), _request(client, topic, self._request_timeout_ms))
+        described = answer.to_object()["topic_errors"][0]
+        error = for_code(described["error_code"])
+        if error in (NoError, TopicAlreadyExistsError):
+            return
+        reason = described.get("error_message") or error.description
+        raise TopicUnavailable(f"topic {topic.name!r} could not be created: {error.__name__}: {reason}")
+
+    async def _until_known(self, client: Client, topic: str) -> None:
+        """Wait until a broker speaks of the new topic, for publishing begins right after."""
+        give_up = self._clock.now() + self._request_timeout_ms / 1000
+        while not (await client.ask(topic)).exists and self._clock.now() < give_up:
+            await sleep(self._clock, self._tuning.retry_seconds)
+
+
+def _controller(client: Client) -> Any:
+    controller = client.cluster.controller
+    if controller is None:
+        raise NodeNotReadyError("the cluster has no controller now")
+    return controller.nodeId
+
+
+def _request(client: Client, topic: NewTopic, timeout_ms: int) -> CreateTopicsRequest:
+    replicas = topic.replication_factor or min(_MOST_REPLICAS, len(client.cluster.brokers()))
+    described: tuple[Any, ...] = (
+        topic.name,
+        topic.partitions or _UP_TO_THE_CLUSTER,
+        replicas,
+        [],
+        list(topic.config.items()),
+    )
+    return CreateTopicsRequest([described], timeout_ms, False)

@@ -1,0 +1,335 @@
+"""One member of one group over aiokafka: fetches that lose nothing, commits that never come late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.transport.base import (
+    AssignmentListener,
+    CommitOutcome,
+    Contact,
+    Fetched,
+    Position,
+    Problem,
+)
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership, outcome_of
+from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored
+from convex_messaging_fastapi.transport.kafka.positions import Move, move, starts
+from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
+from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+
+class KafkaConsumer:
+    """Implements `ConsumerTransport`. `supervise` makes the supervisor of this member's engine."""
+
+    def __init__(
+        self,
+        group: str,
+        clock: Clock,
+        tuning: Tuning,
+        *,
+        reset_policy: str,
+        drain_seconds: float,
+        supervise: Callable[[KafkaConsumer], Supervisor[Member]],
+    ) -> None:
+        self._group, self._clock, self._tuning = group, clock, tuning
+        self._reset_policy = reset_policy
+        self._drain_seconds = drain_seconds
+        self._ownership = Ownership(clock, drain_seconds, _Nobody())
+        self._supervisor = supervise(self)
+        self._topics: tuple[str, ...] = ()
+        self._opening: asyncio.Task[dict[TopicPartition, Position]] | None = None
+        self._moving: dict[TopicPartition, asyncio.Task[Move]] = {}
+        self._resting: dict[TopicPartition, _Rest] = {}
+        self._complaint: _Rest | None = None
+        self._complaints = 0
+
+    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
+        self._topics = tuple(topics)
+        self._ownership = Ownership(self._clock, self._drain_seconds, listener)
+        self._supervisor.start()
+
+    async def stop(self, deadline: float) -> None:
+        self._ownership.stop()
+        self._forget()
+        await self._supervisor.stop(deadline)
+
+    def contact(self) -> Contact:
+        member = self._supervisor.current
+        contact = self._supervisor.contact(member=member is not None and member.joined)
+        ours = self._own_problem()
+        if contact.problem is not None or ours is None:
+            return contact
+        return replace(contact, problem=ours.problem, detail=ours.detail)
+
+    async def commit(
+        self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
+    ) -> CommitOutcome:
+        holding = self._ownership.holding
+        if holding is None or holding.epoch != epoch or holding.over:
+            return CommitOutcome.STALE
+        attempt = asyncio.ensure_future(holding.member.commit(offsets, holding.who))
+        try:
+            in_time = await settled_within(self._clock, attempt, deadline - self._clock.now())
+        finally:
+            # One that has not been sent yet must not be sent later, over a newer one.
+            attempt.cancel()
+        return _outcome(attempt) if in_time else CommitOutcome.UNKNOWN
+
+    async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
+        until = self._clock.now() + wait
+        while True:
+            holding = await self._open_holding(until)
+            if holding is None:
+                return Fetched(self._ownership.epoch, {}, {})
+            fetched = await self._take(holding, wanted)
+            if fetched.records or fetched.positions or self._clock.now() >= until:
+                return fetched
+            await self._news(holding, until)
+
+    # What the supervisor calls.
+
+    def started(self, member: Member) -> None:
+        """A new engine runs: join the group with it."""
+        member.subscribe(self._topics, EngineListener(self._ownership, member, self._taken))
+
+    async def lost(self, member: Member) -> None:
+        """The engine is broken, and with it whatever it held."""
+        self._forget()
+        await self._ownership.release(lost=True)
+
+    # From an assignment to its first record.
+
+    def _taken(self, holding: Holding) -> None:
+        self._forget()
+        self._opening = asyncio.get_running_loop().create_task(self._find_starts(holding))
+        self._opening.add_done_callback(self._wake)
+
+    async def _find_starts(self, holding: Holding) -> dict[TopicPartition, Position]:
+        """Positions for the whole assignment, asking until there is an answer."""
+        while True:
+            try:
+                found = await starts(
+                    holding.member, holding.partitions - holding.moved.keys(), self._reset_policy
+                )
+            except KafkaError as error:
+                log.warning("group %s has no start positions yet: %s", self._group, error)
+                await sleep(self._clock, self._tuning.retry_seconds)
+            else:
+                return found | holding.moved
+
+    async def _open_holding(self, until: float) -> Holding | None:
+        """What is held and open, waiting for it until then."""
+        while True:
+            self._hear_complaints()
+            holding = self._ownership.holding
+            if holding is not None and not holding.closing and self._opened(holding):
+                return holding
+            if self._clock.now() >= until:
+                return None
+            await self._change(until)
+
+    def _opened(self, holding: Holding) -> bool:
+        """Open the gate if the start positions are known."""
+        if holding.announced:
+            return True
+        opening = self._opening
+        if opening is None or not opening.done() or not holding.member.delivering:
+            return False
+        positions = opening.result()
+        for where, position in positions.items():
+            holding.member.seek(where, position.offset)
+        self._ownership.announce(holding, positions)
+        return True
+
+    async def _change(self, until: float) -> None:
+        """Wait until something about the assignment may have changed."""
+        self._ownership.changed.clear()
+        timer = self._clock.call_later(until - self._clock.now(), self._ownership.changed.set)
+        try:
+            await self._ownership.changed.wait()
+        finally:
+            timer.cancel()
+
+    def _wake(self, _: object) -> None:
+        self._ownership.changed.set()
+
+    # Records.
+
+    async def _take(self, holding: Holding, wanted: Mapping[TopicPartition, int]) -> Fetched:
+        """What is here already, partition by partition."""
+        records: dict[TopicPartition, list[Record]] = {}
+        positions: dict[TopicPartition, int] = {}
+        await self._finish_moves(holding, positions)
+        for where, limit in wanted.items():
+            if limit < 1 or not self._readable(holding, where):
+                continue
+            try:
+                taken = await holding.member.take(where, limit)
+            except Exception as error:  # noqa: BLE001 - decompression may raise anything at all
+                self._unreadable(holding, where, error)
+                continue
+            self._resting.pop(where, None)
+            if taken:
+                records[where] = taken
+            position = holding.member.position(where)
+            if position is not None and position != holding.next[where]:
+                holding.next[where] = positions[where] = position
+        return Fetched(holding.epoch, records, positions)
+
+    def _readable(self, holding: Holding, where: TopicPartition) -> bool:
+        return (
+            holding.open
+            and holding.member.delivering
+            and where in holding.next
+            and where not in self._moving
+            and not self._rests(where)
+            and holding.member.has_data(where)
+        )
+
+    def _rests(self, where: TopicPartition) -> bool:
+        rest = self._resting.get(where)
+        return rest is not None and rest.until > self._clock.now()
+
+    def _unreadable(self, holding: Holding, where: TopicPartition, error: Exception) -> None:
+        """The engine could not read one partition: go back to what was delivered, and say so."""
+        offset = holding.next[where]
+        if isinstance(error, OffsetOutOfRangeError):
+            self._moving[where] = asyncio.get_running_loop().create_task(
+                self._find_move(holding, where, offset)
+            )
+            return
+        holding.member.seek(where, offset)
+        problem, detail = explain_membership(error)
+        why = Explanation(problem, f"{where.topic}/{where.partition} at {offset}: {detail}")
+        self._resting[where] = _Rest(self._clock.now() + self._tuning.partition_pause_seconds, why)
+        log.error("group %s cannot read %s", self._group, why.detail)
+
+    async def _news(self, holding: Holding, until: float) -> None:
+        """Wait until something was fetched, or the assignment changes."""
+        news = holding.member.news()
+        changed = self._ownership.changed
+        changed.clear()
+        news.add_done_callback(self._wake)
+        timer = self._clock.call_later(until - self._clock.now(), changed.set)
+        try:
+            await changed.wait()
+        finally:
+            timer.cancel()
+            holding.member.no_more_news(news)
+
+    # Offsets that the log does not have.
+
+    async def _find_move(self, holding: Holding, where: TopicPartition, offset: int) -> Move:
+        while True:
+            try:
+                return await move(holding.member, where, offset, self._reset_policy)
+            except KafkaError as error:
+                log.warning("%s/%s is out of range, no answer yet: %s", *where, error)
+                await sleep(self._clock, self._tuning.retry_seconds)
+
+    async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
+        for where in [where for where, moving in self._moving.items() if moving.done()]:
+            found = self._moving.pop(where).result()
+            log.error("group %s, %s/%s: %s", self._group, *where, found.sentence)
+            if found.backwards:
+                await self._begin_anew(holding, where, found.to)
+                return
+            holding.member.seek(where, found.to)
+            holding.next[where] = positions[where] = found.to
+
+    async def _begin_anew(self, holding: Holding, where: TopicPartition, to: int) -> None:
+        """Offsets of an assignment only grow: to go back, end it and begin another."""
+        released = await self._ownership.release(lost=False)
+        if released is not holding or not holding.member.delivering:
+            return  # A rebalance came first, and a new assignment with it.
+        again = self._ownership.take(holding.member, holding.partitions, {where: Position(to)})
+        if again is not None:
+            self._taken(again)
+
+    # Complaints of the engine.
+
+    def _hear_complaints(self) -> None:
+        member = self._supervisor.current
+        if member is None:
+            return
+        try:
+            member.look_alive()
+        except KafkaError as error:
+            self._complain(member, error)
+        else:
+            self._complaints = 0
+
+    def _complain(self, member: Member, error: KafkaError) -> None:
+        """One complaint may pass; of two in a row the engine does not recover by itself."""
+        self._complaints += 1
+        why = explain_membership(error)
+        self._complaint = _Rest(self._clock.now() + self._tuning.complaint_seconds, why)
+        log.warning("group %s: %s", self._group, why.detail)
+        if self._complaints > 1:
+            self._complaints = 0
+            self._supervisor.replace(member, why)
+
+    def _own_problem(self) -> Explanation | None:
+        """What is wrong although the cluster answers."""
+        now = self._clock.now()
+        if self._complaint is not None and self._complaint.until > now:
+            return self._complaint.why
+        for rest in self._resting.values():
+            return rest.why
+        return self._missing_topics()
+
+    def _missing_topics(self) -> Explanation | None:
+        member = self._supervisor.current
+        missing = member.missing(self._topics) if member is not None else []
+        if not missing:
+            return None
+        return Explanation(Problem.TOPIC_MISSING, f"the cluster does not know {', '.join(missing)}")
+
+    def _forget(self) -> None:
+        """Drop what belongs to an assignment that is over."""
+        for task in (self._opening, *self._moving.values()):
+            if task is not None:
+                task.cancel()
+        self._opening = None
+        self._moving.clear()
+        self._resting.clear()
+
+
+class _Rest(NamedTuple):
+    """A complaint that holds until then."""
+
+    until: float
+    why: Explanation
+
+
+class _Nobody:
+    """Listens before `start` has said who does."""
+
+    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
+
+    async def revoked(self, epoch: int, deadline: float) -> None: ...
+
+
+def _outcome(attempt: asyncio.Future[None]) -> CommitOutcome:
+    if attempt.cancelled():
+        return CommitOutcome.UNKNOWN
+    match attempt.exception():
+        case None:
+            return CommitOutcome.COMMITTED
+        case NotStored():
+            return CommitOutcome.STALE
+        case error:
+            log.warning("a commit failed: %s", error)
+            return outcome_of(error)

@@ -1,0 +1,137 @@
+"""What an error of the engine means, in the words of the seam. Nothing here does anything."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from aiokafka import errors as engine
+
+from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
+
+
+class Explanation(NamedTuple):
+    """Why the cluster cannot be used; `detail` may name hosts, and holds no secret."""
+
+    problem: Problem
+    detail: str
+
+
+REFUSALS = frozenset({Problem.AUTHENTICATION_FAILED, Problem.TLS_FAILED, Problem.NOT_AUTHORIZED})
+"""Problems that trying again fast makes worse."""
+
+_VERDICTS: Mapping[type[BaseException], Verdict] = {
+    engine.MessageSizeTooLargeError: Verdict.TOO_LARGE,
+    engine.RecordListTooLargeError: Verdict.TOO_LARGE,
+    engine.InvalidTopicError: Verdict.REFUSED,
+    engine.TopicAuthorizationFailedError: Verdict.REFUSED,
+    engine.ClusterAuthorizationFailedError: Verdict.REFUSED,
+    engine.TransactionalIdAuthorizationFailed: Verdict.REFUSED,
+    engine.InvalidTimestampError: Verdict.REFUSED,
+    engine.InvalidRequiredAcksError: Verdict.REFUSED,
+    engine.InvalidRequestError: Verdict.REFUSED,
+    engine.UnsupportedVersionError: Verdict.REFUSED,
+    engine.UnsupportedForMessageFormatError: Verdict.REFUSED,
+    engine.IncompatibleBrokerVersion: Verdict.REFUSED,
+    engine.PolicyViolationError: Verdict.REFUSED,
+    engine.CorruptRecordException: Verdict.FAILED,
+    engine.BrokerNotAvailableError: Verdict.FAILED,
+    engine.ReplicaNotAvailableError: Verdict.FAILED,
+    engine.StaleLeaderEpochCodeError: Verdict.FAILED,
+}
+
+
+def verdict_on(error: BaseException) -> Verdict:
+    """What became of a batch that was sent and ended with `error`.
+
+    Whatever is not known to say "not written" may be written: the engine repeats a batch in
+    silence, and an error about sequence numbers or a leader may be the answer to a repetition.
+    """
+    return _VERDICTS.get(type(error), Verdict.UNKNOWN)
+
+
+_COMMITS: Mapping[type[BaseException], CommitOutcome] = {
+    engine.UnknownMemberIdError: CommitOutcome.STALE,
+    engine.IllegalGenerationError: CommitOutcome.STALE,
+    engine.RebalanceInProgressError: CommitOutcome.FAILED,
+    engine.GroupLoadInProgressError: CommitOutcome.FAILED,
+    engine.GroupCoordinatorNotAvailableError: CommitOutcome.FAILED,
+    engine.NotCoordinatorForGroupError: CommitOutcome.FAILED,
+    engine.NodeNotReadyError: CommitOutcome.FAILED,
+    engine.OffsetMetadataTooLargeError: CommitOutcome.FAILED,
+    engine.InvalidCommitOffsetSizeError: CommitOutcome.FAILED,
+    engine.GroupAuthorizationFailedError: CommitOutcome.FAILED,
+    engine.TopicAuthorizationFailedError: CommitOutcome.FAILED,
+    engine.UnknownTopicOrPartitionError: CommitOutcome.FAILED,
+}
+
+
+def outcome_of(error: BaseException) -> CommitOutcome:
+    """What became of a commit that ended with `error`."""
+    return _COMMITS.get(type(error), CommitOutcome.UNKNOWN)
+
+
+_MEMBERSHIP: Mapping[type[BaseException], Problem] = {
+    engine.GroupAuthorizationFailedError: Problem.NOT_AUTHORIZED,
+    engine.TopicAuthorizationFailedError: Problem.NOT_AUTHORIZED,
+    engine.ClusterAuthorizationFailedError: Problem.NOT_AUTHORIZED,
+    engine.InconsistentGroupProtocolError: Problem.GROUP_REFUSED,
+    engine.InvalidSessionTimeoutError: Problem.GROUP_REFUSED,
+    engine.InvalidGroupIdError: Problem.GROUP_REFUSED,
+}
+
+
+def explain_membership(error: BaseException) -> Explanation:
+    """Why the group, or a part of its topics, cannot be read."""
+    return Explanation(_MEMBERSHIP.get(type(error), Problem.ENGINE_FAILED), _sentence(error))
+
+
+def explain_connection(error: BaseException, server: str, protocol: str) -> Explanation:
+    """Why a connection to `server` could not be made and used."""
+    problem, why = _connection_problem(error, protocol)
+    return Explanation(problem, f"{server}: {why}")
+
+
+def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, str]:
+    tls, sasl = protocol in ("SSL", "SASL_SSL"), protocol.startswith("SASL")
+    cause = error.__cause__
+    match error:
+        case engine.SaslAuthenticationFailed() | engine.AuthenticationFailedError():
+            return Problem.AUTHENTICATION_FAILED, "the broker does not accept these credentials"
+        case engine.UnsupportedSaslMechanismError():
+            return Problem.AUTHENTICATION_FAILED, "the broker does not take this SASL mechanism"
+        case engine.IllegalSaslStateError():
+            return Problem.AUTHENTICATION_FAILED, "this listener takes no SASL: check security_protocol"
+        case engine.ClusterAuthorizationFailedError():
+            return Problem.NOT_AUTHORIZED, "these credentials may not use the cluster"
+        case ssl.SSLCertVerificationError():
+            return Problem.TLS_FAILED, f"the certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return Problem.TLS_FAILED, f"the TLS handshake failed: {error.reason}"
+        case _ if isinstance(cause, ssl.SSLError):
+            return Problem.TLS_FAILED, f"the broker ended the TLS handshake: {cause.reason}"
+        case ConnectionResetError() if tls:
+            return (
+                Problem.TLS_FAILED,
+                "the connection was reset in the TLS handshake: does this port speak TLS?",
+            )
+        case engine.KafkaConnectionError() if isinstance(cause, asyncio.IncompleteReadError) and not sasl:
+            return (
+                Problem.TLS_FAILED if tls else Problem.AUTHENTICATION_FAILED,
+                "the broker ended the connection at the first request: check security_protocol",
+            )
+        case TimeoutError():
+            return Problem.BROKER_UNREACHABLE, "no answer in time"
+        case ssl.SSLError() | OSError() if error.errno is not None:
+            return Problem.BROKER_UNREACHABLE, error.strerror or type(error).__name__
+        case engine.KafkaError():
+            return Problem.BROKER_UNREACHABLE, _sentence(error)
+        case OSError():
+            return Problem.BROKER_UNREACHABLE, str(error) or type(error).__name__
+    return Problem.ENGINE_FAILED, _sentence(error)
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")

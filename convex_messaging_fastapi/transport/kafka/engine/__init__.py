@@ -1,0 +1,27 @@
+"""The rooms that touch private attributes of aiokafka, and the only ones.
+
+The engine has no public word for what a supervisor needs: whether its tasks live, when a broker
+last answered, one attempt at a commit, an end that comes when every broker is dead.
+"""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
+from convex_messaging_fastapi.transport.kafka.engine.member import Identity, Member, NotStored
+from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
+from convex_messaging_fastapi.transport.kafka.engine.writer import Pack, Writer, pack, size_in_batch
+
+__all__ = [
+    "Client",
+    "Identity",
+    "Member",
+    "NotStored",
+    "Pack",
+    "TopicAnswer",
+    "Writer",
+    "check_engine",
+    "pack",
+    "size_in_batch",
+]
+
+check_engine()

@@ -1,0 +1,162 @@
+"""The engine's connections: never a topic made by mistake, the age of the last answer, an end for certain."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable
+from typing import Any, NamedTuple
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import NodeNotReadyError, NoError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
+
+from convex_messaging_fastapi.clock import Clock, settled_within
+
+LETTING_GO_SECONDS = 0.5
+"""How long one hard step of an end may take; there are at most three of them."""
+
+
+class TopicAnswer(NamedTuple):
+    """What one broker said of a topic. `error` is the class of the engine's error, or `NoError`."""
+
+    error: type[Exception]
+    partitions: int
+
+    @property
+    def exists(self) -> bool:
+        return self.error is NoError and self.partitions > 0
+
+
+class Connection(AIOKafkaConnection):  # type: ignore[misc]
+    """A connection whose questions about topics never create them."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        # Every metadata request of the engine asks for missing topics to be created, and there is
+        # no switch: a subscriber with a typo in a topic's name would make that topic.
+        if type(request) is MetadataRequest:
+            request._allow_auto_topic_creation = False
+        return super().send(request, expect_response)
+
+
+class Client(AIOKafkaClient):  # type: ignore[misc]
+    """The engine's client, with what a supervisor asks of it."""
+
+    _ended = False
+
+    @classmethod
+    def adopt(cls, client: AIOKafkaClient) -> Client:
+        """Take over a client that a consumer or producer of the engine made for itself."""
+        client.__class__ = cls
+        adopted: Client = client
+        return adopted
+
+    async def _get_conn(
+        self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> Any:
+        if self._ended:
+            return None
+        connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
+        if connection is None:
+            return None
+        connection.__class__ = Connection
+        if self._ended:
+            connection.close()
+            return None
+        return connection
+
+    def force_metadata_update(self) -> asyncio.Future[bool]:
+        # After the end nobody answers, and whoever waits would wait for ever.
+        if self._ended:
+            never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            never.set_result(False)
+            return never
+        update: asyncio.Future[bool] = super().force_metadata_update()
+        return update
+
+    async def close(self) -> None:
+        self._ended = True
+        update = self._md_update_fut
+        await super().close()
+        if update is not None and not update.done():
+            update.set_result(False)
+
+    def silence(self) -> float | None:
+        """Seconds since any broker last answered on a connection that is open, or `None`."""
+        answers = [connection._last_action for connection in self._conns.values()]
+        return time.monotonic() - max(answers) if answers else None
+
+    def poke(self) -> None:
+        """Ask for metadata, so that a healthy cluster is heard from although there is no work."""
+        self.force_metadata_update()
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the last metadata knows of `topic`; 0 = it does not know the topic."""
+        return len(self.cluster.partitions_for_topic(topic) or ())
+
+    @property
+    def metadata_task(self) -> asyncio.Task[None] | None:
+        task: asyncio.Task[None] | None = self._sync_task
+        return task
+
+    async def ask(self, topic: str) -> TopicAnswer:
+        """What some broker says of `topic`, right now.
+
+        Raises `KafkaError` when that broker does not answer. The engine's own waiting for
+        metadata cannot tell a missing topic from a missing cluster.
+        """
+        node = self.get_random_node()
+        if node is None:
+            raise NodeNotReadyError("no broker is known yet")
+        response = await self.send(node, MetadataRequest([topic], allow_auto_topic_creation=False))
+        described = next(t for t in response.to_object()["topics"] if t["topic"] == topic)
+        return TopicAnswer(for_code(described["error_code"]), len(described["partitions"]))
+
+    async def follow(self, topic: str) -> None:
+        """Learn where the partitions of `topic` are, and keep on learning it."""
+        self.add_topic(topic)
+        await self.force_metadata_update()
+
+
+async def end(
+    clock: Clock,
+    deadline: float,
+    stopping: Coroutine[Any, Any, None],
+    tasks: Iterable[asyncio.Task[Any] | None],
+    client: Client,
+) -> bool:
+    """Run the engine's own `stop`, and take its parts away when it fails or is late; true if it was clean.
+
+    The engine's `stop` waits for ever in an outage, or raises `CancelledError` although nobody
+    cancelled anything, and then leaves its connections open.
+    """
+    stop = asyncio.ensure_future(stopping)
+    left = deadline - clock.now()
+    in_time = await settled_within(clock, stop, left - min(3 * LETTING_GO_SECONDS, left / 2))
+    if in_time and not stop.cancelled() and stop.exception() is None:
+        return True
+    await cancelled(clock, [stop, *(task for task in tasks if task is not None)])
+    closing = asyncio.ensure_future(client.close())
+    if not await settled_within(clock, closing, LETTING_GO_SECONDS):
+        await cancelled(clock, [closing])
+    return False
+
+
+async def cancelled(clock: Clock, tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel these, and wait a little for each to have ended; what they raise has been seen."""
+    for task in (pending := [task for task in tasks if not task.done()]):
+        task.cancel()
+    for task in pending:
+        if await settled_within(clock, task, LETTING_GO_SECONDS) and not task.cancelled():
+            task.exception()
+
+
+def failure_of(name: str, task: asyncio.Task[Any] | None) -> str | None:
+    """Why a task of the engine that should run for ever does not, or `None`."""
+    if task is None or not task.done():
+        return None
+    if task.cancelled():
+        return f"the engine's {name} was cancelled"
+    error = task.exception()
+    return f"the engine's {name} ended: {error!r}"

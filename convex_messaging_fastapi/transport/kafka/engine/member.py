@@ -1,0 +1,226 @@
+"""One consumer of the engine that belongs to one group, with the words a careful owner needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka import TopicPartition as EnginePartition
+from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.transport.base import Position
+from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
+
+UNKNOWN_OFFSET = -1
+
+
+class Identity(NamedTuple):
+    """Who a member is in its group: a commit is good only as long as neither has changed."""
+
+    generation: int
+    member_id: str
+
+
+class NotStored(Exception):
+    """A commit was not even sent: this member is no longer who it was when it was assigned."""
+
+
+class Member:
+    """A consumer without automatic commits, deserialisers or topics of its own."""
+
+    def __init__(self, **options: Any) -> None:
+        self._consumer = AIOKafkaConsumer(**options)
+        self._client = Client.adopt(self._consumer._client)
+
+    async def start(self) -> None:
+        await self._consumer.start()
+
+    def subscribe(self, topics: Iterable[str], listener: ConsumerRebalanceListener) -> None:
+        self._consumer.subscribe(list(topics), listener=listener)
+
+    async def stop(self, clock: Clock, deadline: float) -> None:
+        """Leave the group and close everything, by `deadline` even if no broker answers."""
+        await end(clock, deadline, self._consumer.stop(), self._tasks(), self._client)
+
+    # What a supervisor looks at.
+
+    def failure(self) -> str | None:
+        """Which part of the engine has died, and why; it never comes back by itself."""
+        fetcher, coordinator = self._consumer._fetcher, self._consumer._coordinator
+        return (
+            failure_of("fetching", fetcher._fetch_task)
+            or failure_of("group membership", coordinator._coordination_task)
+            or failure_of("metadata", self._client.metadata_task)
+            or _raised("heartbeats", coordinator._heartbeat_task)
+            or _raised("committed offsets", coordinator._commit_refresh_task)
+        )
+
+    def silence(self) -> float | None:
+        return self._client.silence()
+
+    def poke(self) -> None:
+        self._client.poke()
+
+    def curious(self) -> bool:
+        """Whether metadata cannot come soon enough: a topic is not known yet."""
+        return bool(self.missing(self._consumer.subscription()))
+
+    def missing(self, topics: Iterable[str]) -> list[str]:
+        """Which of `topics` the last metadata does not know."""
+        return [topic for topic in topics if not self._client.partitions(topic)]
+
+    # Membership.
+
+    @property
+    def identity(self) -> Identity:
+        coordinator = self._consumer._coordinator
+        return Identity(coordinator.generation, coordinator.member_id)
+
+    @property
+    def joined(self) -> bool:
+        return self.identity.generation > 0
+
+    def look_alive(self) -> None:
+        """Count as polling, and raise what the engine's membership has to say.
+
+        Raises `KafkaError`.
+        """
+        # `getmany()` with nothing wanted means *all*, and waits through a rebalance.
+        self._consumer._coordinator.check_errors()
+        with self._consumer._subscription.fetch_context():
+            pass
+
+    # Records.
+
+    @property
+    def delivering(self) -> bool:
+        """Whether records may be taken: not while a rebalance is under way."""
+        subscription = self._consumer._subscription
+        return not subscription.reassignment_in_progress
+
+    def has_data(self, where: TopicPartition) -> bool:
+        return where in self._consumer._fetcher._records
+
+    async def take(self, where: TopicPartition, limit: int) -> list[Record]:
+        """Up to `limit` records that are here already; never waits while `delivering`.
+
+        One partition a call, for what the engine raises of one partition throws away the records
+        that the same call has taken from others.
+        """
+        topic, partition = where
+        taken = await self._consumer.getmany(EnginePartition(topic, partition), max_records=limit)
+        return [_record(topic, partition, record) for batch in taken.values() for record in batch]
+
+    def position(self, where: TopicPartition) -> int | None:
+        """The next offset that `take` would answer with, if the log has it; passes gaps."""
+        state = self._state(where)
+        return state.position if state is not None and state.has_valid_position else None
+
+    def end_seen(self, where: TopicPartition) -> int | None:
+        """Where the readable log ended when it was last fetched from."""
+        state = self._state(where)
+        return state.lso if state is not None and state.lso is not None else None
+
+    def seek(self, where: TopicPartition, offset: int) -> None:
+        self._consumer.seek(EnginePartition(*where), offset)
+
+    def news(self) -> asyncio.Future[None]:
+        """A future that is done when something was fetched; give it to `no_more_news`."""
+        future: asyncio.Future[None] = self._consumer._fetcher._create_fetch_waiter()
+        return future
+
+    def no_more_news(self, news: asyncio.Future[None]) -> None:
+        # What it may have ended with is what `look_alive` raises too.
+        if not news.cancel() and not news.cancelled():
+            news.exception()
+
+    # Offsets.
+
+    async def commit(self, offsets: Mapping[TopicPartition, Position], who: Identity) -> None:
+        """One attempt to store `offsets` in the name of `who`; to be cancelled when it is late.
+
+        Raises `NotStored` or `KafkaError`. The engine's own `commit` tries for ever, each time in
+        the name of whoever this member is by then: it would land over its successor's.
+        """
+        # Nothing is awaited between this look and the request that is made of it.
+        if self.identity != who:
+            raise NotStored(f"assigned as {who}, now {self.identity}")
+        stored = {
+            EnginePartition(*where): OffsetAndMetadata(offset, metadata)
+            for where, (offset, metadata) in offsets.items()
+        }
+        coordinator = self._consumer._coordinator
+        await coordinator._do_commit_offsets(None, stored)
+
+    async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
+        """What the group has stored, one attempt; partitions without a commit are left out.
+
+        Raises `KafkaError`, also for a partition the coordinator does not know *yet*: the engine
+        takes that for a partition without a commit and starts at its end.
+        """
+        coordinator = self._consumer._coordinator
+        await coordinator.ensure_coordinator_known()
+        by_topic = defaultdict(list)
+        for topic, partition in wanted:
+            by_topic[topic].append(partition)
+        answer = await coordinator._send_req(OffsetFetchRequest(coordinator.group_id, list(by_topic.items())))
+        _refuse(getattr(answer, "error_code", 0), coordinator)
+        return dict(_stored(answer.topics, coordinator))
+
+    async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
+        """Where the logs of `wanted` begin or, for `last`, end. Raises `KafkaError`."""
+        partitions = [EnginePartition(*where) for where in wanted]
+        ask = self._consumer.end_offsets if last else self._consumer.beginning_offsets
+        return {TopicPartition(*where): offset for where, offset in (await ask(partitions)).items()}
+
+    def _state(self, where: TopicPartition) -> Any:
+        subscription = self._consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return None if assignment is None else assignment.state_value(where)
+
+    def _tasks(self) -> Iterable[asyncio.Task[Any] | None]:
+        fetcher, coordinator = self._consumer._fetcher, self._consumer._coordinator
+        if fetcher is not None:
+            yield fetcher._fetch_task
+            yield from fetcher._pending_tasks
+        if coordinator is not None:
+            yield coordinator._coordination_task
+            yield coordinator._heartbeat_task
+            yield coordinator._commit_refresh_task
+
+
+def _record(topic: str, partition: int, record: ConsumerRecord) -> Record:
+    timestamp = -1 if record.timestamp is None else record.timestamp
+    return Record(topic, partition, record.offset, timestamp, record.key, record.value, record.headers)
+
+
+def _stored(topics: Any, coordinator: Any) -> Iterable[tuple[TopicPartition, Position]]:
+    for topic, partitions in topics:
+        for partition, offset, metadata, code in partitions:
+            _refuse(code, coordinator)
+            if offset != UNKNOWN_OFFSET:
+                yield TopicPartition(topic, partition), Position(offset, metadata or "")
+
+
+def _refuse(code: int, coordinator: Any) -> None:
+    error = for_code(code)
+    if error is NoError:
+        return
+    # Any other answer than these comes from a broker that is not, or not yet, the coordinator.
+    if error.retriable and error is not UnknownTopicOrPartitionError:
+        coordinator.coordinator_dead()
+    raise error()
+
+
+def _raised(name: str, task: asyncio.Task[Any] | None) -> str | None:
+    """Like `failure_of`, for a task that may end in peace."""
+    if task is None or not task.done() or task.cancelled() or task.exception() is None:
+        return None
+    return failure_of(name, task)

@@ -1,0 +1,90 @@
+"""Refuses, at import, a version of aiokafka that lacks the private attributes these rooms rely on."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import aiokafka
+from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.consumer import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
+from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.producer import AIOKafkaProducer
+from aiokafka.producer.sender import Sender
+from aiokafka.protocol.metadata import MetadataRequest
+
+from convex_messaging_fastapi.errors import ConfigurationError
+
+_SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
+    AIOKafkaClient: ("_conns", "_md_update_fut", "_sync_task"),
+    AIOKafkaConnection: ("_last_action",),
+    AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
+    AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
+    Fetcher: ("_fetch_task", "_pending_tasks", "_records"),
+    GroupCoordinator: (
+        "_coordination_task",
+        "_commit_refresh_task",
+        "_heartbeat_task",
+        "generation",
+        "group_id",
+        "member_id",
+    ),
+    MetadataRequest: ("_allow_auto_topic_creation",),
+    TopicPartitionState: ("lso",),
+}
+
+_PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
+    AIOKafkaClient._get_conn: ("self", "node_id", "group", "no_hint"),
+    AIOKafkaConnection.send: ("self", "request", "expect_response"),
+    Fetcher._create_fetch_waiter: ("self",),
+    GroupCoordinator._do_commit_offsets: ("self", "assignment", "offsets"),
+    GroupCoordinator._send_req: ("self", "request"),
+    GroupCoordinator.check_errors: ("self",),
+    GroupCoordinator.coordinator_dead: ("self",),
+    GroupCoordinator.ensure_coordinator_known: ("self",),
+    MessageAccumulator.fail_all: ("self", "exception"),
+    SubscriptionState.fetch_context: ("self",),
+}
+
+_PROPERTIES: dict[type, tuple[str, ...]] = {
+    Sender: ("sender_task",),
+    SubscriptionState: ("reassignment_in_progress", "subscription"),
+    TopicPartitionState: ("has_valid_position", "position"),
+}
+
+
+def check_engine() -> None:
+    """Raise `ConfigurationError` that names what is missing."""
+    if lacking := sorted(_lacking()):
+        raise ConfigurationError(
+            f"aiokafka {aiokafka.__version__} is not an engine that this version of "
+            f"convex-messaging-fastapi knows: it lacks {', '.join(lacking)}. "
+            "Install aiokafka>=0.14,<0.15."
+        )
+
+
+def _lacking() -> list[str]:
+    return [
+        *(
+            f"{owner.__name__}.{name}"
+            for owner, names in _SET_BY_CONSTRUCTOR.items()
+            for name in names
+            if name not in owner.__init__.__code__.co_names  # type: ignore[misc]
+        ),
+        *(
+            f"{owner.__name__}.{name}"
+            for owner, names in _PROPERTIES.items()
+            for name in names
+            if not isinstance(inspect.getattr_static(owner, name, None), property)
+        ),
+        *(
+            f"{function.__qualname__}{expected}"
+            for function, expected in _PARAMETERS.items()
+            if tuple(inspect.signature(function).parameters) != expected
+        ),
+    ]

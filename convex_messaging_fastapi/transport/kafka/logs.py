@@ -1,0 +1,95 @@
+"""Keeps the engine's log fit to be read: no secrets or payloads, and no thousand lines a second."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from convex_messaging_fastapi.clock import Clock
+
+_SAY_AS_IT_IS = (str, int, float, bool, type(None), BaseException)
+_MODULES = (
+    "aiokafka",
+    "aiokafka.abc",
+    "aiokafka.admin.client",
+    "aiokafka.cluster",
+    "aiokafka.conn",
+    "aiokafka.consumer.consumer",
+    "aiokafka.consumer.fetcher",
+    "aiokafka.consumer.group_coordinator",
+    "aiokafka.consumer.subscription_state",
+    "aiokafka.coordinator.assignors.roundrobin",
+    "aiokafka.helpers",
+    "aiokafka.producer.producer",
+    "aiokafka.producer.sender",
+)
+
+
+class _Heard(NamedTuple):
+    since: float
+    lines: int
+
+
+class EngineLogFilter(logging.Filter):
+    """At most `lines` of one kind in `seconds`; what was held back is counted on the next line.
+
+    Arguments that are not plain words are replaced by the name of their type: the engine's debug
+    lines print whole requests, and among those the one that carries the password.
+    """
+
+    def __init__(self, clock: Clock, lines: int = 3, seconds: float = 30.0) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lines = lines
+        self._seconds = seconds
+        self._heard: dict[tuple[str, str], _Heard] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.args = _redacted(record.args)
+        if record.levelno < logging.INFO:
+            return True
+        return self._may_speak(record)
+
+    def _may_speak(self, record: logging.LogRecord) -> bool:
+        kind = (record.name, str(record.msg)[:80])
+        now = self._clock.now()
+        heard = self._heard.get(kind)
+        if heard is None or now - heard.since >= self._seconds:
+            self._heard[kind] = _Heard(now, 1)
+            if heard is not None and (held_back := heard.lines - self._lines) > 0:
+                record.msg = f"{record.msg} ({held_back} more like this were held back)"
+            return True
+        self._heard[kind] = heard._replace(lines=heard.lines + 1)
+        return heard.lines < self._lines
+
+
+def calm_engine_logs(clock: Clock) -> None:
+    """Put the filter on the engine's loggers, once in a process."""
+    # A filter on a logger does not see what its children log, so each gets it.
+    for name in _MODULES:
+        logger = logging.getLogger(name)
+        if not any(isinstance(present, EngineLogFilter) for present in logger.filters):
+            logger.addFilter(EngineLogFilter(clock))
+
+
+def _redacted(args: object) -> tuple[object, ...] | None:
+    if not args:
+        return None
+    if not isinstance(args, tuple):
+        return (f"<{type(args).__name__}>",)
+    return tuple(_plain(arg) for arg in args)
+
+
+def _plain(arg: object) -> object:
+    if isinstance(arg, _SAY_AS_IT_IS):
+        return arg
+    if isinstance(arg, (list, set, frozenset, tuple)) and _all_plain(arg):
+        return arg
+    return f"<{type(arg).__name__}>"
+
+
+def _all_plain(values: Iterable[object]) -> bool:
+    return all(
+        isinstance(value, (str, int)) or (isinstance(value, tuple) and _all_plain(value)) for value in values
+    )

@@ -1,0 +1,168 @@
+"""The way to the log over aiokafka: batches, honest verdicts, a fresh producer after any failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.structs import RecordMetadata
+
+from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, verdict_on
+from convex_messaging_fastapi.transport.kafka.engine import Pack, Writer, pack, size_in_batch
+from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+_REASONS = {
+    UnknownTopicOrPartitionError: "the cluster has no such topic, and publishing creates none",
+    TopicAuthorizationFailedError: "these credentials may not see it",
+    InvalidTopicError: "Kafka takes no such name for a topic",
+}
+
+
+class KafkaProducer:
+    """Implements `ProducerTransport`. `supervise` makes the supervisor of this producer's engine."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        tuning: Tuning,
+        supervise: Callable[[], Supervisor[Writer]],
+    ) -> None:
+        self._clock, self._tuning = clock, tuning
+        self._supervisor = supervise()
+        self._limits: dict[str, int] = {}
+
+    async def start(self) -> None:
+        self._supervisor.start()
+
+    async def stop(self, deadline: float) -> None:
+        await self._supervisor.stop(deadline)
+
+    def contact(self) -> Contact:
+        return self._supervisor.contact(member=True)
+
+    async def partition_count(self, topic: str) -> int:
+        try:
+            return await self._partition_count(topic)
+        except Ended:
+            raise TopicUnavailable(f"topic {topic!r} cannot be used: the producer was stopped") from None
+
+    async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        if (size := size_in_batch(records[0])) > self._tuning.max_record_bytes:
+            return Sent(1, Verdict.TOO_LARGE, reason=_too_large(size, self._tuning.max_record_bytes))
+        try:
+            return await self._send_some(where, records)
+        except Ended:
+            return Sent(len(records), Verdict.FAILED, reason="the producer was stopped")
+
+    async def _partition_count(self, topic: str) -> int:
+        doubts = 0
+        while True:
+            writer = await self._supervisor.engine()
+            if count := writer.partitions(topic):
+                return count
+            if (reason := await self._missing(writer, topic)) is not None:
+                # A broker may be a moment behind the one that has just created the topic.
+                doubts += 1
+                if doubts > 1:
+                    raise TopicUnavailable(f"topic {topic!r} cannot be used: {reason}")
+            await sleep(self._clock, self._tuning.retry_seconds)
+
+    async def _send_some(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        while True:
+            writer = await self._supervisor.engine()
+            if where.partition >= writer.partitions(where.topic):
+                if (sent := await self._find(writer, where)) is not None:
+                    return sent
+                continue
+            timestamp_ms = int(self._clock.unix() * 1000)
+            packed = pack(records, timestamp_ms, self._limit(where.topic))
+            sent = await self._send(writer, where, packed, timestamp_ms)
+            if sent is not None:
+                return sent
+
+    async def _send(
+        self, writer: Writer, where: TopicPartition, packed: Pack, timestamp_ms: int
+    ) -> Sent | None:
+        """What became of one batch; `None` when it must be packed and sent again."""
+        try:
+            fate = await writer.submit(packed.batch, where)
+        except KafkaTimeoutError:
+            return None  # An older batch of this partition, whose caller went away, is still waiting.
+        except KafkaError as error:
+            self._replace(writer, error)
+            return None
+        fate.add_done_callback(lambda fate: self._after(writer, fate))
+        try:
+            written = await fate
+        except KafkaError as error:
+            return self._judge(error, where.topic, packed)
+        return Sent(packed.taken, Verdict.WRITTEN, written.offset, _written_at(written, timestamp_ms))
+
+    def _judge(self, error: KafkaError, topic: str, packed: Pack) -> Sent | None:
+        verdict = verdict_on(error)
+        if verdict is not Verdict.TOO_LARGE:
+            return Sent(packed.taken, verdict, reason=f"{type(error).__name__}: {error}")
+        if packed.taken == 1:
+            return Sent(1, verdict, reason=f"{packed.size} bytes are more than the topic takes")
+        # The batch was too large, which says nothing of any record in it.
+        self._limits[topic] = max(1, packed.size // 2)
+        return None
+
+    def _after(self, writer: Writer, fate: asyncio.Future[RecordMetadata]) -> None:
+        # Runs also for a batch whose caller went away. The engine counts a failed batch in its
+        # sequence numbers and never takes it back: the partition would refuse everything after it.
+        if not fate.cancelled() and (error := fate.exception()) is not None:
+            self._replace(writer, error)
+
+    def _replace(self, writer: Writer, error: BaseException) -> None:
+        self._supervisor.replace(
+            writer, Explanation(Problem.ENGINE_FAILED, f"a batch failed: {type(error).__name__}")
+        )
+
+    def _limit(self, topic: str) -> int:
+        return self._limits.get(topic, self._tuning.batch_bytes)
+
+    async def _find(self, writer: Writer, where: TopicPartition) -> Sent | None:
+        """Learn where a partition is; an answer when there is none."""
+        if (reason := await self._missing(writer, where.topic)) is not None:
+            return Sent(1, Verdict.FAILED, reason=reason)
+        if 0 < (count := writer.partitions(where.topic)) <= where.partition:
+            return Sent(1, Verdict.REFUSED, reason=f"the topic has {count} partitions")
+        if not count:
+            await sleep(self._clock, self._tuning.retry_seconds)
+        return None
+
+    async def _missing(self, writer: Writer, topic: str) -> str | None:
+        """Why the cluster says that there is no such topic; `None` if there is one, or no answer."""
+        try:
+            answer = await writer.ask(topic)
+        except KafkaError as error:
+            log.debug("asking for topic %s got no answer: %s", topic, type(error).__name__)
+            return None
+        if answer.exists:
+            await writer.follow(topic)
+        return _REASONS.get(answer.error)
+
+
+def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:
+    """The log's own time where the topic is set so, else the one that was sent."""
+    return int(written.timestamp) if written.timestamp > 0 else timestamp_ms
+
+
+def _too_large(size: int, limit: int) -> str:
+    return f"{size} bytes with key, headers and overhead are more than the {limit} that are ever sent"

@@ -1,0 +1,137 @@
+"""Which partitions are held, since when, and in whose name: the gate for records and commits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable
+
+from aiokafka import ConsumerRebalanceListener
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import AssignmentListener, Position
+from convex_messaging_fastapi.transport.kafka.engine import Identity, Member
+
+log = logging.getLogger(__name__)
+
+LOST = float("-inf")
+"""The deadline of a revocation that has happened already."""
+
+
+class Holding:
+    """One assignment, from the moment the group gave it to its end.
+
+    It begins as *pending* while its start positions are looked up. Records are delivered while it
+    is `open`; commits are taken while it is open or being revoked, and never once it is `over`.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        member: Member,
+        partitions: Iterable[TopicPartition],
+        moved: dict[TopicPartition, Position],
+    ) -> None:
+        self.epoch = epoch
+        self.member = member
+        self.who: Identity = member.identity
+        self.partitions = frozenset(partitions)
+        self.moved = moved
+        """Start positions that are known already and differ from what the group has stored."""
+        self.next: dict[TopicPartition, int] = {}
+        """Our own next offsets: what has been delivered, whatever the engine believes."""
+        self.announced = False
+        self.closing = False
+        self.over = False
+
+    @property
+    def open(self) -> bool:
+        return self.announced and not self.closing and not self.over
+
+
+class Ownership:
+    """What this consumer holds now. Tells the listener, one call at a time."""
+
+    def __init__(self, clock: Clock, drain_seconds: float, listener: AssignmentListener) -> None:
+        self._clock = clock
+        self._drain_seconds = drain_seconds
+        self._listener = listener
+        self._epochs = itertools.count(1)
+        self._telling = asyncio.Lock()
+        self.epoch = 0
+        self.holding: Holding | None = None
+        self.changed = asyncio.Event()
+        self.accepting = True
+        """False once stopping has begun: a rebalance may still end then, and must not reopen."""
+
+    def take(
+        self,
+        member: Member,
+        partitions: Iterable[TopicPartition],
+        moved: dict[TopicPartition, Position] | None = None,
+    ) -> Holding | None:
+        """Begin a new, pending holding; `None` when nothing is taken any more."""
+        if not self.accepting:
+            return None
+        self.holding = Holding(next(self._epochs), member, partitions, moved or {})
+        self.changed.set()
+        return self.holding
+
+    def announce(self, holding: Holding, positions: dict[TopicPartition, Position]) -> None:
+        """Open the gate: tell the listener what it holds and from where on."""
+        holding.next = {where: position.offset for where, position in positions.items()}
+        holding.announced = True
+        self.epoch = holding.epoch
+        self._listener.assigned(holding.epoch, positions)
+
+    async def release(self, *, lost: bool) -> Holding | None:
+        """Close the gate for records, let the listener finish and commit, close it for commits.
+
+        Answers what was released by this call.
+        """
+        async with self._telling:
+            holding = self.holding
+            if holding is None:
+                return None
+            holding.closing = True
+            self.changed.set()
+            try:
+                if holding.announced:
+                    await self._tell(holding, lost or holding.member.identity != holding.who)
+            finally:
+                holding.over = True
+                if self.holding is holding:
+                    self.holding = None
+            return holding
+
+    def stop(self) -> None:
+        """Hold nothing from now on, and tell nobody."""
+        self.accepting = False
+        if self.holding is not None:
+            self.holding.over = True
+        self.holding = None
+        self.changed.set()
+
+    async def _tell(self, holding: Holding, lost: bool) -> None:
+        deadline = LOST if lost else self._clock.now() + self._drain_seconds
+        await self._listener.revoked(holding.epoch, deadline)
+
+
+class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """What the engine calls for one member."""
+
+    def __init__(self, ownership: Ownership, member: Member, taken: Callable[[Holding], None]) -> None:
+        self._ownership, self._member, self._taken = ownership, member, taken
+
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        holding = self._ownership.holding
+        if holding is not None and holding.member is self._member:
+            await self._ownership.release(lost=False)
+
+    def on_partitions_assigned(self, assigned: Iterable[tuple[str, int]]) -> None:
+        # Returns at once: there are no heartbeats while this runs.
+        holding = self._ownership.take(self._member, (TopicPartition(*where) for where in assigned))
+        if holding is not None:
+            self._taken(holding)

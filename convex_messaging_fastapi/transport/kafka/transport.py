@@ -1,0 +1,124 @@
+"""Kafka as a transport: what one bus needs, made from its settings. Building it does no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
+from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
+from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
+from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
+from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
+from convex_messaging_fastapi.transport.kafka.security import Access, TokenProvider
+from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+if TYPE_CHECKING:
+    from convex_messaging_fastapi.settings import MessagingSettings
+
+_SMALLEST_FETCH = 1024 * 1024
+
+
+class KafkaTransport:
+    """Implements `Transport`. `token` is asked for OAuth bearer tokens, once for every connection."""
+
+    def __init__(
+        self,
+        settings: MessagingSettings,
+        clock: Clock,
+        *,
+        token: TokenProvider | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
+        self._settings, self._clock = settings, clock
+        self._tuning = tuning or Tuning()
+        self._access = Access(settings, token)
+        calm_engine_logs(clock)
+
+    def producer(self) -> KafkaProducer:
+        return KafkaProducer(self._clock, self._tuning, self._supervise_writer)
+
+    def consumer(self, group: str) -> KafkaConsumer:
+        return KafkaConsumer(
+            group,
+            self._clock,
+            self._tuning,
+            reset_policy=str(self._settings.auto_offset_reset),
+            drain_seconds=self._settings.revoke_drain_seconds,
+            supervise=lambda consumer: self._supervise_member(group, consumer),
+        )
+
+    def admin(self) -> KafkaAdmin:
+        return KafkaAdmin(
+            self._clock,
+            self._tuning,
+            self._settings.request_timeout_ms,
+            reach=self._reach,
+            options=self._client_options,
+        )
+
+    async def _reach(self) -> Reached | Explanation:
+        return await reach(self._access, self._settings.client_id, self._tuning.probe_seconds)
+
+    def _supervise_writer(self) -> Supervisor[Writer]:
+        return Supervisor(
+            "the producer",
+            self._clock,
+            self._tuning,
+            reach=self._reach,
+            build=lambda reached: Writer(**self._client_options(reached)),
+            started=lambda writer: None,
+            lost=_nothing_held,
+            overlap=True,
+        )
+
+    def _supervise_member(self, group: str, consumer: KafkaConsumer) -> Supervisor[Member]:
+        return Supervisor(
+            f"group {group}",
+            self._clock,
+            self._tuning,
+            reach=self._reach,
+            build=lambda reached: Member(**self._member_options(group, reached)),
+            started=consumer.started,
+            lost=consumer.lost,
+            overlap=False,
+        )
+
+    def _client_options(self, reached: Reached) -> dict[str, Any]:
+        return {
+            **reached.options,
+            "client_id": self._settings.client_id,
+            "request_timeout_ms": self._settings.request_timeout_ms,
+            "retry_backoff_ms": self._tuning.retry_backoff_ms,
+            "metadata_max_age_ms": self._tuning.metadata_max_age_ms,
+        }
+
+    def _member_options(self, group: str, reached: Reached) -> dict[str, Any]:
+        s, t = self._settings, self._tuning
+        return {
+            **self._client_options(reached),
+            "request_timeout_ms": s.consumer_request_timeout_ms,
+            "group_id": group,
+            "group_instance_id": s.group_instance_id,
+            "enable_auto_commit": False,
+            # Positions are always ours; where the log has them not, the engine must say so.
+            "auto_offset_reset": "none",
+            "isolation_level": "read_committed",
+            # Exactly one: the engine joins once for each.
+            "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
+            "session_timeout_ms": s.session_timeout_ms,
+            "rebalance_timeout_ms": s.rebalance_timeout_ms,
+            "heartbeat_interval_ms": s.heartbeat_interval_ms,
+            "fetch_max_bytes": max(_SMALLEST_FETCH, s.max_buffer_bytes // 4),
+            "fetch_max_wait_ms": t.fetch_max_wait_ms,
+            "check_crcs": t.check_crcs,
+        }
+
+
+async def _nothing_held(writer: Writer) -> None:
+    """A producer holds no partitions."""
