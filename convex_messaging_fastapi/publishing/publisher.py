@@ -81,8 +81,8 @@ class Publisher:
 
     async def flush(self, seconds: float) -> bool:
         """Wait up to `seconds` until nothing is outstanding, what is published meanwhile included."""
-        if not self._outstanding.pending:
-            return True
+        if seconds <= 0 or not self._outstanding.pending:
+            return not self._outstanding.pending
         return await settled_within(self._clock, self._outstanding.emptied(), seconds)
 
     async def stop(self, seconds: float) -> None:

@@ -1,0 +1,96 @@
+"""A producer whose log is a list, whose verdicts are scripted, and whose answers wait for a gate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+
+from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
+
+TIMESTAMP_MS = 1_767_225_600_000
+
+
+class FakeProducer:
+    """Writes everything at once unless told otherwise.
+
+    `script` holds the verdicts of the next sends; `lands` says whether an UNKNOWN send is in the
+    log after all. Clear `gate` to hold the answers back: `entered` is set once a send waits.
+    """
+
+    def __init__(self, partitions: int = 4, fits: int = 1_000_000) -> None:
+        self.partitions: int | None = partitions
+        self.fits = fits
+        self.log: dict[TopicPartition, list[OutgoingRecord]] = defaultdict(list)
+        self.script: deque[Verdict | BaseException] = deque()
+        self.lands = False
+        self.offers: list[tuple[TopicPartition, int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        self.counting = asyncio.Event()
+        self.counting.set()
+        self.counted = 0
+        self.problem: Problem | None = None
+        self.running = False
+        self.stopped_with: float | None = None
+        self.sending: set[TopicPartition] = set()
+
+    async def start(self) -> None:
+        self.running = True
+
+    async def partition_count(self, topic: str) -> int:
+        self.counted += 1
+        await self.counting.wait()
+        if self.partitions is None:
+            raise TopicUnavailable(f"the cluster has no topic {topic!r}")
+        return self.partitions
+
+    async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        assert where not in self.sending, "two sends to one partition at a time"
+        assert records
+        self.sending.add(where)
+        try:
+            return await self._send(where, records)
+        finally:
+            self.sending.discard(where)
+
+    async def _send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        self.offers.append((where, len(records)))
+        self.entered.set()
+        await self.gate.wait()
+        verdict = self.script.popleft() if self.script else Verdict.WRITTEN
+        if isinstance(verdict, BaseException):
+            raise verdict
+        taken = list(records[: self.fits])
+        base = len(self.log[where])
+        if verdict is Verdict.WRITTEN or (verdict is Verdict.UNKNOWN and self.lands):
+            self.log[where].extend(taken)
+        if verdict is Verdict.WRITTEN:
+            return Sent(len(taken), verdict, base, TIMESTAMP_MS)
+        return Sent(len(taken), verdict, reason=f"SCRIPTED_{verdict.name}")
+
+    async def stop(self, deadline: float) -> None:
+        self.running = False
+        self.stopped_with = deadline
+
+    def contact(self) -> Contact:
+        return Contact(last=0.0 if self.running else None, member=True, problem=self.problem)
+
+    def values(self, topic: str) -> list[bytes | None]:
+        return [record.value for where, log in self.log.items() if where.topic == topic for record in log]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Turn the loop until `condition()` holds; no time passes, so a bounded number of turns decides."""
+    for _ in range(1_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the loop ran dry before the condition held")
+
+
+def record(value: str | int, key: bytes | None = b"k") -> OutgoingRecord:
+    return OutgoingRecord(key, str(value).encode())
