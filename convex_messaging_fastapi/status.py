@@ -73,7 +73,12 @@ class ContactStatus:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One consumer of one group, with everything it holds."""
+    """One consumer of one group, with everything it holds.
+
+    `alive` is false once a task that must run has ended by itself; it is true before the start and
+    while the consumer is being rebuilt. `rebalancing` is true from the loss of an assignment to the
+    next one, a rebuild included, and `rebalancing_seconds` is how long that has lasted.
+    """
 
     group: str
     topics: tuple[str, ...]
@@ -86,10 +91,13 @@ class WorkerStatus:
     buffered_bytes: int
     revision: int
     """How many assignments this worker has had."""
+    rebalancing_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ProducerStatus:
+    """The way to the log. `alive` is false once a task that must run has ended by itself."""
+
     alive: bool
     contact: ContactStatus
     pending: int
