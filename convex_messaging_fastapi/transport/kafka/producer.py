@@ -108,7 +108,8 @@ class KafkaProducer:
             return None
         fate.add_done_callback(lambda fate: self._after(writer, fate))
         try:
-            written = await fate
+            # Shielded, for `_after` must see the fate also when the caller goes away.
+            written = await asyncio.shield(fate)
         except KafkaError as error:
             return self._judge(error, where.topic, packed)
         return Sent(packed.taken, Verdict.WRITTEN, written.offset, _written_at(written, timestamp_ms))

@@ -15,7 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from convex_messaging_fastapi.clock import Clock, settled_within
 
 LETTING_GO_SECONDS = 0.5
-"""How long one hard step of an end may take; there are at most three of them."""
+"""How long one hard step of an end may take, where there is that much time."""
 
 
 class TopicAnswer(NamedTuple):
@@ -132,24 +132,26 @@ async def end(
     cancelled anything, and then leaves its connections open.
     """
     stop = asyncio.ensure_future(stopping)
-    left = deadline - clock.now()
-    in_time = await settled_within(clock, stop, left - min(3 * LETTING_GO_SECONDS, left / 2))
+    left = max(0.0, deadline - clock.now())
+    step = min(LETTING_GO_SECONDS, left / 6)
+    in_time = await settled_within(clock, stop, left - 3 * step)
     if in_time and not stop.cancelled() and stop.exception() is None:
         return True
-    await cancelled(clock, [stop, *(task for task in tasks if task is not None)])
+    await _cancel(clock, [stop, *(task for task in tasks if task is not None)], step)
     closing = asyncio.ensure_future(client.close())
-    if not await settled_within(clock, closing, LETTING_GO_SECONDS):
-        await cancelled(clock, [closing])
+    if not await settled_within(clock, closing, step):
+        await _cancel(clock, [closing], step)
     return False
 
 
-async def cancelled(clock: Clock, tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel these, and wait a little for each to have ended; what they raise has been seen."""
-    for task in (pending := [task for task in tasks if not task.done()]):
-        task.cancel()
+async def _cancel(clock: Clock, tasks: Iterable[asyncio.Future[Any]], seconds: float) -> None:
+    """Cancel these, and wait that long for all to have ended; what they raise has been seen."""
+    pending = [task for task in tasks if not task.done()]
     for task in pending:
-        if await settled_within(clock, task, LETTING_GO_SECONDS) and not task.cancelled():
-            task.exception()
+        task.cancel()
+    ended = asyncio.ensure_future(asyncio.gather(*pending, return_exceptions=True))
+    if not await settled_within(clock, ended, seconds):
+        ended.cancel()
 
 
 def failure_of(name: str, task: asyncio.Task[Any] | None) -> str | None:

@@ -1,0 +1,25 @@
+"""Transports on the wire bench, impatient enough for tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support.wire import WireCluster, wire_cluster
+from tests.transport.kafka.bench import Bench
+
+
+@pytest.fixture
+def wire() -> Iterator[WireCluster]:
+    """One broker with the topic `orders` of two partitions."""
+    with wire_cluster() as cluster:
+        cluster.topic("orders", partitions=2)
+        yield cluster
+
+
+@pytest.fixture
+async def bench(wire: WireCluster) -> AsyncIterator[Bench]:
+    bench = Bench(wire.bootstrap_servers)
+    yield bench
+    await bench.close()

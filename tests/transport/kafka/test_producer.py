@@ -1,0 +1,239 @@
+"""The producer on the wire bench: verdicts, a fresh producer after a failure, outages, sizes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.transport.base import Problem, Verdict
+from tests.support.waiting import eventually
+from tests.support.wire import Api, WireCluster
+from tests.transport.kafka.bench import SECONDS, Bench, records
+
+WHERE = TopicPartition("orders", 0)
+
+MESSAGE_TOO_LARGE, TOPIC_AUTHORIZATION_FAILED, CORRUPT, OUT_OF_ORDER = 10, 29, 2, 45
+NOT_LEADER, UNKNOWN_SERVER_ERROR = 6, -1
+
+
+async def test_a_batch_is_acknowledged_with_its_first_offset(bench: Bench) -> None:
+    producer = await bench.producer()
+    first = await producer.send(WHERE, records(b"a", b"b"))
+    second = await producer.send(WHERE, records(b"c"))
+    assert (first.taken, first.verdict, first.base_offset) == (2, Verdict.WRITTEN, 0)
+    assert (second.taken, second.base_offset) == (1, 2)
+    assert first.timestamp_ms > 0
+
+
+async def test_keys_headers_nulls_and_tombstones_arrive_as_they_were(bench: Bench) -> None:
+    producer = await bench.producer()
+    headers = (("a", b"1"), ("a", None), ("ü", b""))
+    await producer.send(WHERE, [OutgoingRecord(b"k", b"v", headers), OutgoingRecord(b"k", None)])
+    reader = await bench.reader()
+    assert await reader.read(2) == [b"v", None]
+    assert reader.records[0].headers == headers
+    assert reader.records[0].key == b"k"
+
+
+async def test_a_batch_takes_the_leading_records_that_fit(bench: Bench) -> None:
+    producer = await bench.producer(tuning={"batch_bytes": 1000})
+    sent = await producer.send(WHERE, records(*[b"x" * 300] * 10))
+    assert (sent.taken, sent.verdict) == (3, Verdict.WRITTEN)
+
+
+async def test_a_record_larger_than_a_batch_goes_alone(bench: Bench) -> None:
+    producer = await bench.producer(tuning={"batch_bytes": 1000})
+    sent = await producer.send(WHERE, records(b"x" * 5000, b"y"))
+    assert (sent.taken, sent.verdict) == (1, Verdict.WRITTEN)
+
+
+async def test_a_record_that_no_topic_takes_is_refused_before_it_is_sent(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    wire.track_requests()
+    sent = await producer.send(WHERE, records(b"x" * 2_100_000, b"y"))
+    assert (sent.taken, sent.verdict) == (1, Verdict.TOO_LARGE)
+    assert "2097240" in sent.reason
+    assert Api.PRODUCE not in wire.requests()
+    assert (await producer.send(WHERE, records(b"y"))).verdict is Verdict.WRITTEN
+    assert producer.contact().rebuilds == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (MESSAGE_TOO_LARGE, Verdict.TOO_LARGE),
+        (TOPIC_AUTHORIZATION_FAILED, Verdict.REFUSED),
+        (CORRUPT, Verdict.FAILED),
+        (OUT_OF_ORDER, Verdict.UNKNOWN),
+        (UNKNOWN_SERVER_ERROR, Verdict.UNKNOWN),
+    ],
+)
+async def test_after_a_failed_batch_a_fresh_producer_takes_the_next(
+    bench: Bench, wire: WireCluster, code: int, verdict: Verdict
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    wire.push_errors(Api.PRODUCE, code)
+    failed = await producer.send(WHERE, records(b"bad"))
+    assert (failed.taken, failed.verdict) == (1, verdict)
+    assert b"bad".decode() not in failed.reason
+    again = await producer.send(WHERE, records(b"good"))
+    assert again.verdict is Verdict.WRITTEN
+    assert producer.contact().rebuilds == 1
+
+
+async def test_a_batch_that_is_too_large_is_sent_again_in_smaller_ones(
+    bench: Bench, wire: WireCluster
+) -> None:
+    """A topic may take less than our batch although it takes each of its records."""
+    producer = await bench.producer()
+    wire.push_errors(Api.PRODUCE, MESSAGE_TOO_LARGE)
+    sent = await producer.send(WHERE, records(*[b"x" * 1000] * 8))
+    assert sent.verdict is Verdict.WRITTEN
+    assert 0 < sent.taken < 8
+
+
+async def test_a_broker_that_is_not_the_leader_is_asked_again_in_silence(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    wire.push_errors(Api.PRODUCE, NOT_LEADER)
+    assert (await producer.send(WHERE, records(b"a"))).verdict is Verdict.WRITTEN
+    assert producer.contact().rebuilds == 0
+
+
+async def test_send_waits_through_an_outage(bench: Bench, wire: WireCluster) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"before"))
+    wire.down()
+    sending = asyncio.ensure_future(producer.send(WHERE, records(b"during")))
+    await eventually(
+        lambda: producer.contact().problem is Problem.BROKER_UNREACHABLE, SECONDS, "a word of the outage"
+    )
+    assert not sending.done()
+    wire.up()
+    assert (await asyncio.wait_for(sending, SECONDS)).verdict is Verdict.WRITTEN
+    await eventually(lambda: producer.contact().problem is None, SECONDS, "a word of the recovery")
+    assert producer.contact().rebuilds == 0
+
+
+async def test_stop_is_bounded_with_every_broker_dead_and_settles_what_was_sent(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"before"))
+    wire.down()
+    sending = asyncio.ensure_future(producer.send(WHERE, records(b"during")))
+    await eventually(lambda: producer.contact().problem is not None, SECONDS, "a word of the outage")
+    began = bench.clock.now()
+    await producer.stop(began + 1)
+    assert bench.clock.now() - began < 1.2
+    assert (await asyncio.wait_for(sending, 1)).verdict is Verdict.UNKNOWN
+
+
+async def test_stop_before_any_broker_answered_is_bounded(bench: Bench, wire: WireCluster) -> None:
+    wire.down()
+    producer = await bench.producer()
+    waiting = asyncio.ensure_future(producer.send(WHERE, records(b"never")))
+    await eventually(
+        lambda: producer.contact().problem is Problem.BROKER_UNREACHABLE, SECONDS, "a failed start"
+    )
+    began = bench.clock.now()
+    await producer.stop(began + 1)
+    assert bench.clock.now() - began < 1.2
+    assert (await asyncio.wait_for(waiting, 1)).verdict is Verdict.FAILED
+
+
+async def test_a_cancelled_send_breaks_nothing(bench: Bench, wire: WireCluster) -> None:
+    """What was handed over may land; what comes after lands after it."""
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"before"))
+    wire.round_trip(300)
+    sending = asyncio.ensure_future(producer.send(WHERE, records(b"abandoned")))
+    wire.track_requests()
+    await eventually(lambda: Api.PRODUCE in wire.requests(), SECONDS, "the request")
+    sending.cancel()
+    wire.round_trip(0)
+    assert (await producer.send(WHERE, records(b"after"))).verdict is Verdict.WRITTEN
+    reader = await bench.reader()
+    assert await reader.read(3) == [b"before", b"abandoned", b"after"]
+
+
+async def test_a_batch_that_fails_after_its_caller_went_away_still_replaces_the_producer(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"before"))
+    wire.round_trip(200)
+    wire.push_errors(Api.PRODUCE, CORRUPT)
+    sending = asyncio.ensure_future(producer.send(WHERE, records(b"abandoned")))
+    wire.track_requests()
+    await eventually(lambda: Api.PRODUCE in wire.requests(), SECONDS, "the request")
+    sending.cancel()
+    await eventually(lambda: producer.contact().rebuilds == 1, SECONDS, "a fresh producer")
+    wire.round_trip(0)
+    assert (await producer.send(WHERE, records(b"after"))).verdict is Verdict.WRITTEN
+
+
+async def test_other_partitions_are_not_disturbed_by_a_failure(bench: Bench, wire: WireCluster) -> None:
+    producer = await bench.producer()
+    other = TopicPartition("orders", 1)
+    await producer.send(WHERE, records(b"a"))
+    wire.push_errors(Api.PRODUCE, CORRUPT)
+    results = await asyncio.gather(
+        producer.send(WHERE, records(b"b")), producer.send(other, records(b"c"))
+    )
+    assert Verdict.UNKNOWN not in {sent.verdict for sent in results}
+    assert (await producer.send(other, records(b"d"))).verdict is Verdict.WRITTEN
+
+
+async def test_partitions_are_counted(bench: Bench) -> None:
+    producer = await bench.producer()
+    assert await producer.partition_count("orders") == 2
+
+
+async def test_a_missing_topic_is_said_to_be_missing_and_is_not_made(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    for _ in range(2):
+        with pytest.raises(TopicUnavailable, match="no such topic"):
+            await producer.partition_count("order")
+    sent = await producer.send(TopicPartition("order", 0), records(b"a"))
+    assert (sent.verdict, sent.taken) == (Verdict.FAILED, 1)
+
+
+async def test_a_partition_beyond_the_last_is_refused(bench: Bench) -> None:
+    producer = await bench.producer()
+    sent = await producer.send(TopicPartition("orders", 2), records(b"a"))
+    assert (sent.verdict, sent.reason) == (Verdict.REFUSED, "the topic has 2 partitions")
+
+
+async def test_counting_partitions_waits_for_the_cluster(bench: Bench, wire: WireCluster) -> None:
+    """No broker at all is not the same as no such topic."""
+    producer = await bench.producer()
+    await producer.partition_count("orders")
+    wire.topic("later")
+    wire.down()
+    counting = asyncio.ensure_future(producer.partition_count("later"))
+    await eventually(lambda: producer.contact().problem is not None, SECONDS, "a word of the outage")
+    assert not counting.done()
+    wire.up()
+    assert await asyncio.wait_for(counting, SECONDS) == 1
+
+
+async def test_an_idle_producer_stays_in_contact(bench: Bench) -> None:
+    producer = await bench.producer()
+    await producer.partition_count("orders")
+    began = bench.clock.now()
+
+    def much_later() -> bool:
+        last = producer.contact().last
+        return last is not None and last > began + 1
+
+    await eventually(much_later, SECONDS, "a fresh answer")
