@@ -6,8 +6,8 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.intake import buffered
 from convex_messaging_fastapi.consuming.worker import Worker
-from convex_messaging_fastapi.status import ContactStatus, PartitionStatus, WorkerStatus
-from convex_messaging_fastapi.transport.base import Contact
+from convex_messaging_fastapi.status import PartitionStatus, WorkerStatus
+from convex_messaging_fastapi.transport.base import contact_status
 
 
 def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
@@ -16,23 +16,14 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
         group=worker.group,
         topics=worker.topics,
         alive=worker.alive,
-        rebalancing=worker.rebalancing,
-        contact=contact_status(worker.transport.contact(), clock),
+        rebalancing=worker.rebalancing_seconds is not None,
+        contact=contact_status(worker.transport.contact(), clock.now()),
         partitions=tuple(partition_status(owned, clock) for owned in worker.partitions),
         subscriptions=tuple(subscription.status() for subscription in worker.subscriptions),
         buffered_records=records,
         buffered_bytes=size,
         revision=worker.revision,
-    )
-
-
-def contact_status(contact: Contact, clock: Clock) -> ContactStatus:
-    return ContactStatus(
-        age_seconds=None if contact.last is None else max(0.0, clock.now() - contact.last),
-        member=contact.member,
-        problem=None if contact.problem is None else contact.problem.value,
-        detail=contact.detail,
-        rebuilds=contact.rebuilds,
+        rebalancing_seconds=worker.rebalancing_seconds or 0.0,
     )
 
 

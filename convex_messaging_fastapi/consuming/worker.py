@@ -57,7 +57,7 @@ class Worker:
         self._committing: asyncio.Task[None] | None = None
         self._changes = asyncio.Lock()
         self.revision = 0
-        self.rebalancing = False
+        self._unassigned_at: float | None = None
         self._committer = Committer(
             lambda: self._transport,
             lambda: self._assignment,
@@ -122,11 +122,16 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether the tasks that must run do run."""
+        """False once a task that must run has ended by itself."""
         tasks = (self._fetching, self._committing)
-        return all(task is not None and not task.done() for task in tasks) and not any(
+        return not any(task is not None and task.done() for task in tasks) and not any(
             subscription.failed for subscription in self.subscriptions
         )
+
+    @property
+    def rebalancing_seconds(self) -> float | None:
+        """How long partitions have been gone without new ones; `None` when they have not."""
+        return None if self._unassigned_at is None else self._clock.now() - self._unassigned_at
 
     @property
     def transport(self) -> ConsumerTransport:
@@ -149,12 +154,12 @@ class Worker:
             },
         )
         self.revision += 1
-        self.rebalancing = False
+        self._unassigned_at = None
 
     async def revoked(self, epoch: int, deadline: float) -> None:
         if epoch != self._assignment.epoch:
             return
-        self.rebalancing = True
+        self._unassigned_at = self._clock.now()
         lost = self._clock.now() >= deadline
         await self._give_up_assignment(deadline, None if lost else deadline + LAST_COMMIT_SECONDS)
         self._assignment = Assignment(-1, Lease(-1))
@@ -243,6 +248,7 @@ class Worker:
         if self._fetching is None:
             return
         await self._wind_down(drain_seconds, self._clock.now() + drain_seconds + 2 * LAST_COMMIT_SECONDS)
+        self._unassigned_at = self._clock.now()
         self._transport = self._connect()
         await self.start()
 

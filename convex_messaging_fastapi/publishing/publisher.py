@@ -13,8 +13,8 @@ from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
 from convex_messaging_fastapi.publishing.topics import Topic
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt
-from convex_messaging_fastapi.status import ContactStatus, ProducerStatus
-from convex_messaging_fastapi.transport.base import Contact, ProducerTransport
+from convex_messaging_fastapi.status import ProducerStatus
+from convex_messaging_fastapi.transport.base import ProducerTransport, contact_status
 
 CLOSING_SHARE = 0.2
 LONGEST_CLOSING_SECONDS = 1.0
@@ -105,7 +105,7 @@ class Publisher:
         outstanding = self._outstanding
         return ProducerStatus(
             alive=self._accepting,
-            contact=_contact_status(self._producer.contact(), self._clock.now()),
+            contact=contact_status(self._producer.contact(), self._clock.now()),
             pending=outstanding.pending,
             published=outstanding.published,
             failed=outstanding.failed,
@@ -190,13 +190,3 @@ def _receipts(messages: Sequence[Pending]) -> list[Receipt]:
 
 def _receipt_of(message: Pending) -> Receipt | None:
     return message.outcome if isinstance(message.outcome, Receipt) else None
-
-
-def _contact_status(contact: Contact, now: float) -> ContactStatus:
-    return ContactStatus(
-        age_seconds=None if contact.last is None else now - contact.last,
-        member=contact.member,
-        problem=None if contact.problem is None else contact.problem.value,
-        detail=contact.detail,
-        rebuilds=contact.rebuilds,
-    )

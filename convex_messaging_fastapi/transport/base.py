@@ -13,6 +13,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
+from convex_messaging_fastapi.status import ContactStatus
 
 
 class Problem(Enum):
@@ -43,6 +44,17 @@ class Contact:
     problem: Problem | None = None
     detail: str = ""
     rebuilds: int = 0
+
+
+def contact_status(contact: Contact, now: float) -> ContactStatus:
+    """The same as a snapshot shows it, at `now` on the clock."""
+    return ContactStatus(
+        age_seconds=None if contact.last is None else max(0.0, now - contact.last),
+        member=contact.member,
+        problem=None if contact.problem is None else contact.problem.value,
+        detail=contact.detail,
+        rebuilds=contact.rebuilds,
+    )
 
 
 class Position(NamedTuple):
