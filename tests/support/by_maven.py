@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cluster import DEFAULT_PARTITIONS, Broker, Cluster
+from tests.support.cluster import Cluster, Unavailable
+from tests.support.common import CLUSTER_ID, HOST, free_ports, is_free, shared_properties
 from tests.support.jars import KAFKA_VERSION, classpath, java
 from tests.support.processes import Child, remove_at_end
 
-HOST = "127.0.0.1"
-CLUSTER_ID = urlsafe_b64encode(b"convex-messaging").decode().rstrip("=")  # Kafka wants sixteen bytes
 JAVA_FLAGS = ("-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
 
 
@@ -67,41 +65,57 @@ class ProcessBroker:
         return self._child.tail() if self._child is not None else "never started"
 
 
-def start(
-    size: int,
-    ports: Sequence[int] = (),
-    properties: Mapping[str, str] | None = None,
-    format_options: Sequence[str] = (),
-) -> tuple[Cluster, Path]:
-    """A started cluster, not yet ready, and the folder that holds its data and logs.
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a test wants beyond the usual: properties that go over ours, and options for the formatter."""
 
-    `ports` are the brokers' own, free ones when there are none; `properties` go over ours.
-    Raises `Unavailable` without a Java or the jars.
+    properties: Mapping[str, str] = field(default_factory=dict)
+    format_options: tuple[str, ...] = ()
+
+
+def start(size: int, ends: ExitStack, ports: Sequence[int] = (), extras: Extras | None = None) -> Cluster:
+    """A started cluster, not yet ready; `ends` kills it and removes its data.
+
+    `ports` are the brokers' own, free ones when there are none. Raises `Unavailable` without a
+    Java or the jars, or when a port is taken.
     """
     run = [java(), *JAVA_FLAGS, "-cp", classpath()]
-    folder = Path(tempfile.mkdtemp(prefix="kafka-"))
-    remove_at_end(folder)
-    free = _free_ports()
-    ports = ports or [next(free) for _ in range(size)]
-    voters = [(id, next(free)) for id in range(1, size + 1)]
-    brokers = []
-    for (id, controller), port in zip(voters, ports, strict=True):
-        ours = _properties(id, port, controller, voters, folder / f"data-{id}") | dict(properties or {})
-        written = folder / f"broker-{id}.properties"
-        written.write_text("".join(f"{name}={value}\n" for name, value in ours.items()))
-        brokers.append(ProcessBroker(id, f"{HOST}:{port}", folder, [*run, "kafka.Kafka", str(written)]))
-    _format([folder / f"broker-{broker.id}.properties" for broker in brokers], run, format_options)
+    if taken := [port for port in ports if not is_free(port)]:
+        raise Unavailable(f"something listens on port {taken[0]} already: end it first")
+    extras = extras or Extras()
+    folder = _scratch(ends)
+    written = _write_properties(folder, size, ports, extras.properties)
+    _format(list(written.values()), run, extras.format_options)
+    brokers = [
+        ProcessBroker(id, address, folder, [*run, "kafka.Kafka", str(file)])
+        for id, (address, file) in enumerate(written.items(), 1)
+    ]
     for broker in brokers:
         broker.start()
-    bootstrap = ",".join(broker.address for broker in brokers)
-    return Cluster(bootstrap, f"Apache Kafka {KAFKA_VERSION} by Maven", size, brokers), folder
+        ends.callback(broker.kill)  # nobody needs the data, so nobody waits for a clean end
+    return Cluster(",".join(written), f"Apache Kafka {KAFKA_VERSION} by Maven", size, brokers)
 
 
-def stop(brokers: Sequence[Broker], folder: Path) -> None:
-    """The end of a cluster and its data. Nobody needs the data, so nobody waits for a clean end."""
-    for broker in brokers:
-        broker.kill()
-    shutil.rmtree(folder, ignore_errors=True)
+def _scratch(ends: ExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="kafka-"))
+    remove_at_end(folder)
+    ends.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _write_properties(
+    folder: Path, size: int, ports: Sequence[int], over: Mapping[str, str]
+) -> dict[str, Path]:
+    """Each broker's address, and the file of its properties."""
+    free = free_ports()
+    ports = ports or [next(free) for _ in range(size)]
+    voters = [(id, next(free)) for id in range(1, size + 1)]
+    written = {}
+    for (id, controller), port in zip(voters, ports, strict=True):
+        ours = _properties(id, port, controller, voters, folder / f"data-{id}") | dict(over)
+        file = written[f"{HOST}:{port}"] = folder / f"broker-{id}.properties"
+        file.write_text("".join(f"{name}={value}\n" for name, value in ours.items()))
+    return written
 
 
 def _format(written: Sequence[Path], run: Sequence[str], options: Sequence[str]) -> None:
@@ -122,7 +136,6 @@ def _properties(
     id: int, port: int, controller: int, voters: Sequence[tuple[int, int]], data: Path
 ) -> dict[str, str]:
     size = len(voters)
-    in_sync = max(1, size - 1)
     return {
         "process.roles": "broker,controller",
         "node.id": str(id),
@@ -133,44 +146,5 @@ def _properties(
         "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "log.dirs": str(data),
-        **shared_properties(size, in_sync),
+        **shared_properties(size),
     }
-
-
-def shared_properties(size: int, in_sync: int) -> dict[str, str]:
-    """What every cluster of ours is set to, wherever it runs."""
-    return {
-        "num.partitions": str(DEFAULT_PARTITIONS),
-        "default.replication.factor": str(size),
-        "min.insync.replicas": str(in_sync),
-        "auto.create.topics.enable": "false",
-        "unclean.leader.election.enable": "false",
-        "offsets.topic.num.partitions": "4",
-        "offsets.topic.replication.factor": str(size),
-        "transaction.state.log.num.partitions": "4",
-        "transaction.state.log.replication.factor": str(size),
-        "transaction.state.log.min.isr": str(in_sync),
-        "share.coordinator.state.topic.num.partitions": "4",
-        "share.coordinator.state.topic.replication.factor": str(size),
-        "share.coordinator.state.topic.min.isr": str(in_sync),
-        "group.initial.rebalance.delay.ms": "0",
-        # a killed broker is missed after this, and may come back under its old name after this
-        "broker.session.timeout.ms": "4000",
-        "broker.heartbeat.interval.ms": "500",
-        "log.cleaner.dedupe.buffer.size": "8388608",
-    }
-
-
-def _free_ports() -> Iterator[int]:
-    """Ports nobody has, below those that the kernel gives to outgoing connections.
-
-    A client that calls a dead broker on such a port may be connected to itself, and keeps the
-    broker from coming back.
-    """
-    for port in random.sample(range(20000, 32000), 200):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        yield port

@@ -137,6 +137,9 @@ class Cluster:
         except KafkaException:
             return False
 
+    def _a_broker_died(self) -> bool:
+        return not all(broker.alive for broker in self.brokers)
+
     def _is_led(self, admin: AdminClient, topic: str, partitions: int) -> bool:
         found = admin.list_topics(topic, timeout=10).topics[topic]
         return len(found.partitions) == partitions and all(
@@ -145,7 +148,9 @@ class Cluster:
 
     def _until(self, condition: Callable[[], object], within: float, what: str) -> None:
         try:
-            until(condition, within, what)
+            until(lambda: condition() or self._a_broker_died(), within, what)
+            if self._a_broker_died():
+                raise TimeoutError(f"a broker ended while a test waited for {what}")
         except TimeoutError as error:
             logs = "\n".join(f"--- broker {b.id}, alive={b.alive}\n{b.tail()}" for b in self.brokers)
             raise TimeoutError(f"{error}\n{logs}") from None

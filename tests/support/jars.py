@@ -49,22 +49,31 @@ def java() -> str:
 
 def classpath() -> str:
     """Kafka and its run-time dependencies as Java's class path, fetched when they are not here yet."""
-    jars = CACHE / f"kafka-{KAFKA_VERSION}"
+    provided()
+    jars = _jars()
     if not jars.is_dir():
         _fetch(jars)
     return f"{jars}/*"
 
 
-def _fetch(jars: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
+def provided() -> None:
+    """Raise `Unavailable` unless a cluster can be started from here."""
+    java()
+    if not _jars().is_dir() and shutil.which("mvn") is None:
         raise Unavailable("no mvn: install Maven, which fetches Apache Kafka")
+
+
+def _jars() -> Path:
+    return CACHE / f"kafka-{KAFKA_VERSION}"
+
+
+def _fetch(jars: Path) -> None:
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
         Path(scratch, "pom.xml").write_text(_POM)
         goal = [_COPY, "-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
         ran = subprocess.run(
-            [maven, "-B", "-q", *goal], cwd=scratch, capture_output=True, text=True, timeout=300, check=False
+            ["mvn", "-B", "-q", *goal], cwd=scratch, capture_output=True, text=True, timeout=300, check=False
         )
         if ran.returncode:
             raise Unavailable(f"mvn could not fetch Apache Kafka {KAFKA_VERSION}:\n{ran.stdout[-1500:]}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.support import by_maven
+from tests.support import by_docker, by_maven
 from tests.support.cluster import Cluster, Unavailable
 
 NAMED = "KAFKA_TEST_BOOTSTRAP_SERVERS"
@@ -24,11 +24,11 @@ def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[tuple[Clust
     Raises `Unavailable`, saying for each way why not and what to install.
     """
     reasons = []
-    for way in (_by_maven, _named):
+    for way in (by_docker.start, by_maven.start, _named):
         started = time.monotonic()
-        with ExitStack() as stack:
+        with ExitStack() as ends:
             try:
-                cluster = stack.enter_context(way(size, ports))
+                cluster = way(size, ends, ports)
             except Unavailable as reason:
                 reasons.append(str(reason))
                 continue
@@ -38,23 +38,22 @@ def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[tuple[Clust
     raise Unavailable("no real Kafka: " + "; or ".join(reasons))
 
 
-@contextmanager
-def _by_maven(size: int, ports: tuple[int, ...]) -> Iterator[Cluster]:
-    cluster, folder = by_maven.start(size, ports)
+def closed(way: Callable[[], object]) -> str | None:
+    """Why a way to a Kafka is closed; `None` when it is open."""
     try:
-        yield cluster
-    finally:
-        by_maven.stop(cluster.brokers, folder)
+        way()
+    except Unavailable as reason:
+        return str(reason)
+    return None
 
 
-@contextmanager
-def _named(size: int, ports: tuple[int, ...]) -> Iterator[Cluster]:
+def _named(size: int, ends: ExitStack, ports: tuple[int, ...]) -> Cluster:
     bootstrap = os.environ.get(NAMED)
     if not bootstrap:
-        raise Unavailable(f"set {NAMED} to a running cluster")
+        raise Unavailable(f"{NAMED} is not set: let it name a running cluster")
     if size > 1 or ports:
         raise Unavailable(f"the cluster that {NAMED} names has no brokers that a test may kill")
-    yield Cluster(bootstrap, f"the Kafka at {bootstrap}", size)
+    return Cluster(bootstrap, f"the Kafka at {bootstrap}", size)
 
 
 def main() -> None:

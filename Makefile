@@ -1,0 +1,51 @@
+# Needs Python 3.11 or newer and make; everything else is set up on the way.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help run kafka test lint format clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
+	read -r name does; do printf '  make %-8s %s\n' "$$name" "$$does"; done
+
+run: $(READY)  ## the example app; KAFKA=1 uses the broker on localhost:9092; HOST=, PORT=
+	@$(BIN)/python -m tools.welcome $(HOST) $(PORT) $(if $(KAFKA),localhost:9092)
+	@exec $(if $(KAFKA),env KAFKA_BOOTSTRAP_SERVERS=localhost:9092) $(BIN)/python -m uvicorn example_app.main:app \
+		--host $(HOST) --port $(PORT) --timeout-graceful-shutdown 5
+
+kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
+	@$(BIN)/python -m tools.machine kafka
+	@exec $(BIN)/python -m tests.support.kafka
+
+test: $(READY)  ## all tests and their coverage; REQUIRE_KAFKA=1 fails without a real Kafka; ARGS= for pytest
+	@$(BIN)/python -m tools.machine kafka
+	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+lint: $(READY)  ## ruff, mypy, pyright and the floors of the house
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff put the code in order
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove everything that make has made, Kafka's jars included
+	rm -rf $(VENV) .kafka .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) tools/machine.py venv $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt pip
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group dev -e '.[compression]'
+	@touch $@

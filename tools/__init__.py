@@ -1,0 +1,1 @@
+"""What `make` needs beyond one command: preparing a machine."""

@@ -1,0 +1,54 @@
+"""Prepares a fresh machine for `make`: a virtual environment, and the Java and Maven that run a real Kafka.
+
+Where it is root and there is apt, it installs what is missing; elsewhere it says what to install.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+APT = shutil.which("apt-get")
+
+
+def make_venv(folder: str) -> None:
+    """A virtual environment in `folder`, also on a Debian whose Python came without `ensurepip`."""
+    if Path(folder, "bin", "python").exists():
+        return
+    try:
+        import ensurepip  # noqa: F401
+    except ImportError:
+        if not _apt_install("python3-venv"):
+            sys.exit("this Python has no ensurepip: install it (on Debian: python3-venv)")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+
+
+def provide_kafka() -> None:
+    """See to it that tests find a real Kafka, and say so when they will not."""
+    from tests.support import by_docker, jars, kafka
+
+    if kafka.closed(by_docker.engine) is None or os.environ.get(kafka.NAMED):
+        return
+    if kafka.closed(jars.provided):
+        _apt_install("default-jre-headless", "maven")
+    if kafka.closed(jars.java):  # an older Debian's default is an older Java
+        _apt_install(f"openjdk-{jars.OLDEST_JAVA}-jre-headless")
+    if reason := kafka.closed(jars.provided):
+        print(f"no real Kafka here, {reason}; or start Docker, or set {kafka.NAMED}")
+
+
+def _apt_install(*packages: str) -> bool:
+    if APT is None or os.geteuid() != 0:
+        return False
+    print(f"installing {' '.join(packages)}", flush=True)
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run([APT, "-qq", "update"], env=quiet, stdin=subprocess.DEVNULL, check=False)
+    install = [APT, "-qq", "-y", "--no-install-recommends", "install", *packages]
+    return subprocess.run(install, env=quiet, stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    {"venv": lambda: make_venv(sys.argv[2]), "kafka": provide_kafka}[sys.argv[1]]()

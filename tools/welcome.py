@@ -1,0 +1,44 @@
+"""Says what to open and what to try while `make run` serves the example app."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+TEXT = """
+The example app, a small betting service, on {kafka}.
+
+  open   {app}/docs          every route, to try by hand
+         {app}/health/kafka  what a probe is told
+
+  try    curl -s {app}/users -H 'content-type: application/json' -d '{{"email": "ada@example.com"}}'
+         curl -s {app}/users          # welcomed: the event and the command have been handled
+         curl -s {app}/bets -H 'content-type: application/json' -d '{{"user_id": 1, "stake": "10.00"}}'
+         curl -s {app}/bets -H 'content-type: application/json' \\
+              -d '{{"user_id": 1, "stake": "10.00", "card": "declined"}}'
+         curl -s {app}/dead-letters   # the payment that was declined, after three tries
+"""
+
+
+def main(host: str, port: str, broker: str | None = None) -> None:
+    if broker and not _answers(broker):
+        print(
+            f"\nNothing answers on {broker} yet: say `make kafka` in another terminal; the app will find it."
+        )
+    kafka = (
+        f"the Kafka at {broker}" if broker else "an in-process broker unless KAFKA_BOOTSTRAP_SERVERS is set"
+    )
+    print(TEXT.format(app=f"http://{host}:{port}", kafka=kafka), flush=True)
+
+
+def _answers(broker: str) -> bool:
+    host, _, port = broker.partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
