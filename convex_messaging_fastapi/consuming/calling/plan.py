@@ -1,0 +1,135 @@
+"""How one handler is called: everything about it that can be known before its first message."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, get_args, get_origin
+
+from convex_messaging_fastapi.consuming.calling.callables import Kind, kind_of, name_of
+from convex_messaging_fastapi.consuming.calling.dependencies import (
+    Arguments,
+    arguments_for,
+    asks_for_delivery,
+    is_supplied,
+)
+from convex_messaging_fastapi.consuming.calling.parameters import UNSET, Parameter, parameters_of
+from convex_messaging_fastapi.consuming.calling.refusals import refuse_what_no_message_has
+from convex_messaging_fastapi.consuming.calling.supplying import Replacements, Supplier
+from convex_messaging_fastapi.consuming.calling.surroundings import Surroundings
+from convex_messaging_fastapi.errors import DeclarationError
+from convex_messaging_fastapi.messages import codec_for
+from convex_messaging_fastapi.records import Delivery, Record
+
+
+class Codec(Protocol):
+    def decode(self, value: bytes | None) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallPlan:
+    """A handler, compiled. `is_direct`: it is async and takes the message alone, so that
+    `await plan.function(message)` is all of `call`.
+    """
+
+    function: Callable[..., Any]
+    is_direct: bool
+    wants_delivery: bool
+    _codec: Codec
+    _kind: Kind
+    _arguments: Arguments = field(repr=False)
+    _replacements: Replacements = field(repr=False, compare=False)
+
+    def decode(self, record: Record) -> Any:
+        """The message in `record`, of a batch one member. Raises `DecodeError`."""
+        return self._codec.decode(record.value)
+
+    async def call(
+        self, message: Any, delivery: Delivery | list[Delivery] | None, surroundings: Surroundings
+    ) -> None:
+        """Make the dependencies, call the handler, leave the dependencies; raises what any of it raises.
+
+        Where `wants_delivery` is false, `delivery` may be `None`. What runs in a thread cannot be
+        interrupted: a cancelled call ends when that has ended, or at once when it is cancelled a
+        second time or the threads are closed.
+        """
+        if self.is_direct:
+            await self.function(message)
+            return
+        supplier = Supplier(delivery, surroundings, self._replacements)
+        try:
+            await self._handle(message, supplier)
+        except BaseException as error:
+            await supplier.leave(error)
+            raise
+        await supplier.leave(None)
+
+    async def _handle(self, message: Any, supplier: Supplier) -> None:
+        arguments = await supplier.arguments(self._arguments)
+        if self._kind is Kind.ASYNC:
+            await self.function(message, **arguments)
+            return
+        answer = await supplier.in_thread(self.function, message, **arguments)
+        if inspect.isawaitable(answer):
+            # A lambda or undeclared wrapper around an async function: it has not run yet.
+            await answer
+
+
+def compile_call(handler: Callable[..., Any], *, batch: bool = False) -> CallPlan:
+    """Read a handler's signature once, its dependencies' included.
+
+    The first parameter is the message (`list[...]` in a batch); the others are filled by type
+    (`Delivery`, `HTTPConnection`) or by `Depends`. Raises `DeclarationError`, with the sentence
+    that fixes it, for anything that no message can supply.
+    """
+    who = f"handler {name_of(handler)}"
+    kind = _kind_of_handler(handler, who)
+    parameters = parameters_of(handler, who)
+    annotation = _message_annotation(parameters, who, batch)
+    arguments = arguments_for(parameters[1:], who, batch=batch)
+    return CallPlan(
+        function=handler,
+        is_direct=kind is Kind.ASYNC and not arguments,
+        wants_delivery=asks_for_delivery(arguments),
+        _codec=codec_for(annotation),
+        _kind=kind,
+        _arguments=arguments,
+        _replacements=Replacements(who, batch=batch),
+    )
+
+
+def _kind_of_handler(handler: Callable[..., Any], who: str) -> Kind:
+    if inspect.isclass(handler):
+        raise DeclarationError(f"{who} is a class, and calling it makes an object: give an instance of it")
+    kind = kind_of(handler)
+    if kind in (Kind.ASYNC_YIELD, Kind.SYNC_YIELD):
+        raise DeclarationError(
+            f"{who} has a `yield`, so calling it would run nothing: publish what it yields with the bus"
+        )
+    return kind
+
+
+def _message_annotation(parameters: tuple[Parameter, ...], who: str, batch: bool) -> Any:
+    """What the bytes of one record are to become."""
+    if not parameters:
+        raise DeclarationError(f"{who} takes no parameter: its first one is the message")
+    first = parameters[0]
+    if first.kind is inspect.Parameter.KEYWORD_ONLY:
+        raise DeclarationError(f"{who} takes its parameters by name only: its first one is the message")
+    refuse_what_no_message_has(first, who)
+    if is_supplied(first):
+        raise DeclarationError(
+            f"the first parameter of {who}, {first.name!r}, is not a message: put the message before it"
+        )
+    return _member_annotation(first, who) if batch else first.annotation
+
+
+def _member_annotation(first: Parameter, who: str) -> Any:
+    if first.type in (UNSET, list):
+        return UNSET
+    if get_origin(first.type) is not list:
+        raise DeclarationError(
+            f"{who} handles batches: annotate {first.name!r} with `list[...]` of its messages' type"
+        )
+    return get_args(first.type)[0]

@@ -1,0 +1,43 @@
+"""What handlers and their dependencies find around them: the app, its state, and threads to run in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from convex_messaging_fastapi.consuming.threads import HandlerThreads
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`app` is the ASGI app, if there is one; `state` is what its lifespan yielded."""
+
+    app: Any | None
+    state: Mapping[str, Any]
+    threads: HandlerThreads
+
+    @property
+    def overrides(self) -> Mapping[Any, Any]:
+        """The app's `dependency_overrides` as they are now."""
+        return getattr(self.app, "dependency_overrides", None) or {}
+
+    def connection(self) -> HTTPConnection:
+        """A connection that nobody made: the app, a copy of the state, and nothing else."""
+        return HTTPConnection(
+            {
+                "type": "http",
+                "app": self.app,
+                "state": dict(self.state),
+                "scheme": "http",
+                "server": None,
+                "client": None,
+                "root_path": "",
+                "path": "/",
+                "query_string": b"",
+                "path_params": {},
+                "headers": [],
+            }
+        )

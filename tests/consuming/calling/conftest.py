@@ -1,0 +1,47 @@
+"""An app, its surroundings, and a delivery, for calls by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.threads import HandlerThreads
+from convex_messaging_fastapi.records import Delivery, Record
+
+Call = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def app() -> FastAPI:
+    return FastAPI()
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[HandlerThreads]:
+    pool = HandlerThreads(4)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def surroundings(app: FastAPI, threads: HandlerThreads) -> Surroundings:
+    return Surroundings(app=app, state={"messaging_bus": "the bus"}, threads=threads)
+
+
+@pytest.fixture
+def delivery() -> Delivery:
+    return Delivery(Record("user.created", 3, 42, 0, b"7", b'"hello"'))
+
+
+@pytest.fixture
+def call(surroundings: Surroundings, delivery: Delivery) -> Call:
+    """Compile a handler and call it once with a message."""
+
+    async def call(handler: Callable[..., Any], message: Any = "hello") -> None:
+        await compile_call(handler).call(message, delivery, surroundings)
+
+    return call
