@@ -128,7 +128,7 @@ def settings(bootstrap: str, **choices: Any) -> MessagingSettings:
             "bootstrap_servers": bootstrap,
             "client_id": "test",
             "request_timeout_ms": 2000,
-            "session_timeout_ms": 6000,
+            "session_timeout_ms": 2000,
             "revoke_drain_seconds": 2,
         }
         | choices

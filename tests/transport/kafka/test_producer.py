@@ -185,9 +185,7 @@ async def test_other_partitions_are_not_disturbed_by_a_failure(bench: Bench, wir
     other = TopicPartition("orders", 1)
     await producer.send(WHERE, records(b"a"))
     wire.push_errors(Api.PRODUCE, CORRUPT)
-    results = await asyncio.gather(
-        producer.send(WHERE, records(b"b")), producer.send(other, records(b"c"))
-    )
+    results = await asyncio.gather(producer.send(WHERE, records(b"b")), producer.send(other, records(b"c")))
     assert Verdict.UNKNOWN not in {sent.verdict for sent in results}
     assert (await producer.send(other, records(b"d"))).verdict is Verdict.WRITTEN
 
@@ -197,9 +195,7 @@ async def test_partitions_are_counted(bench: Bench) -> None:
     assert await producer.partition_count("orders") == 2
 
 
-async def test_a_missing_topic_is_said_to_be_missing_and_is_not_made(
-    bench: Bench, wire: WireCluster
-) -> None:
+async def test_a_missing_topic_is_said_to_be_missing_and_is_not_made(bench: Bench, wire: WireCluster) -> None:
     producer = await bench.producer()
     for _ in range(2):
         with pytest.raises(TopicUnavailable, match="no such topic"):
