@@ -13,6 +13,7 @@ import pytest
 
 from convex_messaging_fastapi.consuming.threads import HandlerThreads, ThreadsStatus
 from convex_messaging_fastapi.errors import BusStopped
+from tests.support.waiting import eventually
 
 
 class Gate:
@@ -49,10 +50,7 @@ async def gate() -> AsyncIterator[Gate]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Give the loop turns until `condition` holds; what it waits for reports to the loop."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
+    await eventually(condition, 10, "the threads")
 
 
 async def test_a_call_runs_in_a_daemon_thread_of_ours(threads: HandlerThreads) -> None:
@@ -270,15 +268,18 @@ async def test_a_caller_cancelled_in_the_queue_is_never_run(gate: Gate) -> None:
 
 async def test_a_thread_handed_to_a_caller_cancelled_in_the_same_turn_goes_to_the_next(gate: Gate) -> None:
     threads = HandlerThreads(1)
-    running = asyncio.create_task(threads.run(gate))
+
+    async def run_and_cancel_the_next() -> None:
+        await threads.run(gate)
+        first.cancel()  # it has been handed the thread, and has not had its turn yet
+
+    running = asyncio.create_task(run_and_cancel_the_next())
     await gate.begun.wait()
     first = asyncio.create_task(threads.run(lambda: "first"))
     second = asyncio.create_task(threads.run(lambda: "second"))
     await until(lambda: threads.status().waiting == 2)
-    # Handed over when the running call is done; cancelled before the waiter has had its turn.
-    running.add_done_callback(lambda _: first.cancel())
     gate.open()
-    assert await running == "through"
+    await running
     with pytest.raises(asyncio.CancelledError):
         await first
     assert await second == "second"

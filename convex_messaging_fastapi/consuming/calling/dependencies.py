@@ -17,6 +17,7 @@ from convex_messaging_fastapi.consuming.calling.refusals import (
     asks_for_connection,
     dependency_marker_of,
     is_a,
+    refuse_login,
     refuse_unmarked,
     refuse_what_no_message_has,
 )
@@ -73,6 +74,7 @@ def dependency_on(
     its_name = f"dependency {name_of(function)} of {who}"
     if function in trail:
         raise DeclarationError(f"{its_name} depends on itself: break the circle")
+    refuse_login(function, its_name)
     kind = kind_of(function)
     parameters = parameters_of(function, its_name)
     return Dependency(

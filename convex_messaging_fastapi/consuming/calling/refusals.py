@@ -8,11 +8,13 @@ from typing import Any
 import fastapi
 from fastapi import params
 from fastapi.security import SecurityScopes
+from fastapi.security.base import SecurityBase
 from starlette.background import BackgroundTasks
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from convex_messaging_fastapi.consuming.calling.callables import innermost_of
 from convex_messaging_fastapi.consuming.calling.parameters import Parameter
 from convex_messaging_fastapi.errors import DeclarationError
 
@@ -52,6 +54,15 @@ def refuse_what_no_message_has(parameter: Parameter, who: str) -> None:
     for kind, sentence in _TYPES:
         if is_a(parameter.type, kind):
             raise DeclarationError(f"{where} asks for a {kind.__name__}: {sentence}")
+
+
+def refuse_login(function: Any, who: str) -> None:
+    """Raises `DeclarationError` for FastAPI's security schemes: each would fail every message with a 401."""
+    if isinstance(innermost_of(function), SecurityBase):
+        raise DeclarationError(
+            f"{who} reads a login from an HTTP request, and a message comes with no one logged in: "
+            "check what it says in the handler"
+        )
 
 
 def refuse_unmarked(parameter: Parameter, who: str) -> None:

@@ -66,7 +66,9 @@ async def test_dependencies_nest_and_mix_sync_with_async(call: Call, log: Log) -
     def plus_two(doubled: int = Depends(doubled)) -> int:
         return doubled + 2
 
-    async def handle(event: str, answer: Annotated[int, Depends(plus_two)], *, same: int = Depends(plus_two)) -> None:
+    async def handle(
+        event: str, answer: Annotated[int, Depends(plus_two)], *, same: int = Depends(plus_two)
+    ) -> None:
         log.append((event, answer, same))
 
     await call(handle)
@@ -110,7 +112,7 @@ async def test_classes_objects_and_partials_are_dependencies(call: Call, log: Lo
         event: str,
         named: Annotated[Repository, Depends(Repository)],
         inferred: Annotated[Repository, Depends()],
-        by_default: Repository = Depends(),
+        by_default: Repository = Depends(),  # noqa: B008
         looked_up: str = Depends(Lookup()),
         total: int = Depends(functools.partial(add, 1, right=2)),
     ) -> None:
@@ -284,11 +286,11 @@ async def test_one_thread_makes_uses_and_leaves_what_a_sync_dependency_opens(cal
         log.append(connection.execute("select count(*) from seen").fetchone())
         connection.close()
 
-    def schema(database: sqlite3.Connection = Depends(database)) -> sqlite3.Connection:
+    def schema(database: Annotated[sqlite3.Connection, Depends(database)]) -> sqlite3.Connection:
         database.execute("create table seen (event text)")
         return database
 
-    def handle(event: str, database: sqlite3.Connection = Depends(schema)) -> None:
+    def handle(event: str, database: Annotated[sqlite3.Connection, Depends(schema)]) -> None:
         database.execute("insert into seen values (?)", (event,))
 
     await call(handle)
@@ -338,7 +340,9 @@ async def test_context_variables_set_by_a_sync_dependency_can_be_reset_in_its_ex
     assert tenant.get() == "none"
 
 
-async def test_cancelled_while_it_opens_a_sync_dependency_is_closed_all_the_same(call: Call, log: Log) -> None:
+async def test_cancelled_while_it_opens_a_sync_dependency_is_closed_all_the_same(
+    call: Call, log: Log
+) -> None:
     loop = asyncio.get_running_loop()
     opening, go_on = asyncio.Event(), threading.Event()
 
