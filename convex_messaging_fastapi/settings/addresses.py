@@ -1,0 +1,72 @@
+"""Broker addresses: `host:port`, several with commas between, or the in-process `memory://`."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+MEMORY = "memory://"
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]*")
+
+
+def servers_as_text(value: object) -> object:
+    """A list of addresses as the text it stands for."""
+    if isinstance(value, list | tuple) and all(isinstance(address, str) for address in value):
+        return ",".join(value)
+    return value
+
+
+def checked_servers(text: str) -> str:
+    """`text` without blanks; raises `ValueError` with the sentence that mends it."""
+    if MEMORY in text:
+        return _checked_memory(text)
+    addresses = [address.strip() for address in text.split(",") if address.strip()]
+    if not addresses:
+        raise ValueError("names no broker: write host:port, for instance kafka:9092")
+    for address in addresses:
+        _check(address)
+    return ",".join(addresses)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port` cannot leave this machine, judged without asking a name server."""
+    host = address.rpartition(":")[0].strip("[]").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_memory(text: str) -> str:
+    before, _, name = text.partition(MEMORY)
+    if before or not _MEMORY_NAME.fullmatch(name):
+        raise ValueError(
+            "takes memory:// or memory://name alone; a name has letters, digits, dots, dashes, underscores"
+        )
+    return text
+
+
+def _check(address: str) -> None:
+    # Never repeat an address that carries an @: what stands before it may be a password.
+    if "@" in address:
+        raise ValueError(
+            "takes no credentials: leave what ends in @ away, and set sasl_username, sasl_password"
+        )
+    if "://" in address:
+        raise ValueError(
+            f"takes host:port without a scheme, not {address!r}: security_protocol says the rest"
+        )
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        raise ValueError(f"takes host:port, for instance {_mended(address)}, not {address!r}")
+    if not 1 <= int(parts["port"]) <= 65535:
+        raise ValueError(f"takes ports from 1 to 65535, not {address!r}")
+
+
+def _mended(address: str) -> str:
+    host = re.sub(r"[^A-Za-z0-9._-].*", "", address)
+    return f"{host or 'kafka'}:9092"

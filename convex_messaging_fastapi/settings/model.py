@@ -1,0 +1,282 @@
+"""`MessagingSettings`: every setting with its default and its effect, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.policies import MAX_DELAY_SECONDS, Retry
+from convex_messaging_fastapi.settings.addresses import MEMORY, checked_servers, servers_as_text
+from convex_messaging_fastapi.settings.contradictions import contradictions
+from convex_messaging_fastapi.settings.explain import misfits, report
+from convex_messaging_fastapi.settings.names import (
+    checked_instance,
+    checked_prefix,
+    checked_queue_group,
+    queue_group,
+)
+from convex_messaging_fastapi.settings.outside import GivenInCode, Outside, find_outside
+from convex_messaging_fastapi.settings.spellings import (
+    AutoOffsetReset,
+    PartitionerName,
+    SaslMechanism,
+    SecurityProtocol,
+)
+
+TokenProvider = Callable[[], Awaitable[str]]
+
+HEARTBEAT_INTERVAL_MS = 1000
+"""It, not the session, decides how fast a rebalance is noticed."""
+
+_REBALANCE_MARGIN_MS = 10_000
+_REQUEST_MARGIN_MS = 5_000
+
+
+class MessagingSettings(BaseSettings):
+    """Every setting of a bus. Frozen; contradictions are refused when it is made.
+
+    Read from, the first that has a value wins: this call, `KAFKA_*` variables,
+    `ConvexMessaging__*` variables, `.env`, `appsettings.{ENV}.json`, `appsettings.json` (both in
+    the working directory, section `ConvexMessaging`), the defaults. What is empty is not set;
+    only `topic_prefix=""` in code says that there is no prefix.
+
+    Raises `ConfigurationError` with one line for each thing that is wrong.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        str_strip_whitespace=True,
+        coerce_numbers_to_str=True,
+        hide_input_in_errors=True,
+    )
+
+    bootstrap_servers: Annotated[str, BeforeValidator(servers_as_text), AfterValidator(checked_servers)] = (
+        Field(
+            default="localhost:9092",
+            description="`host:port`, several with commas between; `memory://` is an in-process broker private to "
+            "the bus, `memory://name` one shared in the process",
+        )
+    )
+    security_protocol: SecurityProtocol = Field(
+        default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
+    )
+    sasl_mechanism: SaslMechanism = Field(
+        default="PLAIN",
+        description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`; judged, like all of SASL, only "
+        "for the protocols that use it",
+    )
+    sasl_username: str | None = Field(default=None, description="the user of PLAIN and SCRAM")
+    sasl_password: SecretStr | None = Field(
+        default=None, description="the user's password; never shown, logged or repeated"
+    )
+    ssl_ca_location: str | None = Field(
+        default=None, description="a PEM file of authorities to trust; without it, those of the machine"
+    )
+    topic_prefix: Annotated[str, AfterValidator(checked_prefix)] = Field(
+        default="convex",
+        description='put before every topic with a dot between; none with `topic_prefix=""`, in code only',
+    )
+    consumer_group: str = Field(
+        default="convex-group",
+        description="the service's identity: the Kafka group of its subscribers, exactly as given. Give every "
+        "service its own",
+    )
+    auto_offset_reset: AutoOffsetReset = Field(
+        default="earliest",
+        description="where a group without committed offsets begins: `earliest` or `latest`",
+    )
+    enable_auto_commit: bool = Field(
+        default=True,
+        description="true: finished work is committed at the interval, or once half of `max_uncommitted` is "
+        "finished; false: as soon as it is finished. Never unfinished work",
+    )
+    auto_commit_interval_ms: int = Field(
+        default=5000, ge=1, description="milliseconds between commits of finished work"
+    )
+    session_timeout_ms: int = Field(
+        default=30_000,
+        ge=6000,
+        le=1_800_000,
+        description="milliseconds after which a silent member loses its partitions; heartbeats go out every second",
+    )
+    request_timeout_ms: int = Field(
+        default=30_000,
+        ge=1000,
+        le=2_147_483_647,
+        description="milliseconds a broker has to answer, when publishing and for admin requests; consumers wait at "
+        "least 15 seconds longer than `revoke_drain_seconds`",
+    )
+    max_retry_attempts: int = Field(
+        default=3, ge=1, description="tries in all, the first included, before a message is buried"
+    )
+    retry_delay_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=MAX_DELAY_SECONDS,
+        description="seconds before the second try; doubles with every further one, jittered, at most "
+        f"{MAX_DELAY_SECONDS:g}",
+    )
+    message_retention_ms: int = Field(
+        default=604_800_000,
+        ge=-1,
+        description="milliseconds that topics which we create keep a message; -1 for ever",
+    )
+
+    group_instance_id: Annotated[str, AfterValidator(checked_instance)] | None = Field(
+        default=None,
+        description="static membership: a process that comes back within the session does not stop its group. "
+        "Unique for every process",
+    )
+    client_id: str = Field(
+        default_factory=lambda known: known.get("consumer_group", ""),
+        description="how this process is called in the brokers' logs and quotas; by default `consumer_group`",
+    )
+    partitioner: PartitionerName = Field(
+        default="murmur2",
+        description="which partition a key belongs to: `murmur2` as Java does, `crc32` as Confluent's .NET client "
+        "does",
+    )
+    queue_group: Annotated[str, AfterValidator(checked_queue_group)] = Field(
+        default="{prefix}.{queue}",
+        description="the group that the receivers of a queue share; to compete with .NET receivers, their group",
+    )
+    concurrency: int = Field(default=32, ge=1, description="messages that one subscription handles at once")
+    max_uncommitted: int = Field(
+        default=10_000,
+        ge=1,
+        description="records of a partition handed out past its committed offset: what may repeat after a crash",
+    )
+    publish_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that `publish` waits for the acknowledgement",
+    )
+    drain_timeout_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds that running handlers get when the bus stops",
+    )
+    revoke_drain_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=1800,
+        description="seconds that running handlers get when partitions move; their group stands still meanwhile",
+    )
+    shutdown_timeout_seconds: float = Field(
+        default=25.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that stopping takes at most, drain included",
+    )
+    max_buffer_records: int = Field(default=10_000, ge=1, description="records that a worker holds in memory")
+    max_buffer_bytes: int = Field(
+        default=64 * 1024 * 1024, ge=1, description="bytes of keys and values that a worker holds in memory"
+    )
+    create_topics: bool = Field(default=False, description="whether topics that are missing are created")
+    topic_partitions: int | None = Field(
+        default=None, ge=1, description="partitions of topics that we create; by default the broker's choice"
+    )
+    replication_factor: int | None = Field(
+        default=None,
+        ge=1,
+        le=32_767,
+        description="copies of topics that we create; by default 3, or one a broker",
+    )
+    ssl_certificate_location: str | None = Field(
+        default=None, description="a PEM file with the client's certificate, for mutual TLS"
+    )
+    ssl_key_location: str | None = Field(
+        default=None, description="the PEM file with its private key; may be the same file"
+    )
+    allow_plaintext_credentials: bool = Field(
+        default=False, description="whether SASL may go unencrypted to a host that is not loopback"
+    )
+
+    oauth_token_provider: TokenProvider | None = Field(
+        default=None, exclude=True, repr=False, description="in code only: answers a token that is valid now"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return GivenInCode(settings_cls, init_settings), Outside(settings_cls)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_plain_sentences(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            made = make(given)
+            problems = contradictions(made)
+        except ValidationError as error:
+            problems = misfits(error.errors(include_url=False), cls.model_fields)
+        if problems:
+            raise ConfigurationError(report(problems, given, find_outside(cls)))
+        return made
+
+    @property
+    def is_memory(self) -> bool:
+        return self.bootstrap_servers.startswith(MEMORY)
+
+    @property
+    def memory_name(self) -> str:
+        """The name of the shared in-process broker; empty for a private one, and for real brokers."""
+        return self.bootstrap_servers.removeprefix(MEMORY) if self.is_memory else ""
+
+    @property
+    def uses_sasl(self) -> bool:
+        return self.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL")
+
+    @property
+    def uses_tls(self) -> bool:
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        return HEARTBEAT_INTERVAL_MS
+
+    @property
+    def rebalance_timeout_ms(self) -> int:
+        """Longer than a drain can be: a member that drains longer would be thrown out, every time."""
+        return int(self.revoke_drain_seconds * 1000) + _REBALANCE_MARGIN_MS
+
+    @property
+    def consumer_request_timeout_ms(self) -> int:
+        """A join is answered only when the rebalance ends, so it must be waited for longer than that."""
+        return max(self.request_timeout_ms, self.rebalance_timeout_ms + _REQUEST_MARGIN_MS)
+
+    @property
+    def default_retry(self) -> Retry:
+        return Retry(attempts=self.max_retry_attempts, delay_seconds=self.retry_delay_seconds)
+
+    def queue_group_for(self, queue: str) -> str:
+        """The group that the receivers of `queue` share, wherever they run."""
+        return queue_group(self.queue_group, self.topic_prefix, queue)
+
+
+def load(**overrides: Any) -> MessagingSettings:
+    """The settings as they stand outside the code, with `overrides` over them.
+
+    Raises `ConfigurationError` with one line for each thing that is wrong.
+    """
+    return MessagingSettings(**overrides)

@@ -1,0 +1,143 @@
+"""Where settings are found outside the code: the environment, `.env` and the `appsettings` files.
+
+What is empty is not set, wherever it stands. The earlier source wins:
+`KAFKA_*` variables, `ConvexMessaging__*` variables, `.env` (both spellings, in the same order),
+`appsettings.{ENV}.json`, `appsettings.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.settings.spellings import did_you_mean, pascal_case
+
+PREFIX = "KAFKA_"
+SECTION = "ConvexMessaging"
+ENVIRONMENT_NAMES = ("APP_ENV", "DOTNET_ENVIRONMENT", "ASPNETCORE_ENVIRONMENT")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value and the place it was read from, in a user's words."""
+
+    value: Any
+    origin: str
+
+
+Layer = Mapping[str, Found]
+Variables = Mapping[str, str | None]
+
+
+def find(names: Iterable[str]) -> dict[str, Found]:
+    """The values that win, by setting; `names` are the settings looked for.
+
+    Raises `ConfigurationError` for a file that cannot be read, or that sets what does not exist.
+    """
+    winners: dict[str, Found] = {}
+    for layer in _layers(tuple(names)):
+        for name, found in layer.items():
+            winners.setdefault(name, found)
+    return winners
+
+
+def is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _layers(names: tuple[str, ...]) -> Iterator[Layer]:
+    environment, dotenv = dict(os.environ), _read_dotenv(Path(".env"))
+    for variables, place in ((environment, ""), (dotenv, " in .env")):
+        yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, variables, place)
+        yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, variables, place)
+    for path in _json_files({**dotenv, **environment}):
+        yield _from_section({pascal_case(name): name for name in names}, _read_section(path), path)
+
+
+def _from_variables(settings: Mapping[str, str], variables: Variables, place: str) -> Layer:
+    wanted = {variable.lower(): (variable, name) for variable, name in settings.items()}
+    layer = {}
+    # Of two names that differ only in case, the one in capitals wins: it sorts first, so goes last.
+    for given in sorted(variables, reverse=True):
+        if given.lower() in wanted and not is_blank(variables[given]):
+            _, name = wanted[given.lower()]
+            layer[name] = Found(variables[given], f"{given}{place}")
+    return layer
+
+
+def _from_section(settings: Mapping[str, str], section: Mapping[str, Any], path: Path) -> Layer:
+    wanted = {key.lower(): (key, name) for key, name in settings.items()}
+    layer = {}
+    for given, value in section.items():
+        if given.lower() not in wanted:
+            raise ConfigurationError(
+                f"{path}: {SECTION} has no setting {given!r}{did_you_mean(given, settings)}"
+            )
+        key, name = wanted[given.lower()]
+        if not is_blank(value):
+            layer[name] = Found(value, f"{key} in {path}")
+    return layer
+
+
+def _json_files(variables: Variables) -> list[Path]:
+    stated = (variables.get(name) or "" for name in ENVIRONMENT_NAMES)
+    environment = next((text.strip() for text in stated if text.strip()), None)
+    layered = [Path(f"appsettings.{environment}.json")] if environment else []
+    return [*layered, Path("appsettings.json")]
+
+
+def _read_dotenv(path: Path) -> Variables:
+    try:
+        return dotenv_values(path, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def _read_section(path: Path) -> Mapping[str, Any]:
+    document = _read_json(path)
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path} must be one JSON object with a section {SECTION!r}")
+    sections = [value for key, value in document.items() if key.lower() == SECTION.lower()]
+    section = sections[-1] if sections else None
+    if section is not None and not isinstance(section, dict):
+        raise ConfigurationError(f"{path}: {SECTION} must be an object of settings, as in {{...}}")
+    return section or {}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(_plain_json(path.read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError as error:
+        told = f"{error.msg} at line {error.lineno}, column {error.colno}"
+        # Not from the cause: that one carries the whole document, passwords included.
+        raise ConfigurationError(f"{path} is not JSON: {told}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+_STRING = r'"(?:\\.|[^"\\])*"'
+_COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_LAST_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])", re.DOTALL)
+
+
+def _plain_json(text: str) -> str:
+    """`text` without the comments and last commas that .NET allows, every line where it was."""
+    return _LAST_COMMA.sub(_string_or_blank, _COMMENT.sub(_string_or_blank, text))
+
+
+def _string_or_blank(match: re.Match[str]) -> str:
+    return match[1] or re.sub(r"[^\n]", " ", match[0])
