@@ -53,7 +53,6 @@ class KafkaConsumer:
         self._moving: dict[TopicPartition, asyncio.Task[Move]] = {}
         self._resting: dict[TopicPartition, _Rest] = {}
         self._complaint: _Rest | None = None
-        self._complaints = 0
 
     async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
         self._topics = tuple(topics)
@@ -268,17 +267,14 @@ class KafkaConsumer:
             member.look_alive()
         except KafkaError as error:
             self._complain(member, error)
-        else:
-            self._complaints = 0
 
     def _complain(self, member: Member, error: KafkaError) -> None:
-        """One complaint may pass; of two in a row the engine does not recover by itself."""
-        self._complaints += 1
-        why = explain_membership(error)
-        self._complaint = _Rest(self._clock.now() + self._tuning.complaint_seconds, why)
+        """One complaint may pass; of two within a few seconds the engine does not recover by itself."""
+        now = self._clock.now()
+        before, why = self._complaint, explain_membership(error)
+        self._complaint = _Rest(now + self._tuning.complaint_seconds, why)
         log.warning("group %s: %s", self._group, why.detail)
-        if self._complaints > 1:
-            self._complaints = 0
+        if before is not None and before.until > now:
             self._supervisor.replace(member, why)
 
     def _own_problem(self) -> Explanation | None:

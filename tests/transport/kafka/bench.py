@@ -26,6 +26,7 @@ IMPATIENT: dict[str, Any] = {
     "probe_seconds": 2.0,
     "stop_seconds": 1.0,
     "partition_pause_seconds": 0.1,
+    "complaint_seconds": 1.0,
 }
 SECONDS = 10.0
 """How long a test waits for what must happen."""
@@ -89,14 +90,16 @@ class Reader:
 class Bench:
     """Everything made here is stopped at the end of the test."""
 
-    def __init__(self, bootstrap: str, tuning: Mapping[str, Any] = ON_THE_WIRE) -> None:
-        self._bootstrap, self._tuning = bootstrap, dict(tuning)
+    def __init__(self, bootstrap: str, *, real: bool = False) -> None:
+        self._bootstrap, self._real = bootstrap, real
         self.clock = SystemClock()
         self._made: list[KafkaProducer | KafkaConsumer] = []
 
     def transport(self, **choices: Any) -> KafkaTransport:
-        tuning = Tuning(**(IMPATIENT | self._tuning | choices.pop("tuning", {})))
-        return KafkaTransport(settings(self._bootstrap, **choices), self.clock, tuning=tuning)
+        bench = {} if self._real else ON_THE_WIRE
+        tuning = Tuning(**(IMPATIENT | bench | choices.pop("tuning", {})))
+        chosen = settings(self._bootstrap, real=self._real, **choices)
+        return KafkaTransport(chosen, self.clock, tuning=tuning)
 
     async def producer(self, **choices: Any) -> KafkaProducer:
         producer = self.transport(**choices).producer()
@@ -122,13 +125,14 @@ class Bench:
             await made.stop(self.clock.now() + 2)
 
 
-def settings(bootstrap: str, **choices: Any) -> MessagingSettings:
+def settings(bootstrap: str, *, real: bool = False, **choices: Any) -> MessagingSettings:
     return MessagingSettings(
         **{
             "bootstrap_servers": bootstrap,
             "client_id": "test",
             "request_timeout_ms": 2000,
-            "session_timeout_ms": 2000,
+            # The mock holds up a group for a session when a member comes; a Kafka takes no shorter one.
+            "session_timeout_ms": 6000 if real else 2000,
             "revoke_drain_seconds": 2,
         }
         | choices
