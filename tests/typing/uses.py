@@ -1,0 +1,187 @@
+"""Uses of the public API as services write them. Never run: type checkers read it.
+
+What stands above a `type: ignore` is a mistake that they must report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, assert_type
+
+from fastapi import Depends, FastAPI
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from typing_extensions import TypedDict
+
+from convex_messaging_fastapi import (
+    Batch,
+    BatchFailed,
+    Bus,
+    ConvexMessage,
+    Delivery,
+    Discard,
+    MessageBus,
+    MessagingRouter,
+    MessagingSettings,
+    PublishFailed,
+    PublishManyError,
+    PublishUnknown,
+    Receipt,
+    Reject,
+    Retry,
+    RetryAfter,
+    Subscribers,
+    get_bus,
+)
+
+
+class UserCreated(ConvexMessage):
+    user_id: int
+    email: str
+    created_at: datetime
+
+
+@dataclass
+class BetPlaced:
+    amount: Decimal
+
+
+class Payment(TypedDict):
+    id: str
+
+
+bus = MessageBus()
+configured = MessageBus(MessagingSettings(bootstrap_servers="memory://", max_retry_attempts=5))
+app = FastAPI()
+app.include_router(MessagingRouter(bus))
+plain = Starlette(lifespan=bus.lifespan)
+
+
+# -- handlers keep their types ---------------------------------------------------------------------
+
+
+@bus.subscriber("user.created", "user.updated", group="mail", concurrency=8, ordering="key")
+async def send_welcome(event: UserCreated, delivery: Delivery) -> int:
+    assert_type(delivery.topic, str)
+    assert_type(delivery.partition, int)
+    assert_type(delivery.offset, int)
+    assert_type(delivery.key, bytes | None)
+    assert_type(delivery.headers["x"], str)
+    assert_type(delivery.timestamp, datetime)
+    assert_type(delivery.attempt, int)
+    assert_type(delivery.correlation_id, str | None)
+    assert_type(delivery.revoked, bool)
+    return event.user_id
+
+
+@bus.receiver("payments", retry=Retry(attempts=None, never=(ValueError,)), dead_letter="hold", timeout=5)
+def pay(command: Payment) -> None:
+    if command["id"] == "":
+        raise Reject("no id")
+    if command["id"] == "old":
+        raise Discard
+    raise RetryAfter(30, "the bank is closed")
+
+
+@bus.subscriber("bet.placed", batch=Batch(max_records=50, max_wait_seconds=0.5))
+async def count(bets: list[BetPlaced], deliveries: list[Delivery]) -> None:
+    raise BatchFailed(1)
+
+
+same_welcome: Callable[[UserCreated, Delivery], Coroutine[Any, Any, int]] = send_welcome
+same_pay: Callable[[Payment], None] = pay
+
+
+# -- dependencies ----------------------------------------------------------------------------------
+
+
+async def pool(conn: HTTPConnection) -> AsyncIterator[str]:
+    yield conn.app.state.pool
+
+
+subscribers = Subscribers()
+
+
+@subscribers.subscriber("user.created")
+async def store(
+    event: UserCreated,
+    pool: Annotated[str, Depends(pool)],
+    bus: Bus,
+    same: Annotated[MessageBus, Depends(get_bus)],
+) -> None:
+    await bus.publish("user.stored", event)
+
+
+@subscribers.receiver("notifications")
+async def notify(raw: bytes) -> None: ...
+
+
+bus.include(subscribers)
+
+
+# -- publishing ------------------------------------------------------------------------------------
+
+
+@app.post("/users")
+async def create_user(event: UserCreated, bus: Bus) -> int:
+    receipt = await bus.publish(
+        "user.created", event, key=str(event.user_id), headers={"a": "b"}, timeout=2.5
+    )
+    assert_type(receipt, Receipt)
+    assert_type(receipt.offset, int)
+    assert_type(receipt.timestamp, datetime)
+    return receipt.offset
+
+
+async def publish_in_every_way(event: UserCreated) -> None:
+    try:
+        await bus.publish("user.created", {"any": "json"}, key=b"raw", correlation_id="request-1")
+    except (PublishFailed, PublishUnknown) as error:
+        assert_type(error.may_retry, bool)
+    try:
+        receipts = await bus.publish_many("user.created", [event, event], key=lambda e: e.email)
+        assert_type(receipts, list[Receipt])
+    except PublishManyError as error:
+        assert_type(error.unknown[0], PublishUnknown)
+    assert_type(bus.publish_sync("user.created", event), Receipt)
+    assert_type(await bus.send("payments", Payment(id="1")), Receipt)
+    assert_type(await bus.tombstone("user.created", key="1"), Receipt)
+
+
+# -- at run time -----------------------------------------------------------------------------------
+
+
+async def change_at_run_time() -> None:
+    async with bus as running:
+        assert_type(running, MessageBus)
+        id = await bus.subscribe("user.created", send_welcome, group="late")
+        assert_type(id, str)
+        assert_type(await bus.unsubscribe(id), bool)
+        assert_type(await bus.receive("payments", pay), str)
+        for worker in bus.status().workers:
+            assert_type(worker.group, str)
+
+
+async def test_a_service() -> None:
+    async with bus.test() as t:
+        await bus.publish("user.created", {"UserId": 1})
+        await t.settle()
+        assert_type(t.published("user.created"), list[Any])
+        assert t.dead_letters()[0].original_topic == "user.created"
+
+
+# -- mistakes --------------------------------------------------------------------------------------
+
+
+async def mistakes(event: UserCreated) -> None:
+    await bus.publish("user.created", event, key=5)  # type: ignore[arg-type]
+    await bus.publish(event)  # type: ignore[call-arg, arg-type]
+    await bus.tombstone("user.created")  # type: ignore[call-arg]
+    bus.subscriber("user.created", ordering="topic")  # type: ignore[arg-type]
+    bus.subscriber("user.created", concurency=2)  # type: ignore[call-arg]
+    subscribed: Callable[[int], None]
+    subscribed = send_welcome  # type: ignore[assignment]
+    subscribed(5)
