@@ -1,0 +1,197 @@
+"""Snapshots of buses in every situation they can be in, and what probes should say of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from convex_messaging_fastapi.status import (
+    CONTACT_SECONDS,
+    REBALANCE_SECONDS,
+    BusStatus,
+    ContactStatus,
+    PartitionStatus,
+    Phase,
+    ProducerStatus,
+    WorkerStatus,
+)
+
+DLQ_UNAVAILABLE, DEAD_LETTER_HELD = "dlq_unavailable", "dead_letter_held"
+
+FRESH = ContactStatus(age_seconds=0.8, member=True, problem=None, detail="", rebuilds=0)
+NEVER = replace(FRESH, age_seconds=None, member=False, problem="connecting")
+SILENT = replace(
+    FRESH, age_seconds=CONTACT_SECONDS + 0.1, problem="broker_unreachable", detail="kafka-1:9092"
+)
+REFUSED = replace(FRESH, age_seconds=None, member=False, problem="auth_failed", detail="user orders")
+
+PARTITION = PartitionStatus(
+    topic="convex.orders",
+    partition=3,
+    committed=10,
+    position=12,
+    unfinished=2,
+    oldest_unfinished=10,
+    oldest_age_seconds=0.1,
+    held=None,
+)
+PRODUCER = ProducerStatus(alive=True, contact=FRESH, pending=0, published=1, failed=0, unknown=0)
+WORKER = WorkerStatus(
+    group="billing",
+    topics=("convex.orders",),
+    alive=True,
+    rebalancing=False,
+    contact=FRESH,
+    partitions=(PARTITION,),
+    subscriptions=(),
+    buffered_records=0,
+    buffered_bytes=0,
+    revision=1,
+)
+UP = BusStatus(phase=Phase.RUNNING, producer=PRODUCER, workers=(WORKER,), problems=())
+
+
+def with_contact(contact: ContactStatus) -> BusStatus:
+    return replace(
+        UP, producer=replace(PRODUCER, contact=contact), workers=(replace(WORKER, contact=contact),)
+    )
+
+
+def with_worker(**changes: object) -> BusStatus:
+    return replace(UP, workers=(replace(WORKER, **changes),))  # type: ignore[arg-type]
+
+
+def holding(reason: str) -> BusStatus:
+    return with_worker(partitions=(PARTITION, replace(PARTITION, partition=4, held=reason)))
+
+
+REBALANCING = {"rebalancing": True, "partitions": (), "contact": replace(FRESH, member=False)}
+REBUILDING = {"rebalancing": True, "partitions": (), "contact": NEVER, "rebalancing_seconds": 21.0}
+
+
+class Situation(NamedTuple):
+    """A snapshot, the status codes of the probes, and what the summary says of it."""
+
+    status: BusStatus
+    codes: tuple[int, int, int, int]  # startup, live, ready for "http", ready for "kafka"
+    word: str
+    reasons: list[str]
+
+
+SITUATIONS = {
+    "not started": Situation(replace(UP, phase=Phase.NEW), (503, 200, 503, 503), "starting", ["not_started"]),
+    "starting": Situation(replace(UP, phase=Phase.STARTING), (503, 200, 503, 503), "starting", ["starting"]),
+    "connecting for the first time": Situation(
+        with_contact(NEVER), (200, 200, 200, 503), "starting", ["connecting"]
+    ),
+    "normal": Situation(UP, (200, 200, 200, 200), "up", []),
+    "no subscribers: the producer alone": Situation(replace(UP, workers=()), (200, 200, 200, 200), "up", []),
+    "rebalancing": Situation(with_worker(**REBALANCING), (200, 200, 200, 200), "up", ["rebalancing"]),
+    "consumer being rebuilt for a new topic": Situation(
+        with_worker(**REBUILDING), (200, 200, 200, 200), "up", ["rebalancing"]
+    ),
+    "rebalancing for too long": Situation(
+        with_worker(**REBALANCING, rebalancing_seconds=REBALANCE_SECONDS + 1),
+        (200, 200, 200, 503),
+        "down",
+        ["rebalancing"],
+    ),
+    "broker lost while rebalancing": Situation(
+        with_worker(**REBALANCING | {"contact": SILENT}),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable", "rebalancing"],
+    ),
+    "refused while being rebuilt": Situation(
+        with_worker(**REBUILDING | {"contact": REFUSED}),
+        (200, 200, 200, 503),
+        "down",
+        ["auth_failed", "rebalancing"],
+    ),
+    "standby: a member with no partitions": Situation(
+        with_worker(partitions=()), (200, 200, 200, 200), "standby", []
+    ),
+    "in contact but not a member yet": Situation(
+        with_worker(partitions=(), contact=replace(FRESH, member=False), revision=0),
+        (200, 200, 200, 503),
+        "starting",
+        ["joining"],
+    ),
+    "one of two workers is not a member": Situation(
+        replace(UP, workers=(WORKER, replace(WORKER, contact=replace(FRESH, member=False)))),
+        (200, 200, 200, 503),
+        "starting",
+        ["joining"],
+    ),
+    "broker silent for a moment": Situation(
+        with_contact(replace(SILENT, age_seconds=CONTACT_SECONDS)), (200, 200, 200, 200), "up", []
+    ),
+    "broker unreachable": Situation(
+        with_contact(SILENT), (200, 200, 200, 503), "down", ["broker_unreachable"]
+    ),
+    "silent and nobody knows why": Situation(
+        with_contact(replace(SILENT, problem=None)), (200, 200, 200, 503), "down", ["broker_unreachable"]
+    ),
+    "only the producer is cut off": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=SILENT)),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable"],
+    ),
+    "only one worker is cut off": Situation(
+        replace(UP, workers=(WORKER, replace(WORKER, contact=SILENT))),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable"],
+    ),
+    "auth refused at the start": Situation(
+        with_contact(REFUSED), (200, 200, 200, 503), "down", ["auth_failed"]
+    ),
+    "group refused though the broker answers": Situation(
+        with_worker(contact=replace(FRESH, problem="group_refused")),
+        (200, 200, 200, 503),
+        "down",
+        ["group_refused"],
+    ),
+    "engine replaced, contact still fresh": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=replace(FRESH, problem="engine_failed"))),
+        (200, 200, 200, 200),
+        "up",
+        [],
+    ),
+    "engine keeps failing": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=replace(SILENT, problem="engine_failed"))),
+        (200, 200, 200, 503),
+        "down",
+        ["engine_failed"],
+    ),
+    "a topic does not exist yet": Situation(
+        with_worker(contact=replace(FRESH, problem="topic_missing")),
+        (200, 200, 200, 200),
+        "degraded",
+        ["topic_missing"],
+    ),
+    "dead letters cannot be written": Situation(
+        replace(UP, problems=(DLQ_UNAVAILABLE,)), (200, 200, 200, 503), "degraded", ["dlq_unavailable"]
+    ),
+    "a partition waits because burying fails": Situation(
+        holding(DLQ_UNAVAILABLE), (200, 200, 200, 503), "degraded", ["dlq_unavailable"]
+    ),
+    "a dead letter is held on purpose": Situation(
+        holding(DEAD_LETTER_HELD), (200, 200, 200, 200), "degraded", ["dead_letter_held"]
+    ),
+    "a worker's task has failed": Situation(
+        with_worker(alive=False), (200, 503, 503, 503), "failed", ["task_failed"]
+    ),
+    "the producer's task has failed": Situation(
+        replace(UP, producer=replace(PRODUCER, alive=False)), (200, 503, 503, 503), "failed", ["task_failed"]
+    ),
+    "draining": Situation(replace(UP, phase=Phase.DRAINING), (200, 200, 503, 503), "draining", ["draining"]),
+    "draining with its tasks already ended": Situation(
+        replace(with_worker(alive=False), phase=Phase.DRAINING),
+        (200, 200, 503, 503),
+        "draining",
+        ["draining"],
+    ),
+    "stopped": Situation(BusStatus(Phase.STOPPED, None, (), ()), (503, 200, 503, 503), "down", ["stopped"]),
+}
