@@ -1,0 +1,74 @@
+"""What those may see who may see everything: hosts, topics and groups, drawn from a snapshot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convex_messaging_fastapi.status import (
+    BusStatus,
+    ContactStatus,
+    PartitionStatus,
+    ProducerStatus,
+    WorkerStatus,
+)
+
+
+def details_of(status: BusStatus) -> dict[str, Any]:
+    """JSON values only. Times are seconds, offsets are the first that is not finished."""
+    return {
+        "phase": status.phase.value,
+        "producer": None if status.producer is None else _producer(status.producer),
+        "consumers": [_consumer(worker) for worker in status.workers],
+    }
+
+
+def _producer(producer: ProducerStatus) -> dict[str, Any]:
+    return {
+        "alive": producer.alive,
+        **_contact(producer.contact),
+        "pending": producer.pending,
+        "published": producer.published,
+        "failed": producer.failed,
+        "unknown": producer.unknown,
+    }
+
+
+def _consumer(worker: WorkerStatus) -> dict[str, Any]:
+    partitions = worker.partitions
+    return {
+        "group": worker.group,
+        "topics": list(worker.topics),
+        "alive": worker.alive,
+        **_contact(worker.contact),
+        "member": worker.contact.member,
+        "rebalancing_seconds": round(worker.rebalancing_seconds, 3) if worker.rebalancing else None,
+        "assignments": worker.revision,
+        "partitions": len(partitions),
+        "running": sum(subscription.running for subscription in worker.subscriptions),
+        "waiting": sum(subscription.waiting for subscription in worker.subscriptions),
+        "backing_off": sum(subscription.backing_off for subscription in worker.subscriptions),
+        "buffered_records": worker.buffered_records,
+        "buffered_bytes": worker.buffered_bytes,
+        "unfinished": sum(partition.unfinished for partition in partitions),
+        "oldest_unfinished_seconds": round(max((p.oldest_age_seconds for p in partitions), default=0.0), 3),
+        "held": [_held(partition) for partition in partitions if partition.held is not None],
+    }
+
+
+def _contact(contact: ContactStatus) -> dict[str, Any]:
+    age = contact.age_seconds
+    return {
+        "last_contact_seconds": None if age is None else round(age, 3),
+        "problem": contact.problem,
+        "detail": contact.detail,
+        "rebuilds": contact.rebuilds,
+    }
+
+
+def _held(partition: PartitionStatus) -> dict[str, Any]:
+    return {
+        "topic": partition.topic,
+        "partition": partition.partition,
+        "offset": partition.oldest_unfinished,
+        "reason": partition.held,
+    }

@@ -1,0 +1,111 @@
+"""Probes over HTTP: they answer from memory, and tell the world no more than words of a closed list."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, get_args
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from convex_messaging_fastapi.bus import MessageBus
+from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.plugin.details import details_of
+from convex_messaging_fastapi.status import Readiness, Verdict, live, ready, startup
+
+HEALTH_PREFIX = "/health/kafka"
+
+Details: TypeAlias = Callable[[Request], bool | Awaitable[bool]]
+"""Whether this request may see details. It may raise an `HTTPException` to refuse any answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The endpoints of one bus."""
+
+    bus: MessageBus
+    readiness: Readiness
+    details: Details | None
+
+    async def summary(self, request: Request) -> Response:
+        status = self.bus.status()
+        verdict = ready(status, self.readiness)
+        if await self._may_see_details(request):
+            return _answer(request, verdict, _public(verdict) | details_of(status))
+        return _answer(request, verdict, _public(verdict))
+
+    async def live(self, request: Request) -> Response:
+        verdict = live(self.bus.status())
+        return _answer(request, verdict, _public(verdict))
+
+    async def ready(self, request: Request) -> Response:
+        verdict = ready(self.bus.status(), self.readiness)
+        return _answer(request, verdict, _public(verdict))
+
+    async def startup(self, request: Request) -> Response:
+        verdict = startup(self.bus.status())
+        return _answer(request, verdict, _public(verdict))
+
+    async def _may_see_details(self, request: Request) -> bool:
+        if self.details is None:
+            return False
+        # In a thread, because a function that looks up a session may block; calling an async one
+        # there only makes its coroutine.
+        allowed = await run_in_threadpool(self.details, request)
+        return (await allowed if inspect.isawaitable(allowed) else allowed) is True
+
+
+def health_routes(
+    bus: MessageBus,
+    *,
+    prefix: str = HEALTH_PREFIX,
+    readiness: Readiness = "kafka",
+    details: Details | None = None,
+) -> list[BaseRoute]:
+    """`GET` and `HEAD` of `prefix`, `/live`, `/ready` and `/startup` below it, for any Starlette app.
+
+    200 or 503, and `{"status": ..., "reasons": [...]}`. `/live` fails only for what a restart
+    repairs; `/startup` waits for the bus to be set going, not for Kafka; `/ready` rests on contact
+    with Kafka, or with `readiness="http"` only on the bus running. `prefix` itself has the status
+    code of `/ready`, and shows hosts, topics and groups where `details` says that the request may
+    see them. None of them appears in the OpenAPI document.
+    """
+    _check(prefix, readiness)
+    probes = Probes(bus, readiness, details)
+    endpoints = {
+        "": probes.summary,
+        "/live": probes.live,
+        "/ready": probes.ready,
+        "/startup": probes.startup,
+    }
+    # Not FastAPI's own routes: those inherit the app's dependencies, and a kubelet cannot log in.
+    return [
+        Route(prefix + path, endpoint, methods=["GET"], include_in_schema=False)
+        for path, endpoint in endpoints.items()
+    ]
+
+
+def _check(prefix: str, readiness: Readiness) -> None:
+    if not prefix.startswith("/") or prefix.endswith("/"):
+        raise ConfigurationError(
+            f"the prefix of the probes begins with a slash and does not end with one, unlike {prefix!r}"
+        )
+    if readiness not in get_args(Readiness):
+        raise ConfigurationError(f"readiness is 'kafka' or 'http', not {readiness!r}")
+
+
+def _public(verdict: Verdict) -> dict[str, Any]:
+    if verdict.reasons:
+        return {"status": verdict.status, "reasons": list(verdict.reasons)}
+    return {"status": verdict.status}
+
+
+def _answer(request: Request, verdict: Verdict, body: Mapping[str, Any]) -> Response:
+    response = JSONResponse(body, 200 if verdict.ok else 503, headers={"Cache-Control": "no-store"})
+    if request.method == "HEAD":
+        response.body = b""  # its headers stay those of GET
+    return response

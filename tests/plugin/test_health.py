@@ -1,0 +1,202 @@
+"""Probes: right codes, closed bodies, from memory, and never behind the app's login."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from starlette.applications import Starlette
+
+from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.plugin import MessagingRouter, health_routes
+from convex_messaging_fastapi.status import REASONS, STATUSES, BusStatus
+from tests.plugin.calls import ScriptedBus, call
+from tests.support.snapshots import (
+    DLQ_UNAVAILABLE,
+    SILENT,
+    SITUATIONS,
+    UP,
+    WORKER,
+    Situation,
+    holding,
+    with_contact,
+)
+
+PATHS = ("/health/kafka", "/health/kafka/live", "/health/kafka/ready", "/health/kafka/startup")
+
+
+def app_of(status: BusStatus, **choices: Any) -> FastAPI:
+    app = FastAPI()
+    app.include_router(MessagingRouter(ScriptedBus(status), **choices))
+    return app
+
+
+@pytest.mark.parametrize("situation", SITUATIONS.values(), ids=SITUATIONS)
+async def test_every_situation_is_answered_with_its_code_and_a_closed_body(situation: Situation) -> None:
+    startup, live, for_http, for_kafka = situation.codes
+    for readiness, ready in (("kafka", for_kafka), ("http", for_http)):
+        app = app_of(situation.status, readiness=readiness)
+        answers = [await call(app, path) for path in PATHS]
+        assert [answer.status_code for answer in answers] == [ready, live, ready, startup]
+        for answer in answers:
+            body = answer.json()
+            assert set(body) <= {"status", "reasons"}
+            assert body["status"] in STATUSES
+            assert set(body.get("reasons", ())) <= REASONS
+            assert len(answer.content) < 1000
+
+
+async def test_bodies_are_as_short_as_they_can_be() -> None:
+    assert (await call(app_of(UP), "/health/kafka/ready")).content == b'{"status":"up"}'
+    down = await call(app_of(with_contact(SILENT)), "/health/kafka/ready")
+    assert down.content == b'{"status":"down","reasons":["broker_unreachable"]}'
+
+
+async def test_http_readiness_tells_what_it_does_not_judge() -> None:
+    answer = await call(app_of(with_contact(SILENT), readiness="http"), "/health/kafka/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "down")
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_says_what_get_says_without_a_body(path: str) -> None:
+    app = app_of(with_contact(SILENT))
+    get, head = await call(app, path), await call(app, path, "HEAD")
+    assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b"")
+    assert get.headers["cache-control"] == "no-store"
+    assert get.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_nothing_but_get_and_head_is_allowed(path: str) -> None:
+    assert (await call(app_of(UP), path, "POST")).status_code == 405
+
+
+async def test_probes_are_not_part_of_the_documented_api() -> None:
+    assert (await call(app_of(UP), "/openapi.json")).json()["paths"] == {}
+
+
+def refuse() -> None:
+    raise HTTPException(401)
+
+
+async def test_app_wide_authentication_does_not_lock_the_kubelet_out() -> None:
+    app = FastAPI(dependencies=[Depends(refuse)])
+    between = APIRouter(dependencies=[Depends(refuse)])
+    between.include_router(MessagingRouter(ScriptedBus(UP)), dependencies=[Depends(refuse)])
+    app.include_router(between, dependencies=[Depends(refuse)])
+
+    @app.get("/orders")
+    async def orders() -> None: ...
+
+    assert [(await call(app, path)).status_code for path in PATHS] == [200, 200, 200, 200]
+    assert (await call(app, "/orders")).status_code == 401
+
+
+async def test_the_prefix_can_be_chosen_here_and_where_it_is_included() -> None:
+    app, between = FastAPI(), APIRouter()
+    between.include_router(MessagingRouter(ScriptedBus(UP), prefix="/kafka"), prefix="/internal")
+    app.include_router(between, prefix="/v1")
+    assert (await call(app, "/v1/internal/kafka/ready")).status_code == 200
+    assert (await call(app, "/health/kafka/ready")).status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "health", "/health/"])
+def test_a_prefix_that_makes_no_path_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="begins with a slash"):
+        health_routes(ScriptedBus(UP), prefix=prefix)
+
+
+def test_an_unknown_readiness_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'kafka' or 'http', not 'producer'"):
+        health_routes(ScriptedBus(UP), readiness="producer")  # type: ignore[arg-type]
+
+
+async def test_plain_starlette_takes_the_routes_as_they_are() -> None:
+    app = Starlette(routes=health_routes(ScriptedBus(holding(DLQ_UNAVAILABLE))))
+    answer = await call(app, "/health/kafka/ready")
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["dlq_unavailable"])
+
+
+async def test_ten_thousand_probes_look_at_memory_ten_thousand_times_and_do_nothing_else() -> None:
+    bus = ScriptedBus(UP)
+    app = Starlette(routes=health_routes(bus))
+    codes = []
+
+    async def send(message: Any) -> None:
+        codes.append(message.get("status"))
+
+    async def receive() -> Any:
+        raise AssertionError("a probe waits for nothing")
+
+    scope = {"type": "http", "method": "GET", "path": "/health/kafka/ready", "headers": []}
+    for _ in range(10_000):
+        await app(dict(scope), receive, send)
+    assert codes.count(200) == 10_000
+    assert bus.looks == 10_000
+
+
+def with_a_password(request: Request) -> bool:
+    return request.headers.get("authorization") == "Bearer 1234"
+
+
+async def with_a_password_looked_up(request: Request) -> bool:
+    return with_a_password(request)
+
+
+def or_refuse(request: Request) -> bool:
+    if not with_a_password(request):
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+    return True
+
+
+LOGIN = {"authorization": "Bearer 1234"}
+
+
+@pytest.mark.parametrize("allows", [with_a_password, with_a_password_looked_up])
+async def test_details_are_for_those_whom_the_app_allows(allows: Any) -> None:
+    app = app_of(holding(DLQ_UNAVAILABLE), details=allows)
+    public, full = await call(app, "/health/kafka"), await call(app, "/health/kafka", headers=LOGIN)
+    assert public.json() == {"status": "degraded", "reasons": ["dlq_unavailable"]}
+    assert full.status_code == public.status_code == 503
+    body = full.json()
+    assert (body["status"], body["reasons"], body["phase"]) == ("degraded", ["dlq_unavailable"], "running")
+    assert body["producer"]["last_contact_seconds"] == 0.8
+    (consumer,) = body["consumers"]
+    assert (consumer["group"], consumer["partitions"], consumer["unfinished"]) == ("billing", 2, 4)
+    assert consumer["held"] == [
+        {"topic": "convex.orders", "partition": 4, "offset": 10, "reason": "dlq_unavailable"}
+    ]
+
+
+async def test_the_app_may_refuse_the_summary_and_not_the_other_probes() -> None:
+    app = app_of(UP, details=or_refuse)
+    refused = await call(app, "/health/kafka")
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    assert [(await call(app, path)).status_code for path in PATHS[1:]] == [200, 200, 200]
+    assert "consumers" in (await call(app, "/health/kafka", headers=LOGIN)).json()
+
+
+async def test_only_true_allows_details() -> None:
+    app = app_of(UP, details=lambda request: "nobody said no")  # type: ignore[arg-type, return-value]
+    assert (await call(app, "/health/kafka")).json() == {"status": "up"}
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+async def test_the_other_probes_never_show_details(path: str) -> None:
+    app = app_of(UP, details=lambda request: True)
+    assert (await call(app, path)).json() == {"status": "up"}
+
+
+async def test_details_of_a_bus_that_does_not_run() -> None:
+    app = app_of(SITUATIONS["stopped"].status, details=lambda request: True)
+    body = (await call(app, "/health/kafka")).json()
+    assert (body["phase"], body["producer"], body["consumers"]) == ("stopped", None, [])
+
+
+async def test_details_say_how_long_a_rebalance_has_lasted() -> None:
+    rebalancing = replace(WORKER, rebalancing=True, rebalancing_seconds=3.25, partitions=())
+    app = app_of(replace(UP, workers=(WORKER, rebalancing)), details=lambda request: True)
+    consumers = (await call(app, "/health/kafka")).json()["consumers"]
+    assert [consumer["rebalancing_seconds"] for consumer in consumers] == [None, 3.25]
