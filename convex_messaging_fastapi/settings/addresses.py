@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
 
 MEMORY = "memory://"
 
@@ -11,15 +14,22 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]*")
 
 
-def servers_as_text(value: object) -> object:
+def _as_text(value: object) -> object:
     """A list of addresses as the text it stands for."""
-    if isinstance(value, list | tuple) and all(isinstance(address, str) for address in value):
-        return ",".join(value)
-    return value
+    if not isinstance(value, list | tuple):
+        return value
+    if not all(isinstance(address, str) for address in value):
+        raise ValueError("takes host:port as text, or a list of such texts")
+    return ",".join(value)
 
 
-def checked_servers(text: str) -> str:
+def _checked(text: str) -> str:
     """`text` without blanks; raises `ValueError` with the sentence that mends it."""
+    # Looked for first, and never repeated: what stands before an @ may be a password.
+    if "@" in text:
+        raise ValueError(
+            "takes no credentials: leave what ends in @ away, and set sasl_username, sasl_password"
+        )
     if MEMORY in text:
         return _checked_memory(text)
     addresses = [address.strip() for address in text.split(",") if address.strip()]
@@ -28,17 +38,6 @@ def checked_servers(text: str) -> str:
     for address in addresses:
         _check(address)
     return ",".join(addresses)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether `host:port` cannot leave this machine, judged without asking a name server."""
-    host = address.rpartition(":")[0].strip("[]").lower()
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _checked_memory(text: str) -> str:
@@ -51,11 +50,6 @@ def _checked_memory(text: str) -> str:
 
 
 def _check(address: str) -> None:
-    # Never repeat an address that carries an @: what stands before it may be a password.
-    if "@" in address:
-        raise ValueError(
-            "takes no credentials: leave what ends in @ away, and set sasl_username, sasl_password"
-        )
     if "://" in address:
         raise ValueError(
             f"takes host:port without a scheme, not {address!r}: security_protocol says the rest"
@@ -70,3 +64,18 @@ def _check(address: str) -> None:
 def _mended(address: str) -> str:
     host = re.sub(r"[^A-Za-z0-9._-].*", "", address)
     return f"{host or 'kafka'}:9092"
+
+
+Servers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
+"""`host:port,host:port` without blanks, or `memory://name`; a list of addresses is taken too."""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port` cannot leave this machine, judged without asking a name server."""
+    host = address.rpartition(":")[0].strip("[]").lower()
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

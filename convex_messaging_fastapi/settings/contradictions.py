@@ -79,6 +79,6 @@ def _of_certificates(settings: MessagingSettings) -> Iterator[Problem]:
         )
     if key and not certificate:
         yield Problem(
-            "ssl_key_location needs ssl_certificate_location beside it: the file with the client's certificate",
+            "ssl_key_location needs ssl_certificate_location beside it: the client's certificate",
             ("ssl_key_location",),
         )

@@ -21,7 +21,8 @@ _LONGEST_SHOWN = 60
 
 def misfits(errors: Iterable[ErrorDetails], fields: Fields) -> list[Problem]:
     """What pydantic refused, one sentence each."""
-    return [_misfit(error, fields) for error in errors]
+    # A default that was not made because another setting is wrong is no mistake of its own.
+    return [_misfit(error, fields) for error in errors if error["type"] != "default_factory_not_called"]
 
 
 def report(problems: Iterable[Problem], given: Mapping[str, Any], found: Mapping[str, Found]) -> str:
@@ -60,20 +61,17 @@ def _kind(field: FieldInfo) -> Any:
 
 def _bounds(field: FieldInfo) -> str:
     """` from 1 to 300`, ` of 1 or more`: the bounds that a setting declares."""
-    bounds = {
-        word: getattr(rule, word)
-        for rule in field.metadata
-        for word in ("ge", "gt", "le")
-        if hasattr(rule, word)
-    }
-    if "ge" in bounds and "le" in bounds:
-        return f" from {bounds['ge']:g} to {bounds['le']:g}"
+    rules = [(word, rule) for rule in field.metadata for word in ("ge", "gt", "le") if hasattr(rule, word)]
+    bounds = {word: _figure(getattr(rule, word)) for word, rule in rules}
+    if "le" in bounds:
+        return f" from {bounds['ge']} to {bounds['le']}"
     if "ge" in bounds:
-        return f" of {bounds['ge']:g} or more"
-    if "gt" in bounds:
-        most = f" and at most {bounds['le']:g}" if "le" in bounds else ""
-        return f" of more than {bounds['gt']:g}{most}"
-    return ""
+        return f" of {bounds['ge']} or more"
+    return f" of more than {bounds['gt']}" if "gt" in bounds else ""
+
+
+def _figure(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _shown(value: object, field: FieldInfo) -> str:
@@ -88,9 +86,11 @@ def is_secret(field: FieldInfo) -> bool:
 
 
 def _with_origins(problem: Problem, given: Mapping[str, Any], found: Mapping[str, Found]) -> str:
-    told = [(name, _origin(name, given, found)) for name in problem.settings]
-    places = [f"{name} is {place}" for name, place in told if place]
-    return f"{problem.sentence} ({', '.join(places)})" if places else problem.sentence
+    places = {name: _origin(name, given, found) for name in problem.settings}
+    if not places:
+        return problem.sentence
+    told = places.values() if len(places) == 1 else (f"{name} is {place}" for name, place in places.items())
+    return f"{problem.sentence} ({', '.join(told)})"
 
 
 def _origin(name: str, given: Mapping[str, Any], found: Mapping[str, Found]) -> str:

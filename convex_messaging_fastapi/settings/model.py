@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.policies import MAX_DELAY_SECONDS, Retry
-from convex_messaging_fastapi.settings.addresses import MEMORY, checked_servers, servers_as_text
+from convex_messaging_fastapi.settings.addresses import MEMORY, Servers
 from convex_messaging_fastapi.settings.contradictions import contradictions
 from convex_messaging_fastapi.settings.explain import misfits, report
-from convex_messaging_fastapi.settings.names import (
-    checked_instance,
-    checked_prefix,
-    checked_queue_group,
-    queue_group,
-)
-from convex_messaging_fastapi.settings.outside import GivenInCode, Outside, find_outside
+from convex_messaging_fastapi.settings.names import InstanceId, QueueGroup, TopicPrefix, queue_group
+from convex_messaging_fastapi.settings.outside import find_outside, found_outside, given_in_code
 from convex_messaging_fastapi.settings.spellings import (
     AutoOffsetReset,
     PartitionerName,
@@ -63,20 +50,18 @@ class MessagingSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    bootstrap_servers: Annotated[str, BeforeValidator(servers_as_text), AfterValidator(checked_servers)] = (
-        Field(
-            default="localhost:9092",
-            description="`host:port`, several with commas between; `memory://` is an in-process broker private to "
-            "the bus, `memory://name` one shared in the process",
-        )
+    bootstrap_servers: Servers = Field(
+        default="localhost:9092",
+        description="`host:port`, several with commas between; `memory://` is an in-process broker private "
+        "to the bus, `memory://name` one shared in the process",
     )
     security_protocol: SecurityProtocol = Field(
         default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
     )
     sasl_mechanism: SaslMechanism = Field(
         default="PLAIN",
-        description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`; judged, like all of SASL, only "
-        "for the protocols that use it",
+        description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`; judged, like all of SASL, "
+        "only for the protocols that use it",
     )
     sasl_username: str | None = Field(default=None, description="the user of PLAIN and SCRAM")
     sasl_password: SecretStr | None = Field(
@@ -85,14 +70,14 @@ class MessagingSettings(BaseSettings):
     ssl_ca_location: str | None = Field(
         default=None, description="a PEM file of authorities to trust; without it, those of the machine"
     )
-    topic_prefix: Annotated[str, AfterValidator(checked_prefix)] = Field(
+    topic_prefix: TopicPrefix = Field(
         default="convex",
         description='put before every topic with a dot between; none with `topic_prefix=""`, in code only',
     )
     consumer_group: str = Field(
         default="convex-group",
-        description="the service's identity: the Kafka group of its subscribers, exactly as given. Give every "
-        "service its own",
+        description="the service's identity: the Kafka group of its subscribers, exactly as given. Give "
+        "every service its own",
     )
     auto_offset_reset: AutoOffsetReset = Field(
         default="earliest",
@@ -110,14 +95,15 @@ class MessagingSettings(BaseSettings):
         default=30_000,
         ge=6000,
         le=1_800_000,
-        description="milliseconds after which a silent member loses its partitions; heartbeats go out every second",
+        description="milliseconds after which a silent member loses its partitions; heartbeats go out every "
+        "second",
     )
     request_timeout_ms: int = Field(
         default=30_000,
         ge=1000,
         le=2_147_483_647,
-        description="milliseconds a broker has to answer, when publishing and for admin requests; consumers wait at "
-        "least 15 seconds longer than `revoke_drain_seconds`",
+        description="milliseconds a broker has to answer; consumers wait at least 15 seconds longer than "
+        "`revoke_drain_seconds`, for a rebalance is answered when it ends",
     )
     max_retry_attempts: int = Field(
         default=3, ge=1, description="tries in all, the first included, before a message is buried"
@@ -135,10 +121,10 @@ class MessagingSettings(BaseSettings):
         description="milliseconds that topics which we create keep a message; -1 for ever",
     )
 
-    group_instance_id: Annotated[str, AfterValidator(checked_instance)] | None = Field(
+    group_instance_id: InstanceId | None = Field(
         default=None,
-        description="static membership: a process that comes back within the session does not stop its group. "
-        "Unique for every process",
+        description="static membership: a process that comes back within the session does not stop its "
+        "group. Unique for every process",
     )
     client_id: str = Field(
         default_factory=lambda known: known.get("consumer_group", ""),
@@ -146,18 +132,18 @@ class MessagingSettings(BaseSettings):
     )
     partitioner: PartitionerName = Field(
         default="murmur2",
-        description="which partition a key belongs to: `murmur2` as Java does, `crc32` as Confluent's .NET client "
-        "does",
+        description="which partition a key belongs to: `murmur2` as Java does, `crc32` as Confluent's .NET "
+        "client does",
     )
-    queue_group: Annotated[str, AfterValidator(checked_queue_group)] = Field(
+    queue_group: QueueGroup = Field(
         default="{prefix}.{queue}",
-        description="the group that the receivers of a queue share; to compete with .NET receivers, their group",
+        description="the group that a queue's receivers share; to compete with .NET receivers, name theirs",
     )
     concurrency: int = Field(default=32, ge=1, description="messages that one subscription handles at once")
     max_uncommitted: int = Field(
         default=10_000,
         ge=1,
-        description="records of a partition handed out past its committed offset: what may repeat after a crash",
+        description="records of a partition handed out past its committed offset: what a crash may repeat",
     )
     publish_timeout_seconds: float = Field(
         default=10.0,
@@ -175,7 +161,7 @@ class MessagingSettings(BaseSettings):
         default=5.0,
         ge=0,
         le=1800,
-        description="seconds that running handlers get when partitions move; their group stands still meanwhile",
+        description="seconds that running handlers get when partitions move; the group waits for them",
     )
     shutdown_timeout_seconds: float = Field(
         default=25.0,
@@ -185,7 +171,9 @@ class MessagingSettings(BaseSettings):
     )
     max_buffer_records: int = Field(default=10_000, ge=1, description="records that a worker holds in memory")
     max_buffer_bytes: int = Field(
-        default=64 * 1024 * 1024, ge=1, description="bytes of keys and values that a worker holds in memory"
+        default=64 * 1024 * 1024,
+        ge=65_536,
+        description="bytes of keys and values that a worker holds in memory",
     )
     create_topics: bool = Field(default=False, description="whether topics that are missing are created")
     topic_partitions: int | None = Field(
@@ -220,7 +208,7 @@ class MessagingSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return GivenInCode(settings_cls, init_settings), Outside(settings_cls)
+        return given_in_code(settings_cls, init_settings), found_outside(settings_cls)
 
     @model_validator(mode="wrap")
     @classmethod

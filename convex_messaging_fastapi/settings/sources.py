@@ -58,40 +58,40 @@ def _layers(names: tuple[str, ...]) -> Iterator[Layer]:
     for variables, place in ((environment, ""), (dotenv, " in .env")):
         yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, variables, place)
         yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, variables, place)
-    for path in _json_files({**dotenv, **environment}):
+    for path in _json_files(environment, dotenv):
         yield _from_section({pascal_case(name): name for name in names}, _read_section(path), path)
 
 
 def _from_variables(settings: Mapping[str, str], variables: Variables, place: str) -> Layer:
-    wanted = {variable.lower(): (variable, name) for variable, name in settings.items()}
+    wanted = {variable.lower(): name for variable, name in settings.items()}
     layer = {}
     # Of two names that differ only in case, the one in capitals wins: it sorts first, so goes last.
     for given in sorted(variables, reverse=True):
         if given.lower() in wanted and not is_blank(variables[given]):
-            _, name = wanted[given.lower()]
-            layer[name] = Found(variables[given], f"{given}{place}")
+            layer[wanted[given.lower()]] = Found(variables[given], f"{given}{place}")
     return layer
 
 
 def _from_section(settings: Mapping[str, str], section: Mapping[str, Any], path: Path) -> Layer:
-    wanted = {key.lower(): (key, name) for key, name in settings.items()}
-    layer = {}
-    for given, value in section.items():
-        if given.lower() not in wanted:
-            raise ConfigurationError(
-                f"{path}: {SECTION} has no setting {given!r}{did_you_mean(given, settings)}"
+    wanted = {key.lower(): name for key, name in settings.items()}
+    unknown = [given for given in section if given.lower() not in wanted]
+    if unknown:
+        raise ConfigurationError(
+            "\n".join(
+                f"{path}: {SECTION} has no setting {key!r}{did_you_mean(key, settings)}" for key in unknown
             )
-        key, name = wanted[given.lower()]
-        if not is_blank(value):
-            layer[name] = Found(value, f"{key} in {path}")
-    return layer
+        )
+    return {
+        wanted[given.lower()]: Found(value, f"{given} in {path}")
+        for given, value in section.items()
+        if not is_blank(value)
+    }
 
 
-def _json_files(variables: Variables) -> list[Path]:
-    stated = (variables.get(name) or "" for name in ENVIRONMENT_NAMES)
-    environment = next((text.strip() for text in stated if text.strip()), None)
-    layered = [Path(f"appsettings.{environment}.json")] if environment else []
-    return [*layered, Path("appsettings.json")]
+def _json_files(*places: Variables) -> list[Path]:
+    stated = [variables.get(name) for variables in places for name in ENVIRONMENT_NAMES]
+    environments = [text.strip() for text in stated if text and text.strip()]
+    return [*(Path(f"appsettings.{name}.json") for name in environments[:1]), Path("appsettings.json")]
 
 
 def _read_dotenv(path: Path) -> Variables:
@@ -114,7 +114,7 @@ def _read_section(path: Path) -> Mapping[str, Any]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(_plain_json(path.read_text(encoding="utf-8-sig")))
+        return json.loads(plain_json(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError:
         return {}
     except json.JSONDecodeError as error:
@@ -134,7 +134,7 @@ _COMMENT = re.compile(rf"({_STRING})|//[^\n]*|/\*.*?\*/", re.DOTALL)
 _LAST_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])", re.DOTALL)
 
 
-def _plain_json(text: str) -> str:
+def plain_json(text: str) -> str:
     """`text` without the comments and last commas that .NET allows, every line where it was."""
     return _LAST_COMMA.sub(_string_or_blank, _COMMENT.sub(_string_or_blank, text))
 

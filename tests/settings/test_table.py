@@ -1,0 +1,45 @@
+"""The table of settings: complete, and word for word what the README carries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from convex_messaging_fastapi.settings import MessagingSettings, settings_table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_every_setting_has_a_row_with_its_effect() -> None:
+    header, rule, *rows = settings_table().splitlines()
+
+    assert header.count("|") == rule.count("|") == 5
+    assert [row.split("`")[1] for row in rows] == list(MessagingSettings.model_fields)
+    assert not [row for row in rows if row.count("|") != 5 or row.endswith("| |") or "None" in row]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `consumer_group` | `KAFKA_CONSUMER_GROUP` | `convex-group` | ",
+        "| `create_topics` | `KAFKA_CREATE_TOPICS` | `false` | ",
+        "| `publish_timeout_seconds` | `KAFKA_PUBLISH_TIMEOUT_SECONDS` | `10` | ",
+        "| `sasl_password` | `KAFKA_SASL_PASSWORD` | - | ",
+        "| `client_id` | `KAFKA_CLIENT_ID` | `consumer_group` | ",
+        "| `oauth_token_provider` | in code only | - | ",
+    ],
+)
+def test_a_row_tells_variable_and_default(row: str) -> None:
+    assert row in settings_table()
+
+
+@pytest.mark.skipif(not README.exists(), reason="there is no README yet")
+def test_the_readme_carries_this_table() -> None:
+    _, begun, rest = README.read_text().partition("<!-- settings:begin -->\n")
+    carried, ended, _ = rest.partition("\n<!-- settings:end -->")
+
+    assert (begun, ended) != ("", ""), "README.md: the table stands between the marks settings:begin and :end"
+    assert carried.strip() == settings_table(), (
+        "README.md: put what settings_table() answers between the marks"
+    )
