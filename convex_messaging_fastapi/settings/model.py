@@ -265,6 +265,7 @@ class MessagingSettings(BaseSettings):
 def load(**overrides: Any) -> MessagingSettings:
     """The settings as they stand outside the code, with `overrides` over them.
 
+    Plain values do: a password as text, addresses as a list, words in either spelling.
     Raises `ConfigurationError` with one line for each thing that is wrong.
     """
     return MessagingSettings(**overrides)
