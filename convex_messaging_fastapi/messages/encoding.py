@@ -1,0 +1,102 @@
+"""Messages to the bytes that go on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from typing import Any
+
+from pydantic_core import to_json
+
+from convex_messaging_fastapi.errors import EncodeError
+from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, restored
+from convex_messaging_fastapi.messages.plain import as_written, is_finite
+from convex_messaging_fastapi.messages.schemas import Facts, facts_of
+
+Writer = Callable[[Any], bytes]
+
+
+def encode(message: Any) -> bytes:
+    """`message` as UTF-8 JSON; `bytes` pass as they are.
+
+    Pydantic models keep their own encoding, aliases included; in a `ConvexMessage` and in plain
+    dicts, lists, dataclasses and `TypedDict`s a `Decimal` is a number with its digits intact.
+    Raises `EncodeError` for `None`, NaN, infinities, and what JSON does not know.
+    """
+    kind: Hashable = type(message)
+    try:
+        return _writer_for(kind)(message)
+    except EncodeError:
+        raise
+    except Exception as error:  # a model's own serialisers may raise anything
+        raise EncodeError(
+            f"a message of type {message_type(message)} cannot be written as JSON: {error}"
+        ) from error
+
+
+def message_type(message: Any) -> str:
+    """What the `message-type` header says: the name of the message's class."""
+    return type(message).__name__
+
+
+@lru_cache(maxsize=4096)
+def _writer_for(kind: Any) -> Writer:
+    if kind is type(None):
+        return _refuse_none
+    if issubclass(kind, bytes):
+        return bytes
+    schema = getattr(kind, "__pydantic_core_schema__", None)
+    return _write_plain if schema is None else _model_writer(kind, facts_of(schema))
+
+
+def _refuse_none(_message: None) -> bytes:
+    raise EncodeError(
+        "None is not a message: to delete what a key had in a compacted topic, say so with "
+        "`bus.tombstone(topic, key=...)`"
+    )
+
+
+def _write_plain(message: Any) -> bytes:
+    return restored(to_json(as_written(message), by_alias=True, context=AS_NUMBERS))
+
+
+def _model_writer(kind: Any, facts: Facts) -> Writer:
+    """Aliases are written, as FastAPI does and as they are read, unless the model says otherwise."""
+    config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
+    by_alias = None if "serialize_by_alias" in config else True
+    write = _writing_decimals(by_alias) if facts.may_write_decimals else _writing_straight(by_alias)
+    return _refusing_infinities(write) if facts.may_write_infinity else write
+
+
+def _writing_straight(by_alias: bool | None) -> Writer:
+    def write(message: Any) -> bytes:
+        written: bytes = message.__pydantic_serializer__.to_json(message, by_alias=by_alias)
+        return written
+
+    return write
+
+
+def _writing_decimals(by_alias: bool | None) -> Writer:
+    def write(message: Any) -> bytes:
+        return restored(
+            message.__pydantic_serializer__.to_json(message, by_alias=by_alias, context=AS_NUMBERS)
+        )
+
+    return write
+
+
+def _refusing_infinities(write: Writer) -> Writer:
+    """Pydantic writes NaN as `null`, or as a word, without a sound: look again where one of them is."""
+
+    def checked(message: Any) -> bytes:
+        written = write(message)
+        suspicious = b"null" in written or b"NaN" in written or b"Infinity" in written
+        if suspicious and not is_finite(
+            message.__pydantic_serializer__.to_python(message, context=AS_NUMBERS)
+        ):
+            raise EncodeError(
+                f"{message_type(message)} holds NaN or an infinity, for which JSON has no number"
+            )
+        return written
+
+    return checked

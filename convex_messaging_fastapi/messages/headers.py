@@ -1,0 +1,76 @@
+"""The headers that we write, in their order, and what users may say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from convex_messaging_fastapi.errors import EncodeError
+from convex_messaging_fastapi.records import Headers
+
+MESSAGE_TYPE = "message-type"
+TIMESTAMP = "timestamp"
+MESSAGE_ID = "message-id"
+CORRELATION_ID = "correlation-id"
+CONTENT_TYPE = "content-type"
+
+RESERVED = frozenset({MESSAGE_TYPE, TIMESTAMP, CONTENT_TYPE})
+"""What describes the bytes we write, so that only we can know it."""
+
+_JSON = (CONTENT_TYPE, b"application/json")
+
+
+def outgoing_headers(
+    *,
+    message_type: str,
+    unix_seconds: float,
+    message_id: str,
+    correlation_id: str,
+    user: Mapping[str, str | bytes] | None = None,
+    trace: Mapping[str, str] | None = None,
+) -> Headers:
+    """Ours first, then the trace's, then the user's.
+
+    A user may set `message-id`, `correlation-id` and the trace's own names: then theirs stands
+    instead of ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
+    a value that is neither text nor bytes.
+    """
+    ours: Headers = (
+        (MESSAGE_TYPE, _encoded(MESSAGE_TYPE, message_type)),
+        (TIMESTAMP, b"%d" % unix_seconds),
+        (MESSAGE_ID, _encoded(MESSAGE_ID, message_id)),
+        (CORRELATION_ID, _encoded(CORRELATION_ID, correlation_id)),
+        _JSON,
+    )
+    if trace:
+        ours += tuple((name, value.encode()) for name, value in trace.items())
+    return ours if not user else _with_theirs(ours, dict(_checked(user)))
+
+
+def _with_theirs(ours: Headers, theirs: Mapping[str, bytes]) -> Headers:
+    names = {name for name, _ in ours}
+    replaced = tuple((name, theirs.get(name, value)) for name, value in ours)
+    return replaced + tuple((name, value) for name, value in theirs.items() if name not in names)
+
+
+def _checked(user: Mapping[str, str | bytes]) -> Iterator[tuple[str, bytes]]:
+    for name, value in user.items():
+        if not isinstance(name, str):
+            raise EncodeError(f"the name of a header is text, not {type(name).__name__}")
+        if name in RESERVED:
+            raise EncodeError(
+                f"the header {name!r} describes what is on the wire and is written for you: "
+                "leave it out, or give yours another name"
+            )
+        _encoded("name", name)
+        yield name, value if isinstance(value, bytes) else _encoded(name, value)
+
+
+def _encoded(name: str, value: object) -> bytes:
+    if not isinstance(value, str):
+        raise EncodeError(
+            f"the header {name!r} is str or bytes, not {type(value).__name__}: use str(...) of it"
+        )
+    try:
+        return value.encode()
+    except UnicodeEncodeError as error:
+        raise EncodeError(f"the header {name!r} cannot be written as UTF-8: {error.reason}") from error

@@ -1,0 +1,94 @@
+"""Plain Python values as they are to be written: decimals marked, what JSON has no number for refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel
+
+from convex_messaging_fastapi.errors import EncodeError
+from convex_messaging_fastapi.messages.decimals import marked
+
+
+def as_written(value: Any) -> Any:
+    """`value` with its decimals marked, down to the models in it, which write themselves.
+
+    Raises `EncodeError` for NaN and infinities.
+    """
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    write = _WRITTEN.get(kind)
+    return write(value) if write is not None else _unusual(value)
+
+
+def _unusual(value: Any) -> Any:
+    """Subclasses of what is common, dataclasses, and what only pydantic's encoder may know."""
+    if _is_model(value):
+        return _model(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_written(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    for kind, write in _WRITTEN.items():
+        if isinstance(value, kind):
+            return write(value)
+    return value
+
+
+def _mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: as_written(member) for key, member in value.items()}
+
+
+def _sequence(value: Any) -> list[Any]:
+    return [as_written(member) for member in value]
+
+
+def _model(value: Any) -> Any:
+    if not is_finite(value):
+        raise EncodeError(f"{type(value).__name__} holds NaN or an infinity, for which JSON has no number")
+    return value
+
+
+def _float(value: float) -> float:
+    if not math.isfinite(value):
+        raise EncodeError(f"{value} cannot be written as JSON: it has no such number")
+    return value
+
+
+_WRITTEN: dict[type, Callable[[Any], Any]] = {
+    dict: _mapping,
+    list: _sequence,
+    tuple: _sequence,
+    set: _sequence,
+    frozenset: _sequence,
+    float: _float,
+    Decimal: marked,
+}
+
+
+def is_finite(value: Any) -> bool:
+    """Whether no float or decimal in `value` is NaN or infinite; models and dataclasses are looked into."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, Decimal):
+        return value.is_finite()
+    return all(is_finite(member) for member in _members(value))
+
+
+def _members(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    if isinstance(value, BaseModel):
+        return (*value.__dict__.values(), *(value.__pydantic_extra__ or {}).values())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return (getattr(value, f.name) for f in dataclasses.fields(value))
+    return ()
+
+
+def _is_model(value: Any) -> bool:
+    return hasattr(type(value), "__pydantic_serializer__")

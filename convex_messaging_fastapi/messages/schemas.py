@@ -1,0 +1,182 @@
+"""What a pydantic schema can hold, found once a type, so that codecs need not ask once a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`may_read_infinity` and `may_write_infinity`: floats, or values that no schema speaks of.
+    `may_write_decimals`: decimals, such values, or a serialiser that may make some.
+
+    `only_from_json` is the first kind found that takes a decimal's company badly: it reads JSON
+    text, but not the Python values that the text was parsed into. `names` are field names and
+    tags, which an error may repeat since they are not the payload's own.
+    """
+
+    has_decimal: bool
+    may_read_infinity: bool
+    may_write_infinity: bool
+    may_write_decimals: bool
+    only_from_json: str | None
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a model's configuration says to the schemas inside it."""
+
+    strict: bool = False
+    finite: bool = False
+    encoded_bytes: bool = False
+
+
+def facts_of(schema: Mapping[str, Any]) -> Facts:
+    survey = _Survey()
+    survey.visit(schema, _Settings())
+    return Facts(
+        has_decimal=survey.has_decimal,
+        may_read_infinity=survey.may_read_infinity,
+        may_write_infinity=survey.may_write_infinity,
+        may_write_decimals=survey.may_write_decimals,
+        only_from_json=survey.only_from_json,
+        names=frozenset(survey.names),
+    )
+
+
+_WITHOUT_FLOATS = frozenset(
+    {
+        *("none", "bool", "int", "str", "bytes", "literal", "enum", "uuid", "url", "multi-host-url"),
+        *("date", "time", "datetime", "timedelta"),
+        *(
+            "list",
+            "tuple",
+            "set",
+            "frozenset",
+            "dict",
+            "nullable",
+            "union",
+            "tagged-union",
+            "default",
+            "chain",
+        ),
+        *("lax-or-strict", "json-or-python", "function-before", "function-after", "function-wrap"),
+        *("model", "model-fields", "model-field", "typed-dict", "typed-dict-field", "computed-field"),
+        *("dataclass", "dataclass-args", "dataclass-field", "arguments", "definitions", "definition-ref"),
+    }
+)
+
+_TEXT_OR_LIST_IN_JSON = frozenset(
+    {
+        *("date", "time", "datetime", "timedelta", "uuid", "bytes", "enum", "url", "multi-host-url"),
+        *("set", "frozenset", "tuple", "decimal", "dataclass", "complex"),
+    }
+)
+"""In strict mode these are refused as the Python values that JSON is parsed into."""
+
+_NOT_SCHEMAS = frozenset({"metadata", "default", "serialization", "config", "expected", "members"})
+_ELEMENTS = {
+    "dict": "values_schema",
+    "list": "items_schema",
+    "set": "items_schema",
+    "frozenset": "items_schema",
+}
+_FIELDS = ("model-fields", "dataclass-args", "typed-dict", "tagged-union")
+
+
+class _Survey:
+    """One walk over a schema."""
+
+    def __init__(self) -> None:
+        self.has_decimal = False
+        self.may_read_infinity = False
+        self.may_write_infinity = False
+        self.may_write_decimals = False
+        self.only_from_json: str | None = None
+        self.names: set[str] = set()
+        self._definitions: dict[str, Any] = {}
+        self._followed: set[tuple[str, _Settings]] = set()
+
+    def visit(self, node: Any, settings: _Settings) -> None:
+        if isinstance(node, list | tuple):
+            for child in node:
+                self.visit(child, settings)
+        elif isinstance(node, Mapping):
+            self._visit_mapping(node, settings)
+
+    def _visit_mapping(self, node: Mapping[str, Any], settings: _Settings) -> None:
+        kind = node.get("type")
+        if not isinstance(kind, str):  # the fields of a model, by name
+            self.visit(list(node.values()), settings)
+            return
+        settings = _settings_inside(node, kind, settings)
+        self._note(node, kind, settings)
+        for child in self._children(node, kind, settings):
+            self.visit(child, settings)
+
+    def _note(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> None:
+        self._note_numbers(node, kind, settings)
+        self._note_names(node, kind)
+        if kind in _TEXT_OR_LIST_IN_JSON and node.get("strict", settings.strict):
+            self.only_from_json = self.only_from_json or f"{kind} in strict mode"
+        if kind == "bytes" and settings.encoded_bytes:
+            self.only_from_json = self.only_from_json or "bytes with val_json_bytes"
+
+    def _note_numbers(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> None:
+        has_serialiser = "serialization" in node
+        if kind == "decimal":
+            self.has_decimal = self.may_write_decimals = True
+            self.may_write_infinity |= not has_serialiser  # ours refuses NaN itself
+        elif kind == "float":
+            self.may_read_infinity |= bool(node.get("allow_inf_nan", not settings.finite))
+            self.may_write_infinity = True
+        elif kind not in _WITHOUT_FLOATS or _ELEMENTS.get(kind, "type") not in node:
+            self.may_read_infinity = self.may_write_infinity = self.may_write_decimals = True
+        elif has_serialiser:
+            self.may_write_infinity = self.may_write_decimals = True
+
+    def _note_names(self, node: Mapping[str, Any], kind: str) -> None:
+        if kind in _FIELDS:
+            fields = node.get("fields", node.get("choices", ()))
+            names = fields if isinstance(fields, Mapping) else (field["name"] for field in fields)
+            self.names.update(str(name) for name in names)
+        self.names.update(_texts(node.get("validation_alias")))
+
+    def _children(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> Iterable[Any]:
+        if kind == "definitions":
+            self._definitions.update({definition["ref"]: definition for definition in node["definitions"]})
+            return (node["schema"],)
+        if kind == "definition-ref":
+            return self._referred(node["schema_ref"], settings)
+        if kind == "lax-or-strict":
+            return (node["strict_schema" if node.get("strict", settings.strict) else "lax_schema"],)
+        return [child for name, child in node.items() if name not in _NOT_SCHEMAS]
+
+    def _referred(self, reference: str, settings: _Settings) -> Iterable[Any]:
+        if (reference, settings) in self._followed:
+            return ()
+        self._followed.add((reference, settings))
+        return (self._definitions.get(reference),)
+
+
+def _settings_inside(node: Mapping[str, Any], kind: str, outside: _Settings) -> _Settings:
+    """A model or dataclass goes by its own configuration alone; others may add to what is around them."""
+    config = node.get("config")
+    if config is None:
+        return _Settings() if kind in ("model", "dataclass") else outside
+    return _Settings(
+        strict=bool(config.get("strict", False)),
+        finite=config.get("allow_inf_nan") is False,
+        encoded_bytes=config.get("val_json_bytes", "utf8") != "utf8",
+    )
+
+
+def _texts(alias: Any) -> Iterable[str]:
+    if isinstance(alias, str):
+        return (alias,)
+    if isinstance(alias, list):
+        return [text for part in alias for text in _texts(part)]
+    return ()

@@ -1,0 +1,1 @@
+"""What watches the machine. The machine never imports its observers; each imports its library itself."""
