@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from convex_messaging_fastapi.transport.kafka.security import TokenProvider
 from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
 
-__all__ = ["KafkaTransport", "TokenProvider"]
+__all__ = ["KafkaTransport"]

@@ -109,9 +109,9 @@ def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, s
         case ssl.SSLCertVerificationError():
             return Problem.TLS_FAILED, f"the certificate is not trusted: {error.verify_message}"
         case ssl.SSLError():
-            return Problem.TLS_FAILED, f"the TLS handshake failed: {error.reason}"
+            return Problem.TLS_FAILED, f"the TLS handshake failed: {_reason(error)}"
         case _ if isinstance(cause, ssl.SSLError):
-            return Problem.TLS_FAILED, f"the broker ended the TLS handshake: {cause.reason}"
+            return Problem.TLS_FAILED, f"the broker ended the TLS handshake: {_reason(cause)}"
         case ConnectionResetError() if tls:
             return (
                 Problem.TLS_FAILED,
@@ -131,6 +131,10 @@ def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, s
         case OSError():
             return Problem.BROKER_UNREACHABLE, str(error) or type(error).__name__
     return Problem.ENGINE_FAILED, _sentence(error)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return str(getattr(error, "reason", None) or error)
 
 
 def _sentence(error: BaseException) -> str:

@@ -5,24 +5,19 @@ from __future__ import annotations
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaConnectionError
 
-if TYPE_CHECKING:
-    from convex_messaging_fastapi.settings import MessagingSettings
-
-TokenProvider = Callable[[], Awaitable[str]]
-"""Answers an OAuth bearer token that is valid now; called once for every connection."""
+from convex_messaging_fastapi.settings import MessagingSettings
 
 
 class Access:
     """What every connection of one bus is made with. Reads no file before it is asked for."""
 
-    def __init__(self, settings: MessagingSettings, token: TokenProvider | None = None) -> None:
+    def __init__(self, settings: MessagingSettings) -> None:
         self._settings = settings
-        self._token = token
 
     @property
     def servers(self) -> list[str]:
@@ -30,7 +25,7 @@ class Access:
 
     @property
     def protocol(self) -> str:
-        return str(self._settings.security_protocol)
+        return self._settings.security_protocol
 
     @cached_property
     def credentials(self) -> dict[str, Any]:
@@ -39,20 +34,16 @@ class Access:
         Raises `OSError` when a certificate or key cannot be read.
         """
         chosen: dict[str, Any] = {"security_protocol": self.protocol}
-        if self.protocol in ("SSL", "SASL_SSL"):
+        if self._settings.uses_tls:
             chosen["ssl_context"] = tls_context(self._settings)
-        if self.protocol.startswith("SASL"):
+        if self._settings.uses_sasl:
             chosen |= self._sasl()
         return chosen
 
     def _sasl(self) -> dict[str, Any]:
-        mechanism = str(self._settings.sasl_mechanism)
-        if mechanism == "OAUTHBEARER":
-            return {
-                "sasl_mechanism": mechanism,
-                "sasl_oauth_token_provider": _Tokens(self._token or _no_token),
-            }
-        password = self._settings.sasl_password
+        mechanism, password = self._settings.sasl_mechanism, self._settings.sasl_password
+        if (provider := self._settings.oauth_token_provider) is not None and mechanism == "OAUTHBEARER":
+            return {"sasl_mechanism": mechanism, "sasl_oauth_token_provider": _Tokens(provider)}
         return {
             "sasl_mechanism": mechanism,
             "sasl_plain_username": self._settings.sasl_username or "",
@@ -62,15 +53,15 @@ class Access:
 
 def tls_context(settings: MessagingSettings) -> ssl.SSLContext:
     """TLS 1.2 or later; the broker's certificate and host name are always checked."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=_path(settings.ssl_ca_location))
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.ssl_ca_location or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate := _path(settings.ssl_certificate_location):
-        context.load_cert_chain(certificate, _path(settings.ssl_key_location))
+    if settings.ssl_certificate_location:
+        context.load_cert_chain(settings.ssl_certificate_location, settings.ssl_key_location)
     return context
 
 
 class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
-    def __init__(self, provide: TokenProvider) -> None:
+    def __init__(self, provide: Callable[[], Awaitable[str]]) -> None:
         self._provide = provide
 
     async def token(self) -> str:
@@ -79,11 +70,3 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
             return await self._provide()
         except Exception as error:
             raise KafkaConnectionError(f"the token provider failed: {type(error).__name__}") from error
-
-
-async def _no_token() -> str:
-    raise RuntimeError("OAUTHBEARER needs a token provider, given in code")
-
-
-def _path(location: object) -> str | None:
-    return str(location) if location else None

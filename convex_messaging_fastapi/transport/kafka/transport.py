@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
@@ -14,30 +15,20 @@ from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
 from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
-from convex_messaging_fastapi.transport.kafka.security import Access, TokenProvider
+from convex_messaging_fastapi.transport.kafka.security import Access
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-if TYPE_CHECKING:
-    from convex_messaging_fastapi.settings import MessagingSettings
 
 _SMALLEST_FETCH = 1024 * 1024
 
 
 class KafkaTransport:
-    """Implements `Transport`. `token` is asked for OAuth bearer tokens, once for every connection."""
+    """Implements `Transport`."""
 
-    def __init__(
-        self,
-        settings: MessagingSettings,
-        clock: Clock,
-        *,
-        token: TokenProvider | None = None,
-        tuning: Tuning | None = None,
-    ) -> None:
+    def __init__(self, settings: MessagingSettings, clock: Clock, *, tuning: Tuning | None = None) -> None:
         self._settings, self._clock = settings, clock
         self._tuning = tuning or Tuning()
-        self._access = Access(settings, token)
+        self._access = Access(settings)
         calm_engine_logs(clock)
 
     def producer(self) -> KafkaProducer:
@@ -48,7 +39,7 @@ class KafkaTransport:
             group,
             self._clock,
             self._tuning,
-            reset_policy=str(self._settings.auto_offset_reset),
+            reset_policy=self._settings.auto_offset_reset,
             drain_seconds=self._settings.revoke_drain_seconds,
             supervise=lambda consumer: self._supervise_member(group, consumer),
         )

@@ -186,7 +186,7 @@ async def test_a_coordinator_that_does_not_know_the_topic_yet_is_asked_again(
 @pytest.mark.parametrize("code", [FENCED_INSTANCE, GROUP_AUTHORIZATION_FAILED])
 async def test_a_member_whose_heartbeats_died_is_replaced(bench: Bench, wire: WireCluster, code: int) -> None:
     await bench.write(b"a")
-    reader = await bench.reader(heartbeat_interval_ms=50)
+    reader = await bench.reader()
     await reader.read(1)
     first = reader.epoch
     wire.push_errors(Api.HEARTBEAT, *[code] * 4)
@@ -202,7 +202,7 @@ async def test_a_member_that_the_group_forgot_loses_its_partitions_and_joins_aga
     bench: Bench, wire: WireCluster
 ) -> None:
     await bench.write(b"a")
-    reader = await bench.reader(heartbeat_interval_ms=50)
+    reader = await bench.reader()
     await reader.read(1)
     first = reader.epoch
     wire.push_errors(Api.HEARTBEAT, UNKNOWN_MEMBER)

@@ -184,7 +184,7 @@ async def test_the_cluster_chooses_what_was_left_to_it(real: Bench, kafka: Clust
 
 async def test_a_topic_that_cannot_be_made_says_why(real: Bench, unique: str) -> None:
     admin = real.transport().admin()
-    with pytest.raises(TopicUnavailable, match="no.such.setting"):
+    with pytest.raises(TopicUnavailable, match=r"no\.such\.setting"):
         await admin.ensure_topic(NewTopic(unique, config={"no.such.setting": "1"}))
     with pytest.raises(TopicUnavailable, match="ReplicationFactor"):
         await admin.ensure_topic(NewTopic(unique, replication_factor=9))
@@ -211,9 +211,7 @@ async def test_subscribing_to_a_topic_with_a_typo_does_not_make_it(
     assert f"{unique}-typo" not in (await asyncio.to_thread(kafka.metadata)).topics
 
 
-async def test_a_frozen_broker_is_noticed_and_its_thaw_too(
-    real: Bench, kafka: Cluster, unique: str
-) -> None:
+async def test_a_frozen_broker_is_noticed_and_its_thaw_too(real: Bench, kafka: Cluster, unique: str) -> None:
     """Sockets stay open and nothing is refused: only silence tells."""
     topic = kafka.create_topic(unique, partitions=1)
     producer = await real.producer()

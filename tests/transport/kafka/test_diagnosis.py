@@ -1,0 +1,145 @@
+"""What the engine's errors mean: a table, read line by line."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import pytest
+from aiokafka import errors as engine
+
+from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
+from convex_messaging_fastapi.transport.kafka.diagnosis import (
+    explain_connection,
+    explain_membership,
+    outcome_of,
+    verdict_on,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (engine.MessageSizeTooLargeError(), Verdict.TOO_LARGE),
+        (engine.RecordListTooLargeError(), Verdict.TOO_LARGE),
+        (engine.InvalidTopicError(), Verdict.REFUSED),
+        (engine.TopicAuthorizationFailedError("orders"), Verdict.REFUSED),
+        (engine.ClusterAuthorizationFailedError(), Verdict.REFUSED),
+        (engine.InvalidTimestampError(), Verdict.REFUSED),
+        (engine.CorruptRecordException(), Verdict.FAILED),
+    ],
+)
+def test_a_batch_is_certainly_not_written_after_these(error: Exception, verdict: Verdict) -> None:
+    assert verdict_on(error) is verdict
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        engine.LeaderNotAvailableError(),
+        engine.NotLeaderForPartitionError(),
+        engine.OutOfOrderSequenceNumber(),
+        engine.UnknownProducerId(),
+        engine.ProducerFenced(),
+        engine.ProducerClosed(),
+        engine.KafkaConnectionError(),
+        engine.RequestTimedOutError(),
+        engine.UnknownError(),
+        engine.KafkaError("Unexpected error during batch delivery"),
+    ],
+)
+def test_a_batch_may_be_written_after_these(error: Exception) -> None:
+    """Two of four batches that failed with LeaderNotAvailable were found in the log."""
+    assert verdict_on(error) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (engine.UnknownMemberIdError(), CommitOutcome.STALE),
+        (engine.IllegalGenerationError(), CommitOutcome.STALE),
+        (engine.NodeNotReadyError(), CommitOutcome.FAILED),
+        (engine.GroupCoordinatorNotAvailableError(), CommitOutcome.FAILED),
+        (engine.KafkaConnectionError(), CommitOutcome.UNKNOWN),
+        (engine.RequestTimedOutError(), CommitOutcome.UNKNOWN),
+        (ValueError(), CommitOutcome.UNKNOWN),
+    ],
+)
+def test_a_commit_has_the_outcome_that_its_error_leaves_open(
+    error: Exception, outcome: CommitOutcome
+) -> None:
+    assert outcome_of(error) is outcome
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (engine.GroupAuthorizationFailedError("g"), Problem.NOT_AUTHORIZED),
+        (engine.InvalidSessionTimeoutError(), Problem.GROUP_REFUSED),
+        (engine.InconsistentGroupProtocolError(), Problem.GROUP_REFUSED),
+        (engine.KafkaError("Unexpected"), Problem.ENGINE_FAILED),
+    ],
+)
+def test_a_group_that_refuses_is_told_from_an_engine_that_fails(error: Exception, problem: Problem) -> None:
+    assert explain_membership(error).problem is problem
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+_CUT = asyncio.IncompleteReadError(b"", 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "protocol", "problem", "sentence"),
+    [
+        (
+            engine.SaslAuthenticationFailed("bad"),
+            "SASL_SSL",
+            Problem.AUTHENTICATION_FAILED,
+            "does not accept",
+        ),
+        (
+            engine.UnsupportedSaslMechanismError(),
+            "SASL_SSL",
+            Problem.AUTHENTICATION_FAILED,
+            "SASL mechanism",
+        ),
+        (engine.IllegalSaslStateError(), "SASL_PLAINTEXT", Problem.AUTHENTICATION_FAILED, "takes no SASL"),
+        (engine.ClusterAuthorizationFailedError(), "PLAINTEXT", Problem.NOT_AUTHORIZED, "may not use"),
+        (ssl.SSLError(1, "wrong"), "SSL", Problem.TLS_FAILED, "handshake failed"),
+        (
+            _caused(engine.KafkaConnectionError(), ssl.SSLError(1, "x")),
+            "SSL",
+            Problem.TLS_FAILED,
+            "ended the TLS",
+        ),
+        (ConnectionResetError(), "SASL_SSL", Problem.TLS_FAILED, "does this port speak TLS"),
+        (
+            _caused(engine.KafkaConnectionError(), _CUT),
+            "PLAINTEXT",
+            Problem.AUTHENTICATION_FAILED,
+            "security_protocol",
+        ),
+        (_caused(engine.KafkaConnectionError(), _CUT), "SSL", Problem.TLS_FAILED, "security_protocol"),
+        (TimeoutError(), "PLAINTEXT", Problem.BROKER_UNREACHABLE, "no answer in time"),
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            "SSL",
+            Problem.BROKER_UNREACHABLE,
+            "Connection refused",
+        ),
+        (OSError("Multiple exceptions"), "PLAINTEXT", Problem.BROKER_UNREACHABLE, "Multiple exceptions"),
+        (engine.KafkaConnectionError("gone"), "SASL_SSL", Problem.BROKER_UNREACHABLE, "gone"),
+        (AssertionError("odd"), "PLAINTEXT", Problem.ENGINE_FAILED, "AssertionError: odd"),
+    ],
+)
+def test_a_connection_that_failed_is_explained(
+    error: Exception, protocol: str, problem: Problem, sentence: str
+) -> None:
+    found = explain_connection(error, "kafka:9092", protocol)
+    assert found.problem is problem
+    assert found.detail.startswith("kafka:9092: ")
+    assert sentence in found.detail

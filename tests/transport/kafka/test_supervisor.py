@@ -1,0 +1,319 @@
+"""The supervisor with engines made of paper and a clock turned by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from convex_messaging_fastapi.clock import Clock, ManualClock
+from convex_messaging_fastapi.transport.base import Problem
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
+from convex_messaging_fastapi.transport.kafka.probe import Reached
+from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+REACHED = Reached({})
+UNREACHABLE = Explanation(Problem.BROKER_UNREACHABLE, "kafka:9092: Connection refused")
+WRONG_PASSWORD = Explanation(Problem.AUTHENTICATION_FAILED, "kafka:9092: the broker does not accept these")
+
+
+class PaperEngine:
+    def __init__(self) -> None:
+        self.start_error: Exception | None = None
+        self.dead: str | None = None
+        self.quiet_for = 0.0
+        self.wants_news = False
+        self.pokes = 0
+        self.stopped = asyncio.Event()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+
+    async def start(self) -> None:
+        await self.may_start.wait()
+        if self.start_error is not None:
+            raise self.start_error
+
+    async def stop(self, clock: Clock, deadline: float) -> None:
+        await self.may_stop.wait()
+        self.stopped.set()
+
+    def failure(self) -> str | None:
+        return self.dead
+
+    def silence(self) -> float | None:
+        return self.quiet_for
+
+    def poke(self) -> None:
+        self.pokes += 1
+
+    def curious(self) -> bool:
+        return self.wants_news
+
+
+class Stage:
+    """A supervisor, its engines in the order they were built, and what it told."""
+
+    def __init__(self, *, overlap: bool = False) -> None:
+        self.clock = ManualClock()
+        self.engines: list[PaperEngine] = []
+        self.prepare: Callable[[PaperEngine], None] = lambda engine: None
+        self.answer: Reached | Explanation = REACHED
+        self.reaches: list[float] = []
+        self.lost: list[PaperEngine] = []
+        self.supervisor = Supervisor(
+            "the engine",
+            self.clock,
+            Tuning(),
+            reach=self._reach,
+            build=self._build,
+            started=lambda engine: None,
+            lost=self._lost,
+            overlap=overlap,
+        )
+
+    async def begin(self) -> None:
+        self.supervisor.start()
+        await self.turn(0)
+
+    async def turn(self, seconds: float, step: float = 0.25) -> None:
+        """Let time pass in small steps, and everybody do what it has to."""
+        for _ in range(max(1, round(seconds / step))):
+            if seconds:
+                self.clock.advance(step)
+            for _ in range(12):
+                await asyncio.sleep(0)
+
+    @property
+    def problem(self) -> Problem | None:
+        return self.supervisor.contact(member=True).problem
+
+    async def _reach(self) -> Reached | Explanation:
+        self.reaches.append(self.clock.now())
+        return self.answer
+
+    def _build(self, reached: Reached) -> PaperEngine:
+        engine = PaperEngine()
+        self.prepare(engine)
+        self.engines.append(engine)
+        return engine
+
+    async def _lost(self, engine: PaperEngine) -> None:
+        self.lost.append(engine)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    stage = Stage()
+    yield stage
+    await stage.supervisor.stop(stage.clock.now())
+
+
+async def test_before_it_begins_it_is_connecting(stage: Stage) -> None:
+    contact = stage.supervisor.contact(member=False)
+    assert (contact.last, contact.problem, contact.member) == (None, Problem.CONNECTING, False)
+
+
+async def test_an_engine_is_there_for_whoever_waits_for_one(stage: Stage) -> None:
+    waiting = asyncio.ensure_future(stage.supervisor.engine())
+    await stage.begin()
+    assert await waiting is stage.engines[0]
+    contact = stage.supervisor.contact(member=True)
+    assert (contact.last, contact.problem, contact.rebuilds) == (0.0, None, 0)
+
+
+async def test_no_engine_is_built_while_no_broker_answers(stage: Stage) -> None:
+    stage.answer = UNREACHABLE
+    await stage.begin()
+    await stage.turn(20)
+    assert stage.engines == []
+    assert stage.supervisor.contact(member=False).detail == UNREACHABLE.detail
+    stage.answer = REACHED
+    await stage.turn(4.5)
+    assert stage.problem is None
+
+
+async def test_wrong_credentials_are_not_tried_often(stage: Stage) -> None:
+    """Every try is a login, and logins lock accounts."""
+    stage.answer = WRONG_PASSWORD
+    await stage.begin()
+    await stage.turn(120, step=1)
+    assert stage.problem is Problem.AUTHENTICATION_FAILED
+    assert len(stage.reaches) <= 10
+    gaps = [later - sooner for sooner, later in zip(stage.reaches, stage.reaches[1:], strict=False)]
+    assert min(gaps) > 1
+    assert max(gaps) <= 31
+
+
+async def test_an_engine_that_does_not_start_is_closed_and_another_built(stage: Stage) -> None:
+    def fail(engine: PaperEngine) -> None:
+        engine.start_error = KafkaConnectionError("gone again")
+
+    stage.prepare = fail
+    await stage.begin()
+    assert stage.engines[0].stopped.is_set()
+    assert "gone again" in stage.supervisor.contact(member=False).detail
+    stage.prepare = lambda engine: None
+    await stage.turn(2)
+    assert stage.supervisor.current is stage.engines[-1]
+
+
+async def test_an_engine_whose_start_never_ends_is_given_up(stage: Stage) -> None:
+    stage.prepare = lambda engine: engine.may_start.clear()
+    await stage.begin()
+    await stage.turn(31, step=1)
+    assert stage.engines[0].stopped.is_set()
+    assert len(stage.engines) > 1
+
+
+async def test_an_engine_whose_parts_died_is_replaced(stage: Stage) -> None:
+    await stage.begin()
+    first = stage.engines[0]
+    first.dead = "the engine's fetching ended"
+    await stage.turn(1)
+    assert stage.lost == [first]
+    assert first.stopped.is_set()
+    await stage.turn(1)
+    assert stage.supervisor.current is stage.engines[1]
+    assert stage.supervisor.contact(member=True).rebuilds == 1
+
+
+async def test_a_successor_waits_for_the_end_of_its_predecessor(stage: Stage) -> None:
+    """Its place in the group is free only then."""
+    await stage.begin()
+    first = stage.engines[0]
+    first.may_stop.clear()
+    stage.supervisor.replace(first, UNREACHABLE)
+    await stage.turn(3)
+    assert len(stage.engines) == 1
+    first.may_stop.set()
+    await stage.turn(3)
+    assert len(stage.engines) == 2
+
+
+async def test_with_overlap_the_successor_does_not_wait() -> None:
+    stage = Stage(overlap=True)
+    await stage.begin()
+    stage.engines[0].may_stop.clear()
+    stage.supervisor.replace(stage.engines[0], UNREACHABLE)
+    await stage.turn(1)
+    assert len(stage.engines) == 2
+    stage.engines[0].may_stop.set()
+    await stage.supervisor.stop(stage.clock.now())
+
+
+async def test_replacing_one_that_is_gone_changes_nothing(stage: Stage) -> None:
+    await stage.begin()
+    first = stage.engines[0]
+    stage.supervisor.replace(first, UNREACHABLE)
+    stage.supervisor.replace(first, UNREACHABLE)
+    await stage.turn(2)
+    stage.supervisor.replace(first, UNREACHABLE)
+    await stage.turn(2)
+    assert len(stage.engines) == 2
+
+
+async def test_engines_that_die_again_and_again_are_built_ever_more_slowly(stage: Stage) -> None:
+    def doomed(engine: PaperEngine) -> None:
+        engine.dead = "dead on arrival"
+
+    stage.prepare = doomed
+    await stage.begin()
+    await stage.turn(60)
+    assert 8 < len(stage.engines) < 25
+
+
+async def test_an_idle_engine_is_asked_now_and_then(stage: Stage) -> None:
+    await stage.begin()
+    stage.engines[0].quiet_for = 4.5
+    await stage.turn(6)
+    assert stage.engines[0].pokes > 0
+    assert stage.problem is None
+
+
+async def test_an_engine_that_waits_for_news_is_asked_at_every_look(stage: Stage) -> None:
+    await stage.begin()
+    stage.engines[0].wants_news = True
+    await stage.turn(3)
+    assert stage.engines[0].pokes == 3
+
+
+async def test_silence_is_explained_and_forgotten_when_it_ends(stage: Stage) -> None:
+    await stage.begin()
+    stage.answer = UNREACHABLE
+    stage.engines[0].quiet_for = 1000
+    await stage.turn(10)
+    assert stage.problem is Problem.BROKER_UNREACHABLE
+    assert stage.supervisor.contact(member=True).last is not None
+    stage.engines[0].quiet_for = 0
+    await stage.turn(1)
+    assert stage.problem is None
+    assert len(stage.engines) == 1, "an engine finds its brokers again by itself"
+
+
+async def test_a_password_that_was_changed_ends_the_engine(stage: Stage) -> None:
+    """Left alone it would log in several times a second."""
+    await stage.begin()
+    stage.answer = WRONG_PASSWORD
+    stage.engines[0].quiet_for = 1000
+    await stage.turn(10)
+    assert stage.engines[0].stopped.is_set()
+    assert stage.problem is Problem.AUTHENTICATION_FAILED
+    before = len(stage.reaches)
+    await stage.turn(30, step=1)
+    assert len(stage.reaches) - before <= 6
+    stage.answer = REACHED
+    await stage.turn(31, step=1)
+    assert stage.problem is None
+
+
+async def test_an_engine_that_looks_for_brokers_where_none_are_is_replaced(stage: Stage) -> None:
+    """All addresses changed: the engine never asks the bootstrap servers again."""
+    await stage.begin()
+    stage.engines[0].quiet_for = 1000
+    await stage.turn(30)
+    assert stage.engines[0].stopped.is_set()
+    assert stage.supervisor.current is stage.engines[1]
+
+
+async def test_stop_does_not_wait_for_an_engine_that_does_not_end(stage: Stage) -> None:
+    await stage.begin()
+    stage.engines[0].may_stop.clear()
+    stopping = asyncio.ensure_future(stage.supervisor.stop(stage.clock.now() + 1))
+    await stage.turn(1.25)
+    assert stopping.done()
+    stage.engines[0].may_stop.set()
+
+
+async def test_stop_ends_an_engine_that_was_still_starting(stage: Stage) -> None:
+    stage.prepare = lambda engine: engine.may_start.clear()
+    await stage.begin()
+    stopping = asyncio.ensure_future(stage.supervisor.stop(stage.clock.now() + 1))
+    await stage.turn(1.25)
+    assert stopping.done()
+    assert stage.engines[0].stopped.is_set()
+
+
+async def test_whoever_waits_for_an_engine_learns_that_there_will_be_none(stage: Stage) -> None:
+    stage.answer = UNREACHABLE
+    await stage.begin()
+    waiting = asyncio.ensure_future(stage.supervisor.engine())
+    await stage.turn(0)
+    await stage.supervisor.stop(stage.clock.now())
+    with pytest.raises(Ended):
+        await waiting
+
+
+async def test_a_supervisor_that_fails_itself_says_so(stage: Stage) -> None:
+    def refuse(engine: PaperEngine) -> None:
+        raise ZeroDivisionError
+
+    stage.prepare = refuse
+    await stage.begin()
+    contact = stage.supervisor.contact(member=True)
+    assert contact.problem is Problem.ENGINE_FAILED
+    assert "ZeroDivisionError" in contact.detail
