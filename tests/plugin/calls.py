@@ -44,7 +44,8 @@ async def websocket_text(app: ASGIApp, path: str) -> str:
     """The first text that a WebSocket says after it was accepted."""
     said: list[Message] = []
     await app(_websocket_scope(path), _connects, _into(said))
-    return next(message["text"] for message in said if message["type"] == "websocket.send")
+    text: str = next(message["text"] for message in said if message["type"] == "websocket.send")
+    return text
 
 
 def with_state(app: ASGIApp, state: dict[str, Any]) -> ASGIApp:
