@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -23,9 +23,8 @@ def encode(message: Any) -> bytes:
     dicts, lists, dataclasses and `TypedDict`s a `Decimal` is a number with its digits intact.
     Raises `EncodeError` for `None`, NaN, infinities, and what JSON does not know.
     """
-    kind: Hashable = type(message)
     try:
-        return _writer_for(kind)(message)
+        return _writer_for(type(message))(message)
     except EncodeError:
         raise
     except Exception as error:  # a model's own serialisers may raise anything
@@ -39,14 +38,16 @@ def message_type(message: Any) -> str:
     return type(message).__name__
 
 
-@lru_cache(maxsize=4096)
-def _writer_for(kind: Any) -> Writer:
+def _new_writer(kind: Any) -> Writer:
     if kind is type(None):
         return _refuse_none
     if issubclass(kind, bytes):
         return bytes
     schema = getattr(kind, "__pydantic_core_schema__", None)
     return _write_plain if schema is None else _model_writer(kind, facts_of(schema))
+
+
+_writer_for: Callable[[Any], Writer] = lru_cache(maxsize=4096)(_new_writer)
 
 
 def _refuse_none(_message: None) -> bytes:

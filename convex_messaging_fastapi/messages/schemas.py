@@ -63,7 +63,8 @@ _WITHOUT_FLOATS = frozenset(
             "default",
             "chain",
         ),
-        *("lax-or-strict", "json-or-python", "function-before", "function-after", "function-wrap"),
+        *("default", "chain", "lax-or-strict", "json-or-python"),
+        *("function-before", "function-after", "function-wrap"),
         *("model", "model-fields", "model-field", "typed-dict", "typed-dict-field", "computed-field"),
         *("dataclass", "dataclass-args", "dataclass-field", "arguments", "definitions", "definition-ref"),
     }
@@ -126,7 +127,7 @@ class _Survey:
             self.only_from_json = self.only_from_json or "bytes with val_json_bytes"
 
     def _note_numbers(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> None:
-        has_serialiser = "serialization" in node
+        has_serialiser = str(node.get("serialization", {}).get("type")).startswith("function-")
         if kind == "decimal":
             self.has_decimal = self.may_write_decimals = True
             self.may_write_infinity |= not has_serialiser  # ours refuses NaN itself
