@@ -64,7 +64,8 @@ def _included(conn: HTTPConnection) -> MessageBus:
 def _bus_among(owner: Any) -> MessageBus | None:
     routes: Sequence[BaseRoute] = getattr(owner, "routes", ())
     for context in iter_route_contexts(routes):
-        probes = getattr(context.endpoint, "__self__", None)
+        endpoint = getattr(context.original_route, "endpoint", None)
+        probes = getattr(endpoint, "__self__", None)
         if isinstance(probes, Probes):
             return probes.bus
     return None
