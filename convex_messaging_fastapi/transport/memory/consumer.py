@@ -34,7 +34,7 @@ class MemoryConsumer:
         self._group = group
         self._terms = terms
         self._topics: frozenset[str] = frozenset()
-        self._listener: AssignmentListener | None = None
+        self._listener: AssignmentListener = _Nobody()
         self._member: Member | None = None
         self._held: Grant | None = None
         self._next: dict[TopicPartition, int] = {}
@@ -124,17 +124,17 @@ class MemoryConsumer:
             return group.standing(member)
 
     def _accept(self, member: Member) -> None:
-        if self._listener is None or member.grant is None or member.grant is self._held:
+        grant = member.grant
+        if grant is None or grant is self._held:
             return
-        self._held = member.grant
-        self._epoch = self._held.epoch
-        self._next = {where: position.offset for where, position in self._held.positions.items()}
-        self._listener.assigned(self._epoch, self._held.positions)
+        self._held, self._epoch = grant, grant.epoch
+        self._next = {where: position.offset for where, position in grant.positions.items()}
+        self._listener.assigned(grant.epoch, grant.positions)
 
     async def _let_go(self, deadline: float) -> None:
         # Forgotten before it is told: if the caller is cancelled meanwhile, it is not told twice.
         held, self._held, self._next = self._held, None, {}
-        if held is not None and self._listener is not None:
+        if held is not None:
             await self._listener.revoked(held.epoch, deadline)
 
     def _rejoin(self, member: Member) -> None:
@@ -157,3 +157,11 @@ class MemoryConsumer:
         positions = {where: found[-1].offset + 1 for where, found in records.items()}
         self._next.update(positions)
         return Fetched(self._epoch, records, positions)
+
+
+class _Nobody:
+    """Listens before `start` has said who does."""
+
+    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
+
+    async def revoked(self, epoch: int, deadline: float) -> None: ...
