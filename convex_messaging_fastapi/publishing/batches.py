@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 2.0
+MOST_DOUBLINGS = 10
 
 FIRST_OFFER = 1_000
 LARGEST_OFFER = 10_000
@@ -40,7 +41,7 @@ class PartitionQueue:
         self._line = Line()
         self._in_flight: list[Pending] = []
         self._offer = FIRST_OFFER
-        self._back_off = FIRST_BACK_OFF_SECONDS
+        self._failures = 0
         self._reason = ""
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
@@ -108,17 +109,24 @@ class PartitionQueue:
             if sent.verdict is Verdict.UNKNOWN:
                 _doubt(batch[:taken])
             self._line.put_back(batch)
-            self._reason = sent.reason
+            self._note_failure(sent)
             return True
         self._line.put_back(batch[taken:])
         self._adapt_offer(len(batch), taken, sent.verdict)
-        self._back_off = FIRST_BACK_OFF_SECONDS
+        self._failures = 0
         self._reason = ""
         if sent.verdict is Verdict.WRITTEN:
             self._acknowledge(batch[:taken], sent)
         else:
             self._refuse(batch[:taken], sent)
         return False
+
+    def _note_failure(self, sent: Sent) -> None:
+        self._reason = sent.reason
+        self._failures += 1
+        # The cluster answers for a batch as a whole: smaller ones part the good from one that it never takes.
+        if self._failures > 1:
+            self._offer = max(1, sent.taken // 2)
 
     def _adapt_offer(self, offered: int, taken: int, verdict: Verdict) -> None:
         if verdict is not Verdict.WRITTEN:
@@ -141,12 +149,13 @@ class PartitionQueue:
     def _refuse(self, batch: list[Pending], sent: Sent) -> None:
         explain = outcomes.too_large if sent.verdict is Verdict.TOO_LARGE else outcomes.refused
         for message in batch:
-            self._outstanding.settle(message, explain(self._where, sent.reason))
+            # This attempt wrote nothing, which says nothing of one before it.
+            explain_this = outcomes.refused_in_doubt if message.doubtful else explain
+            self._outstanding.settle(message, explain_this(self._where, sent.reason))
 
     async def _wait_before_resending(self) -> None:
-        seconds = self._back_off
-        self._back_off = min(2 * seconds, LONGEST_BACK_OFF_SECONDS)
-        await sleep(self._clock, seconds)
+        doublings = min(self._failures - 1, MOST_DOUBLINGS)
+        await sleep(self._clock, min(FIRST_BACK_OFF_SECONDS * 2**doublings, LONGEST_BACK_OFF_SECONDS))
 
     def _why_late(self, message: Pending) -> str:
         problem = self._producer.contact().problem

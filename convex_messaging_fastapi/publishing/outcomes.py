@@ -52,6 +52,14 @@ def refused(where: TopicPartition, reason: str) -> PublishFailed:
     )
 
 
+def refused_in_doubt(where: TopicPartition, reason: str) -> PublishUnknown:
+    """Refused now, when an earlier attempt may have written it."""
+    return PublishUnknown(
+        f"Kafka refused a message for {named(where)} that an earlier attempt may have written: "
+        f"{reason or 'no reason given'}. {DOUBTFUL}; mend the reason before publishing it again."
+    )
+
+
 def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
     return MessageTooLarge(
         f"A message for {named(where)} is larger than its topic takes: {reason or 'no size given'}. "

@@ -17,7 +17,8 @@ class FakeProducer:
     """Writes everything at once unless told otherwise.
 
     `script` holds the verdicts of the next sends; `lands` says whether an UNKNOWN send is in the
-    log after all. Clear `gate` to hold the answers back: `entered` is set once a send waits.
+    log after all. A batch that holds the value `poison` is never taken. Clear `gate` to hold the
+    answers back: `entered` is set once a send waits.
     """
 
     def __init__(self, partitions: int = 4, fits: int = 1_000_000) -> None:
@@ -26,6 +27,7 @@ class FakeProducer:
         self.log: dict[TopicPartition, list[OutgoingRecord]] = defaultdict(list)
         self.script: deque[Verdict | BaseException] = deque()
         self.lands = False
+        self.poison: bytes | None = None
         self.offers: list[tuple[TopicPartition, int]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -65,6 +67,8 @@ class FakeProducer:
         if isinstance(verdict, BaseException):
             raise verdict
         taken = list(records[: self.fits])
+        if any(record.value == self.poison for record in taken if self.poison):
+            verdict = Verdict.UNKNOWN
         base = len(self.log[where])
         if verdict is Verdict.WRITTEN or (verdict is Verdict.UNKNOWN and self.lands):
             self.log[where].extend(taken)

@@ -62,6 +62,24 @@ async def test_order_survives_failures_between(
     assert producer.values("t") == [str(n).encode() for n in range(40)]
 
 
+async def test_one_message_that_the_cluster_never_takes_does_not_take_its_neighbours_along(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    producer.poison = b"bad"
+    values = [*map(str, range(10)), "bad", *map(str, range(11, 20))]
+    timeouts = [30 if value == "bad" else 60 for value in values]
+    tasks = [
+        asyncio.create_task(publisher.publish("t", record(value), timeout))
+        for value, timeout in zip(values, timeouts, strict=True)
+    ]
+    while not all(task.done() for task in tasks):
+        await until(lambda: all(task.done() for task in tasks) or (clock.next_due() or 60) <= 2)
+        clock.advance(clock.next_due() or 0)
+    assert isinstance(tasks[10].exception(), PublishUnknown)
+    assert producer.values("t") == [value.encode() for value in values if value != "bad"]
+    assert all(task.exception() is None for task in tasks if task is not tasks[10])
+
+
 async def test_partitions_do_not_wait_for_each_other(
     publisher: Publisher, producer: FakeProducer, clock: ManualClock
 ) -> None:

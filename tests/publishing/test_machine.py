@@ -105,6 +105,12 @@ class Publishing(RuleBasedStateMachine):
                 self.check(call)
 
     def teardown(self) -> None:
+        try:
+            self.stop_and_check()
+        finally:
+            self.loop.close()
+
+    def stop_and_check(self) -> None:
         self.producer.gate.set()
         stopping = self.loop.create_task(self.publisher.stop(1))
         self.turn()
@@ -117,7 +123,6 @@ class Publishing(RuleBasedStateMachine):
         assert not asyncio.all_tasks(self.loop)
         self.nobody_was_told_what_is_not_so()
         self.each_message_is_counted_once()
-        self.loop.close()
 
     def check(self, call: Published) -> None:
         error = call.task.exception()

@@ -136,6 +136,18 @@ async def test_a_refused_message_fails_at_once_and_the_rest_goes_on(
     assert producer.values("t") == [b"a", b"c"]
 
 
+async def test_a_refusal_does_not_undo_the_doubt_of_an_earlier_attempt(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    producer.lands = True
+    producer.script.extend([UNKNOWN, REFUSED])
+    task = begin(publisher, "a")
+    await back_off(clock)
+    with pytest.raises(PublishUnknown, match="SCRIPTED_REFUSED"):
+        await task
+    assert producer.values("t") == [b"a"]
+
+
 async def test_of_a_batch_only_its_first_message_is_too_large(
     publisher: Publisher, producer: FakeProducer
 ) -> None:
