@@ -8,6 +8,7 @@ from collections import Counter
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
+from convex_messaging_fastapi.records import Receipt
 from convex_messaging_fastapi.transport.base import Verdict
 from tests.publishing.fakes import FakeProducer, record, until
 
@@ -174,6 +175,28 @@ async def test_deadlines_that_differ_are_swept_in_steps_of_fifty_milliseconds(
     await asyncio.gather(*tasks, return_exceptions=True)
     assert counted.timers - before <= 22
     await publisher.stop(1)
+
+
+async def test_deadlines_closer_together_than_a_sweep_share_the_next_one(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    producer.gate.clear()
+
+    async def lasts(*timeouts: float) -> list[asyncio.Task[Receipt]]:
+        tasks = [asyncio.create_task(publisher.publish("t", record("a"), each)) for each in timeouts]
+        await until(lambda: publisher.status().pending == len(tasks))
+        return tasks
+
+    (first,) = await lasts(0.05)
+    clock.advance(0.05)
+    await asyncio.wait([first])
+    tasks = await lasts(0.01, 0.02)
+    clock.advance(0.049)
+    assert publisher.status().pending == 2
+    clock.advance(0.002)
+    assert publisher.status().pending == 0
+    await asyncio.wait(tasks)
+    assert all(task.exception() for task in [first, *tasks])
 
 
 async def test_nothing_runs_once_nothing_is_pending(publisher: Publisher, clock: ManualClock) -> None:

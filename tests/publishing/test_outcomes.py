@@ -242,6 +242,21 @@ async def test_a_cancelled_publish_many_takes_back_what_was_not_sent(
     assert len(producer.values("t")) == producer.offers[0][1]
 
 
+async def test_a_cancelled_publish_many_leaves_what_was_written(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    producer.fits = 1
+    producer.script.extend([WRITTEN, FAILED])
+    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(3)], 10))
+    await until(lambda: backing_off(clock))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    status = publisher.status()
+    assert (status.published, status.failed, status.unknown) == (1, 2, 0)
+    assert producer.values("t") == [b"0"]
+
+
 async def test_a_resend_after_back_off_waits_longer_each_time_and_starts_anew_after_success(
     publisher: Publisher, producer: FakeProducer, clock: ManualClock
 ) -> None:
