@@ -23,6 +23,7 @@ from convex_messaging_fastapi.transport.base import (
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership, outcome_of
 from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored
 from convex_messaging_fastapi.transport.kafka.positions import Move, move, starts
+from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
@@ -53,6 +54,8 @@ class KafkaConsumer:
         self._moving: dict[TopicPartition, asyncio.Task[Move]] = {}
         self._resting: dict[TopicPartition, _Rest] = {}
         self._complaint: _Rest | None = None
+        self._progress = Progress(tuning.stuck_after_seconds)
+        self._look_at = 0.0
 
     async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
         self._topics = tuple(topics)
@@ -94,6 +97,7 @@ class KafkaConsumer:
                 return Fetched(self._ownership.epoch, {}, {})
             fetched = await self._take(holding, wanted)
             if fetched.records or fetched.positions or self._clock.now() >= until:
+                self._watch_progress(holding, wanted)
                 return fetched
             await self._news(holding, until)
 
@@ -192,22 +196,22 @@ class KafkaConsumer:
             holding.open
             and holding.member.delivering
             and where in holding.next
-            and where not in self._moving
-            and not self._rests(where)
+            and self._is_free(where)
             and holding.member.has_data(where)
         )
 
-    def _rests(self, where: TopicPartition) -> bool:
+    def _is_free(self, where: TopicPartition) -> bool:
+        """Whether nothing keeps us from reading on: no move under way, no rest after a failure."""
         rest = self._resting.get(where)
-        return rest is not None and rest.until > self._clock.now()
+        return where not in self._moving and (rest is None or rest.until <= self._clock.now())
 
     def _unreadable(self, holding: Holding, where: TopicPartition, error: Exception) -> None:
         """The engine could not read one partition: go back to what was delivered, and say so."""
         offset = holding.next[where]
         if isinstance(error, OffsetOutOfRangeError):
-            self._moving[where] = asyncio.get_running_loop().create_task(
-                self._find_move(holding, where, offset)
-            )
+            moving = asyncio.get_running_loop().create_task(self._find_move(holding, where, offset))
+            moving.add_done_callback(self._wake)
+            self._moving[where] = moving
             return
         holding.member.seek(where, offset)
         problem, detail = explain_membership(error)
@@ -227,6 +231,17 @@ class KafkaConsumer:
         finally:
             timer.cancel()
             holding.member.no_more_news(news)
+
+    def _watch_progress(self, holding: Holding, wanted: Mapping[TopicPartition, int]) -> None:
+        now = self._clock.now()
+        if now < self._look_at or not holding.open:
+            return
+        self._look_at = now + self._tuning.stuck_after_seconds / 10
+        watched = [where for where, limit in wanted.items() if limit and self._is_free(where)]
+        stuck = self._progress.stuck(holding.member, holding.next, watched, now)
+        if stuck is not None and self._supervisor.contact(member=True).problem is None:
+            said = f"{stuck.topic}/{stuck.partition} stands at {holding.next[stuck]} and gets nowhere"
+            self._supervisor.replace(holding.member, Explanation(Problem.ENGINE_FAILED, said))
 
     # Offsets that the log does not have.
 
@@ -301,6 +316,7 @@ class KafkaConsumer:
         self._opening = None
         self._moving.clear()
         self._resting.clear()
+        self._progress = Progress(self._tuning.stuck_after_seconds)
 
 
 class _Rest(NamedTuple):

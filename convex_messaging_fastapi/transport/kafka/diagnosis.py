@@ -10,6 +10,11 @@ from typing import NamedTuple
 from aiokafka import errors as engine
 
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
+from convex_messaging_fastapi.transport.kafka.engine import (
+    FencedInstanceId,
+    GroupMaxSizeReached,
+    InvalidRecord,
+)
 
 
 class Explanation(NamedTuple):
@@ -30,6 +35,7 @@ _VERDICTS: Mapping[type[BaseException], Verdict] = {
     engine.ClusterAuthorizationFailedError: Verdict.REFUSED,
     engine.TransactionalIdAuthorizationFailed: Verdict.REFUSED,
     engine.InvalidTimestampError: Verdict.REFUSED,
+    InvalidRecord: Verdict.REFUSED,
     engine.InvalidRequiredAcksError: Verdict.REFUSED,
     engine.InvalidRequestError: Verdict.REFUSED,
     engine.UnsupportedVersionError: Verdict.REFUSED,
@@ -55,6 +61,7 @@ def verdict_on(error: BaseException) -> Verdict:
 _COMMITS: Mapping[type[BaseException], CommitOutcome] = {
     engine.UnknownMemberIdError: CommitOutcome.STALE,
     engine.IllegalGenerationError: CommitOutcome.STALE,
+    FencedInstanceId: CommitOutcome.STALE,
     engine.RebalanceInProgressError: CommitOutcome.FAILED,
     engine.GroupLoadInProgressError: CommitOutcome.FAILED,
     engine.GroupCoordinatorNotAvailableError: CommitOutcome.FAILED,
@@ -80,12 +87,24 @@ _MEMBERSHIP: Mapping[type[BaseException], Problem] = {
     engine.InconsistentGroupProtocolError: Problem.GROUP_REFUSED,
     engine.InvalidSessionTimeoutError: Problem.GROUP_REFUSED,
     engine.InvalidGroupIdError: Problem.GROUP_REFUSED,
+    GroupMaxSizeReached: Problem.GROUP_REFUSED,
+    FencedInstanceId: Problem.GROUP_REFUSED,
 }
 
 
 def explain_membership(error: BaseException) -> Explanation:
     """Why the group, or a part of its topics, cannot be read."""
-    return Explanation(_MEMBERSHIP.get(type(error), Problem.ENGINE_FAILED), _sentence(error))
+    return Explanation(_membership_problem(error), _sentence(error))
+
+
+def _membership_problem(error: BaseException) -> Problem:
+    if (problem := _MEMBERSHIP.get(type(error))) is not None:
+        return problem
+    # The engine wraps what it did not expect, and leaves no more than its name in the text.
+    said = str(error)
+    return next(
+        (problem for kind, problem in _MEMBERSHIP.items() if kind.__name__ in said), Problem.ENGINE_FAILED
+    )
 
 
 def explain_connection(error: BaseException, server: str, protocol: str) -> Explanation:

@@ -131,9 +131,8 @@ class KafkaProducer:
             self._replace(writer, error)
 
     def _replace(self, writer: Writer, error: BaseException) -> None:
-        self._supervisor.replace(
-            writer, Explanation(Problem.ENGINE_FAILED, f"a batch failed: {type(error).__name__}")
-        )
+        why = Explanation(Problem.ENGINE_FAILED, f"a batch failed: {type(error).__name__}")
+        self._supervisor.replace(writer, why, at_once=True)
 
     def _limit(self, topic: str) -> int:
         return self._limits.get(topic, self._tuning.batch_bytes)

@@ -116,7 +116,10 @@ class Ownership:
 
     async def _tell(self, holding: Holding, lost: bool) -> None:
         deadline = LOST if lost else self._clock.now() + self._drain_seconds
-        await self._listener.revoked(holding.epoch, deadline)
+        try:
+            await self._listener.revoked(holding.epoch, deadline)
+        except Exception:
+            log.exception("the owner of epoch %s did not let go of it properly", holding.epoch)
 
 
 class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]

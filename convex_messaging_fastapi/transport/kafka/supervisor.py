@@ -75,6 +75,7 @@ class Supervisor(Generic[E]):
         self._well = False
         self._rebuilds = 0
         self._failures = 0
+        self._at_once = False
         self._stopped = False
 
     def start(self) -> None:
@@ -108,8 +109,11 @@ class Supervisor(Generic[E]):
             await self._arrived.wait()
         return self._current
 
-    def replace(self, engine: E, why: Explanation) -> None:
-        """This engine is broken; nothing happens if it is no longer the one that runs."""
+    def replace(self, engine: E, why: Explanation, *, at_once: bool = False) -> None:
+        """This engine is broken; nothing happens if it is no longer the one that runs.
+
+        With `at_once` the cluster is not to blame, and the successor starts without a pause.
+        """
         if engine is not self._current:
             return
         log.warning("%s is replaced: %s", self._name, why.detail)
@@ -117,6 +121,7 @@ class Supervisor(Generic[E]):
         self._arrived.clear()
         self._well, self._why = False, why
         self._rebuilds += 1
+        self._at_once = at_once
         self._wake.set()
 
     def contact(self, *, member: bool) -> Contact:
@@ -135,7 +140,7 @@ class Supervisor(Generic[E]):
             if not self._overlap:
                 await asyncio.wait([ending])
             lived_long = self._clock.now() - began > self._tuning.lived_long_seconds
-            self._failures = 0 if lived_long else self._failures + 1
+            self._failures = 0 if lived_long or self._at_once else self._failures + 1
 
     async def _begin(self) -> E:
         """Start an engine, trying until one runs."""

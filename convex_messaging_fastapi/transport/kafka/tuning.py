@@ -40,5 +40,7 @@ class Tuning:
     # Consuming.
     partition_pause_seconds: float = 5.0
     """How long a partition rests after the engine could not read it."""
+    stuck_after_seconds: float = 60.0
+    """How long a partition may stand still although its log goes on and brokers answer."""
     complaint_seconds: float = 10.0
     """How long a complaint of the engine about its group is shown."""

@@ -27,7 +27,9 @@ async def bench(wire: WireCluster) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left_open() -> Iterator[None]:
-    """What the engine left unclosed warns here, in the test that left it."""
+def _nothing_left_behind(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What was left unclosed, and errors that nobody looked at, come out here, in the test that left them."""
     yield
     gc.collect()
+    said = [record.getMessage() for record in caplog.get_records("call") + caplog.get_records("teardown")]
+    assert [line for line in said if "never retrieved" in line or "Unclosed" in line] == []

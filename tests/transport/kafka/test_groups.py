@@ -203,6 +203,13 @@ async def test_a_record_too_large_for_its_topic_spares_the_next(
     assert producer.contact().rebuilds == 1
 
 
+async def test_a_compacted_topic_refuses_what_has_no_key(real: Bench, kafka: Cluster, unique: str) -> None:
+    compacted = {"cleanup.policy": "compact"}
+    where = TopicPartition(kafka.create_topic(unique, partitions=1, config=compacted), 0)
+    producer = await real.producer()
+    assert (await producer.send(where, records(b"a"))).verdict is Verdict.REFUSED
+
+
 async def test_subscribing_to_a_topic_with_a_typo_does_not_make_it(
     real: Bench, kafka: Cluster, unique: str
 ) -> None:

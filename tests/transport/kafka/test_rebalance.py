@@ -103,8 +103,7 @@ async def test_a_listener_that_raises_closes_the_gate_all_the_same(gate: Gate) -
         raise ZeroDivisionError
 
     gate.listener.on_revoked = fail
-    with pytest.raises(ZeroDivisionError):
-        await gate.engine.on_partitions_revoked([])
+    await gate.engine.on_partitions_revoked([])
     assert holding.over
     assert gate.ownership.holding is None
 

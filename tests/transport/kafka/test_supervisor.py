@@ -217,6 +217,19 @@ async def test_replacing_one_that_is_gone_changes_nothing(stage: Stage) -> None:
     assert len(stage.engines) == 2
 
 
+async def test_one_that_broke_without_fault_of_the_cluster_is_followed_at_once(stage: Stage) -> None:
+    """A caller's record that no topic takes must not slow down everybody else's."""
+    await stage.begin()
+    for _ in range(20):
+        current = stage.supervisor.current
+        assert current is not None
+        stage.supervisor.replace(current, UNREACHABLE, at_once=True)
+        await stage.turn(0)
+        await stage.turn(0)
+    assert len(stage.engines) == 21
+    assert stage.clock.now() == 0
+
+
 async def test_engines_that_die_again_and_again_are_built_ever_more_slowly(stage: Stage) -> None:
     def doomed(engine: PaperEngine) -> None:
         engine.dead = "dead on arrival"

@@ -7,13 +7,22 @@ last answered, one attempt at a commit, an end that comes when every broker is d
 from __future__ import annotations
 
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
+from convex_messaging_fastapi.transport.kafka.engine.codes import (
+    FencedInstanceId,
+    GroupMaxSizeReached,
+    InvalidRecord,
+    teach_codes,
+)
 from convex_messaging_fastapi.transport.kafka.engine.member import Identity, Member, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
 from convex_messaging_fastapi.transport.kafka.engine.writer import Pack, Writer, pack, size_in_batch
 
 __all__ = [
     "Client",
+    "FencedInstanceId",
+    "GroupMaxSizeReached",
     "Identity",
+    "InvalidRecord",
     "Member",
     "NotStored",
     "Pack",
@@ -25,3 +34,4 @@ __all__ = [
 ]
 
 check_engine()
+teach_codes()

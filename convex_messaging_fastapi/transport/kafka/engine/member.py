@@ -128,6 +128,16 @@ class Member:
         state = self._state(where)
         return state.lso if state is not None and state.lso is not None else None
 
+    def answered(self, where: TopicPartition) -> int | None:
+        """When a broker last answered a fetch of this partition well; only changes mean anything."""
+        state = self._state(where)
+        return None if state is None else state.timestamp
+
+    def is_led(self, where: TopicPartition) -> bool:
+        """Whether some broker leads the partition, as far as is known."""
+        leader = self._client.cluster.leader_for_partition(EnginePartition(*where))
+        return leader is not None and leader >= 0
+
     def seek(self, where: TopicPartition, offset: int) -> None:
         self._consumer.seek(EnginePartition(*where), offset)
 

@@ -13,7 +13,7 @@ from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
-from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender
 from aiokafka.protocol.metadata import MetadataRequest
@@ -34,8 +34,10 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "group_id",
         "member_id",
     ),
+    MessageAccumulator: ("_batches",),
+    MessageBatch: ("_drain_waiter",),
     MetadataRequest: ("_allow_auto_topic_creation",),
-    TopicPartitionState: ("lso",),
+    TopicPartitionState: ("lso", "timestamp"),
 }
 
 _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {

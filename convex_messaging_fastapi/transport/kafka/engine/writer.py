@@ -41,7 +41,15 @@ class Writer:
         Batches without an answer by then end with `ProducerClosed`.
         """
         if not await end(clock, deadline, self._producer.stop(), [self._sender_task], self._client):
-            self._producer._message_accumulator.fail_all(ProducerClosed())
+            self._give_up_batches()
+
+    def _give_up_batches(self) -> None:
+        accumulator = self._producer._message_accumulator
+        queued = [batch for queue in accumulator._batches.values() for batch in queue]
+        accumulator.fail_all(ProducerClosed())
+        for batch in queued:
+            # Nobody waits for this one; without a look it would be logged as a forgotten error.
+            batch._drain_waiter.exception()
 
     def failure(self) -> str | None:
         """Which part of the engine has died, and why; it never comes back by itself."""
