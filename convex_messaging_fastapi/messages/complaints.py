@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import core_schema
 
 MAX_PROBLEMS = 5
+MAX_COUNTED = 1000
 MAX_LENGTH = 1000
 MAX_LEAVES = 1000
 
@@ -23,6 +24,8 @@ def validation_text(error: ValidationError, names: Set[str] = frozenset()) -> st
 
     Of the places only numbers and `names` are told: any other key is the payload's own.
     """
+    if error.error_count() > MAX_COUNTED:  # a megabyte can hold a million, and listing them takes seconds
+        return f"{error.error_count()} problems"
     problems = error.errors(include_url=False, include_context=False)
     told = [_problem(cast("Mapping[str, Any]", problem), names) for problem in problems[:MAX_PROBLEMS]]
     if (more := len(problems) - MAX_PROBLEMS) > 0:

@@ -10,6 +10,7 @@ import codecs
 import inspect
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -19,12 +20,17 @@ from pydantic.errors import PydanticUserError
 
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
 from convex_messaging_fastapi.messages.complaints import one_line, validation_text
-from convex_messaging_fastapi.messages.plain import is_finite
+from convex_messaging_fastapi.messages.plain import is_finite, numbers_in
 from convex_messaging_fastapi.messages.schemas import Facts, facts_of
 
 Reader = Callable[[bytes], Any]
 
-_TOO_LARGE_FOR_FLOATS = re.compile(rb"[eE]\+?[0-9]{3}|[0-9]{309}")
+_HUNDREDS = re.compile(rb"[eE]\+?[0-9]{3}")
+_LONG_RUN = re.compile(rb"(?<![0-9])[0-9]{309}")
+_THOUSANDS = re.compile(rb"[eE][+-]?[0-9]{4}")
+
+MAX_EXPONENT = 6144
+"""Of a decimal, as in IEEE 754's decimal128. Turning 1e9999999 into an `int` takes seconds."""
 
 
 class NotJson(ValueError):
@@ -99,10 +105,14 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         adapter.core_schema["type"]  # a model that names unknown types complains here
     except (PydanticUserError, NameError) as error:
         raise DeclarationError(
-            f"messages of type {_name_of(annotation)} cannot be read: {error}. Use a pydantic model, "
-            "a dataclass, a TypedDict, or anything else that pydantic validates"
+            f"messages of type {_name_of(annotation)} cannot be read: {_first_line(error)}. Use a pydantic "
+            "model, a dataclass, a TypedDict, or anything else that pydantic validates"
         ) from error
     return adapter
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _reading_straight(adapter: TypeAdapter[Any]) -> Reader:
@@ -125,7 +135,18 @@ def _reading_decimals(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Rea
             "strict mode (or val_json_bytes) off that field, for instance with Field(strict=False)"
         )
     validate = adapter.validator.validate_python
-    return lambda value: validate(_parse(value, "decimal"))
+
+    def read(value: bytes) -> Any:
+        tree = _parse(value, "decimal")
+        if _THOUSANDS.search(value) and not all(map(_is_measured, numbers_in(tree))):
+            raise NotJson(f"a number's exponent is beyond {MAX_EXPONENT}")
+        return validate(tree)
+
+    return read
+
+
+def _is_measured(number: float | Decimal) -> bool:
+    return isinstance(number, float) or abs(number.adjusted()) <= MAX_EXPONENT
 
 
 def _read_json(value: bytes) -> Any:
@@ -144,11 +165,15 @@ def _refusing_infinities(read: Reader) -> Reader:
 
     def checked(value: bytes) -> Any:
         message = read(value)
-        if _TOO_LARGE_FOR_FLOATS.search(value) and not is_finite(message):
+        if _may_overflow(value) and not is_finite(message):
             raise NotJson("a number is too large for a float")
         return message
 
     return checked
+
+
+def _may_overflow(value: bytes) -> bool:
+    return bool(_HUNDREDS.search(value) or (len(value) >= 309 and _LONG_RUN.search(value)))
 
 
 def _allows_none(annotation: Any) -> bool:

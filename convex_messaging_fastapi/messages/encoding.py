@@ -93,7 +93,7 @@ def _refusing_infinities(write: Writer) -> Writer:
         written = write(message)
         suspicious = b"null" in written or b"NaN" in written or b"Infinity" in written
         if suspicious and not is_finite(
-            message.__pydantic_serializer__.to_python(message, context=AS_NUMBERS)
+            message.__pydantic_serializer__.to_python(message, context=AS_NUMBERS, warnings=False)
         ):
             raise EncodeError(
                 f"{message_type(message)} holds NaN or an infinity, for which JSON has no number"

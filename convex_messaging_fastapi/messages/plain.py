@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -70,15 +70,23 @@ _WRITTEN: dict[type, Callable[[Any], Any]] = {
 
 
 def is_finite(value: Any) -> bool:
-    """Whether no float or decimal in `value` is NaN or infinite; models and dataclasses are looked into."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, Decimal):
-        return value.is_finite()
-    return all(is_finite(member) for member in _members(value))
+    """Whether no float or decimal in `value` is NaN or infinite."""
+    return all(
+        number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)
+        for number in numbers_in(value)
+    )
 
 
-def _members(value: Any) -> Any:
+def numbers_in(value: Any) -> Iterator[float | Decimal]:
+    """Every float and decimal in `value`, however deep; models and dataclasses are looked into."""
+    if isinstance(value, float | Decimal):
+        yield value
+    else:
+        for member in _members(value):
+            yield from numbers_in(member)
+
+
+def _members(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, list | tuple | set | frozenset):
