@@ -144,6 +144,8 @@ async def test_a_commit_of_an_epoch_that_is_over_is_stale(stage: Stage) -> None:
     await second.holding(2)
     assert first.epoch > old
     assert await first.commit(late, epoch=old) is CommitOutcome.STALE
+    still_held = dict.fromkeys(first.held, Position(9))
+    assert await first.commit(still_held, epoch=old) is CommitOutcome.STALE
     assert await first.commit(dict.fromkeys(first.held, Position(1))) is CommitOutcome.COMMITTED
     await first.stop()
     await second.holding(4)

@@ -71,20 +71,21 @@ class MemoryConsumer:
         if self._broker.is_down:
             return CommitOutcome.FAILED
         with self._broker.group(self._group) as group:
-            self._member.last_seen = self._clock.now()
             return group.commit(self._member, epoch, offsets)
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         # A turn for others, or a caller that never lacks records would never let them run.
         await asyncio.sleep(0)
-        until = self._clock.now() + wait
+        until, epoch = self._clock.now() + wait, self._epoch
         with self._broker.bell() as bell, self._alive():
             while True:
                 bell.quiet()
                 if not self._broker.is_down:
                     await self._keep_up()
                 fetched = self._take(wanted)
-                if fetched.records or self._member is None or self._clock.now() >= until:
+                # Whoever has just been assigned partitions could not want them yet: let him.
+                news = fetched.records or self._epoch != epoch or self._member is None
+                if news or self._clock.now() >= until:
                     return fetched
                 await bell.wait(self._clock, self._next_look(until))
 

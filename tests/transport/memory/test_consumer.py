@@ -22,6 +22,7 @@ async def joined(transport: MemoryTransport, *topics: str) -> tuple[MemoryConsum
 
 async def test_data_never_waits_for_time(transport: MemoryTransport) -> None:
     consumer, _ = await joined(transport)
+    await consumer.fetch(NOTHING, 0)
     fetching = asyncio.create_task(consumer.fetch({ORDERS[1]: 10}, 60))
     await turns()
     assert not fetching.done()
@@ -33,6 +34,7 @@ async def test_a_fetch_with_nothing_to_bring_ends_when_its_wait_has_passed(
     transport: MemoryTransport, clock: ManualClock
 ) -> None:
     consumer, _ = await joined(transport)
+    await consumer.fetch(NOTHING, 0)
     fetching = asyncio.create_task(consumer.fetch({ORDERS[1]: 10}, 60))
     await turns()
     await write(transport, "orders", 0, b"not wanted")
@@ -45,6 +47,7 @@ async def test_a_fetch_with_nothing_to_bring_ends_when_its_wait_has_passed(
 
 async def test_a_rebalance_needs_no_time_either(transport: MemoryTransport, clock: ManualClock) -> None:
     first, one = await joined(transport)
+    await first.fetch(NOTHING, 0)
     waiting = asyncio.create_task(first.fetch(NOTHING, 60))
     await turns()
     second, two = await joined(transport)
@@ -54,8 +57,6 @@ async def test_a_rebalance_needs_no_time_either(transport: MemoryTransport, cloc
     assert [epoch for epoch, _ in one.assignments] == [1, 2]
     assert set(one.assignments[-1][1]) == set(ORDERS[:2])
     assert set(two.assignments[-1][1]) == set(ORDERS[2:])
-    await first.stop(0)
-    await second.stop(0)
     assert (await waiting).records == (await joining).records == {}
 
 
@@ -95,19 +96,18 @@ async def test_a_drain_that_outlasts_the_group_finds_its_commit_stale(
     told.on_revoked = release.wait
     await slow.fetch(NOTHING, 0)
     other, others = await joined(transport)
-    fetches = [asyncio.create_task(member.fetch(NOTHING, 60)) for member in (slow, other)]
+    draining = asyncio.create_task(slow.fetch(NOTHING, 60))
+    waiting = asyncio.create_task(other.fetch(NOTHING, 60))
     await turns()
     clock.advance(15)
-    await turns()
+    await waiting
     assert set(others.assignments[-1][1]) == set(ORDERS)
     assert await slow.commit(1, {ORDERS[0]: Position(1)}, 60) is CommitOutcome.STALE
     release.set()
-    await turns()
+    await other.fetch(NOTHING, 0)
+    await draining
     assert told.revocations == [(1, 5)]
     assert [epoch for epoch, _ in told.assignments] == [1, 3]
-    for member in (slow, other):
-        await member.stop(0)
-    await asyncio.gather(*fetches)
 
 
 async def test_the_partitions_of_a_member_that_died_are_taken_over_when_its_session_ends(
@@ -204,6 +204,42 @@ async def test_contact_says_which_topics_can_never_be(transport: MemoryTransport
     contact = consumer.contact()
     assert (contact.member, contact.problem) == (True, Problem.TOPIC_MISSING)
     assert "no spaces" in contact.detail
+
+
+async def test_a_member_that_stops_while_it_hears_of_its_loss_does_not_join_again(
+    transport: MemoryTransport, clock: ManualClock
+) -> None:
+    lost, told = await joined(transport)
+    await lost.fetch(NOTHING, 0)
+    other, others = await joined(transport)
+    waiting = asyncio.create_task(other.fetch(NOTHING, 60))
+    await turns()
+    clock.advance(15)
+    await waiting
+    told.on_revoked = lambda: lost.stop(0)
+    assert (await lost.fetch(NOTHING, 60)).records == {}
+    await other.fetch(NOTHING, 0)
+    assert [len(positions) for _, positions in others.assignments] == [4]
+
+
+async def test_a_member_that_lacks_nothing_still_gives_others_a_turn(transport: MemoryTransport) -> None:
+    consumer, _ = await joined(transport)
+    await consumer.fetch(NOTHING, 0)
+    await write(transport, "orders", 0, *[b"x"] * 10)
+    turn = asyncio.Event()
+    asyncio.get_running_loop().call_soon(turn.set)
+    assert (await consumer.fetch({ORDERS[0]: 1}, 0)).records
+    assert turn.is_set()
+
+
+async def test_a_fetch_returns_with_an_assignment_so_that_its_partitions_can_be_wanted(
+    transport: MemoryTransport,
+) -> None:
+    await write(transport, "orders", 0, b"x")
+    consumer, told = await joined(transport)
+    assert await consumer.fetch(NOTHING, 60) == (1, {}, {})
+    assert set(told.assignments[-1][1]) == set(ORDERS)
+    assert (await consumer.fetch({ORDERS[0]: 1}, 60)).positions == {ORDERS[0]: 1}
 
 
 async def test_a_consumer_that_was_stopped_may_start_again(transport: MemoryTransport) -> None:
