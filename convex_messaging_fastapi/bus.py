@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from convex_messaging_fastapi.clock import Clock, SystemClock
-from convex_messaging_fastapi.consuming.calling import compile_call
+from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
 from convex_messaging_fastapi.errors import (
     BusNotStarted,
     BusStateError,
@@ -77,6 +77,8 @@ class MessageBus:
     def __init__(self, settings: MessagingSettings | None = None) -> None:
         self._settings = settings
         self._declared = Subscribers()
+        # Compiled at the declaration, where the names of its annotations can be resolved.
+        self._plans: dict[str, CallPlan] = {}
         self._phase = Phase.NEW
         self._running: _Running | None = None
         self._bench: TestBench | None = None
@@ -222,6 +224,7 @@ class MessageBus:
         """Take a handler away once what it has begun is finished; `False` for an unknown id."""
         if self._declared.remove(subscription_id) is None:
             return False
+        del self._plans[subscription_id]
         if self._running is not None:
             await self._running.machine.detach(subscription_id)
         return True
@@ -298,7 +301,7 @@ class MessageBus:
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
         wiring = Wiring(settings, transport, clock, app, {STATE_KEY: self})
-        machine = wiring.machine(self._declared)
+        machine = wiring.machine([(declared, self._plans[declared.id]) for declared in self._declared])
         self._phase = Phase.STARTING
         try:
             await machine.start()
@@ -324,7 +327,7 @@ class MessageBus:
             self._running = None
 
     def _refuse_second_start(self) -> None:
-        if self._running is not None:
+        if self._running is not None or self._phase in (Phase.STARTING, Phase.DRAINING):
             raise ConfigurationError(
                 "this bus is running already: include its router (or its lifespan) once, in one app"
             )
@@ -342,15 +345,19 @@ class MessageBus:
     def _declare(self, declared: Declaration) -> None:
         if self._running is not None:
             raise BusStateError("the bus is running: add handlers with `await bus.subscribe(...)` now")
-        compile_call(declared.handler, batch=declared.options.batch is not None)
-        self._declared.add(declared)
+        self._add(declared)
 
     async def _join(self, declared: Declaration) -> str:
         running = self._get_running()
-        compile_call(declared.handler, batch=declared.options.batch is not None)
-        taken = self._declared.add(declared)
-        await running.machine.attach(running.wiring.subscription(taken))
+        taken = self._add(declared)
+        await running.machine.attach(running.wiring.subscription(taken, self._plans[taken.id]))
         return taken.id
+
+    def _add(self, declared: Declaration) -> Declaration:
+        plan = compile_call(declared.handler, batch=declared.options.batch is not None)
+        taken = self._declared.add(declared)
+        self._plans[taken.id] = plan
+        return taken
 
 
 def _current_loop() -> asyncio.AbstractEventLoop | None:

@@ -67,7 +67,10 @@ class ManualClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         timer = _ManualTimer(callback)
-        heapq.heappush(self._timers, (self._now + max(0.0, seconds), next(self._order), timer))
+        if seconds <= 0:
+            asyncio.get_running_loop().call_soon(timer.fire)  # due already, so no turning is needed
+        else:
+            heapq.heappush(self._timers, (self._now + seconds, next(self._order), timer))
         return timer
 
     def next_due(self) -> float | None:
@@ -95,8 +98,9 @@ class _ManualTimer:
         self.cancelled = True
 
     def fire(self) -> None:
-        self.cancelled = True
-        self._callback()
+        if not self.cancelled:
+            self.cancelled = True
+            self._callback()
 
 
 async def sleep(clock: Clock, seconds: float) -> None:

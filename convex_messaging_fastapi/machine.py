@@ -62,16 +62,17 @@ class Machine:
 
     async def stop(self) -> None:
         """Drain, commit, leave, flush: at most `patience.shutdown` seconds, whatever the cluster does."""
-        began = self.clock.now()
-        deadline = began + self.patience.shutdown
+        deadline = self.clock.now() + self.patience.shutdown
         leave_by = deadline - (self.patience.shutdown - self.patience.drain) * (1 - LEAVE_SHARE)
-        await cancelled(*self._chores)
-        self._chores.clear()
-        await self._within(
-            leave_by, [worker.stop(self.patience.drain, leave_by) for worker in self.workers.values()]
-        )
-        await self._within(deadline, [self.publisher.stop(max(0.0, deadline - self.clock.now()))])
-        self.threads.close()
+        try:
+            await cancelled(*self._chores)
+            self._chores.clear()
+            drain = self.patience.drain
+            await self._within(leave_by, [worker.stop(drain, leave_by) for worker in self.workers.values()])
+            await self._within(deadline, [self.publisher.stop(max(0.0, deadline - self.clock.now()))])
+        finally:
+            # Also when the stop itself is cancelled: a stuck handler must not outlive the process's end.
+            self.threads.close()
 
     async def attach(self, subscription: Subscription) -> None:
         """Add one subscription while running."""

@@ -19,7 +19,10 @@ TURNS = 50
 """Turns of the event loop after which nothing that could go on without waiting has not gone on."""
 
 REAL_SECONDS = 10.0
-"""How long handlers may wait for the world outside before a test is told that they hang."""
+"""How long `settle` lets handlers wait for the world outside before it says that they hang."""
+
+MOMENT_SECONDS = 0.02
+"""How long `advance` gives handlers in threads, or waiting for the world outside, to get on."""
 
 
 class TestBench:
@@ -60,27 +63,30 @@ class TestBench:
     async def advance(self, seconds: float) -> None:
         """Let time pass, and let everything happen that it sets going."""
         end = self.clock.now() + seconds
-        await self._rest()
+        await self._rest(MOMENT_SECONDS)
         while (due := self.clock.next_due()) is not None and self.clock.now() + due <= end:
             self.clock.advance(due)
-            await self._rest()
+            await self._rest(0.0)
         self.clock.advance(end - self.clock.now())
-        await self._rest()
+        await self._rest(MOMENT_SECONDS)
 
     async def settle(self, max_seconds: float = 3600.0) -> None:
         """Wait until every message has been handled, buried, discarded or held.
 
         Back-offs are not waited for: the clock is turned past them, by `max_seconds` at most.
-        Raises `AssertionError` naming what was still unfinished then.
+        Raises `AssertionError` naming what was still unfinished then, and when a handler does not
+        return within ten real seconds (use `advance` to let its timeout pass).
         """
         end = self.clock.now() + max_seconds
-        await self._rest()
+        await self._rest(REAL_SECONDS)
         while unsettled := self._unsettled():
             due = self.clock.next_due()
             if due is None or self.clock.now() + due > end:
                 raise AssertionError(f"still unfinished after {max_seconds:g} s of test time: {unsettled}")
+            if running := self._running():
+                raise AssertionError(f"handlers did not return within {REAL_SECONDS:g} s: {running}")
             self.clock.advance(due)
-            await self._rest()
+            await self._rest(REAL_SECONDS)
 
     async def finish(self, stop: Coroutine[Any, Any, None]) -> None:
         """Run the bus's stop, turning the clock whenever it waits for time."""
@@ -91,19 +97,24 @@ class TestBench:
                 self.clock.advance(due)
         await stopping
 
-    async def _rest(self) -> None:
-        """Return once nothing goes on without time passing or the world outside answering."""
-        gives_up_at = time.monotonic() + REAL_SECONDS
+    async def _rest(self, patience: float) -> None:
+        """Return once nothing goes on without time passing, or `patience` real seconds are over."""
+        gives_up_at = time.monotonic() + patience
         while True:
             before = self._snapshot()
             await self._turns()
-            after = self._snapshot()
-            if before == after and not any(sub.running for w in after.workers for sub in w.subscriptions):
+            if before != self._snapshot():
+                continue
+            if not self._running() or time.monotonic() >= gives_up_at:
                 return
-            if before == after:
-                await asyncio.sleep(0.001)  # a handler waits for something outside, or in a thread
-            if time.monotonic() > gives_up_at:
-                return
+            await asyncio.sleep(0.001)  # a handler waits for something outside, or in a thread
+
+    def _running(self) -> list[str]:
+        """Ids of the subscriptions whose handlers are at work, and do not wait for the clock."""
+        status = self._snapshot()
+        if status.producer is not None and status.producer.pending:
+            return []  # what they publish, or the letter that buries them, is tried again later
+        return [sub.id for worker in status.workers for sub in worker.subscriptions if sub.running]
 
     async def _turns(self) -> None:
         for _ in range(TURNS):

@@ -9,7 +9,7 @@ from typing import Any
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.burial import Burial, letter_topic
-from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
@@ -56,9 +56,9 @@ class Wiring:
             settings.publish_timeout_seconds,
         )
 
-    def machine(self, declarations: Iterable[Declaration]) -> Machine:
+    def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
         """Everything that is needed to run these declarations. Does no I/O."""
-        subscriptions = [self.subscription(declared) for declared in declarations]
+        subscriptions = [self.subscription(declared, plan) for declared, plan in declarations]
         machine = Machine(
             clock=self._clock,
             publisher=self._publisher,
@@ -74,7 +74,7 @@ class Wiring:
         self._warn_of_default_group(subscriptions)
         return machine
 
-    def subscription(self, declared: Declaration) -> Subscription:
+    def subscription(self, declared: Declaration, plan: CallPlan) -> Subscription:
         """One declaration, every choice made."""
         settings, options = self._settings, declared.options
         lineup = Lineup(
@@ -87,7 +87,7 @@ class Wiring:
             batch=options.batch,
         )
         treatment = Treatment(
-            plan=compile_call(declared.handler, batch=options.batch is not None),
+            plan=plan,
             group=lineup.group,
             handler=declared.id,
             retry=options.retry or settings.default_retry,

@@ -26,15 +26,16 @@ class LaneState(Enum):
 
 
 class Lane:
-    """Jobs that must be handled one after another."""
+    """Jobs that must be handled one after another. `turn` counts how often its head was taken."""
 
-    __slots__ = ("home", "jobs", "key", "state")
+    __slots__ = ("home", "jobs", "key", "state", "turn")
 
     def __init__(self, home: dict[LaneKey, Lane], key: LaneKey) -> None:
         self.home = home
         self.key = key
         self.jobs: deque[Job] = deque()
         self.state = LaneState.IDLE
+        self.turn = 0
 
 
 def by_key(job: Job) -> LaneKey:
@@ -91,9 +92,9 @@ class Lanes:
             self._make_ready(lane)
         return lane
 
-    def ripen(self, lane: Lane) -> None:
-        """Stop gathering: what this lane holds is all that its batch gets."""
-        if lane.state is LaneState.IDLE:
+    def ripen(self, lane: Lane, turn: int) -> None:
+        """Stop gathering for that turn: what this lane holds is all that its batch gets."""
+        if lane.state is LaneState.IDLE and lane.turn == turn:
             self._make_ready(lane)
 
     def next(self) -> tuple[Lane, list[Job]] | None:
@@ -103,6 +104,7 @@ class Lanes:
             return None
         lane = self._ready.popleft()
         lane.state = LaneState.BUSY
+        lane.turn += 1
         jobs = self._take_head(lane)
         self.waiting -= len(jobs)
         return lane, jobs
@@ -112,7 +114,7 @@ class Lanes:
         self._put_back(lane, leftover)
         if not lane.jobs:
             self._forget(lane)
-        elif leftover or len(lane.jobs) >= self._ripe:
+        elif len(lane.jobs) >= self._ripe or lane.jobs[0].attempts:
             self._make_ready(lane)
         else:
             lane.state = LaneState.IDLE

@@ -65,9 +65,8 @@ class Subscription:
     def offer(self, job: Job) -> None:
         """Queue one job; call `kick` after the last one."""
         lane = self._lanes.add(job)
-        batch = self.lineup.batch
-        if batch is not None and lane.state is LaneState.IDLE and len(lane.jobs) == 1:
-            self._ripen_later(lane, batch.max_wait_seconds)
+        if lane.state is LaneState.IDLE and len(lane.jobs) == 1:
+            self._ripen_later(lane)
 
     def kick(self) -> None:
         """Start as many runners as there is work for."""
@@ -166,6 +165,8 @@ class Subscription:
                 job.owned.holds[job.record.offset] = outcome.hold
         if not outcome.again or outcome.delay == 0:
             self._lanes.release(lane, outcome.again)
+            if lane.state is LaneState.IDLE:
+                self._ripen_later(lane)
             return
         self._lanes.park(lane, outcome.again)
         if outcome.delay is not None:
@@ -175,12 +176,16 @@ class Subscription:
         self._lanes.wake(lane)
         self.kick()
 
-    def _ripen_later(self, lane: Lane, seconds: float) -> None:
+    def _ripen_later(self, lane: Lane) -> None:
+        """A batch that does not fill up is handed over all the same; only batches ever gather."""
+        assert self.lineup.batch is not None  # noqa: S101
+        turn = lane.turn
+
         def ripen() -> None:
-            self._lanes.ripen(lane)
+            self._lanes.ripen(lane, turn)
             self.kick()
 
-        self._clock.call_later(seconds, ripen)
+        self._clock.call_later(self.lineup.batch.max_wait_seconds, ripen)
 
     def _runner_ended(self, task: asyncio.Task[None]) -> None:
         del self._running[task]

@@ -247,8 +247,8 @@ class Worker:
         """A live subscription of the engine must not be changed: leave, and join anew."""
         if self._fetching is None:
             return
-        await self._wind_down(drain_seconds, self._clock.now() + drain_seconds + 2 * LAST_COMMIT_SECONDS)
         self._unassigned_at = self._clock.now()
+        await self._wind_down(drain_seconds, self._clock.now() + drain_seconds + 2 * LAST_COMMIT_SECONDS)
         self._transport = self._connect()
         await self.start()
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.lanes import (
     Lane,
@@ -16,8 +19,6 @@ from convex_messaging_fastapi.consuming.lanes import (
 )
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 TOPIC = "convex.bets"
 
@@ -181,9 +182,24 @@ def test_a_batch_that_is_not_full_is_handed_over_when_it_is_ripened() -> None:
     lanes, home = Lanes(by_partition, ripe=3), owned()
     lane = lanes.add(job(home, 0))
 
-    lanes.ripen(lane)
+    lanes.ripen(lane, lane.turn)
 
     assert started(lanes) == [0]
+
+
+def test_the_wait_of_one_batch_does_not_cut_the_next_one_short() -> None:
+    lanes, home = Lanes(by_partition, ripe=2), owned()
+    first_turn = lanes.add(job(home, 0)).turn
+    lanes.add(job(home, 1))
+    ((lane, _),) = all_ready(lanes)
+    lanes.add(job(home, 2))
+    lanes.release(lane)
+
+    lanes.ripen(lane, first_turn)
+    assert lanes.next() is None
+
+    lanes.ripen(lane, lane.turn)
+    assert started(lanes) == [2]
 
 
 def test_a_failed_batch_is_tried_again_with_the_same_members() -> None:
@@ -204,7 +220,7 @@ def test_members_of_a_spent_batch_run_alone() -> None:
     fill(lanes, job(home, 0), job(home, 1))
     ((lane, jobs),) = all_ready(lanes)
     for each in jobs:
-        each.single = True
+        each.single, each.attempts = True, 1
 
     lanes.release(lane, jobs)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from convex_messaging_fastapi.consuming.ledger import Ledger
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from convex_messaging_fastapi.consuming.ledger import Ledger
 
 SIZE = 10
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from convex_messaging_fastapi import errors
 from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, backoff, decide
 from convex_messaging_fastapi.policies import Retry
-from hypothesis import given
-from hypothesis import strategies as st
 
 PLAIN = Retry(attempts=3, delay_seconds=5, jitter=0)
 

@@ -1,0 +1,83 @@
+"""The app: three routes that publish, and a few that show what came of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from convex_messaging_fastapi import Bus, MessageBus, MessagingRouter
+from example_app.handlers import StoreOf, subscribers
+from example_app.messages import BetPlaced, UserCreated
+from example_app.settings import settings
+from example_app.store import Store
+
+bus = MessageBus(settings())
+bus.include(subscribers)
+messaging_router = MessagingRouter(bus)
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """The store opens before the bus starts and closes after it has drained."""
+    app.state.store = Store(os.environ.get("EXAMPLE_DATABASE", ":memory:"))
+    try:
+        yield
+    finally:
+        app.state.store.close()
+
+
+app = FastAPI(title="Bets", lifespan=lifespan)
+app.include_router(messaging_router)
+
+
+class NewUser(BaseModel):
+    email: str = Field(examples=["ada@example.com"])
+
+
+class NewBet(BaseModel):
+    user_id: int
+    stake: Decimal = Field(gt=0, decimal_places=2, examples=["10.00"])
+    card: str = Field("4242", description="`declined` makes the payment fail")
+
+
+@app.post("/users", status_code=201)
+async def create_user(user: NewUser, bus: Bus, store: StoreOf) -> dict[str, int]:
+    user_id = store.add_user(user.email)
+    event = UserCreated(user_id=user_id, email=user.email, created_at=datetime.now(UTC))
+    await bus.publish("user.created", event, key=str(user_id))
+    return {"user_id": user_id}
+
+
+@app.post("/bets", status_code=201)
+async def place_bet(bet: NewBet, bus: Bus, store: StoreOf) -> dict[str, int]:
+    bet_id = store.add_bet(bet.user_id, str(bet.stake), bet.card)
+    event = BetPlaced(bet_id=bet_id, user_id=bet.user_id, stake=bet.stake, card=bet.card)
+    await bus.publish("bet.placed", event, key=str(bet.user_id))
+    return {"bet_id": bet_id}
+
+
+@app.get("/users")
+async def list_users(store: StoreOf) -> list[dict[str, Any]]:
+    return store.users()
+
+
+@app.get("/bets")
+async def list_bets(store: StoreOf) -> list[dict[str, Any]]:
+    return store.bets()
+
+
+@app.get("/dead-letters")
+async def list_dead_letters(store: StoreOf) -> list[dict[str, Any]]:
+    return store.dead_letters()
+
+
+@app.get("/handled")
+async def list_handled(store: StoreOf) -> list[dict[str, Any]]:
+    return store.handled()
