@@ -42,7 +42,13 @@ class Burial:
         self._clock = clock
         self._timeout = timeout
         self._topic_is_there = False
-        self.unavailable: str | None = None  # why letters cannot be written, for authorised eyes
+        self._no_topic: str | None = None
+        self._no_letter: str | None = None
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why letters cannot be written, for authorised eyes; `None` as far as is known they can."""
+        return self._no_topic or self._no_letter
 
     async def prepare(self) -> None:
         """Create the topic if it is missing. Raises `TopicUnavailable`, and remembers it."""
@@ -51,10 +57,10 @@ class Burial:
         try:
             await self._admin.ensure_topic(self._topic)
         except TopicUnavailable as error:
-            self.unavailable = str(error)
+            self._no_topic = str(error)
             raise
         self._topic_is_there = True
-        self.unavailable = None
+        self._no_topic = None
 
     async def bury(self, record: Record, failure: Failure) -> None:
         """Return once the cluster has acknowledged the letter; else raise `PublishError`.
@@ -67,9 +73,9 @@ class Burial:
             await self._write_what_fits(record, failure)
         except PublishError as error:
             self._topic_is_there = False  # it may have been deleted: look again before the next try
-            self.unavailable = str(error)
+            self._no_letter = str(error)
             raise
-        self.unavailable = None
+        self._no_letter = None
 
     async def _write_what_fits(self, record: Record, failure: Failure) -> None:
         failed_at = datetime.fromtimestamp(self._clock.unix(), UTC)
