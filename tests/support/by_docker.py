@@ -123,6 +123,7 @@ def _environment(id: int, size: int, advertised: str) -> dict[str, str]:
         "listeners": f"CLIENT://:{CLIENT},INTERNAL://:{INTERNAL},CONTROLLER://:{CONTROLLER}",
         "advertised.listeners": f"CLIENT://{advertised},INTERNAL://kafka-{id}:{INTERNAL}",
         "listener.security.protocol.map": "CLIENT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": "/var/lib/kafka/data",
         **shared_properties(size),
     }
     named = {"KAFKA_" + name.upper().replace(".", "_"): value for name, value in properties.items()}

@@ -1,0 +1,164 @@
+"""The house rules that a machine can check: floors, sizes, the front door, and what no file may hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import convex_messaging_fastapi
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "convex_messaging_fastapi"
+LONGEST_FILE = 450
+LONGEST_FUNCTION = 60
+
+SIMULATES_WORK = "# simulates work"
+"""The mark of a sleep that stands for a handler's work, on its line; all other waiting is for events."""
+
+ELSEWHERE = re.compile(
+    r"(?<![\w.~])/(?:work|root|home|Users)/\w"  # a folder of somebody's machine
+    r"|pypi\.org|pythonhosted|repo1?\.maven|npmjs|deb\.debian|crates\.io|proxy\.golang"  # an index host
+)
+
+
+@cache
+def files() -> tuple[Path, ...]:
+    """Every file of the repository that is not ignored."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return tuple(path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file())
+
+
+def python_files(folder: Path = ROOT) -> list[Path]:
+    return [path for path in files() if path.suffix == ".py" and path.is_relative_to(folder)]
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def named(path: Path, line: int | None = None) -> str:
+    return str(path.relative_to(ROOT)) + (f":{line}" if line is not None else "")
+
+
+def test_rooms_open_doors_only_downward() -> None:
+    """import-linter's contracts in pyproject.toml; a room without a floor is refused too."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    ran = subprocess.run([lint, "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_front_door_names_exactly_what_it_shows() -> None:
+    shown = {
+        name
+        for name, value in vars(convex_messaging_fastapi).items()
+        if not name.startswith("_") and name != "annotations" and not isinstance(value, ModuleType)
+    }
+    assert list(convex_messaging_fastapi.__all__) == sorted(shown)
+
+
+def test_no_file_of_the_package_outgrows_its_purpose() -> None:
+    long = {named(p): lines for p in python_files(PACKAGE) if (lines := _lines(p)) > LONGEST_FILE}
+    assert not long
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = {
+        f"{named(path, node.lineno)} {node.name}": length
+        for path in python_files(PACKAGE)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+    }
+    assert not long
+
+
+def test_every_file_opens_with_what_it_is_for() -> None:
+    with_code = [path for path in python_files() if path.read_text().strip()]
+    assert not [named(path) for path in with_code if not (ast.get_docstring(tree(path)) or "").strip()]
+
+
+def test_nothing_is_put_off() -> None:
+    word = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME)\b")
+    assert not [where for where, line in _lines_of_text() if word.search(line)]
+
+
+def test_no_test_sleeps_for_luck() -> None:
+    lucky = [where for path in python_files(ROOT / "tests") for where in _sleeps(path)]
+    assert not lucky, f"wait for an event; a handler's work is marked with {SIMULATES_WORK!r}"
+
+
+@pytest.mark.parametrize(
+    ("source", "sleeps"),
+    [
+        ("await asyncio.sleep(0.1)", True),
+        ("time.sleep(1)", True),
+        ("from asyncio import sleep\nawait sleep(delay)", True),
+        ("await asyncio.sleep(0)", False),
+        ("await clock.sleep(fake, 5)", False),
+        ("await asyncio.sleep(0.1)  # simulates work", False),
+    ],
+)
+def test_a_sleep_is_told_from_a_turn_of_the_loop(source: str, sleeps: bool) -> None:
+    path = ROOT / "tests" / "imagined.py"
+    assert bool(list(_sleeps(path, source))) is sleeps
+
+
+def test_no_file_names_a_machine_or_an_index() -> None:
+    here = Path(__file__)
+    assert not [where for where, line in _lines_of_text(but=here) if ELSEWHERE.search(line)]
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def _lines_of_text(but: Path | None = None) -> Iterator[tuple[str, str]]:
+    for path in files():
+        if path == but:
+            continue
+        try:
+            lines = path.read_text().splitlines()
+        except UnicodeDecodeError:
+            continue  # not text
+        for number, line in enumerate(lines, 1):
+            yield named(path, number), line
+
+
+def _sleeps(path: Path, source: str | None = None) -> Iterator[str]:
+    text = path.read_text() if source is None else source
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if not (isinstance(node, ast.Call) and _is_sleep(node.func)) or _is_a_turn(node):
+            continue
+        if SIMULATES_WORK not in lines[(node.end_lineno or node.lineno) - 1]:
+            yield named(path, node.lineno)
+
+
+def _is_sleep(function: ast.expr) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id == "sleep"
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "sleep"
+        and isinstance(function.value, ast.Name)
+        and function.value.id in ("asyncio", "time", "anyio")
+    )
+
+
+def _is_a_turn(call: ast.Call) -> bool:
+    """`sleep(0)` gives the loop a turn; it waits for nothing."""
+    return len(call.args) == 1 and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
