@@ -102,6 +102,7 @@ async def test_a_loop_that_was_closed_under_a_fetch_disturbs_nobody(transport: M
     async def begin() -> None:
         consumer = transport.consumer("abandoned")
         await consumer.start(["orders"], Listener())
+        await consumer.fetch(NOTHING, 0)
         abandoned.append(asyncio.ensure_future(consumer.fetch(NOTHING, 60)))
         await turns()
 
@@ -111,5 +112,6 @@ async def test_a_loop_that_was_closed_under_a_fetch_disturbs_nobody(transport: M
         loop.close()
 
     await asyncio.to_thread(run)
+    assert not abandoned[0].done()
     assert (await write(transport, "orders", 0, b"x")).base_offset == 0
     abandoned[0]._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -197,13 +197,24 @@ async def test_while_the_broker_is_down_nothing_comes_and_nothing_is_stored(
     assert told.revocations == []
 
 
-async def test_contact_says_which_topics_can_never_be(transport: MemoryTransport) -> None:
+async def test_a_member_is_one_from_its_first_assignment_on(transport: MemoryTransport) -> None:
+    consumer, _ = await joined(transport)
+    assert not consumer.contact().member
+    await consumer.fetch(NOTHING, 0)
+    assert consumer.contact().member
+
+
+async def test_contact_says_which_topics_can_never_be(
+    transport: MemoryTransport, broker: MemoryBroker
+) -> None:
     consumer, told = await joined(transport, "orders", "no spaces")
     await consumer.fetch(NOTHING, 0)
     assert set(told.assignments[-1][1]) == set(ORDERS)
     contact = consumer.contact()
     assert (contact.member, contact.problem) == (True, Problem.TOPIC_MISSING)
     assert "no spaces" in contact.detail
+    broker.down()
+    assert consumer.contact().problem is Problem.BROKER_UNREACHABLE
 
 
 async def test_a_member_that_stops_while_it_hears_of_its_loss_does_not_join_again(
