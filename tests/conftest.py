@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -79,16 +79,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @contextmanager
 def _cluster(size: int, config: pytest.Config) -> Iterator[Cluster]:
-    try:
-        opened = open_cluster(size)
-        cluster, seconds = opened.__enter__()
-    except Unavailable as reason:
-        config.stash[_used].append(str(reason))
-        if REQUIRED:
-            pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
-        pytest.skip(str(reason))
-    config.stash[_used].append(f"{cluster.origin}, {size} broker(s), ready after {seconds:.1f} s")
-    try:
+    told = config.stash[_used]
+    with ExitStack() as ends:
+        try:
+            cluster, seconds = ends.enter_context(open_cluster(size))
+        except Unavailable as reason:
+            told.append(str(reason))
+            if REQUIRED:
+                pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
+            pytest.skip(str(reason))
+        except BaseException:
+            told.append(f"a cluster of {size} did not start")
+            raise
+        told.append(f"{cluster.origin}, brokers: {size}, ready after {seconds:.1f} s")
         yield cluster
-    finally:
-        opened.__exit__(None, None, None)

@@ -47,6 +47,22 @@ def test_a_broker_that_was_killed_comes_back_with_its_data(kafka_cluster: Cluste
     assert [s.value for s in witness.read(unique)] == [b"before", b"meanwhile"]
 
 
+def test_a_broker_that_was_frozen_or_ended_is_healed(kafka_cluster: Cluster, unique: str) -> None:
+    if not kafka_cluster.brokers:
+        pytest.skip("a named cluster has no brokers that a test may kill")
+    witness = Independent(kafka_cluster.bootstrap)
+    kafka_cluster.create_topic(unique, partitions=1)
+    frozen, ended, *_ = kafka_cluster.brokers
+    frozen.pause()
+    assert frozen.alive
+    frozen.resume()
+    ended.terminate()
+    assert not ended.alive
+    witness.write(unique, [b"two of three are enough"])
+    kafka_cluster.heal()
+    assert [s.value for s in witness.read(unique)] == [b"two of three are enough"]
+
+
 def test_children_die_with_a_session_that_is_killed(tmp_path: Path) -> None:
     session = textwrap.dedent("""
         import os, signal, sys
