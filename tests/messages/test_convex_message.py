@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError, computed_field, create_model, field_serializer
 from pydantic.alias_generators import to_pascal
@@ -171,6 +171,7 @@ def test_names_are_read_in_pascal_case_and_as_they_are_and_others_are_ignored() 
     assert decode(b'{"selection_id": 1, "odds": 1.50}') == leg
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z][a-z0-9]{0,8}(_[a-z][a-z0-9]{0,8}){0,3}", fullmatch=True), st.integers())
 def test_any_snake_case_name_goes_out_in_pascal_case_and_comes_back(name: str, number: int) -> None:
     if hasattr(ConvexMessage, name):
@@ -184,6 +185,7 @@ def test_any_snake_case_name_goes_out_in_pascal_case_and_comes_back(name: str, n
         assert codec_for(model).decode(written) == message
 
 
+@settings(deadline=None)
 @given(decimals)
 @example(Decimal("-0"))
 @example(Decimal("1E+6144"))
@@ -197,6 +199,7 @@ def test_a_decimal_is_a_number_with_its_digits_intact(number: Decimal) -> None:
         assert str(back.odds) == str(number).replace("-0", "0") if number.is_zero() else str(number)
 
 
+@settings(deadline=None)
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_a_time_in_utc_ends_in_z_and_comes_back(moment: datetime) -> None:
     class Event(ConvexMessage):
@@ -314,6 +317,7 @@ def test_inside_other_models_and_containers_it_stays_itself() -> None:
     assert encode({"leg": leg, "more": [leg]}) == b'{"leg":%s,"more":[%s]}' % (text, text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_is_taken_for_a_number(text: str) -> None:
     class Note(ConvexMessage):
