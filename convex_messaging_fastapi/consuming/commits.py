@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment
+from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.ranges import encode
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, ConsumerTransport, Position
 
@@ -42,6 +44,14 @@ class Committer:
         self._one_at_a_time = asyncio.Lock()
         self._on_committed = on_committed
 
+    def note_assigned(self) -> None:
+        """Where a new assignment starts is committed at once.
+
+        A partition without a commit was placed by the reset policy; under `latest`, were we to
+        crash now, whoever came next would be placed behind everything that we had begun.
+        """
+        self._due.set()
+
     def note_finished(self, finished_since_commit: int) -> None:
         """A partition has so many finished records that no commit has covered yet."""
         if finished_since_commit >= self._due_at:
@@ -67,15 +77,18 @@ class Committer:
             self._one_at_a_time.release()
 
     async def _commit(self, assignment: Assignment, deadline: float) -> CommitOutcome:
-        offsets = committable(assignment)
+        offsets = committable(assignment, int(self._clock.unix() * 1000))
         if not offsets:
             return CommitOutcome.COMMITTED
-        for where in offsets:
-            assignment.partitions[where].ledger.finished_since_commit = 0
+        covered = {where: assignment.partitions[where].ledger.begin_commit() for where in offsets}
         outcome = await self._transport().commit(assignment.epoch, offsets, deadline)
+        for where, position in offsets.items():
+            ledger = assignment.partitions[where].ledger
+            if outcome is CommitOutcome.COMMITTED:
+                ledger.mark_committed(position.offset)
+            else:
+                ledger.finished_since_commit += covered[where]
         if outcome is CommitOutcome.COMMITTED:
-            for where, position in offsets.items():
-                assignment.partitions[where].ledger.mark_committed(position.offset)
             self._on_committed()
         else:
             level = logging.DEBUG if outcome is CommitOutcome.STALE else logging.WARNING
@@ -93,10 +106,15 @@ class Committer:
             return  # the interval is over: that, too, makes it due
 
 
-def committable(assignment: Assignment) -> dict[TopicPartition, Position]:
-    """The finished prefix of every partition where it has grown since the last commit."""
+def committable(assignment: Assignment, now_ms: int) -> dict[TopicPartition, Position]:
+    """The finished prefix, and what is finished above it, wherever anything was finished."""
     return {
-        where: Position(owned.ledger.committable)
+        where: position_of(owned.ledger, now_ms)
         for where, owned in assignment.partitions.items()
-        if owned.ledger.committable > owned.ledger.committed
+        if owned.ledger.has_news
     }
+
+
+def position_of(ledger: Ledger, now_ms: int) -> Position:
+    committable = ledger.committable
+    return Position(committable, encode(committable, ledger.finished_above(), now_ms))

@@ -7,16 +7,22 @@ gaps in a log, so nothing is ever concluded from an offset that did not come.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+
+from convex_messaging_fastapi.consuming.ranges import Known, Range
 
 
 class Ledger:
     """One partition, held from one assignment to its end; the next assignment gets a new ledger.
 
-    `committed` and `position` are next offsets. Nothing below `committable` is unfinished.
+    `committed` and `position` are next offsets. Nothing below `committable` is unfinished. `known`
+    is what an earlier owner had finished above `start`.
     """
 
     __slots__ = (
         "_finished",
+        "_is_new",
+        "_known",
         "_max_span",
         "_open",
         "_owners",
@@ -26,8 +32,10 @@ class Ledger:
         "position",
     )
 
-    def __init__(self, start: int, max_span: int) -> None:
+    def __init__(self, start: int, max_span: int, known: Known | None = None) -> None:
         self._max_span = max_span
+        self._known = known or Known()
+        self._is_new = True  # nothing has been committed in this assignment
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
         self._finished: set[int] = set()  # of those still in `_open`
         self._owners: dict[int, int] = {}  # only offsets that more than one subscription was handed
@@ -47,6 +55,33 @@ class Ledger:
         self.bytes_unfinished += size
         if owners > 1:
             self._owners[offset] = owners
+
+    def pass_over(self, offset: int, timestamp_ms: int) -> bool:
+        """Whether an earlier owner had finished this record, so that it is not handed out."""
+        if not self._known or not self._known.has_finished(offset, timestamp_ms):
+            return False
+        self.position = offset + 1
+        self._open.append(offset)
+        self._finished.add(offset)
+        return True
+
+    def finished_above(self) -> Iterator[Range]:
+        """Everything finished that `committable` does not cover, in runs of handed-out offsets."""
+        self._cut_finished_head()
+        if not self._finished:
+            yield from self._known.remaining()
+            return
+        start = end = -1
+        for offset in self._open:
+            if offset in self._finished:
+                start = offset if start < 0 else start
+                end = offset + 1
+            elif start >= 0:
+                yield Range(start, end)
+                start = -1
+        if start >= 0:
+            yield Range(start, end)
+        yield from self._known.remaining()
 
     def advance(self, position: int) -> None:
         """The log holds nothing more below `position`: what was not handed out by now never comes."""
@@ -70,9 +105,20 @@ class Ledger:
         self._cut_finished_head()
         return self._open[0] if self._open else self.position
 
+    @property
+    def has_news(self) -> bool:
+        """Whether a commit would tell the cluster anything."""
+        return self._is_new or self.finished_since_commit > 0 or self.committable > self.committed
+
+    def begin_commit(self) -> int:
+        """A commit of everything finished so far begins; how many records it is the first to cover."""
+        covered, self.finished_since_commit = self.finished_since_commit, 0
+        return covered
+
     def mark_committed(self, offset: int) -> None:
         """The cluster has stored `offset`. A late answer to an older commit changes nothing."""
         self.committed = max(self.committed, offset)
+        self._is_new = False
 
     @property
     def unfinished(self) -> int:

@@ -15,6 +15,7 @@ from convex_messaging_fastapi.consuming.assignment import Assignment, Job, Owned
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.intake import Limits, wanted
 from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.ranges import decode
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
@@ -56,6 +57,7 @@ class Worker:
         self._fetching: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._changes = asyncio.Lock()
+        self._one_end_at_a_time = asyncio.Lock()
         self.revision = 0
         self._unassigned_at: float | None = None
         self._committer = Committer(
@@ -149,12 +151,17 @@ class Worker:
             epoch,
             lease,
             {
-                where: OwnedPartition(where, lease, Ledger(position.offset, self._limits.max_uncommitted))
+                where: OwnedPartition(where, lease, self._open_ledger(position))
                 for where, position in positions.items()
             },
         )
+        self._committer.note_assigned()
         self.revision += 1
         self._unassigned_at = None
+
+    def _open_ledger(self, position: Position) -> Ledger:
+        known = decode(position.metadata, position.offset)
+        return Ledger(position.offset, self._limits.max_uncommitted, known)
 
     async def revoked(self, epoch: int, deadline: float) -> None:
         if epoch != self._assignment.epoch:
@@ -173,11 +180,9 @@ class Worker:
                 await self._wait_for_room()
                 want = wanted(self.partitions, self._limits)
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
-            self._take(
-                await self._transport.fetch(
-                    want, FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
-                )
-            )
+            wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
+            self._take(await self._transport.fetch(want, wait))
+            await asyncio.sleep(0)  # a transport with records at hand need not have waited at all
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
@@ -216,18 +221,23 @@ class Worker:
     # -- coming to an end --------------------------------------------------------------------
 
     async def _give_up_assignment(self, deadline: float, commit_by: float | None) -> None:
-        """Drop what waits, let handlers finish until the deadline, cancel the rest, commit."""
-        assignment = self._assignment
-        owned = list(assignment.partitions.values())
-        assignment.lease.revoked = True
-        for subscription in self.subscriptions:
-            for partition in owned:
-                subscription.drop(partition)
-        await asyncio.gather(
-            *(drain(subscription, owned, deadline, self._clock) for subscription in self.subscriptions)
-        )
-        if commit_by is not None:
-            await self._committer.commit(commit_by)
+        """Drop what waits, let handlers finish until the deadline, cancel the rest, commit.
+
+        A stop in the middle of a revocation waits for it, and finds nothing left to give up.
+        """
+        async with self._one_end_at_a_time:
+            assignment = self._assignment
+            if assignment.lease.revoked:
+                return
+            assignment.lease.revoked = True
+            owned = list(assignment.partitions.values())
+            for subscription in self.subscriptions:
+                for partition in owned:
+                    subscription.drop(partition)
+            drains = [drain(each, owned, deadline, self._clock) for each in self.subscriptions]
+            await asyncio.gather(*drains)
+            if commit_by is not None:
+                await self._committer.commit(commit_by)
 
     async def _wind_down(self, drain_seconds: float, deadline: float) -> None:
         if self._fetching is None:
@@ -235,9 +245,8 @@ class Worker:
         self._stopping = True
         self._room.set()
         drained_by = min(self._clock.now() + drain_seconds, deadline)
-        if not self._assignment.lease.revoked:
-            # What is left after the drain is for the commit, and a third of it for leaving.
-            await self._give_up_assignment(drained_by, drained_by + (deadline - drained_by) * 2 / 3)
+        # What is left after the drain is for the commit, and a third of it for leaving.
+        await self._give_up_assignment(drained_by, drained_by + (deadline - drained_by) * 2 / 3)
         await cancelled(self._fetching, self._committing)
         self._fetching = self._committing = None
         await self._transport.stop(deadline)
@@ -272,6 +281,8 @@ def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Seq
     for record in records:
         if record.offset < ledger.position:
             continue  # the engine may return a record again after an error; it is in the ledger already
+        if ledger.pass_over(record.offset, record.timestamp_ms):
+            continue
         ledger.take(record.offset, size_of(record), len(subscriptions))
         for subscription in subscriptions:
             subscription.offer(Job(record, owned))

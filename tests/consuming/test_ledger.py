@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.ranges import Known, Range
 
 SIZE = 10
 
@@ -101,6 +104,34 @@ def test_handing_out_an_offset_twice_is_refused() -> None:
         book.take(4, SIZE)
 
 
+def test_what_an_earlier_owner_finished_is_passed_over_and_told_to_the_next() -> None:
+    book = Ledger(0, 100, Known([Range(1, 3), Range(5, 6)], at_ms=10))
+    book.take(0, SIZE)
+
+    passed = [offset for offset in (1, 2) if book.pass_over(offset, timestamp_ms=10)]
+
+    assert passed == [1, 2]
+    assert book.committable == 0
+    assert all_in(book.finished_above()) == {1, 2, 5}
+    book.finish(0, SIZE)
+    assert book.committable == 3
+
+
+def test_what_is_finished_above_the_prefix_is_told_in_runs() -> None:
+    book = ledger()
+    for offset in (0, 1, 4, 5, 6):
+        book.take(offset, SIZE)
+
+    for offset in (1, 4, 6):
+        book.finish(offset, SIZE)
+
+    assert list(book.finished_above()) == [Range(1, 5), Range(6, 7)], "2 and 3 never came"
+
+
+def all_in(ranges: Iterable[Range]) -> set[int]:
+    return {offset for each in ranges for offset in range(each.start, each.end)}
+
+
 class LedgerAgainstAPlainModel(RuleBasedStateMachine):
     """Random hand-outs, gaps, completions and commits, beside a model that only keeps sets."""
 
@@ -110,6 +141,7 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
         self.span = span
         self.position = self.committed = start
         self.open: dict[int, int] = {}
+        self.given: set[int] = set()
 
     @precondition(lambda self: self.ledger.room > 0)
     @rule(gap=st.integers(0, 3), owners=st.integers(0, 3))
@@ -119,6 +151,7 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
         self.position = offset + 1
         if owners:
             self.open[offset] = owners
+            self.given.add(offset)
 
     @rule(gap=st.integers(0, 5))
     def advance(self, gap: int) -> None:
@@ -145,6 +178,12 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
         expected = min(self.open, default=self.position)
         assert self.ledger.committable == expected
         assert self.ledger.oldest == min(self.open, default=None)
+
+    @invariant()
+    def ranges_hold_all_that_is_finished_above_the_prefix_and_nothing_unfinished(self) -> None:
+        told = all_in(self.ledger.finished_above())
+        above = {offset for offset in self.given if offset > self.ledger.committable}
+        assert told & self.given == above - set(self.open)
 
     @invariant()
     def what_is_unfinished_is_counted(self) -> None:
