@@ -230,6 +230,8 @@ class KafkaConsumer:
             await changed.wait()
         finally:
             timer.cancel()
+            # Dropping the news must not count as news, or the next wait would end at once, for ever.
+            news.remove_done_callback(self._wake)
             holding.member.no_more_news(news)
 
     def _watch_progress(self, holding: Holding, wanted: Mapping[TopicPartition, int]) -> None:

@@ -141,6 +141,8 @@ def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, s
                 Problem.TLS_FAILED if tls else Problem.AUTHENTICATION_FAILED,
                 "the broker ended the connection at the first request: check security_protocol",
             )
+        case ConnectionRefusedError():
+            return Problem.BROKER_UNREACHABLE, "connection refused"
         case TimeoutError():
             return Problem.BROKER_UNREACHABLE, "no answer in time"
         case ssl.SSLError() | OSError() if error.errno is not None:

@@ -10,6 +10,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Problem
+from convex_messaging_fastapi.transport.kafka.engine import Member
 from convex_messaging_fastapi.transport.kafka.rebalance import LOST
 from tests.support.waiting import eventually
 from tests.support.wire import Api, WireCluster
@@ -89,6 +90,23 @@ async def test_with_nothing_wanted_a_fetch_ends_in_time_and_brings_nothing(bench
     fetched = await reader.consumer.fetch({}, 0.2)
     assert 0.19 < bench.clock.now() - began < 1
     assert (fetched.records, fetched.positions) == ({}, {})
+
+
+async def test_an_idle_fetch_sleeps(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waking itself up it would take a whole processor, idle or in an outage."""
+    reader = await bench.reader()
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    looks: list[TopicPartition] = []
+    has_data = Member.has_data
+
+    def look(self: Member, where: TopicPartition) -> bool:
+        looks.append(where)
+        return has_data(self, where)
+
+    monkeypatch.setattr(Member, "has_data", look)
+    for _ in range(3):
+        await reader.fetch(wait=0.1)
+    assert len(looks) <= 3 * 2 * len(reader.listener.held)
 
 
 async def test_a_cancelled_fetch_loses_nothing(bench: Bench) -> None:
@@ -217,6 +235,20 @@ async def test_a_member_that_no_longer_fetches_is_replaced(bench: Bench) -> None
     await reader.until(lambda: reader.listener.held, "an assignment")
     _engine(reader)._fetcher._fetch_task.cancel()
     await reader.until(lambda: len(reader.listener.assignments) > 1, "another assignment")
+    await bench.write(b"a")
+    assert await reader.read(1) == [b"a"]
+    assert reader.consumer.contact().rebuilds == 1
+
+
+async def test_a_member_that_stands_still_though_the_log_goes_on_is_replaced(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = await bench.reader(tuning={"stuck_after_seconds": 0.3})
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    first = reader.consumer._supervisor.current
+    has_data = Member.has_data
+    monkeypatch.setattr(Member, "has_data", lambda self, where: self is not first and has_data(self, where))
+    monkeypatch.setattr(Member, "end_seen", lambda self, where: 1)
     await bench.write(b"a")
     assert await reader.read(1) == [b"a"]
     assert reader.consumer.contact().rebuilds == 1

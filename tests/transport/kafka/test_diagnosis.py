@@ -136,7 +136,7 @@ _CUT = asyncio.IncompleteReadError(b"", 4)
             ConnectionRefusedError(111, "Connection refused"),
             "SSL",
             Problem.BROKER_UNREACHABLE,
-            "Connection refused",
+            "connection refused",
         ),
         (OSError("Multiple exceptions"), "PLAINTEXT", Problem.BROKER_UNREACHABLE, "Multiple exceptions"),
         (engine.KafkaConnectionError("gone"), "SASL_SSL", Problem.BROKER_UNREACHABLE, "gone"),

@@ -223,6 +223,36 @@ async def test_counting_partitions_waits_for_the_cluster(bench: Bench, wire: Wir
     assert await asyncio.wait_for(counting, SECONDS) == 1
 
 
+async def test_waiting_for_a_topic_ends_when_the_producer_stops(bench: Bench, wire: WireCluster) -> None:
+    producer = await bench.producer()
+    await producer.partition_count("orders")
+    wire.down()
+    await eventually(lambda: producer.contact().problem is not None, SECONDS, "a word of the outage")
+    counting = asyncio.ensure_future(producer.partition_count("later"))
+    sending = asyncio.ensure_future(producer.send(TopicPartition("later", 0), records(b"a")))
+    await eventually(lambda: not counting.done(), SECONDS, "the question")
+    await producer.stop(bench.clock.now() + 1)
+    with pytest.raises(TopicUnavailable, match="stopped"):
+        await asyncio.wait_for(counting, SECONDS)
+    assert (await asyncio.wait_for(sending, SECONDS)).verdict is Verdict.FAILED
+
+
+async def test_a_partition_without_a_leader_is_waited_for_in_peace(bench: Bench, wire: WireCluster) -> None:
+    """The engine would ask for metadata as fast as it is answered, and take a whole processor."""
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"a"))
+    wire.leader("orders", 0, -1)
+    wire.push_errors(Api.PRODUCE, NOT_LEADER)
+    wire.track_requests()
+    sending = asyncio.ensure_future(producer.send(WHERE, records(b"b")))
+    began = bench.clock.now()
+    await eventually(lambda: bench.clock.now() > began + 0.5, SECONDS, "half a second")
+    assert 0 < wire.requests().count(Api.METADATA) < 60
+    assert not sending.done()
+    wire.leader("orders", 0, 1)
+    assert (await asyncio.wait_for(sending, SECONDS)).verdict is Verdict.WRITTEN
+
+
 async def test_an_idle_producer_stays_in_contact(bench: Bench) -> None:
     producer = await bench.producer()
     await producer.partition_count("orders")

@@ -14,6 +14,9 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
 
+PAUSE_SECONDS = 0.01
+"""At least so long lies between two questions for metadata."""
+
 LETTING_GO_SECONDS = 0.5
 """How long one hard step of an end may take, where there is that much time."""
 
@@ -65,6 +68,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
             return None
         return connection
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
+        # While a partition has no leader the engine asks again as soon as it is answered, or
+        # refused, and takes a whole processor for it. Its own time, for this is its own loop.
+        updated: bool = await super()._metadata_update(cluster_metadata, topics)
+        await asyncio.sleep(PAUSE_SECONDS if updated else self._retry_backoff)
+        return updated
 
     def force_metadata_update(self) -> asyncio.Future[bool]:
         # After the end nobody answers, and whoever waits would wait for ever.

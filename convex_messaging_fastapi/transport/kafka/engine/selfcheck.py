@@ -21,7 +21,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from convex_messaging_fastapi.errors import ConfigurationError
 
 _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
-    AIOKafkaClient: ("_conns", "_md_update_fut", "_sync_task"),
+    AIOKafkaClient: ("_conns", "_md_update_fut", "_retry_backoff", "_sync_task"),
     AIOKafkaConnection: ("_last_action",),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
@@ -42,6 +42,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
 
 _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     AIOKafkaClient._get_conn: ("self", "node_id", "group", "no_hint"),
+    AIOKafkaClient._metadata_update: ("self", "cluster_metadata", "topics"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),
     Fetcher._create_fetch_waiter: ("self",),
     GroupCoordinator._do_commit_offsets: ("self", "assignment", "offsets"),
