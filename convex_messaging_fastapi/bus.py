@@ -157,7 +157,7 @@ class MessageBus:
             raise BusStateError(
                 "publish_sync would block the event loop it runs on: use `await bus.publish(...)`"
             )
-        correlation_id = correlation_id or current_correlation_id.get()
+        correlation_id = correlation_id or current_correlation_id()
         call = self.publish(
             topic, message, key=key, headers=headers, correlation_id=correlation_id, timeout=timeout
         )

@@ -52,12 +52,13 @@ class Assignment:
 
 
 class Job:
-    """One record for one subscription. `attempts` counts tries that failed so far."""
+    """One record of `size` bytes for one subscription. `attempts` counts tries that failed so far."""
 
-    __slots__ = ("attempts", "burials", "failure", "owned", "record", "single")
+    __slots__ = ("attempts", "burials", "failure", "owned", "record", "single", "size")
 
-    def __init__(self, record: Record, owned: OwnedPartition) -> None:
+    def __init__(self, record: Record, owned: OwnedPartition, size: int = 0) -> None:
         self.record = record
+        self.size = size
         self.owned = owned
         self.attempts = 0
         self.single = False  # a member of a batch whose attempts are spent: it runs alone

@@ -101,22 +101,24 @@ class Dispatch:
         self._random = random
         self.tally = Tally()
 
-    async def handle(self, jobs: Sequence[Job]) -> Outcome:
-        """One turn of these jobs: a single one, or the members of a batch in order."""
+    async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
+        """One turn of these jobs: a single one, or the members of a batch in order.
+
+        `None` is the outcome of nearly all of them: every job finished, nothing more to say.
+        """
         if self._treatment.is_batch:
             return await self._handle_batch(jobs)
-        return await self._handle_single(jobs[0])
-
-    async def _handle_single(self, job: Job) -> Outcome:
-        if job.failure is None:
-            error = await self._attempt(job)
-            if error is None:
-                self.tally.handled += 1
-                return Outcome(finished=(job,))
-            outcome = self._judge((job,), error)
-            if outcome is not None:
-                return outcome
-            self._condemn(job, error)
+        job = jobs[0]
+        if job.failure is not None:
+            return await self._end(job)
+        error = await self._attempt(job)
+        if error is None:
+            self.tally.handled += 1
+            return None
+        outcome = self._judge(jobs, error)
+        if outcome is not None:
+            return outcome
+        self._condemn(job, error)
         return await self._end(job)
 
     async def _handle_batch(self, jobs: Sequence[Job]) -> Outcome:
@@ -168,12 +170,13 @@ class Dispatch:
 
     async def _attempt(self, job: Job) -> Exception | None:
         """One call of the handler for one record; what it failed with, or `None`."""
-        plan = self._treatment.plan
-        record = job.record
+        plan, record = self._treatment.plan, job.record
         try:
             message = plan.decode(record)
         except Exception as error:  # noqa: BLE001 - whatever a codec raises is this record's failure
             return error
+        if plan.is_direct:
+            return await self._guarded(plan.function(message))
         delivery = Delivery(record, job.attempts + 1, job.owned.lease)
         return await self._guarded(plan.call(message, delivery, self._surroundings))
 
@@ -182,7 +185,7 @@ class Dispatch:
         await self._treatment.plan.call(list(messages), deliveries, self._surroundings)
 
     async def _guarded(self, call: Awaitable[None]) -> Exception | None:
-        """Await the handler under its time limit. Our own cancellation passes: it settles nothing."""
+        """Await the handler under its time limit; what it failed with, or `None`."""
         limit = self._treatment.timeout
         try:
             if limit is None:
@@ -191,9 +194,8 @@ class Dispatch:
                 async with time_limit(self._clock, limit):
                     await call
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
+            if was_cancelled_by_us():
+                raise  # it settles nothing
             return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
         except TimeoutError as error:
             if limit is None:
@@ -242,3 +244,9 @@ class Dispatch:
             return Outcome(again=(job,), delay=delay, hold=DLQ_UNAVAILABLE)
         self.tally.buried += 1
         return Outcome(finished=(job,))
+
+
+def was_cancelled_by_us() -> bool:
+    """Whether the running task was asked to end, as against a handler that raised `CancelledError`."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

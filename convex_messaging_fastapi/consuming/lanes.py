@@ -8,7 +8,7 @@ one job each, so that no key or partition starves another.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
@@ -75,43 +75,52 @@ class Lanes:
 
     @property
     def ready(self) -> int:
-        """How many lanes have a job that may start now."""
-        self._skip_stale()
+        """How many lanes have a job that may start now, or had one before they were dropped."""
         return len(self._ready)
 
-    def add(self, job: Job) -> Lane:
-        """Queue one job behind those of its lane."""
-        home = self._homes.setdefault(job.owned.topic_partition, {})
-        key = self._lane_key(job)
-        lane = home.get(key)
-        if lane is None:
-            lane = home[key] = Lane(home, key)
-        lane.jobs.append(job)
-        self.waiting += 1
-        if lane.state is LaneState.IDLE and len(lane.jobs) >= self._ripe:
-            self._make_ready(lane)
-        return lane
+    def add(self, owned: OwnedPartition, jobs: Iterable[Job]) -> list[Lane]:
+        """Queue jobs of one partition behind those of their lanes; the lanes that began to gather."""
+        home = self._homes.get(owned.topic_partition)
+        if home is None:
+            home = self._homes[owned.topic_partition] = {}
+        lane_key, ripe, gathering = self._lane_key, self._ripe, []
+        for job in jobs:
+            key = lane_key(job)
+            lane = home.get(key)
+            if lane is None:
+                lane = home[key] = Lane(home, key)
+            lane.jobs.append(job)
+            self.waiting += 1
+            if lane.state is LaneState.IDLE:
+                if len(lane.jobs) >= ripe:
+                    self._make_ready(lane)
+                elif len(lane.jobs) == 1:
+                    gathering.append(lane)
+        return [lane for lane in gathering if lane.state is LaneState.IDLE]
 
     def ripen(self, lane: Lane, turn: int) -> None:
         """Stop gathering for that turn: what this lane holds is all that its batch gets."""
         if lane.state is LaneState.IDLE and lane.turn == turn:
             self._make_ready(lane)
 
-    def next(self) -> tuple[Lane, list[Job]] | None:
+    def next(self) -> tuple[Lane, Sequence[Job]] | None:
         """The next ready lane with the jobs at its head, busy until it is released or parked."""
-        self._skip_stale()
-        if not self._ready:
-            return None
-        lane = self._ready.popleft()
-        lane.state = LaneState.BUSY
-        lane.turn += 1
-        jobs = self._take_head(lane)
-        self.waiting -= len(jobs)
-        return lane, jobs
+        ready = self._ready
+        while ready:
+            lane = ready.popleft()
+            if lane.state is not LaneState.READY:
+                continue  # dropped while it stood in the queue
+            lane.state = LaneState.BUSY
+            lane.turn += 1
+            jobs = (lane.jobs.popleft(),) if self._ripe == 1 else self._take_batch(lane)
+            self.waiting -= len(jobs)
+            return lane, jobs
+        return None
 
     def release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         """A busy lane's jobs are done, but for `leftover`; the lane goes to the end of the queue."""
-        self._put_back(lane, leftover)
+        if leftover:
+            self._put_back(lane, leftover)
         if not lane.jobs:
             self._forget(lane)
         elif len(lane.jobs) >= self._ripe or lane.jobs[0].attempts:
@@ -155,12 +164,10 @@ class Lanes:
             self._forget(lane)
         return dropped
 
-    def _take_head(self, lane: Lane) -> list[Job]:
+    def _take_batch(self, lane: Lane) -> Sequence[Job]:
         jobs = lane.jobs
-        if self._ripe == 1:
-            return [jobs.popleft()]
-        head = jobs[0]
-        batch = [jobs.popleft()]
+        head = jobs.popleft()
+        batch = [head]
         # A batch that failed is tried again with the same members, and singles run alone.
         while not head.single and jobs and len(batch) < self._ripe and _belong_together(head, jobs[0]):
             batch.append(jobs.popleft())
@@ -179,10 +186,6 @@ class Lanes:
     def _make_ready(self, lane: Lane) -> None:
         lane.state = LaneState.READY
         self._ready.append(lane)
-
-    def _skip_stale(self) -> None:
-        while self._ready and self._ready[0].state is not LaneState.READY:
-            self._ready.popleft()
 
 
 def _belong_together(head: Job, job: Job) -> bool:

@@ -22,8 +22,7 @@ from convex_messaging_fastapi.consuming.lanes import (
     by_partition,
 )
 from convex_messaging_fastapi.policies import Batch, Ordering
-from convex_messaging_fastapi.publishing.correlation import current_correlation_id
-from convex_messaging_fastapi.records import header_text
+from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.status import SubscriptionStatus
 from convex_messaging_fastapi.subscribers import Kind
 
@@ -60,22 +59,28 @@ class Subscription:
         # the task that happens to wake them is in.
         self._context: Context = copy_context()
         self._changed = asyncio.Event()
+        self._closed = False
         self.failed = False
 
-    def offer(self, job: Job) -> None:
-        """Queue one job; call `kick` after the last one."""
-        lane = self._lanes.add(job)
-        if lane.state is LaneState.IDLE and len(lane.jobs) == 1:
+    def offer(self, owned: OwnedPartition, jobs: Iterable[Job]) -> None:
+        """Queue jobs of one partition; call `kick` after the last ones."""
+        for lane in self._lanes.add(owned, jobs):
             self._ripen_later(lane)
 
     def kick(self) -> None:
         """Start as many runners as there is work for."""
+        if self._closed:
+            return
         for _ in range(min(self.lineup.concurrency - len(self._running), self._lanes.ready)):
             task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"convex-runner {self.lineup.id}", context=self._context.copy()
             )
             self._running[task] = ()
             task.add_done_callback(self._runner_ended)
+
+    def close(self) -> None:
+        """Begin nothing any more; what is being handled goes on."""
+        self._closed = True
 
     def drop(self, owned: OwnedPartition) -> list[Job]:
         """Forget what waits of one ownership; what is being handled goes on."""
@@ -136,10 +141,10 @@ class Subscription:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         turn_began = self._clock.now()
-        while (taken := self._lanes.next()) is not None:
+        while not self._closed and (taken := self._lanes.next()) is not None:
             lane, jobs = taken
             self._running[task] = jobs
-            current_correlation_id.set(header_text(jobs[0].record.headers, "correlation-id"))
+            current_message.set(jobs[0].record)
             before = copy_context()
             try:
                 outcome = await self._dispatch.handle(jobs)
@@ -148,7 +153,12 @@ class Subscription:
                 self._lanes.release(lane, jobs)
                 raise
             self._running[task] = ()
-            self._settle(lane, outcome)
+            self._changed.set()
+            if outcome is None:
+                self._finish(jobs)
+                self._release(lane)
+            else:
+                self._settle(lane, outcome)
             if copy_context() != before:
                 return  # the handler changed context variables: the next message must not see them
             if self._clock.now() - turn_began >= TURN_SECONDS:
@@ -156,21 +166,27 @@ class Subscription:
                 turn_began = self._clock.now()
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
-        self._changed.set()
-        for job in outcome.finished:
-            job.owned.holds.pop(job.record.offset, None)
-            self.on_finished(job)
+        self._finish(outcome.finished)
         if outcome.hold is not None:
             for job in outcome.again:
                 job.owned.holds[job.record.offset] = outcome.hold
         if not outcome.again or outcome.delay == 0:
-            self._lanes.release(lane, outcome.again)
-            if lane.state is LaneState.IDLE:
-                self._ripen_later(lane)
+            self._release(lane, outcome.again)
             return
         self._lanes.park(lane, outcome.again)
         if outcome.delay is not None:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))
+
+    def _finish(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            if job.owned.holds:
+                job.owned.holds.pop(job.record.offset, None)
+            self.on_finished(job)
+
+    def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
+        self._lanes.release(lane, leftover)
+        if lane.state is LaneState.IDLE:
+            self._ripen_later(lane)
 
     def _wake(self, lane: Lane) -> None:
         self._lanes.wake(lane)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
@@ -107,6 +107,7 @@ class Worker:
         """Take a subscription away: what it has begun is finished, what only waits is left."""
         async with self._changes:
             subscription = self._subscriptions.pop(id)
+            subscription.close()
             self._route()
             self._leave_waiting(subscription)
             owned = list(self._assignment.partitions.values())
@@ -213,10 +214,9 @@ class Worker:
     def _finished(self, job: Job) -> None:
         """A subscription has finished one job."""
         ledger = job.owned.ledger
-        if ledger.finish(job.record.offset, size_of(job.record)):
+        if ledger.finish(job.record.offset, job.size):
             self._committer.note_finished(ledger.finished_since_commit)
-            if not self._room.is_set():
-                self._room.set()
+            self._room.set()
 
     # -- coming to an end --------------------------------------------------------------------
 
@@ -275,17 +275,25 @@ class Worker:
         }
 
 
-def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
+def hand_on(records: Iterable[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
     """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
-    ledger = owned.ledger
+    entered = enter(records, owned.ledger, len(subscriptions))
+    for subscription in subscriptions:
+        subscription.offer(owned, [Job(record, owned, size) for record, size in entered])
+
+
+def enter(records: Iterable[Record], ledger: Ledger, owners: int) -> list[tuple[Record, int]]:
+    """The records that are to be handled, each with its size."""
+    entered = []
     for record in records:
         if record.offset < ledger.position:
             continue  # the engine may return a record again after an error; it is in the ledger already
         if ledger.pass_over(record.offset, record.timestamp_ms):
             continue
-        ledger.take(record.offset, size_of(record), len(subscriptions))
-        for subscription in subscriptions:
-            subscription.offer(Job(record, owned))
+        size = size_of(record)
+        ledger.take(record.offset, size, owners)
+        entered.append((record, size))
+    return entered
 
 
 async def drain(

@@ -48,7 +48,7 @@ def _headers(
         message_type=type_name,
         unix_seconds=unix_seconds,
         message_id=message_id,
-        correlation_id=correlation_id or current_correlation_id.get() or message_id,
+        correlation_id=correlation_id or current_correlation_id() or message_id,
         user=user,
         trace=trace_headers(),
     )

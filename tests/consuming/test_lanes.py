@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -36,7 +36,7 @@ def started(lanes: Lanes) -> list[int]:
     return [taken.record.offset for _, jobs in all_ready(lanes) for taken in jobs]
 
 
-def all_ready(lanes: Lanes) -> list[tuple[Lane, list[Job]]]:
+def all_ready(lanes: Lanes) -> list[tuple[Lane, Sequence[Job]]]:
     taken = []
     while (head := lanes.next()) is not None:
         taken.append(head)
@@ -45,7 +45,7 @@ def all_ready(lanes: Lanes) -> list[tuple[Lane, list[Job]]]:
 
 def fill(lanes: Lanes, *jobs: Job) -> None:
     for each in jobs:
-        lanes.add(each)
+        lanes.add(each.owned, [each])
 
 
 def test_one_key_runs_one_after_another_and_other_keys_beside_it() -> None:
@@ -141,7 +141,7 @@ def test_dropping_a_partition_forgets_what_waits_there_and_nothing_else() -> Non
 
 def test_a_back_off_that_ends_after_its_partition_is_gone_wakes_nothing() -> None:
     lanes, home = Lanes(by_key), owned()
-    lanes.add(job(home, 0, b"a"))
+    fill(lanes, job(home, 0, b"a"))
     ((lane, jobs),) = all_ready(lanes)
     lanes.park(lane, jobs)
 
@@ -155,7 +155,7 @@ def test_a_back_off_that_ends_after_its_partition_is_gone_wakes_nothing() -> Non
 def test_a_key_still_running_from_an_earlier_assignment_holds_up_the_same_key_of_the_next() -> None:
     """The partition came back while the old handler call, cancelled, has not ended yet."""
     lanes, before, after = Lanes(by_key), owned(epoch=1), owned(epoch=2)
-    lanes.add(job(before, 0, b"a"))
+    fill(lanes, job(before, 0, b"a"))
     ((lane, jobs),) = all_ready(lanes)
     before.lease.revoked = True
     lanes.drop(before)
@@ -173,14 +173,14 @@ def test_a_batch_gathers_until_it_is_full() -> None:
     fill(lanes, job(home, 0), job(home, 1))
     assert lanes.next() is None
 
-    lanes.add(job(home, 2))
+    fill(lanes, job(home, 2))
 
     assert started(lanes) == [0, 1, 2]
 
 
 def test_a_batch_that_is_not_full_is_handed_over_when_it_is_ripened() -> None:
     lanes, home = Lanes(by_partition, ripe=3), owned()
-    lane = lanes.add(job(home, 0))
+    (lane,) = lanes.add(home, [job(home, 0)])
 
     lanes.ripen(lane, lane.turn)
 
@@ -189,10 +189,11 @@ def test_a_batch_that_is_not_full_is_handed_over_when_it_is_ripened() -> None:
 
 def test_the_wait_of_one_batch_does_not_cut_the_next_one_short() -> None:
     lanes, home = Lanes(by_partition, ripe=2), owned()
-    first_turn = lanes.add(job(home, 0)).turn
-    lanes.add(job(home, 1))
+    (gathering,) = lanes.add(home, [job(home, 0)])
+    first_turn = gathering.turn
+    fill(lanes, job(home, 1))
     ((lane, _),) = all_ready(lanes)
-    lanes.add(job(home, 2))
+    fill(lanes, job(home, 2))
     lanes.release(lane)
 
     lanes.ripen(lane, first_turn)
@@ -236,7 +237,7 @@ class LanesKeepOrder(RuleBasedStateMachine):
         self.lanes = Lanes(lane_key)
         self.homes = {n: owned(n) for n in range(2)}
         self.offsets = dict.fromkeys(self.homes, 0)
-        self.running: list[tuple[Lane, list[Job]]] = []
+        self.running: list[tuple[Lane, Sequence[Job]]] = []
         self.parked: list[Lane] = []
         self.queued: dict[tuple[int, LaneKey], list[int]] = {}
 
@@ -248,7 +249,7 @@ class LanesKeepOrder(RuleBasedStateMachine):
         each = job(self.homes[partition], self.offsets[partition], key)
         self.offsets[partition] += 1
         self.queued.setdefault(self.order_of(each), []).append(each.record.offset)
-        self.lanes.add(each)
+        self.lanes.add(each.owned, [each])
 
     @rule()
     def start(self) -> None:
@@ -290,7 +291,7 @@ class LanesKeepOrder(RuleBasedStateMachine):
 
     @invariant()
     def jobs_are_counted(self) -> None:
-        running = sum(1 for _, (each,) in self.running if not each.owned.lease.revoked)
+        running = sum(1 for _, jobs in self.running for each in jobs if not each.owned.lease.revoked)
         assert self.lanes.waiting == sum(map(len, self.queued.values())) - running
 
 
