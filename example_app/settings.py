@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from convex_messaging_fastapi import MessagingSettings
 
-DEFAULTS = {"bootstrap_servers": "memory://", "consumer_group": "bets", "create_topics": True}
+DEFAULTS: dict[str, Any] = {"bootstrap_servers": "memory://", "consumer_group": "bets", "create_topics": True}
 
 
 def settings() -> MessagingSettings:

@@ -41,7 +41,7 @@ class Service:
         self.address = f"http://{HOST}:{self.port}"
         self.log = folder / f"{name}.log"
         self._folder = folder
-        self._environment = clean_environment() | dict(environment or {})
+        self.environment = clean_environment() | dict(environment or {})
         where = ("--host", HOST, "--port", str(self.port))
         self._command = (sys.executable, "-m", "uvicorn", app, *where, "--no-access-log", *options)
         self._child: Child | None = None
@@ -49,7 +49,7 @@ class Service:
     def start(self) -> Self:
         """Start it (again). Returns at once: wait with `wait_ready`."""
         if not self.alive:
-            self._child = Child(self._command, self.log, env=self._environment, cwd=self._folder)
+            self._child = Child(self._command, self.log, env=self.environment, cwd=self._folder)
         return self
 
     @property

@@ -1,0 +1,86 @@
+"""The example app tells its stories: in this process, and as `make run` starts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from example_app.main import bus
+from example_app.messages import SendWelcome
+from tests.stories.conftest import Visitor
+from tests.support.services import service
+from tests.support.waiting import until
+
+
+async def test_a_new_user_is_welcomed(visitor: Visitor) -> None:
+    assert await visitor.post("/users", email="ada@example.com") == {"user_id": 1}
+    await visitor.bench.settle()
+
+    assert await visitor.get("/users") == [{"id": 1, "email": "ada@example.com", "welcomed": 1}]
+    assert visitor.bench.published("user.notifications") == [{"UserId": 1, "Email": "ada@example.com"}]
+    assert await visitor.get("/handled") == [
+        {"handler": "greet", "messages": 1, "calls": 1},
+        {"handler": "send_welcome", "messages": 1, "calls": 1},
+    ]
+    assert visitor.bench.dead_letters() == []
+
+
+async def test_a_bet_is_paid(visitor: Visitor) -> None:
+    assert await visitor.post("/bets", user_id=7, stake="10.00") == {"bet_id": 1}
+    await visitor.bench.settle()
+
+    (bet,) = await visitor.get("/bets")
+    assert (bet["status"], bet["stake"]) == ("paid", "10.00")
+    (record,) = visitor.bench.records("payments")
+    assert (record.key, record.value) == (b"7", b'{"BetId":1,"Amount":10.00,"Card":"4242"}')
+
+
+async def test_a_declined_payment_is_tried_three_times_and_shown_among_the_dead_letters(
+    visitor: Visitor,
+) -> None:
+    started = visitor.bench.clock.now()
+    await visitor.post("/bets", user_id=7, stake="10.00", card="declined")
+    await visitor.post("/bets", user_id=7, stake="5.00")
+    await visitor.bench.settle()
+
+    (letter,) = visitor.bench.dead_letters()
+    assert (letter.original_topic, letter.attempts) == ("convex.payments", 3)
+    assert 0.4 < visitor.bench.clock.now() - started <= 0.6, "0.2 s and 0.4 s, less the jitter"
+    (shown,) = await visitor.get("/dead-letters")
+    assert shown["topic"] == "convex.payments"
+    assert shown["message"] == '{"BetId":1,"Amount":10.00,"Card":"declined"}'
+    assert "declined the payment for bet 1" in shown["error"]
+    assert [bet["status"] for bet in await visitor.get("/bets")] == ["placed", "paid"]
+    assert {"handler": "note_dead_letter", "messages": 1, "calls": 1} in await visitor.get("/handled")
+
+
+async def test_a_stake_of_nothing_is_refused_before_anything_is_published(visitor: Visitor) -> None:
+    refused = await visitor.http.post("/bets", json={"user_id": 7, "stake": "0"})
+
+    assert refused.status_code == 422
+    assert visitor.bench.published("bet.placed") == []
+
+
+async def test_a_message_that_comes_again_has_no_second_effect(visitor: Visitor) -> None:
+    """At least once is what Kafka gives; the inbox makes it once."""
+    for _ in range(2):
+        command = SendWelcome(user_id=1, email="ada@example.com")
+        await bus.send("user.notifications", command, headers={"message-id": "the-same"})
+    await visitor.bench.settle()
+
+    assert await visitor.get("/handled") == [{"handler": "send_welcome", "messages": 1, "calls": 2}]
+
+
+def test_it_tells_its_story_as_a_process_with_nothing_set(tmp_path: Path) -> None:
+    with service(tmp_path) as app:
+        app.wait_ready()
+        app.post("/users", {"email": "ada@example.com"})
+        app.post("/bets", {"user_id": 1, "stake": "10.00"})
+        app.post("/bets", {"user_id": 1, "stake": "10.00", "card": "declined"})
+        until(lambda: app.get("/dead-letters"), 10, "the declined payment to be buried and shown")
+        until(lambda: [u["welcomed"] for u in app.get("/users")] == [1], 10, "the user to be welcomed")
+        until(lambda: app.get("/bets")[0]["status"] == "paid", 10, "the bet to be paid")
+        assert app.get("/health/kafka") == {"status": "up"}
+        assert app.terminate(10) < 0, "uvicorn ends by the signal it was given, after a clean shutdown"
+    assert "Application shutdown complete" in app.tail()
+    assert "WARNING" not in app.tail()
+    assert "ERROR" not in app.tail()
