@@ -126,16 +126,14 @@ class Bench:
 
 
 def settings(bootstrap: str, *, real: bool = False, **choices: Any) -> MessagingSettings:
-    chosen = MessagingSettings(
-        **{
-            "bootstrap_servers": bootstrap,
-            "client_id": "test",
-            "request_timeout_ms": 2000,
-            "session_timeout_ms": 6000,
-            "revoke_drain_seconds": 2,
-        }
-        | choices
-    )
+    usual: dict[str, Any] = {
+        "bootstrap_servers": bootstrap,
+        "client_id": "test",
+        "request_timeout_ms": 2000,
+        "session_timeout_ms": 6000,
+        "revoke_drain_seconds": 2,
+    }
+    chosen = MessagingSettings(**(usual | choices))
     # The mock holds up a group for a session when a member comes; no Kafka takes one this short.
     return chosen if real else chosen.model_copy(update={"session_timeout_ms": 2000})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +60,15 @@ def _mutual(secured: Secured) -> dict[str, Any]:
 
 
 def _let_in(secured: Secured, how: str) -> dict[str, Any]:
-    return {
+    ways: dict[str, Callable[[], dict[str, Any]]] = {
         "plain": lambda: _sasl(secured, "SASLP", "PLAIN"),
         "scram-256": lambda: _sasl(secured, "SASLP", "SCRAM-SHA-256"),
         "scram-512 over tls": lambda: _sasl(secured, "SASLS", "SCRAM-SHA-512"),
         "plain over tls": lambda: _sasl(secured, "SASLS", "PLAIN"),
         "tls": lambda: _tls(secured, "TLS"),
         "mutual tls": lambda: _tls(secured, "MTLS", **_mutual(secured)),
-    }[how]()
+    }
+    return ways[how]()
 
 
 @pytest.mark.kafka
@@ -89,7 +90,7 @@ async def test_who_shows_what_is_asked_for_may_write_and_read(
 
 
 def _kept_out(secured: Secured, why: str) -> dict[str, Any]:
-    return {
+    reasons: dict[str, Callable[[], dict[str, Any]]] = {
         "wrong password": lambda: _sasl(secured, "SASLP", "PLAIN", sasl_password="wrong"),
         "unknown user": lambda: _sasl(secured, "SASLP", "SCRAM-SHA-256", sasl_username="bob"),
         "no sasl on this port": lambda: _sasl(
@@ -103,7 +104,8 @@ def _kept_out(secured: Secured, why: str) -> dict[str, Any]:
         ),
         "no client certificate": lambda: _tls(secured, "MTLS"),
         "tls on a plaintext port": lambda: _tls(secured, "TLS", bootstrap=secured.addresses["PLAINTEXT"]),
-    }[why]()
+    }
+    return reasons[why]()
 
 
 @pytest.mark.kafka
