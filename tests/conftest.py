@@ -84,10 +84,10 @@ def _cluster(size: int, config: pytest.Config) -> Iterator[Cluster]:
         try:
             cluster, seconds = ends.enter_context(open_cluster(size))
         except Unavailable as reason:
-            told.append(str(reason))
+            told.append(f"none of {size}: {reason}")
             if REQUIRED:
-                pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
-            pytest.skip(str(reason))
+                pytest.fail(f"REQUIRE_KAFKA=1, but there is no real Kafka: {reason}", pytrace=False)
+            pytest.skip(f"no real Kafka: {reason}")
         except BaseException:
             told.append(f"a cluster of {size} did not start")
             raise

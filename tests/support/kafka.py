@@ -35,7 +35,7 @@ def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[tuple[Clust
             cluster.wait_ready()
             yield cluster, time.monotonic() - started
             return
-    raise Unavailable("no real Kafka: " + "; or ".join(reasons))
+    raise Unavailable("; or ".join(reasons))
 
 
 def closed(way: Callable[[], object]) -> str | None:
