@@ -1,0 +1,179 @@
+"""A worker on a transport that does only what the test says, and a clock that the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from convex_messaging_fastapi.clock import ManualClock, time_limit
+from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.dead_letters import Failure
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
+from convex_messaging_fastapi.consuming.threads import HandlerThreads
+from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.policies import Retry
+from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.transport.base import (
+    AssignmentListener,
+    CommitOutcome,
+    Contact,
+    Fetched,
+    Position,
+)
+
+TOPIC = "convex.bets"
+WHERE = TopicPartition(TOPIC, 0)
+
+
+class ScriptedTransport:
+    """Implements `ConsumerTransport`: fetches what it is fed, within what is wanted."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.logs: dict[TopicPartition, deque[Record]] = {}
+        self.wants: list[Mapping[TopicPartition, int]] = []
+        self.commits: list[tuple[int, Mapping[TopicPartition, Position]]] = []
+        self.outcomes: deque[CommitOutcome] = deque()
+        self.commit_gate: asyncio.Event | None = None
+        self.epoch = 0
+        self.broken: Exception | None = None
+        self.stopped = False
+        self.listener: AssignmentListener | None = None
+        self._news = asyncio.Event()
+
+    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
+        self.listener = listener
+
+    async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
+        self.wants.append(wanted)
+        if self.broken is not None:
+            raise self.broken
+        if not any(self.logs.get(where) for where in wanted):
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with time_limit(self._clock, wait):
+                    await self._news.wait()
+        records = {
+            where: [self.logs[where].popleft() for _ in range(min(count, len(self.logs[where])))]
+            for where, count in wanted.items()
+            if self.logs.get(where)
+        }
+        return Fetched(self.epoch, records, {where: got[-1].offset + 1 for where, got in records.items()})
+
+    async def commit(
+        self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
+    ) -> CommitOutcome:
+        if self.commit_gate is not None:
+            await self.commit_gate.wait()
+        self.commits.append((epoch, offsets))
+        return self.outcomes.popleft() if self.outcomes else CommitOutcome.COMMITTED
+
+    async def stop(self, deadline: float) -> None:
+        self.stopped = True
+
+    def contact(self) -> Contact:
+        return Contact(0.0, member=True)
+
+    # What the test says.
+
+    def assign(self, *partitions: TopicPartition, start: int = 0) -> None:
+        assert self.listener is not None
+        self.epoch += 1
+        self.listener.assigned(self.epoch, {where: Position(start) for where in partitions or (WHERE,)})
+        self.ring()
+
+    def revoke(self, deadline: float) -> asyncio.Task[None]:
+        assert self.listener is not None
+        return asyncio.ensure_future(self.listener.revoked(self.epoch, deadline))
+
+    def feed(self, *offsets: int, where: TopicPartition = WHERE) -> None:
+        log = self.logs.setdefault(where, deque())
+        log.extend(Record(*where, offset, 0, b"key-%d" % offset, b"%d" % offset) for offset in offsets)
+        self.ring()
+
+    def ring(self) -> None:
+        self._news.set()
+
+    @property
+    def committed(self) -> dict[TopicPartition, int]:
+        """The last offset committed for each partition."""
+        return {where: position.offset for _, offsets in self.commits for where, position in offsets.items()}
+
+
+class Graveyard:
+    """Implements `DeadLetters`; `refuses` is what each burial raises."""
+
+    def __init__(self) -> None:
+        self.buried: list[tuple[Record, Failure]] = []
+        self.refuses: Exception | None = None
+
+    async def bury(self, record: Record, failure: Failure) -> None:
+        if self.refuses is not None:
+            raise self.refuses
+        self.buried.append((record, failure))
+
+
+class Bench:
+    """One worker with one subscription whose handler the test gives."""
+
+    def __init__(
+        self,
+        handler: Callable[..., Awaitable[None]],
+        *,
+        limits: Limits = Limits(10_000, 10_000, 64 * 1024 * 1024),  # noqa: B008 - frozen
+        commit_interval: float | None = 5.0,
+        **lineup: Any,
+    ) -> None:
+        self.clock = ManualClock()
+        self.transport = ScriptedTransport(self.clock)
+        self.graveyard = Graveyard()
+        self.subscription = self.subscribe(handler, **lineup)
+        self.worker = Worker("g", lambda: self.transport, self.clock, limits, commit_interval)
+        self.worker.add(self.subscription)
+
+    def subscribe(
+        self, handler: Callable[..., Awaitable[None]], id: str = "handler", **lineup: Any
+    ) -> Subscription:
+        choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **lineup}
+        treatment = Treatment(
+            plan=compile_call(handler),
+            group="g",
+            handler=id,
+            retry=Retry(attempts=2, delay_seconds=10, jitter=0),
+            dead_letter="bury",
+            timeout=None,
+            is_batch=False,
+        )
+        surroundings = Surroundings(app=None, state={}, threads=HandlerThreads(4))
+        dispatch = Dispatch(
+            treatment, surroundings, self.graveyard, "convex.dlq", self.clock, random=lambda: 0.0
+        )
+        return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, self.clock)
+
+    async def __aenter__(self) -> Bench:
+        await self.worker.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        stopping = asyncio.ensure_future(self.worker.stop(0.0, self.clock.now() + 1))
+        while not stopping.done():
+            await self.turns()
+            self.clock.advance(1)
+        await stopping
+
+    async def turns(self) -> None:
+        """Let everything go on that does not wait for time."""
+        for _ in range(30):
+            await asyncio.sleep(0)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass in steps no longer than a fetch waits."""
+        end = self.clock.now() + seconds
+        while self.clock.now() < end:
+            self.clock.advance(min(0.1, end - self.clock.now()))
+            await self.turns()

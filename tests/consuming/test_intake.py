@@ -1,0 +1,96 @@
+"""Fetching stops before any limit can be passed, and every partition gets its share."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.intake import (
+    FETCH_RECORDS,
+    PARTITION_FETCH_BYTES,
+    Limits,
+    buffered,
+    wanted,
+)
+from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.records import Lease, TopicPartition
+
+ROOMY = Limits(max_uncommitted=10_000, max_buffer_records=10_000, max_buffer_bytes=64 * 1024 * 1024)
+
+
+def partition(number: int, open_records: int = 0, size: int = 100, limits: Limits = ROOMY) -> OwnedPartition:
+    ledger = Ledger(0, limits.max_uncommitted)
+    for offset in range(open_records):
+        ledger.take(offset, size)
+    return OwnedPartition(TopicPartition("t", number), Lease(1), ledger)
+
+
+def numbers(want: object) -> dict[int, int]:
+    return {where.partition: share for where, share in dict(want).items()}  # type: ignore[call-overload]
+
+
+def test_an_idle_worker_wants_a_fetchs_worth_of_everything() -> None:
+    owned = [partition(n) for n in range(3)]
+
+    assert numbers(wanted(owned, ROOMY)) == dict.fromkeys(range(3), FETCH_RECORDS)
+
+
+def test_what_room_is_left_is_shared_evenly() -> None:
+    limits = Limits(10_000, max_buffer_records=100, max_buffer_bytes=64 * 1024 * 1024)
+    owned = [partition(0, open_records=40), partition(1), partition(2)]
+
+    assert numbers(wanted(owned, limits)) == {0: 20, 1: 20, 2: 20}
+
+
+def test_a_full_buffer_wants_nothing() -> None:
+    limits = Limits(10_000, max_buffer_records=50, max_buffer_bytes=64 * 1024 * 1024)
+
+    assert wanted([partition(0, open_records=50), partition(1)], limits) == {}
+
+
+def test_a_partition_at_its_span_is_left_out_and_the_others_go_on() -> None:
+    limits = Limits(max_uncommitted=20, max_buffer_records=10_000, max_buffer_bytes=64 * 1024 * 1024)
+    owned = [partition(0, open_records=20, limits=limits), partition(1, open_records=5, limits=limits)]
+
+    assert numbers(wanted(owned, limits)) == {1: 15}
+
+
+def test_a_held_partition_is_left_out() -> None:
+    held = partition(0)
+    held.holds[7] = "dlq_unavailable"
+
+    assert numbers(wanted([held, partition(1)], ROOMY)) == {1: FETCH_RECORDS}
+
+
+def test_bytes_are_reserved_for_what_a_fetch_may_bring() -> None:
+    limits = Limits(10_000, 10_000, max_buffer_bytes=3 * PARTITION_FETCH_BYTES)
+    owned = [partition(n) for n in range(5)]
+    owned[0] = partition(0, open_records=1, size=PARTITION_FETCH_BYTES)
+
+    assert len(wanted(owned, limits)) == 2
+
+
+def test_an_empty_buffer_takes_one_partition_however_small_it_is() -> None:
+    limits = Limits(10_000, 10_000, max_buffer_bytes=1000)
+
+    assert len(wanted([partition(0), partition(1)], limits)) == 1
+    assert wanted([partition(0, open_records=1, size=10), partition(1)], limits) == {}
+
+
+@given(
+    opened=st.lists(st.integers(0, 60), min_size=1, max_size=8),
+    records=st.integers(1, 200),
+    span=st.integers(1, 80),
+)
+def test_no_fetch_can_pass_a_limit(opened: list[int], records: int, span: int) -> None:
+    limits = Limits(span, records, 64 * 1024 * 1024)
+    owned = [partition(n, min(count, span), limits=limits) for n, count in enumerate(opened)]
+
+    want = wanted(owned, limits)
+
+    taken, _ = buffered(owned)
+    assert taken + sum(want.values()) <= max(records, taken)
+    for each in owned:
+        share = want.get(each.topic_partition, 0)
+        assert each.ledger.position + share - each.ledger.committed <= span

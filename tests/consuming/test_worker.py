@@ -1,0 +1,414 @@
+"""A worker takes in no more than it may, and lets go of what it holds without losing or passing anything."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.records import Delivery, TopicPartition
+from convex_messaging_fastapi.transport.base import CommitOutcome
+from tests.consuming.support import TOPIC, WHERE, Bench
+
+MIB = 1024 * 1024
+
+
+class Handler:
+    """Waits at a gate for the offsets in `slow`, and remembers what it began, finished and was told."""
+
+    def __init__(self, *slow: int) -> None:
+        self.slow = set(slow)
+        self.gate = asyncio.Event()
+        self.begun: list[int] = []
+        self.finished: list[int] = []
+        self.cancelled: list[int] = []
+        self.deliveries: dict[int, Delivery] = {}
+
+    async def __call__(self, message: int, delivery: Delivery) -> None:
+        self.begun.append(message)
+        self.deliveries[message] = delivery
+        try:
+            if message in self.slow:
+                await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(message)
+            raise
+        self.finished.append(message)
+
+
+async def test_finished_work_is_committed_at_the_interval() -> None:
+    handler = Handler()
+    async with Bench(handler, commit_interval=5) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1, 2)
+        await bench.turns()
+        assert handler.finished == [0, 1, 2]
+        assert bench.transport.committed == {WHERE: 0}, "only where the assignment starts"
+
+        await bench.advance(5)
+        assert bench.transport.committed == {WHERE: 3}
+
+
+async def test_without_an_interval_work_is_committed_as_soon_as_it_is_finished() -> None:
+    async with Bench(Handler(), commit_interval=None) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1, 2)
+        await bench.turns()
+
+        assert bench.transport.committed == {WHERE: 3}
+
+
+async def test_half_of_the_span_finished_makes_a_commit_due() -> None:
+    limits = Limits(max_uncommitted=10, max_buffer_records=100, max_buffer_bytes=64 * MIB)
+    async with Bench(Handler(), limits=limits, commit_interval=3600) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(4))
+        await bench.turns()
+        assert bench.transport.committed == {WHERE: 0}
+
+        bench.transport.feed(4)
+        await bench.turns()
+        assert bench.transport.committed == {WHERE: 5}
+
+
+async def test_nothing_past_the_span_is_handed_out_while_the_oldest_is_unfinished() -> None:
+    limits = Limits(max_uncommitted=10, max_buffer_records=100, max_buffer_bytes=64 * MIB)
+    handler = Handler(0)
+    async with Bench(handler, limits=limits) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(30))
+        for _ in range(10):
+            await bench.advance(5)
+        assert max(handler.begun) == 9
+
+        handler.gate.set()
+        for _ in range(10):
+            await bench.advance(5)
+        assert handler.finished == [*range(1, 10), 0, *range(10, 30)]
+
+
+async def test_a_full_buffer_stops_fetching_and_a_finished_record_starts_it_again() -> None:
+    limits = Limits(max_uncommitted=1000, max_buffer_records=4, max_buffer_bytes=64 * MIB)
+    handler = Handler(*range(100))
+    async with Bench(handler, limits=limits) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(20))
+        await bench.turns()
+        assert handler.begun == [0, 1, 2, 3]
+        assert bench.transport.wants[-1] == {WHERE: 4}
+
+        handler.gate.set()
+        handler.slow.clear()
+        await bench.turns()
+        assert sorted(handler.finished) == list(range(20))
+
+
+async def test_a_full_worker_still_fetches_with_nothing_wanted_to_stay_alive() -> None:
+    limits = Limits(max_uncommitted=1000, max_buffer_records=1, max_buffer_bytes=64 * MIB)
+    handler = Handler(0)
+    async with Bench(handler, limits=limits) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        fetches = len(bench.transport.wants)
+
+        await bench.advance(1)
+        assert len(bench.transport.wants) > fetches
+        assert bench.transport.wants[-1] == {}
+        handler.gate.set()
+
+
+async def test_a_revocation_waits_for_running_handlers_commits_and_begins_nothing_more() -> None:
+    handler = Handler(0)
+    async with Bench(handler, concurrency=1) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1, 2)
+        await bench.turns()
+
+        revoked = bench.transport.revoke(bench.clock.now() + 5)
+        await bench.turns()
+        assert not revoked.done()
+        assert handler.deliveries[0].revoked is True
+
+        handler.gate.set()
+        await revoked
+        assert handler.finished == [0], "1 and 2 are left for whoever comes next"
+        assert bench.transport.committed == {WHERE: 1}
+
+
+async def test_a_handler_that_outlives_the_drain_is_cancelled_and_its_message_is_not_done() -> None:
+    handler = Handler(1)
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1, 2)
+        await bench.turns()
+
+        revoked = bench.transport.revoke(bench.clock.now() + 5)
+        await bench.turns()
+        await bench.advance(5)
+        await revoked
+
+        assert handler.cancelled == [1]
+        assert bench.transport.committed == {WHERE: 1}
+
+
+async def test_a_lost_partition_is_neither_waited_for_nor_committed() -> None:
+    handler = Handler(1)
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        before = len(bench.transport.commits)
+
+        await bench.transport.revoke(bench.clock.now() - 1)
+
+        assert handler.cancelled == [1]
+        assert len(bench.transport.commits) == before
+
+
+async def test_a_cancelled_handler_that_goes_on_holds_up_the_revocation_for_a_moment_only() -> None:
+    gate = asyncio.Event()
+
+    async def stubborn(message: int) -> None:
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with Bench(stubborn) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+
+        revoked = bench.transport.revoke(bench.clock.now() + 5)
+        await bench.turns()
+        await bench.advance(5)
+        await bench.advance(0.5)
+
+        assert revoked.done()
+        assert bench.transport.committed == {WHERE: 0}
+        gate.set()
+
+
+async def test_what_an_old_assignment_finishes_late_is_not_committed_under_the_new_one() -> None:
+    gate = asyncio.Event()
+    calls: list[int] = []
+
+    async def handler(message: int) -> None:
+        calls.append(message)
+        while not gate.is_set():
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                continue
+
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        revoked = bench.transport.revoke(bench.clock.now() - 1)
+        await bench.advance(1)
+        await revoked
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        beside_the_old_call = list(calls)
+
+        gate.set()
+        await bench.turns()
+        assert (beside_the_old_call, calls) == ([0], [0, 0])
+        await bench.advance(5)
+        assert bench.transport.commits[-1][0] == bench.transport.epoch
+        assert bench.transport.committed == {WHERE: 1}
+
+
+async def test_records_of_another_epoch_are_not_handed_out() -> None:
+    handler = Handler()
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        await bench.turns()
+        bench.transport.epoch += 1
+
+        bench.transport.feed(0)
+        await bench.turns()
+        assert handler.begun == []
+
+
+async def test_a_record_that_comes_again_is_handled_once() -> None:
+    """After an error the engine may return what it returned before."""
+    handler = Handler()
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        bench.transport.feed(1, 2)
+        await bench.turns()
+
+        assert handler.finished == [0, 1, 2]
+
+
+async def test_a_commit_that_failed_is_made_again_at_the_next_interval() -> None:
+    async with Bench(Handler(), commit_interval=5) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+
+        bench.transport.outcomes.append(CommitOutcome.FAILED)
+        await bench.advance(5)
+        await bench.advance(5)
+
+        assert [offsets[WHERE].offset for _, offsets in bench.transport.commits] == [0, 1, 1]
+
+
+async def test_commits_never_run_side_by_side_and_a_revocation_waits_for_the_one_under_way() -> None:
+    async with Bench(Handler(), commit_interval=5) as bench:
+        bench.transport.assign()
+        await bench.turns()
+        bench.transport.commit_gate = asyncio.Event()
+        bench.transport.feed(0)
+        await bench.turns()
+        await bench.advance(5)
+
+        revoked = bench.transport.revoke(bench.clock.now() + 5)
+        await bench.turns()
+        assert not revoked.done()
+
+        bench.transport.commit_gate.set()
+        await revoked
+        assert bench.transport.committed == {WHERE: 1}
+
+
+async def test_a_stop_keeps_fetching_while_it_drains_then_commits_and_leaves() -> None:
+    handler = Handler(0)
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1)
+        await bench.turns()
+
+        stopping = asyncio.ensure_future(bench.worker.stop(20, bench.clock.now() + 24))
+        await bench.turns()
+        bench.transport.feed(2)
+        await bench.turns()
+        assert handler.begun == [0, 1]
+        assert bench.transport.wants[-1] == {}
+        assert not bench.transport.stopped
+
+        handler.gate.set()
+        await stopping
+        assert bench.transport.committed == {WHERE: 2}
+        assert bench.transport.stopped
+
+
+async def test_an_assignment_that_comes_while_stopping_hands_nothing_out() -> None:
+    handler = Handler(0)
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        stopping = asyncio.ensure_future(bench.worker.stop(20, bench.clock.now() + 24))
+        await bench.turns()
+
+        bench.transport.assign()
+        bench.transport.feed(5)
+        await bench.turns()
+        assert handler.begun == [0]
+
+        handler.gate.set()
+        await stopping
+
+
+async def test_a_stop_in_the_middle_of_a_revocation_waits_for_its_drain() -> None:
+    handler = Handler(0)
+    async with Bench(handler) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        revoked = bench.transport.revoke(bench.clock.now() + 5)
+        await bench.turns()
+
+        stopping = asyncio.ensure_future(bench.worker.stop(20, bench.clock.now() + 24))
+        await bench.turns()
+        assert not bench.transport.stopped
+
+        handler.gate.set()
+        await asyncio.gather(revoked, stopping)
+        assert (handler.finished, bench.transport.committed) == ([0], {WHERE: 1})
+
+
+async def test_a_drain_does_not_wait_for_back_offs() -> None:
+    async def failing(message: int) -> None:
+        raise ConnectionError("away")
+
+    async with Bench(failing) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+
+        await bench.worker.stop(20, bench.clock.now() + 24)
+        assert bench.clock.now() == 0
+        assert bench.transport.committed == {WHERE: 0}
+
+
+async def test_a_transport_that_raises_leaves_a_worker_that_says_it_is_dead(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(Handler())
+    await bench.worker.start()
+    bench.transport.broken = RuntimeError("a defect")
+    bench.transport.assign()
+    await bench.turns()
+
+    assert bench.worker.alive is False
+
+    await bench.worker.stop(0.0, bench.clock.now() + 1)
+    assert "a defect" in caplog.text
+
+
+async def test_a_partition_whose_letter_cannot_be_written_waits_and_the_others_go_on() -> None:
+    from convex_messaging_fastapi.errors import PublishFailed
+
+    other = TopicPartition(TOPIC, 1)
+    done: list[int] = []
+
+    async def handler(message: int) -> None:
+        if message == 0:
+            raise ValueError("poison")
+        done.append(message)
+
+    async with Bench(handler) as bench:
+        bench.graveyard.refuses = PublishFailed("no")
+        bench.transport.assign(WHERE, other)
+        bench.transport.feed(0)
+        await bench.turns()
+        await bench.advance(10.5)
+        bench.transport.feed(7)
+        bench.transport.feed(100, where=other)
+        await bench.advance(0.5)
+        assert done == [100]
+
+        bench.graveyard.refuses = None
+        await bench.advance(31)
+        await bench.advance(1)
+        assert done == [100, 7]
+        assert len(bench.graveyard.buried) == 1
+
+
+async def test_a_runner_that_dies_of_a_defect_counts_nothing_as_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Bench(Handler()) as bench:
+
+        async def defect(jobs: object) -> None:
+            raise RuntimeError("a defect of the dispatcher")
+
+        bench.subscription._dispatch.handle = defect  # type: ignore[method-assign, assignment]
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        await bench.advance(5)
+
+        assert bench.worker.alive is False
+        assert bench.transport.committed == {WHERE: 0}
+        assert "a defect of the dispatcher" in caplog.text
