@@ -11,6 +11,7 @@ from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dead_letters import Failure, failure_of
+from convex_messaging_fastapi.consuming.reports import report_end, report_no_burial, report_retry
 from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, backoff, decide
 from convex_messaging_fastapi.errors import BatchFailed, MessagingError, PublishError, TransportError
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
@@ -213,6 +214,7 @@ class Dispatch:
         decision = decide(self._treatment.retry, error, jobs[0].attempts, self._random())
         match decision:
             case TryAgain(delay):
+                report_retry(jobs[0].record, self._failure(jobs[0], error), delay)
                 return Outcome(again=jobs, delay=delay)
             case Discarded():
                 self.tally.discarded += len(jobs)
@@ -221,26 +223,37 @@ class Dispatch:
                 return None
 
     def _condemn(self, job: Job, error: Exception) -> None:
-        job.failure = failure_of(error, job.attempts, self._treatment.group, self._treatment.handler)
+        job.failure = self._failure(job, error)
+        report_end(job.record, job.failure, self._policy_for(job))
+
+    def _failure(self, job: Job, error: Exception) -> Failure:
+        return failure_of(error, job.attempts, self._treatment.group, self._treatment.handler)
+
+    def _policy_for(self, job: Job) -> DeadLetterPolicy:
+        """What the subscriber wants; but a dead letter is never buried again."""
+        policy = self._treatment.dead_letter
+        return "hold" if policy == "bury" and job.record.topic == self._dead_letter_topic else policy
 
     async def _end(self, job: Job) -> Outcome:
         """What the subscriber wants done with a message whose attempts are spent."""
-        policy = self._treatment.dead_letter
-        if policy == "discard":
-            self.tally.discarded += 1
-            return Outcome(finished=(job,))
-        if policy == "hold" or job.record.topic == self._dead_letter_topic:
-            return Outcome(again=(job,), delay=None, hold=DEAD_LETTER_HELD)
-        return await self._bury(job)
+        match self._policy_for(job):
+            case "discard":
+                self.tally.discarded += 1
+                return Outcome(finished=(job,))
+            case "hold":
+                return Outcome(again=(job,), delay=None, hold=DEAD_LETTER_HELD)
+            case "bury":
+                return await self._bury(job)
 
     async def _bury(self, job: Job) -> Outcome:
         assert job.failure is not None  # noqa: S101 - condemned just before
         try:
             await self._dead_letters.bury(job.record, job.failure)
-        except (PublishError, TransportError):
+        except (PublishError, TransportError) as error:
             # Promise 10: the record stays unfinished, and its partition waits for the letter.
             job.burials += 1
             delay = backoff(BURIAL_RETRY, job.burials, self._random())
+            report_no_burial(job.record, error, delay)
             return Outcome(again=(job,), delay=delay, hold=DLQ_UNAVAILABLE)
         self.tally.buried += 1
         return Outcome(finished=(job,))
