@@ -68,4 +68,5 @@ class Job:
 
 def size_of(record: Record) -> int:
     """Bytes that a buffered record is counted as."""
-    return len(record.value or b"") + len(record.key or b"")
+    value, key = record.value, record.key
+    return (len(value) if value else 0) + (len(key) if key else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Job
@@ -112,7 +112,12 @@ class Dispatch:
         job = jobs[0]
         if job.failure is not None:
             return await self._end(job)
-        error = await self._attempt(job)
+        try:
+            message = self._treatment.plan.decode(job.record)
+        except Exception as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
+            error: Exception | None = problem
+        else:
+            error = await self._guarded(self._call(job, message))
         if error is None:
             self.tally.handled += 1
             return None
@@ -169,17 +174,12 @@ class Dispatch:
         ended = await self._end(rest[0])
         return Outcome([*finished, *ended.finished], ended.again, ended.delay, ended.hold)
 
-    async def _attempt(self, job: Job) -> Exception | None:
-        """One call of the handler for one record; what it failed with, or `None`."""
-        plan, record = self._treatment.plan, job.record
-        try:
-            message = plan.decode(record)
-        except Exception as error:  # noqa: BLE001 - whatever a codec raises is this record's failure
-            return error
+    def _call(self, job: Job, message: Any) -> Awaitable[None]:
+        plan = self._treatment.plan
         if plan.is_direct:
-            return await self._guarded(plan.function(message))
-        delivery = Delivery(record, job.attempts + 1, job.owned.lease)
-        return await self._guarded(plan.call(message, delivery, self._surroundings))
+            return cast("Awaitable[None]", plan.function(message))
+        delivery = Delivery(job.record, job.attempts + 1, job.owned.lease)
+        return plan.call(message, delivery, self._surroundings)
 
     async def _call_batch(self, members: Sequence[Job], messages: Sequence[Any]) -> None:
         deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
+from enum import IntEnum
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.records import TopicPartition
@@ -17,12 +17,16 @@ from convex_messaging_fastapi.records import TopicPartition
 LaneKey = bytes | int | None
 
 
-class LaneState(Enum):
-    IDLE = "idle"  # a batch that is still gathering
-    READY = "ready"
-    BUSY = "busy"
-    WAITING = "waiting"  # its head backs off
-    DROPPED = "dropped"
+class LaneState(IntEnum):
+    IDLE = 0  # a batch that is still gathering
+    READY = 1
+    BUSY = 2
+    WAITING = 3  # its head backs off
+    DROPPED = 4
+
+
+# Looked up several times a message, and a member of an enum is slow to look up.
+IDLE, READY, BUSY, WAITING, DROPPED = LaneState
 
 
 class Lane:
@@ -34,7 +38,7 @@ class Lane:
         self.home = home
         self.key = key
         self.jobs: deque[Job] = deque()
-        self.state = LaneState.IDLE
+        self.state: LaneState = IDLE
         self.turn = 0
 
 
@@ -91,16 +95,16 @@ class Lanes:
                 lane = home[key] = Lane(home, key)
             lane.jobs.append(job)
             self.waiting += 1
-            if lane.state is LaneState.IDLE:
+            if lane.state is IDLE:
                 if len(lane.jobs) >= ripe:
                     self._make_ready(lane)
                 elif len(lane.jobs) == 1:
                     gathering.append(lane)
-        return [lane for lane in gathering if lane.state is LaneState.IDLE]
+        return [lane for lane in gathering if lane.state is IDLE]
 
     def ripen(self, lane: Lane, turn: int) -> None:
         """Stop gathering for that turn: what this lane holds is all that its batch gets."""
-        if lane.state is LaneState.IDLE and lane.turn == turn:
+        if lane.state is IDLE and lane.turn == turn:
             self._make_ready(lane)
 
     def next(self) -> tuple[Lane, Sequence[Job]] | None:
@@ -108,9 +112,9 @@ class Lanes:
         ready = self._ready
         while ready:
             lane = ready.popleft()
-            if lane.state is not LaneState.READY:
+            if lane.state is not READY:
                 continue  # dropped while it stood in the queue
-            lane.state = LaneState.BUSY
+            lane.state = BUSY
             lane.turn += 1
             jobs = (lane.jobs.popleft(),) if self._ripe == 1 else self._take_batch(lane)
             self.waiting -= len(jobs)
@@ -121,25 +125,27 @@ class Lanes:
         """A busy lane's jobs are done, but for `leftover`; the lane goes to the end of the queue."""
         if leftover:
             self._put_back(lane, leftover)
-        if not lane.jobs:
+        waiting = len(lane.jobs)
+        if not waiting:
             self._forget(lane)
-        elif len(lane.jobs) >= self._ripe or lane.jobs[0].attempts:
-            self._make_ready(lane)
+        elif waiting >= self._ripe or lane.jobs[0].attempts:
+            lane.state = READY
+            self._ready.append(lane)
         else:
-            lane.state = LaneState.IDLE
+            lane.state = IDLE
 
     def park(self, lane: Lane, leftover: Sequence[Job]) -> None:
         """A busy lane's head backs off; the lane holds no runner meanwhile."""
         self._put_back(lane, leftover)
         if lane.jobs:
-            lane.state = LaneState.WAITING
+            lane.state = WAITING
             self.backing_off += 1
         else:
             self._forget(lane)
 
     def wake(self, lane: Lane) -> None:
         """The back-off is over. A lane that was dropped meanwhile stays dropped."""
-        if lane.state is LaneState.WAITING:
+        if lane.state is WAITING:
             self.backing_off -= 1
             self._make_ready(lane)
 
@@ -159,8 +165,8 @@ class Lanes:
         dropped = [job for job in lane.jobs if job.owned is owned]
         lane.jobs = deque(job for job in lane.jobs if job.owned is not owned)
         self.waiting -= len(dropped)
-        if not lane.jobs and lane.state is not LaneState.BUSY:
-            self.backing_off -= lane.state is LaneState.WAITING
+        if not lane.jobs and lane.state is not BUSY:
+            self.backing_off -= lane.state is WAITING
             self._forget(lane)
         return dropped
 
@@ -179,12 +185,12 @@ class Lanes:
         self.waiting += len(kept)
 
     def _forget(self, lane: Lane) -> None:
-        lane.state = LaneState.DROPPED
+        lane.state = DROPPED
         if lane.home.get(lane.key) is lane:
             del lane.home[lane.key]
 
     def _make_ready(self, lane: Lane) -> None:
-        lane.state = LaneState.READY
+        lane.state = READY
         self._ready.append(lane)
 
 

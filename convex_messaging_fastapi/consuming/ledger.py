@@ -29,12 +29,14 @@ class Ledger:
         "bytes_unfinished",
         "committed",
         "finished_since_commit",
+        "knows_more",
         "position",
     )
 
     def __init__(self, start: int, max_span: int, known: Known | None = None) -> None:
         self._max_span = max_span
         self._known = known or Known()
+        self.knows_more = bool(self._known)  # whether asking `pass_over` may be worth it
         self._is_new = True  # nothing has been committed in this assignment
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
         self._finished: set[int] = set()  # of those still in `_open`
@@ -58,7 +60,8 @@ class Ledger:
 
     def pass_over(self, offset: int, timestamp_ms: int) -> bool:
         """Whether an earlier owner had finished this record, so that it is not handed out."""
-        if not self._known or not self._known.has_finished(offset, timestamp_ms):
+        if not self._known.has_finished(offset, timestamp_ms):
+            self.knows_more = bool(self._known)
             return False
         self.position = offset + 1
         self._open.append(offset)
@@ -89,15 +92,18 @@ class Ledger:
 
     def finish(self, offset: int, size: int) -> bool:
         """One subscription has finished `offset`; whether that was the last one it waited for."""
-        owners = self._owners.get(offset, 1)
-        if owners > 1:
-            self._owners[offset] = owners - 1
+        if self._owners and not self._last_owner(offset):
             return False
-        self._owners.pop(offset, None)
         self._finished.add(offset)
         self.bytes_unfinished -= size
         self.finished_since_commit += 1
         return True
+
+    def _last_owner(self, offset: int) -> bool:
+        owners = self._owners.pop(offset, 1) - 1
+        if owners:
+            self._owners[offset] = owners
+        return not owners
 
     @property
     def committable(self) -> int:

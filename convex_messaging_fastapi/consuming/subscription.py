@@ -12,10 +12,10 @@ from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
 from convex_messaging_fastapi.consuming.lanes import (
+    IDLE,
     Lane,
     LaneKey,
     Lanes,
-    LaneState,
     apart,
     by_key,
     by_key_or_apart,
@@ -140,19 +140,20 @@ class Subscription:
     async def _run(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
-        turn_began = self._clock.now()
+        running, now, handle = self._running, self._clock.now, self._dispatch.handle
+        turn_began = now()
         while not self._closed and (taken := self._lanes.next()) is not None:
             lane, jobs = taken
-            self._running[task] = jobs
+            running[task] = jobs
             current_message.set(jobs[0].record)
             before = copy_context()
             try:
-                outcome = await self._dispatch.handle(jobs)
+                outcome = await handle(jobs)
             except asyncio.CancelledError:
                 # Cancelled at the end of a drain: the message is not done, whoever owns it next has it.
                 self._lanes.release(lane, jobs)
                 raise
-            self._running[task] = ()
+            running[task] = ()
             self._changed.set()
             if outcome is None:
                 self._finish(jobs)
@@ -161,9 +162,9 @@ class Subscription:
                 self._settle(lane, outcome)
             if copy_context() != before:
                 return  # the handler changed context variables: the next message must not see them
-            if self._clock.now() - turn_began >= TURN_SECONDS:
+            if now() - turn_began >= TURN_SECONDS:
                 await asyncio.sleep(0)
-                turn_began = self._clock.now()
+                turn_began = now()
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
         self._finish(outcome.finished)
@@ -185,7 +186,7 @@ class Subscription:
 
     def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         self._lanes.release(lane, leftover)
-        if lane.state is LaneState.IDLE:
+        if lane.state is IDLE:
             self._ripen_later(lane)
 
     def _wake(self, lane: Lane) -> None:

@@ -288,7 +288,7 @@ def enter(records: Iterable[Record], ledger: Ledger, owners: int) -> list[tuple[
     for record in records:
         if record.offset < ledger.position:
             continue  # the engine may return a record again after an error; it is in the ledger already
-        if ledger.pass_over(record.offset, record.timestamp_ms):
+        if ledger.knows_more and ledger.pass_over(record.offset, record.timestamp_ms):
             continue
         size = size_of(record)
         ledger.take(record.offset, size, owners)

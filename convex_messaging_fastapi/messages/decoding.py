@@ -93,9 +93,7 @@ def codec_for(annotation: Any) -> Decoder:
         return Decoder("JSON", _refusing_infinities(_read_json), frozenset(), False)
     adapter = _adapter(annotation)
     facts = facts_of(adapter.core_schema)
-    read = _reading_decimals(adapter, facts, name) if facts.has_decimal else _reading_straight(adapter)
-    if facts.may_read_infinity:
-        read = _refusing_infinities(read)
+    read = _reader(adapter, facts, name)
     return Decoder(name, read, facts.names, takes_null)
 
 
@@ -115,6 +113,13 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(".")
 
 
+def _reader(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Reader:
+    if facts.has_decimal:
+        read = _reading_decimals(adapter, facts, name)
+        return _refusing_infinities(read) if facts.may_read_infinity else read
+    return _reading_floats(adapter) if facts.may_read_infinity else _reading_straight(adapter)
+
+
 def _reading_straight(adapter: TypeAdapter[Any]) -> Reader:
     validate = adapter.validator.validate_json
 
@@ -122,6 +127,21 @@ def _reading_straight(adapter: TypeAdapter[Any]) -> Reader:
         if b"NaN" in value or b"Infinity" in value:  # pydantic takes these words for numbers
             _read_json(value)
         return validate(value)
+
+    return read
+
+
+def _reading_floats(adapter: TypeAdapter[Any]) -> Reader:
+    """As `_reading_straight` and `_refusing_infinities` in one call: many messages hold a float."""
+    validate, has_hundreds = adapter.validator.validate_json, _HUNDREDS.search
+
+    def read(value: bytes) -> Any:
+        if b"NaN" in value or b"Infinity" in value:
+            _read_json(value)
+        message = validate(value)
+        if (has_hundreds(value) or len(value) >= 309) and _may_overflow(value) and not is_finite(message):
+            raise NotJson("a number is too large for a float")
+        return message
 
     return read
 
