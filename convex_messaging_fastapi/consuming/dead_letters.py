@@ -23,6 +23,7 @@ MAX_STACK = 4000
 MAX_FRAMES = 20
 MAX_CAUSES = 5
 MAX_NAME = 256
+MAX_SMALLEST = 64
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, and of every calendar here
 _LETTERS = uuid.UUID("6f0c9a0e-6b1d-5d0c-9a52-5a0c7a3f0d11")
@@ -57,17 +58,19 @@ def dress(record: Record, failure: Failure, failed_at: datetime, limit_bytes: in
 
     What does not fit is left out in this order: the stack trace, the headers, the letter's copy of
     the key, and at last the payload, for which the letter then points to the original's partition
-    and offset. The record's key is the original key, unless that alone does not fit. The same
-    failure of the same record has the same `message-id`.
+    and offset. The record's key is the original key, unless that alone does not fit. With less
+    than 64 KiB the letter may have to be the smallest there is, of about a thousand bytes, whether
+    that fits or not. The same failure of the same record has the same `message-id`.
     """
-    letters = _from_full_to_bare(record, failure, failed_at)
     headers = _letter_headers(record, failure, failed_at)
-    outgoing = OutgoingRecord(record.key, None, headers)
-    for letter in letters:
+    for letter in _from_full_to_bare(record, failure, failed_at):
         outgoing = OutgoingRecord(record.key, encode(letter), headers)
         if size_of(outgoing) <= limit_bytes:
             return outgoing
-    return outgoing._replace(key=None)
+    keyless = OutgoingRecord(None, encode(letter), headers)
+    if size_of(keyless) <= limit_bytes:
+        return keyless
+    return OutgoingRecord(None, encode(_smallest(letter)), headers)
 
 
 def size_of(record: OutgoingRecord) -> int:
@@ -85,6 +88,22 @@ def _from_full_to_bare(record: Record, failure: Failure, failed_at: datetime) ->
             yield rest.model_copy(update=payload)
     for rest in _ever_less(letter):
         yield rest.model_copy(update={"payload_omitted": True})
+
+
+def _smallest(letter: DeadLetterMessage) -> DeadLetterMessage:
+    """What says where the original is, and hardly more."""
+    return letter.model_copy(
+        update={
+            "error_message": letter.error_message[:MAX_SMALLEST],
+            "consumer_group": _shortened(letter.consumer_group),
+            "handler": _shortened(letter.handler),
+            "message_id": _shortened(letter.message_id),
+        }
+    )
+
+
+def _shortened(text: str | None) -> str | None:
+    return None if text is None else text[:MAX_SMALLEST]
 
 
 def _payloads(value: bytes | None) -> list[dict[str, str | None]]:

@@ -157,6 +157,19 @@ class TestWhatDoesNotFit:
         assert letter_of(outgoing).key_omitted
         assert size_of(outgoing) <= 64 * 1024
 
+    def test_where_a_thousand_bytes_are_much_long_names_and_texts_are_cut_too(self) -> None:
+        failure = failure_of(_raised(RuntimeError("x" * MIB)), 3, "g" * 100, "app.handlers." + "h" * 100)
+        outgoing = buried(a_record(key=b"k" * 400), 1000, failure)
+        assert size_of(outgoing) <= 1000
+        letter = letter_of(outgoing)
+        assert letter.payload_omitted
+        assert (letter.original_topic, letter.original_partition, letter.original_offset) == (
+            "convex.payments",
+            2,
+            41,
+        )
+        assert letter.exception_type == "RuntimeError"
+
 
 hostile_headers = st.sampled_from(
     [
