@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import pytest
 
@@ -11,6 +11,8 @@ from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.transport.kafka import KafkaTransport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
+from convex_messaging_fastapi.transport.memory.broker import shared_broker
+from tests.promises.fleet import Fleet, KafkaWitness, MemoryWitness
 from tests.promises.stage import NewTransport, Reset, Stage
 
 REVOKE_DRAIN_SECONDS = 3.0
@@ -39,6 +41,18 @@ async def stage(transport_name: str, new_transport: NewTransport, unique: str) -
     stage = Stage(transport_name, unique, new_transport, CANNOT[transport_name])
     yield stage
     await stage.close()
+
+
+@pytest.fixture
+def fleet(transport_name: str, request: pytest.FixtureRequest, unique: str) -> Iterator[Fleet]:
+    cannot = CANNOT[transport_name]
+    if transport_name == "memory":
+        # A shared broker lives for as long as somebody holds it: here, until the test ends.
+        broker = shared_broker(unique, SystemClock())
+        yield Fleet("memory", f"memory://{unique}", unique, MemoryWitness(broker), cannot)
+    else:
+        cluster = request.getfixturevalue("kafka")
+        yield Fleet("kafka", cluster.bootstrap, unique, KafkaWitness(cluster), cannot)
 
 
 @pytest.fixture
