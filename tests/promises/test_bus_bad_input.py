@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from convex_messaging_fastapi import DeadLetterMessage, DecodeError, Delivery, Retry, TopicUnavailable
 from convex_messaging_fastapi.records import Headers
 from convex_messaging_fastapi.status import BusStatus, ready
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory.transport import MemoryAdmin
-from tests.promises.fleet import Bet, Fleet, Heard
+from tests.promises.fleet import Bet, Fleet, Heard, KafkaWitness
+from tests.support.batches import sendable
+from tests.support.cluster import Cluster
 from tests.support.waiting import eventually, until
 
 MIB = 1024 * 1024
@@ -108,6 +111,30 @@ async def test_hostile_headers_break_no_good_message(fleet: Fleet) -> None:
     assert delivery.headers["n" * 70_000] == "a name of 70 kB"
     assert "null" not in delivery.headers
     assert (delivery.correlation_id, delivery.message_id) == ("\ufffd(", None)
+
+
+async def test_names_of_headers_that_are_no_text_break_nothing_either(kafka: Cluster, unique: str) -> None:
+    """Kafka lets any bytes be a name, and the engine can read none but UTF-8."""
+    fleet = Fleet("kafka", kafka.bootstrap, unique, KafkaWitness(kafka), {})
+    topic = await fleet.topic("bet.placed", partitions=1)
+    await fleet.write("bet.placed", b'{"BetId": 0}')
+    for value in (b'{"BetId": 1}', b"{"):
+        await write_named(kafka, topic, b"\xff\xfe-name", value)
+    await fleet.write("bet.placed", b'{"BetId": 2}')
+    heard: Heard[tuple[int, Mapping[str, str]]] = Heard()
+    bus = fleet.bus()
+
+    @bus.subscriber("bet.placed")
+    async def handle(bet: Bet, delivery: Delivery) -> None:
+        heard.note((bet.bet_id, delivery.headers))
+
+    async with bus:
+        await heard.until(3)
+    assert heard.items == [(0, {}), (1, {"??-name": "x"}), (2, {})]
+    (letter,) = await fleet.letters()
+    assert letter.original_value() == b"{"
+    assert letter.original_headers() == (("??-name", b"x"),)
+    assert await fleet.all_is_committed("bet.placed")
 
 
 @pytest.mark.parametrize("limit", [None, 1000], ids=["the default", "1,000 bytes"])
@@ -215,6 +242,16 @@ def assert_whole(letter: DeadLetterMessage, bad: Bad) -> None:
 def holds(status: BusStatus) -> list[str]:
     """Why partitions wait."""
     return [owned.held for worker in status.workers for owned in worker.partitions if owned.held is not None]
+
+
+async def write_named(kafka: Cluster, topic: str, name: bytes, value: bytes) -> None:
+    """Write a record with a header of this name, which no client of Python would."""
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    try:
+        await (await producer.send_batch(sendable(b"ada", value, [(name, b"x")]), topic, partition=0))
+    finally:
+        await producer.stop()
 
 
 def forbid_creation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,6 +214,9 @@ class KafkaConsumer:
             self._moving[where] = moving
             return
         holding.member.seek(where, offset)
+        if holding.member.mend(where, error):
+            log.warning("%s/%s at %s: a header's name is no UTF-8 and is mended", *where, offset)
+            return
         problem, detail = explain_membership(error)
         why = Explanation(problem, f"{where.topic}/{where.partition} at {offset}: {detail}")
         self._resting[where] = _Rest(self._clock.now() + self._tuning.partition_pause_seconds, why)

@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import NodeNotReadyError, NoError, for_code
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.engine.names import readable
 
 PAUSE_SECONDS = 0.01
 """At least so long lies between two questions for metadata."""
@@ -47,6 +50,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     """The engine's client, with what a supervisor asks of it."""
 
     _ended = False
+    mending: frozenset[TopicPartition] = frozenset()
+    """Partitions whose records are made readable before the engine reads them."""
 
     @classmethod
     def adopt(cls, client: AIOKafkaClient) -> Client:
@@ -54,6 +59,21 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         client.__class__ = cls
         adopted: Client = client
         return adopted
+
+    async def send(
+        self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
+    ) -> Any:
+        answer = await super().send(node_id, request, group=group)
+        if self.mending and isinstance(request, FetchRequest):
+            for topic, partitions in answer.topics:
+                partitions[:] = [self._mended(topic, described) for described in partitions]
+        return answer
+
+    def _mended(self, topic: str, described: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What a broker said of one partition: its number first, the records last."""
+        if TopicPartition(topic, described[0]) not in self.mending:
+            return described
+        return (*described[:-1], readable(described[-1]))
 
     async def _get_conn(
         self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
 
 UNKNOWN_OFFSET = -1
 
@@ -116,7 +117,19 @@ class Member:
         """
         topic, partition = where
         taken = await self._consumer.getmany(EnginePartition(topic, partition), max_records=limit)
+        if taken and where in self._client.mending:
+            self._client.mending -= {where}
         return [_record(topic, partition, record) for batch in taken.values() for record in batch]
+
+    def mend(self, where: TopicPartition, error: Exception) -> bool:
+        """Whether what is fetched next may be readable where `error` was raised: it is mended first.
+
+        Only until something could be taken, for mending is slow.
+        """
+        if not is_of_a_name(error) or where in self._client.mending:
+            return False
+        self._client.mending |= {where}
+        return True
 
     def position(self, where: TopicPartition) -> int | None:
         """The next offset that `take` would answer with, if the log has it; passes gaps."""

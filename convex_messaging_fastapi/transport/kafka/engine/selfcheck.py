@@ -43,6 +43,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
 _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     AIOKafkaClient._get_conn: ("self", "node_id", "group", "no_hint"),
     AIOKafkaClient._metadata_update: ("self", "cluster_metadata", "topics"),
+    AIOKafkaClient.send: ("self", "node_id", "request", "group"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),
     Fetcher._create_fetch_waiter: ("self",),
     GroupCoordinator._do_commit_offsets: ("self", "assignment", "offsets"),

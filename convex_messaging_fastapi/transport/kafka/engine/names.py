@@ -1,0 +1,119 @@
+"""Batches whose headers have names that are not UTF-8, made readable for an engine that refuses them.
+
+Kafka lets any bytes be the name of a header; the engine raises on them, and would never pass them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.record.util import calc_crc32c, decode_varint
+
+_LENGTH_AT, _MAGIC_AT, _CRC_AT, _ATTRIBUTES_AT, _COUNT_AT, _RECORDS_AT = 8, 16, 17, 21, 57, 61
+_LENGTH_ENDS = 12
+_WITH_HEADERS = 2
+_CODEC, _CONTROL = 0x07, 0x20
+_REPLACEMENT = "?"
+
+_DECODERS: dict[int, Callable[[bytes], bytes]] = {
+    0: bytes,
+    1: gzip_decode,
+    2: snappy_decode,
+    3: lz4_decode,
+    4: zstd_decode,
+}
+
+
+def is_of_a_name(error: BaseException) -> bool:
+    """Whether the engine could not read a record because of a header's name, all else in it being bytes."""
+    return isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)
+
+
+def readable(fetched: bytes) -> bytes:
+    """The same batches, with a question mark for every byte of a name that is not UTF-8."""
+    return b"".join(_readable(batch) for batch in _batches(fetched))
+
+
+def _batches(fetched: bytes) -> Iterator[bytes]:
+    """Each batch; the last one may be cut off, as brokers do."""
+    at = 0
+    while at < len(fetched):
+        rest = len(fetched) - at
+        length = struct.unpack_from(">i", fetched, at + _LENGTH_AT)[0] if rest >= _LENGTH_ENDS else rest
+        end = min(at + _LENGTH_ENDS + length, len(fetched))
+        yield bytes(fetched[at:end])
+        at = end
+
+
+def _readable(batch: bytes) -> bytes:
+    if not _is_whole(batch):
+        return batch  # what is wrong with it is for the engine to say
+    (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)
+    if attributes & _CONTROL:
+        return batch
+    records = bytearray(_DECODERS[attributes & _CODEC](batch[_RECORDS_AT:]))
+    (count,) = struct.unpack_from(">i", batch, _COUNT_AT)
+    if not _mend(records, count):
+        return batch
+    return _rebuilt(batch, attributes & ~_CODEC, records)
+
+
+def _is_whole(batch: bytes) -> bool:
+    if len(batch) < _RECORDS_AT or batch[_MAGIC_AT] < _WITH_HEADERS:
+        return False
+    (length,) = struct.unpack_from(">i", batch, _LENGTH_AT)
+    (crc,) = struct.unpack_from(">I", batch, _CRC_AT)
+    return len(batch) == _LENGTH_ENDS + length and bool(calc_crc32c(batch[_ATTRIBUTES_AT:]) == crc)
+
+
+def _rebuilt(batch: bytes, attributes: int, records: bytearray) -> bytes:
+    """The batch around other records, which are not compressed."""
+    whole = bytearray(batch[:_RECORDS_AT]) + records
+    struct.pack_into(">i", whole, _LENGTH_AT, len(whole) - _LENGTH_ENDS)
+    struct.pack_into(">h", whole, _ATTRIBUTES_AT, attributes)
+    struct.pack_into(">I", whole, _CRC_AT, calc_crc32c(bytes(whole[_ATTRIBUTES_AT:])))
+    return bytes(whole)
+
+
+def _mend(records: bytearray, count: int) -> bool:
+    """Replace what is not UTF-8, byte for byte; whether there was any."""
+    mended = False
+    for start, end in list(_names(records, count)):
+        name = bytes(records[start:end])
+        if (better := _replaced(name)) != name:
+            records[start:end] = better
+            mended = True
+    return mended
+
+
+def _replaced(name: bytes) -> bytes:
+    # An escaped byte is one half of a surrogate pair, and no UTF-8 has those.
+    escaped = name.decode("utf-8", "surrogateescape")
+    return "".join(_REPLACEMENT if "\ud800" <= char <= "\udfff" else char for char in escaped).encode()
+
+
+def _names(records: bytearray, count: int) -> Iterator[tuple[int, int]]:
+    """Where the names of headers are."""
+    at = 0
+    for _ in range(count):
+        length, at = decode_varint(records, at)
+        end = at + length
+        at += 1  # attributes
+        for _ in ("timestamp", "offset"):
+            _, at = decode_varint(records, at)
+        for _ in ("key", "value"):
+            _, at = _field(records, at)
+        headers, at = decode_varint(records, at)
+        for _ in range(headers):
+            name_at, at = _field(records, at)
+            yield name_at, at
+            _, at = _field(records, at)
+        at = end
+
+
+def _field(records: bytearray, at: int) -> tuple[int, int]:
+    """Where the bytes of a field begin and end; null is empty."""
+    length, at = decode_varint(records, at)
+    return at, at + max(length, 0)
