@@ -1,0 +1,86 @@
+"""Declarations are checked when they are made, and keep the functions as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from convex_messaging_fastapi import Batch, ConfigurationError, DeclarationError, Subscribers
+from convex_messaging_fastapi.policies import SubscriberOptions
+
+
+async def handle(message: dict[str, Any]) -> None:
+    """A handler that does nothing."""
+
+
+def test_a_declaration_is_known_by_its_handlers_name() -> None:
+    subscribers = Subscribers()
+
+    assert subscribers.subscriber("bet.placed")(handle) is handle
+
+    (declared,) = subscribers
+    assert declared.id.endswith("test_subscribers.handle")
+    assert (declared.kind, declared.topics) == ("event", ("bet.placed",))
+
+
+def test_one_function_may_handle_several_topics_each_with_an_id_of_its_own() -> None:
+    subscribers = Subscribers()
+    for topic in ("a", "b", "c"):
+        subscribers.subscriber(topic)(handle)
+
+    assert [declared.id.rpartition("handle")[2] for declared in subscribers] == ["", "#2", "#3"]
+
+
+def test_an_id_that_was_chosen_is_refused_a_second_time() -> None:
+    subscribers = Subscribers()
+    subscribers.subscriber("a", id="mine")(handle)
+
+    with pytest.raises(DeclarationError, match="two subscribers have the id 'mine'"):
+        subscribers.subscriber("b", id="mine")(handle)
+
+
+def test_a_queue_has_one_receiver_and_may_have_another_once_that_is_removed() -> None:
+    subscribers = Subscribers()
+    subscribers.receiver("payments", id="first")(handle)
+    with pytest.raises(DeclarationError, match="already has the receiver 'first'"):
+        subscribers.receiver("payments")(handle)
+
+    assert subscribers.remove("first") is not None
+    subscribers.receiver("payments")(handle)
+    assert subscribers.remove("first") is None
+
+
+@pytest.mark.parametrize(
+    ("topics", "sentence"),
+    [((), "at least one topic"), (("",), "non-empty"), (("a", "a"), "named twice"), ((7,), "non-empty")],
+)
+def test_topics_that_say_nothing_are_refused(topics: tuple[Any, ...], sentence: str) -> None:
+    with pytest.raises(DeclarationError, match=sentence):
+        Subscribers().subscriber(*topics)(handle)
+
+
+def test_a_handler_is_something_that_can_be_called() -> None:
+    with pytest.raises(DeclarationError, match="a handler is a function"):
+        Subscribers().subscriber("a")("not a function")  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"concurrency": 0}, "concurrency is 1 or more"),
+        ({"timeout": 0}, "timeout is more than 0 seconds"),
+        ({"ordering": "random"}, "ordering is 'key', 'partition' or 'none'"),
+        ({"dead_letter": "burn"}, "dead_letter is 'bury', 'hold' or 'discard'"),
+        ({"batch": Batch(10), "ordering": "none"}, "a batch keeps the order of its partition"),
+    ],
+)
+def test_choices_that_contradict_themselves_are_refused(choices: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        SubscriberOptions(**choices)
+
+
+@pytest.mark.parametrize("choices", [{"max_records": 0}, {"max_wait_seconds": -1}])
+def test_a_batch_has_room_for_something(choices: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Batch(**choices)

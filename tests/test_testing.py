@@ -1,0 +1,74 @@
+"""The bench that users test with says what hangs instead of hanging with it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from convex_messaging_fastapi import Retry, testing
+from tests.bus.support import Bet, memory_bus
+
+
+async def test_a_message_that_is_retried_for_ever_is_named_when_the_time_given_is_over() -> None:
+    bus = memory_bus()
+
+    @bus.subscriber("bet.placed", retry=Retry(attempts=None, delay_seconds=60))
+    async def handle(bet: Bet) -> None:
+        raise ConnectionError("never")
+
+    async with bus.test() as t:
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        with pytest.raises(AssertionError, match=r"still unfinished after 600 s .*convex\.bet\.placed"):
+            await t.settle(max_seconds=600)
+
+
+async def test_a_handler_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "REAL_SECONDS", 0.05)
+    bus = memory_bus()
+
+    @bus.subscriber("bet.placed", id="the one that hangs")
+    async def handle(bet: Bet) -> None:
+        await asyncio.Event().wait()
+
+    async with bus.test() as t:
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        with pytest.raises(AssertionError, match="the one that hangs"):
+            await t.settle()
+
+
+async def test_settle_waits_for_handlers_that_wait_for_the_world_outside() -> None:
+    bus = memory_bus()
+    answered: list[int] = []
+
+    @bus.subscriber("bet.placed")
+    async def handle(bet: Bet) -> None:
+        await asyncio.to_thread(answered.append, bet.bet_id)
+
+    async with bus.test() as t:
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        await t.settle()
+
+    assert answered == [1]
+
+
+async def test_an_outage_of_the_broker_can_be_played() -> None:
+    bus = memory_bus()
+    got: list[dict[str, Any]] = []
+
+    @bus.subscriber("bet.placed")
+    async def handle(message: dict[str, Any]) -> None:
+        got.append(message)
+
+    async with bus.test() as t:
+        await t.settle()
+        t.broker.down()
+        publishing = asyncio.ensure_future(bus.publish("bet.placed", {"n": 1}))
+        await t.advance(5)
+        assert not publishing.done()
+
+        t.broker.up()
+        await t.settle()
+        await publishing
+        assert got == [{"n": 1}]
