@@ -103,12 +103,15 @@ class Machine:
 
     async def _prepare_topics(self) -> None:
         """Create what is missing, trying for as long as it takes: the cluster may be away."""
-        wanted = [(topic.name, partial(self.admin.ensure_topic, topic)) for topic in self.topics]
+        missing: list[Callable[[], Awaitable[None]]] = [
+            partial(self.admin.ensure_topic, topic) for topic in self.topics
+        ]
         if self.workers:
-            wanted.append(("the dead-letter topic", partial(self.burial.prepare)))
-        while wanted:
-            wanted = [(name, ensure) for name, ensure in wanted if not await _created(name, ensure)]
-            if wanted:
+            missing.append(self.burial.prepare)
+        said: set[str] = set()
+        while missing:
+            missing = [create for create in missing if not await _created(create, said)]
+            if missing:
                 await sleep(self.clock, TOPIC_RETRY_SECONDS)
 
     async def _within(self, deadline: float, steps: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -127,10 +130,14 @@ class Machine:
                 logger.error("a step of the shutdown failed: %r", outcome, exc_info=outcome)
 
 
-async def _created(name: str, ensure: Callable[[], Awaitable[None]]) -> bool:
+async def _created(create: Callable[[], Awaitable[None]], said: set[str]) -> bool:
+    """Whether a topic is there now; why not is `said` once."""
     try:
-        await ensure()
+        await create()
     except TopicUnavailable as error:
-        logger.warning("%s is not there yet: %s", name, error)
+        reason = str(error)
+        if reason not in said:
+            logger.warning("%s; trying again every %g s", reason, TOPIC_RETRY_SECONDS)
+        said.add(reason)
         return False
     return True

@@ -96,3 +96,21 @@ async def test_a_letter_that_cannot_be_written_is_told_of(caplog: pytest.LogCapt
         assert len(t.dead_letters()) == 1
 
     assert any("the dead letter of convex.bet.placed/" in record.getMessage() for record in caplog.records)
+
+
+async def test_why_a_topic_is_missing_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    bus = memory_bus(create_topics=True)
+
+    @bus.subscriber("bet.placed")
+    async def pay(bet: Bet) -> None: ...
+
+    async with bus.test() as t:
+        t.broker.down()
+        await t.advance(60)
+        t.broker.up()
+        await t.advance(10)
+
+    told = [record.getMessage() for record in caplog.records if "bet.placed" in record.getMessage()]
+    assert told == [
+        "topic 'convex.bet.placed' could not be created: the memory broker is down; trying again every 5 s"
+    ]

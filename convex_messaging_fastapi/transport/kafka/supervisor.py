@@ -76,6 +76,7 @@ class Supervisor(Generic[E]):
         self._rebuilds = 0
         self._failures = 0
         self._at_once = False
+        self._complained: Explanation | None = None
         self._stopped = False
 
     def start(self) -> None:
@@ -153,7 +154,7 @@ class Supervisor(Generic[E]):
                     return engine
             else:
                 self._why = reached
-                log.warning("%s has no cluster: %s", self._name, reached.detail)
+                self._complain("has no cluster", reached)
             self._failures += 1
 
     async def _started_up(self, engine: E) -> bool:
@@ -169,12 +170,26 @@ class Supervisor(Generic[E]):
             self._let_go(engine, self._clock.now())
             raise
         self._why = failure
-        log.warning("%s did not start: %s", self._name, failure.detail)
+        self._complain("did not start", failure)
         starting.cancel()
         self._let_go(engine, self._clock.now() + self._tuning.stop_seconds)
         return False
 
+    def _complain(self, what: str, why: Explanation) -> None:
+        """A warning once; an outage of an hour would fill the log with the same line."""
+        log.log(
+            logging.DEBUG if why == self._complained else logging.WARNING,
+            "%s %s, trying again: %s",
+            self._name,
+            what,
+            why.detail,
+        )
+        self._complained = why
+
     def _take(self, engine: E) -> None:
+        if self._complained is not None:
+            log.warning("%s has reached the cluster", self._name)
+        self._complained = None
         self._current = engine
         self._well = True
         self._reached_at = None

@@ -330,3 +330,37 @@ async def test_a_supervisor_that_fails_itself_says_so(stage: Stage) -> None:
     contact = stage.supervisor.contact(member=True)
     assert contact.problem is Problem.ENGINE_FAILED
     assert "ZeroDivisionError" in contact.detail
+
+
+async def test_an_outage_is_told_once_and_so_is_its_end(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.answer = UNREACHABLE
+    await stage.begin()
+    await stage.turn(60)
+    stage.answer = WRONG_PASSWORD
+    await stage.turn(60)
+    stage.answer = REACHED
+    await stage.turn(120)
+
+    assert len(stage.reaches) > 5
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"the engine has no cluster, trying again: {UNREACHABLE.detail}",
+        f"the engine has no cluster, trying again: {WRONG_PASSWORD.detail}",
+        "the engine has reached the cluster",
+    ]
+
+
+async def test_an_outage_that_comes_back_is_told_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.answer = UNREACHABLE
+    await stage.begin()
+    stage.answer = REACHED
+    await stage.turn(60)
+    stage.answer = UNREACHABLE
+    stage.supervisor.replace(stage.engines[0], Explanation(Problem.ENGINE_FAILED, "its task died"))
+    await stage.turn(60)
+
+    told = [record.getMessage() for record in caplog.records]
+    assert told.count(f"the engine has no cluster, trying again: {UNREACHABLE.detail}") == 2
