@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from convex_messaging_fastapi import Bus, MessageBus, MessagingRouter
+from convex_messaging_fastapi import Bus, MessageBus, MessagingRouter, PublishError
 from example_app.handlers import StoreOf, subscribers
 from example_app.messages import BetPlaced, UserCreated
 from example_app.settings import settings
@@ -35,6 +36,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Bets", lifespan=lifespan)
 app.include_router(messaging_router)
+
+
+@app.exception_handler(PublishError)
+async def not_announced(request: Request, error: PublishError) -> JSONResponse:
+    """Kafka is away: what was stored stays, unannounced. Who must not have that keeps an outbox."""
+    return JSONResponse({"detail": str(error)}, status_code=503)
 
 
 class NewUser(BaseModel):
