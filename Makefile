@@ -45,6 +45,7 @@ clean:  ## remove everything that make has made, Kafka's jars included
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or say make PYTHON=..."; exit 1; }
+	@echo "setting up $(VENV), once; that may take a minute"
 	@$(PYTHON) tools/machine.py venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt pip
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group dev -e '.[compression]'

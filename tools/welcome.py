@@ -16,26 +16,33 @@ The example app, a small betting service, on {kafka}.
          curl -s {app}/bets -H 'content-type: application/json' -d '{{"user_id": 1, "stake": "10.00"}}'
          curl -s {app}/bets -H 'content-type: application/json' \\
               -d '{{"user_id": 1, "stake": "10.00", "card": "declined"}}'
-         curl -s {app}/dead-letters   # the payment that was declined, after three tries
+         curl -s {app}/dead-letters   # the declined payment, after three tries in a second
 """
 
 
 def main(host: str, port: str, broker: str | None = None) -> None:
+    if _answers(f"{host}:{port}"):
+        sys.exit(f"something listens on {host}:{port} already: end it, or say `make run PORT=8001`")
     if broker and not _answers(broker):
         print(
             f"\nNothing answers on {broker} yet: say `make kafka` in another terminal; the app will find it."
         )
+    print(text(host, port, broker), flush=True)
+
+
+def text(host: str, port: str, broker: str | None = None) -> str:
+    """What to open and what to try, for the app that is served there."""
     kafka = (
         f"the Kafka at {broker}" if broker else "an in-process broker unless KAFKA_BOOTSTRAP_SERVERS is set"
     )
-    print(TEXT.format(app=f"http://{host}:{port}", kafka=kafka), flush=True)
+    return TEXT.format(app=f"http://{host}:{port}", kafka=kafka)
 
 
-def _answers(broker: str) -> bool:
-    host, _, port = broker.partition(":")
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
-    except OSError:
+    except (OSError, OverflowError, ValueError):  # what is no port, uvicorn says better
         return False
     return True
 

@@ -111,11 +111,10 @@ def test_every_example_is_python(source: str) -> None:
     compile(source, "README.md", "exec")
 
 
-def test_what_make_run_says_to_try_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_make_run_says_to_try_works(tmp_path: Path) -> None:
     with service(tmp_path) as app:
         app.wait_ready()
-        welcome.main("127.0.0.1", str(app.port))
-        said = capsys.readouterr().out.replace("\\\n", " ")
+        said = welcome.text("127.0.0.1", str(app.port)).replace("\\\n", " ")
         opened = [httpx.get(word).status_code for line in opens(said) for word in line]
         *asked, dead_letters = curls(said)
         for command in asked:
