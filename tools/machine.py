@@ -16,7 +16,7 @@ APT = shutil.which("apt-get")
 
 def make_venv(folder: str) -> None:
     """A virtual environment in `folder`, also on a Debian whose Python came without `ensurepip`."""
-    if Path(folder, "bin", "python").exists():
+    if Path(folder, "bin", "pip").exists():  # the last to come: one that was interrupted is made anew
         return
     try:
         import ensurepip  # noqa: F401
