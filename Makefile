@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka test lint format clean
+.PHONY: help run kafka test bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -27,6 +27,11 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 test: $(READY)  ## all tests and their coverage; REQUIRE_KAFKA=1 fails without a real Kafka; ARGS= for pytest
 	@$(BIN)/python -m tools.machine kafka
 	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+
+bench: $(READY)  ## measure us beside aiokafka and FastStream; ARGS="--only publish-1000 --rounds 3 --quick"
+	@$(BIN)/python -m tools.machine kafka
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group bench
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(READY)  ## ruff, mypy, pyright and the floors of the house
 	$(BIN)/ruff check

@@ -1,0 +1,1 @@
+"""Measures this package beside the raw engine, its strongest peer, a ceiling and a floor: `make bench`."""

@@ -1,0 +1,176 @@
+"""The results as a table for people, as JSON for programs, and each target with what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from benchmarks.contestants import CONSUMING, PUBLISHING, PUBLISHING_MANY
+from benchmarks.job import Sample
+from benchmarks.rounds import medians
+from benchmarks.targets import TARGETS, Medians, Target
+from benchmarks.workloads import Part, Workload
+
+GUARANTEES: Mapping[Part, Mapping[str, str]] = {
+    "publishing": PUBLISHING,
+    "publishing-many": PUBLISHING_MANY,
+    "consuming": CONSUMING,
+    "latency": {name: f"publishes and consumes as above ({name})" for name in PUBLISHING},
+    "memory": CONSUMING,
+}
+HEADINGS: Mapping[Part, str] = {
+    "publishing": "Publishing, message by message",
+    "publishing-many": "Publishing, many at once",
+    "consuming": "Consuming a backlog",
+    "latency": "From `publish` to the handler's first line",
+    "memory": "Memory while 5 million messages wait",
+}
+COLUMNS = {
+    "rate": ("messages/s", ",.0f"),
+    "ratio": ("ours ÷ it", ".2f"),
+    "p50_ms": ("p50 ms", ".2f"),
+    "p99_ms": ("p99 ms", ".2f"),
+    "cpu_us": ("CPU µs/message", ".1f"),
+    "grown_mib": ("memory grown, MiB", ".0f"),
+}
+LIBRARIES = ("aiokafka", "confluent-kafka", "fastapi", "faststream", "pydantic", "uvloop")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One workload's samples, by contestant, one a round."""
+
+    workload: Workload
+    samples: Mapping[str, Sequence[Sample]]
+
+
+def conditions(broker: str, rounds: int) -> dict[str, str]:
+    """What the numbers were measured on; ratios travel, absolute numbers do not."""
+    return {
+        "broker": broker,
+        "processors": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "rounds": str(rounds),
+        **{name: found for name in LIBRARIES if (found := _version(name))},
+    }
+
+
+def as_json(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
+    return json.dumps(
+        {
+            "conditions": told,
+            "targets": [line for line in judged(all_medians(outcomes)) if "measured" in line],
+            "workloads": {
+                outcome.workload.name: {
+                    "title": outcome.workload.title,
+                    "job": asdict(outcome.workload.job),
+                    "partitions": outcome.workload.partitions,
+                    "medians": {name: medians(samples) for name, samples in outcome.samples.items()},
+                    "rounds": outcome.samples,
+                }
+                for outcome in outcomes
+            },
+        },
+        indent=1,
+    )
+
+
+def as_table(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
+    """Markdown."""
+    lines = ["# Results of `make bench`", "", *_introduction(told), ""]
+    lines += _target_table(all_medians(outcomes))
+    for part, heading in HEADINGS.items():
+        of_part = [outcome for outcome in outcomes if outcome.workload.part == part]
+        if of_part:
+            lines += [f"## {heading}", "", *_guarantees(part, of_part), ""]
+            lines += [line for outcome in of_part for line in _table(outcome)]
+    return "\n".join(lines)
+
+
+def all_medians(outcomes: Sequence[Outcome]) -> Medians:
+    return {
+        (outcome.workload.name, name): medians(samples)
+        for outcome in outcomes
+        for name, samples in outcome.samples.items()
+    }
+
+
+def judged(found: Medians) -> Iterator[dict[str, object]]:
+    """Each target, and what was measured of it where its workloads were run."""
+    for target in TARGETS:
+        told: dict[str, object] = {
+            "workload": target.workload,
+            "what": target.sentence,
+            "target": _limit(target),
+        }
+        try:
+            measured = target.measure(found)
+        except KeyError:  # that is how `measure` says that its workloads were not run
+            yield told
+        else:
+            yield told | {"measured": round(measured, 2), "reached": target.reached(measured)}
+
+
+def _limit(target: Target) -> str:
+    return f"{'≥' if target.at_least else '≤'} {target.limit:g}"
+
+
+def _introduction(told: Mapping[str, str]) -> list[str]:
+    return [
+        "One machine, one broker beside the clients, contestants taking turns, each in a process of its own;"
+        " medians over the rounds. Only ratios mean anything on another machine.",
+        "",
+        ", ".join(f"{name} {value}" for name, value in told.items()),
+    ]
+
+
+def _target_table(found: Medians) -> list[str]:
+    lines = ["## Targets", "", *_head(["workload", "what", "target", "measured", ""])]
+    for line in judged(found):
+        if "measured" in line:
+            verdict = "reached" if line["reached"] else "**not reached**"
+            lines.append(_row([line["workload"], line["what"], line["target"], line["measured"], verdict]))
+    return [*lines, ""]
+
+
+def _guarantees(part: Part, outcomes: Sequence[Outcome]) -> list[str]:
+    names = dict.fromkeys(name for outcome in outcomes for name in outcome.samples)
+    return [*_head(["contestant", "what it does and guarantees"])] + [
+        _row([name, GUARANTEES[part][name]]) for name in names
+    ]
+
+
+def _table(outcome: Outcome) -> list[str]:
+    found = {name: medians(samples) for name, samples in outcome.samples.items()}
+    own = next((found[name] for name in ("ours", "ours-pipeline") if name in found), None)
+    if own is not None:
+        found = {name: it | {"ratio": own["rate"] / it["rate"]} for name, it in found.items()}
+    shown = [column for column in COLUMNS if any(column in it for it in found.values())]
+    title = (
+        f"### {outcome.workload.title} (`{outcome.workload.name}`, {outcome.workload.partitions} partitions)"
+    )
+    rows = [_row([name, *(_cell(it, column) for column in shown)]) for name, it in found.items()]
+    return [title, "", *_head(["contestant", *(COLUMNS[column][0] for column in shown)]), *rows, ""]
+
+
+def _cell(sample: Sample, column: str) -> str:
+    return format(sample[column], COLUMNS[column][1]) if column in sample else ""
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_row(names), _row(["---"] * len(names))]
+
+
+def _row(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
