@@ -9,6 +9,9 @@ from typing import NamedTuple
 from convex_messaging_fastapi.clock import Clock
 
 _SAY_AS_IT_IS = (str, int, float, bool, type(None), BaseException)
+_ORDINARY = ("Heartbeat failed for group %s because it is rebalancing",)
+"""Warnings of the engine about what happens whenever a replica comes or goes."""
+
 _MODULES = (
     "aiokafka",
     "aiokafka.abc",
@@ -47,6 +50,8 @@ class EngineLogFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.args = _redacted(record.args)
+        if record.msg in _ORDINARY:
+            record.levelno, record.levelname = logging.INFO, "INFO"
         if record.levelno < logging.INFO:
             return True
         return self._may_speak(record)

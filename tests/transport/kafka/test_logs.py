@@ -61,6 +61,11 @@ def test_lines_of_one_kind_are_held_back_and_counted(
     assert "Unable connect to node with id 1 (8 more like this were held back)" in caplog.text
 
 
+def test_a_rebalance_is_no_warning(logger: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
+    logger.warning("Heartbeat failed for group %s because it is rebalancing", "bets")
+    assert [(r.levelname, r.levelno) for r in caplog.records] == [("INFO", logging.INFO)]
+
+
 def test_the_engines_loggers_get_one_filter_each(clock: ManualClock) -> None:
     calm_engine_logs(clock)
     calm_engine_logs(clock)
