@@ -29,8 +29,9 @@ class Seen(NamedTuple):
 
 
 class Committed(NamedTuple):
+    """Without the metadata: librdkafka does not end its text, and what follows it in memory is read too."""
+
     offset: int
-    metadata: str
 
 
 class Independent:
@@ -65,7 +66,7 @@ class Independent:
         finally:
             consumer.close()
         return {
-            found.partition: Committed(found.offset, found.metadata or "")
+            found.partition: Committed(found.offset)
             for found in answer
             if found.offset >= 0
         }
@@ -73,7 +74,7 @@ class Independent:
     def lag(self, group: str, topic: str) -> int:
         """How many offsets lie between what the group committed and the log's end."""
         committed = self.committed(group, topic)
-        return sum(end - committed.get(p, Committed(0, "")).offset for p, end in self.ends(topic).items())
+        return sum(end - committed.get(p, Committed(0)).offset for p, end in self.ends(topic).items())
 
     def write(
         self,
