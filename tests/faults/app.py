@@ -1,0 +1,128 @@
+"""The app that fault tests run as processes: handlers that take their time, or hang, and note what they do.
+
+`KAFKA_*` variables are its settings. Besides: `FAULTS_LEDGER` is where it notes, `FAULTS_NAME` who it
+is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
+`FAULTS_STUCK_EVERY` how many ids lie between those that take as good as for ever, `FAULTS_LOG` the
+level from which on it logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, HTTPException
+
+from convex_messaging_fastapi import (
+    Bus,
+    ConvexMessage,
+    Delivery,
+    MessageBus,
+    MessagingRouter,
+    PublishError,
+)
+from tests.faults import mutants
+from tests.support.ledgers import Writer
+
+WORK, HANGS, HANGS_IN_A_THREAD = "work", "hangs", "hangs.in.a.thread"
+
+
+class Work(ConvexMessage):
+    id: int
+
+
+logging.basicConfig(level=os.environ.get("FAULTS_LOG", "WARNING"), format="%(asctime)s %(name)s %(message)s")
+logging.getLogger("convex_messaging_fastapi").setLevel(logging.DEBUG)
+
+ledger = Writer(os.environ["FAULTS_LEDGER"], os.environ["FAULTS_NAME"])
+slowest = float(os.environ.get("FAULTS_SLOWEST_SECONDS", "0"))
+stuck_every = int(os.environ.get("FAULTS_STUCK_EVERY", "0"))
+chance = random.Random(os.environ.get("FAULTS_SEED", "0"))
+
+if mutant := os.environ.get(mutants.VARIABLE):
+    mutants.apply(mutant)
+
+
+async def work(message: Work, delivery: Delivery) -> None:
+    """Takes up to `FAULTS_SLOWEST_SECONDS`."""
+    about = record_of(message, delivery)
+    ledger.note("start", **about)
+    try:
+        await asyncio.sleep(seconds_for(message))  # simulates work
+    except asyncio.CancelledError:
+        ledger.note("cancelled", **about)
+        raise
+    ledger.note("ok", **about)
+
+
+def seconds_for(message: Work) -> float:
+    if stuck_every and message.id % stuck_every == 0:
+        return 3600
+    return chance.uniform(0, slowest)
+
+
+async def hang(message: Work, delivery: Delivery) -> None:
+    """Never returns, and does not mind being cancelled."""
+    ledger.note("start", **record_of(message, delivery))
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ledger.note("cancelled", **record_of(message, delivery))
+
+
+def hang_in_a_thread(message: Work, delivery: Delivery) -> None:
+    """Never returns."""
+    ledger.note("start", **record_of(message, delivery))
+    threading.Event().wait()
+
+
+def record_of(message: Work, delivery: Delivery) -> dict[str, Any]:
+    return {
+        "topic": delivery.topic,
+        "partition": delivery.partition,
+        "offset": delivery.offset,
+        "key": None if delivery.key is None else delivery.key.decode(),
+        "id": message.id,
+    }
+
+
+HANDLERS = {WORK: work, HANGS: hang, HANGS_IN_A_THREAD: hang_in_a_thread}
+
+bus = MessageBus()
+for topic in filter(None, os.environ.get("FAULTS_TOPICS", WORK).split(",")):
+    bus.subscriber(topic)(HANDLERS[topic])
+
+
+@asynccontextmanager
+async def note_the_end_of_everything(app: FastAPI) -> AsyncIterator[None]:
+    """The app's own lifespan is outermost: what comes after its `yield` comes after the bus has stopped."""
+    yield
+    ledger.note("stopped")
+
+
+@asynccontextmanager
+async def note_the_beginning_of_the_end(app: FastAPI) -> AsyncIterator[None]:
+    """The last router's lifespan is innermost: what comes after its `yield` comes before the bus stops."""
+    yield
+    ledger.note("stopping")
+
+
+app = FastAPI(lifespan=note_the_end_of_everything)
+app.include_router(MessagingRouter(bus))
+app.include_router(APIRouter(lifespan=note_the_beginning_of_the_end))
+
+
+@app.post("/work/{id}", status_code=201)
+async def give_work(id: int, bus: Bus) -> dict[str, int]:
+    try:
+        receipt = await bus.publish(WORK, Work(id=id), key=str(id))
+    except PublishError as error:
+        raise HTTPException(503, type(error).__name__) from error
+    return {"partition": receipt.partition, "offset": receipt.offset}
