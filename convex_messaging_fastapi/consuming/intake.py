@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.records import TopicPartition
@@ -32,20 +33,31 @@ def buffered(partitions: Collection[OwnedPartition]) -> tuple[int, int]:
     )
 
 
-def wanted(partitions: Collection[OwnedPartition], limits: Limits) -> Mapping[TopicPartition, int]:
+def wanted(
+    partitions: Collection[OwnedPartition], limits: Limits, turn: int = 0
+) -> Mapping[TopicPartition, int]:
     """How many records of each partition to fetch, so that no limit can be passed.
 
     The room that is left is shared evenly by the partitions that may take any; each reserves what
     one fetch can bring of it. An empty buffer always takes one partition, whatever the byte limit.
+    Where there is not room for all, they go in turn, beginning with number `turn`: add how many
+    were wanted before.
     """
     records, size = buffered(partitions)
-    open_ones = [owned for owned in partitions if owned.held is None and owned.ledger.room > 0]
+    open_ones = [
+        owned for owned in _in_turn(partitions, turn) if owned.held is None and owned.ledger.room > 0
+    ]
     reserved = max(limits.max_buffer_bytes - size, 0) // PARTITION_FETCH_BYTES
     if size == 0:
         reserved = max(reserved, 1)
-    takers = sorted(open_ones, key=lambda owned: owned.ledger.bytes_unfinished)[:reserved]
+    takers = open_ones[:reserved]
     room = limits.max_buffer_records - records
     if not takers or room <= 0:
         return {}
     share = max(1, min(FETCH_RECORDS, room // len(takers)))
     return {owned.topic_partition: min(share, owned.ledger.room) for owned in takers[:room]}
+
+
+def _in_turn(partitions: Collection[OwnedPartition], turn: int) -> list[OwnedPartition]:
+    first = turn % max(1, len(partitions))
+    return [*islice(partitions, first, None), *islice(partitions, first)]

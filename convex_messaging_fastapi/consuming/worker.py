@@ -175,11 +175,13 @@ class Worker:
     # -- at work -----------------------------------------------------------------------------
 
     async def _fetch(self) -> None:
+        turn = 0
         while True:
-            want = {} if self._stopping else wanted(self.partitions, self._limits)
+            want = {} if self._stopping else wanted(self.partitions, self._limits, turn)
             if not want and self.partitions and not self._stopping:
                 await self._wait_for_room()
-                want = wanted(self.partitions, self._limits)
+                want = wanted(self.partitions, self._limits, turn)
+            turn += len(want)
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
             wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
             self._take(await self._transport.fetch(want, wait))

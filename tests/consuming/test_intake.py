@@ -78,6 +78,20 @@ def test_an_empty_buffer_takes_one_partition_however_small_it_is() -> None:
     assert wanted([partition(0, open_records=1, size=10), partition(1)], limits) == {}
 
 
+def test_where_not_all_fit_all_get_their_turn_whatever_stands_still_in_them() -> None:
+    limits = Limits(10_000, 10_000, max_buffer_bytes=2 * PARTITION_FETCH_BYTES)
+    owned = [partition(n, open_records=n % 2, size=10, limits=limits) for n in range(5)]
+    served: list[int] = []
+    turn = 0
+
+    for _ in range(10):
+        want = numbers(wanted(owned, limits, turn))
+        turn += len(want)
+        served += want
+
+    assert {served.count(n) for n in range(5)} == {2}
+
+
 @given(
     opened=st.lists(st.integers(0, 60), min_size=1, max_size=8),
     records=st.integers(1, 200),
