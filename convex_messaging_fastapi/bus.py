@@ -350,7 +350,8 @@ class MessageBus:
     async def _join(self, declared: Declaration) -> str:
         running = self._get_running()
         taken = self._add(declared)
-        await running.machine.attach(running.wiring.subscription(taken, self._plans[taken.id]))
+        subscription = running.wiring.subscription(taken, self._plans[taken.id])
+        await running.machine.attach(subscription, running.wiring.topics_to_create([subscription]))
         return taken.id
 
     def _add(self, declared: Declaration) -> Declaration:

@@ -55,8 +55,8 @@ class Machine:
     async def start(self) -> None:
         """Set everything going; nothing here waits for the cluster."""
         await self.publisher.start()
-        if self.workers or self.topics:
-            self._chores.append(asyncio.create_task(self._prepare_topics(), name="convex-topics"))
+        if self.workers:
+            self._prepare(self.topics)
         for worker in self.workers.values():
             await worker.start()
 
@@ -74,8 +74,9 @@ class Machine:
             # Also when the stop itself is cancelled: a stuck handler must not outlive the process's end.
             self.threads.close()
 
-    async def attach(self, subscription: Subscription) -> None:
-        """Add one subscription while running."""
+    async def attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
+        """Add one subscription while running; `topics` of it are created where they are missing."""
+        self._prepare(topics)
         group = subscription.lineup.group
         worker = self.workers.get(group)
         if worker is not None:
@@ -101,13 +102,15 @@ class Machine:
             problems=("dlq_unavailable",) if self.burial.unavailable is not None else (),
         )
 
-    async def _prepare_topics(self) -> None:
+    def _prepare(self, topics: Sequence[NewTopic]) -> None:
+        self._chores.append(asyncio.create_task(self._create(topics), name="convex-topics"))
+
+    async def _create(self, topics: Sequence[NewTopic]) -> None:
         """Create what is missing, trying for as long as it takes: the cluster may be away."""
         missing: list[Callable[[], Awaitable[None]]] = [
-            partial(self.admin.ensure_topic, topic) for topic in self.topics
+            *(partial(self.admin.ensure_topic, topic) for topic in topics),
+            self.burial.prepare,
         ]
-        if self.workers:
-            missing.append(self.burial.prepare)
         said: set[str] = set()
         while missing:
             missing = [create for create in missing if not await _created(create, said)]

@@ -17,10 +17,10 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, Patience
 from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
-from convex_messaging_fastapi.publishing import Partitioner, Publisher
+from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
-from convex_messaging_fastapi.transport.base import NewTopic, Transport
+from convex_messaging_fastapi.transport.base import NewTopic, ProducerTransport, Transport
 from convex_messaging_fastapi.transport.kafka import KafkaTransport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
 
@@ -45,11 +45,11 @@ class Wiring:
         self._clock = clock
         self._threads = HandlerThreads(settings.concurrency)
         self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
-        self._publisher = Publisher(transport.producer(), clock, Partitioner(settings.partitioner))
         self._admin = transport.admin()
+        self._publisher = Publisher(self._producer(), clock, Partitioner(settings.partitioner))
         self._letters = dead_letter_topic(settings.topic_prefix)
         self._burial = Burial(
-            letter_topic(self._letters, self._new_topic(self._letters)),
+            self._new_topic(self._letters),
             self._publisher,
             self._admin,
             clock,
@@ -66,7 +66,7 @@ class Wiring:
             admin=self._admin,
             threads=self._threads,
             patience=Patience(self._settings.drain_timeout_seconds, self._settings.shutdown_timeout_seconds),
-            topics=self._topics_to_create(subscriptions),
+            topics=self.topics_to_create(subscriptions),
             new_worker=self._worker,
         )
         for subscription in subscriptions:
@@ -123,19 +123,27 @@ class Wiring:
         interval = settings.auto_commit_interval_ms / 1000 if settings.enable_auto_commit else None
         return Worker(group, lambda: self._transport.consumer(group), self._clock, limits, interval)
 
-    def _topics_to_create(self, subscriptions: Iterable[Subscription]) -> tuple[NewTopic, ...]:
+    def topics_to_create(self, subscriptions: Iterable[Subscription]) -> tuple[NewTopic, ...]:
+        """What these read and the settings let us make, if it is missing."""
         if not self._settings.create_topics:
             return ()
         names = {topic for subscription in subscriptions for topic in subscription.lineup.topics}
         return tuple(self._new_topic(name) for name in sorted(names - {self._letters}))
 
+    def _producer(self) -> ProducerTransport:
+        producer = self._transport.producer()
+        if not self._settings.create_topics:
+            return producer
+        return CreatingProducer(producer, self._admin, self._new_topic)
+
     def _new_topic(self, name: str) -> NewTopic:
-        return NewTopic(
+        topic = NewTopic(
             name,
             self._settings.topic_partitions,
             self._settings.replication_factor,
             {"retention.ms": str(self._settings.message_retention_ms)},
         )
+        return letter_topic(topic) if name == self._letters else topic
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
         if any(subscription.lineup.group == DEFAULT_GROUP for subscription in subscriptions):

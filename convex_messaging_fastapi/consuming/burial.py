@@ -24,10 +24,10 @@ LETTER_LIMITS: Sequence[int] = (
 """What a letter may measure: in a topic of our making, in one made with defaults, in a small one, in any."""
 
 
-def letter_topic(name: str, settings_topic: NewTopic) -> NewTopic:
-    """The dead-letter topic as we create it: large enough for any letter about any default message."""
-    config = {**settings_topic.config, "max.message.bytes": str(2 * KAFKA_MAX_MESSAGE_BYTES)}
-    return settings_topic._replace(name=name, config=config)
+def letter_topic(topic: NewTopic) -> NewTopic:
+    """A topic as we create it for dead letters: large enough for any about any default message."""
+    config = {**topic.config, "max.message.bytes": str(2 * KAFKA_MAX_MESSAGE_BYTES)}
+    return topic._replace(config=config)
 
 
 class Burial:
