@@ -94,6 +94,8 @@ class Worker:
         await self._transport.start(self.topics, self)
         self._fetching = asyncio.create_task(self._fetch(), name=f"convex-fetch {self.group}")
         self._committing = asyncio.create_task(self._committer.run(), name=f"convex-commit {self.group}")
+        for task in (self._fetching, self._committing):
+            task.add_done_callback(say_why_it_ended)
 
     async def attach(self, subscription: Subscription, drain_seconds: float) -> None:
         """Add a subscription while running; a topic that is new here rebuilds the consumer."""
@@ -305,6 +307,12 @@ async def drain(
     if not await subscription.quiesced(owned, deadline):
         subscription.cancel(owned)
         await subscription.quiesced(owned, clock.now() + CANCELLATION_SECONDS)
+
+
+def say_why_it_ended(task: asyncio.Task[None]) -> None:
+    """Nobody awaits it, so nobody else would say; `/health/kafka/live` asks for a restart from now on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("%s ended, which it must not: %r", task.get_name(), error, exc_info=error)
 
 
 async def cancelled(*tasks: asyncio.Task[None] | None) -> None:

@@ -361,9 +361,9 @@ async def test_a_transport_that_raises_leaves_a_worker_that_says_it_is_dead(
     await bench.turns()
 
     assert bench.worker.alive is False
+    assert "ended, which it must not: RuntimeError('a defect')" in caplog.text, "said at once"
 
     await bench.worker.stop(0.0, bench.clock.now() + 1)
-    assert "a defect" in caplog.text
 
 
 async def test_a_partition_whose_letter_cannot_be_written_waits_and_the_others_go_on() -> None:
