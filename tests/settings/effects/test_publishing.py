@@ -1,0 +1,39 @@
+"""Settings of publishing: which partition a key goes to, and how long a broker may take to answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from convex_messaging_fastapi import PublishError
+from tests.settings.effects.test_consuming import Bet, bus_with
+from tests.support.wire import wire_cluster
+
+SLOW_MS = 1200
+
+
+@pytest.mark.parametrize(("name", "partitions"), [("murmur2", [1, 2, 2, 2]), ("crc32", [0, 0, 3, 3])])
+async def test_partitioner_decides_which_partition_a_key_belongs_to(name: str, partitions: list[int]) -> None:
+    """Of four, as librdkafka's `murmur2` and `consistent` do."""
+    bus = bus_with(partitioner=name)
+
+    async with bus.test():
+        keys = ("ada", "bob", "carol", "dora")
+        receipts = [await bus.publish("bet.placed", Bet(bet_id=1), key=key) for key in keys]
+    assert [receipt.partition for receipt in receipts] == partitions
+
+
+async def test_request_timeout_ms_is_how_long_a_broker_may_take_to_answer() -> None:
+    """One that takes 1.2 s is waited for, or is not."""
+    with wire_cluster() as wire:
+        wire.topic("convex.bet.placed")
+        patient, impatient = (
+            bus_with(bootstrap_servers=wire.bootstrap_servers, request_timeout_ms=ms) for ms in (5000, 1000)
+        )
+        async with patient, impatient:
+            for bus in (patient, impatient):
+                await bus.publish("bet.placed", Bet(bet_id=1))
+            wire.round_trip(SLOW_MS)
+            await patient.publish("bet.placed", Bet(bet_id=2), timeout=3)
+            with pytest.raises(PublishError):
+                await impatient.publish("bet.placed", Bet(bet_id=2), timeout=3)
+            wire.round_trip(0)
