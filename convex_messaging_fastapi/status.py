@@ -21,6 +21,9 @@ CONTACT_SECONDS = 12.0
 REBALANCE_SECONDS = 60.0
 """A rebalance longer than this is no longer part of normal life."""
 
+LOSS_SECONDS = 3600.0
+"""A loss cannot be healed: so long it is told, that somebody sees it. Its count stays."""
+
 STATUSES = ("failed", "down", "draining", "starting", "degraded", "standby", "up")
 """Every word a verdict may be, worst first."""
 
@@ -46,6 +49,7 @@ REASONS = frozenset(
         "rebalancing",
         "dlq_unavailable",
         "dead_letter_held",
+        "records_lost",
     }
 )
 """Every reason a verdict may give. All of them may be shown to the world."""
@@ -112,12 +116,29 @@ class ContactStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LossStatus:
+    """Reading was to go on at `from_offset`, and went on at `to_offset`, because the log had it not.
+
+    `records` counts the offsets known to be passed over; `reason` is a sentence.
+    """
+
+    topic: str
+    partition: int
+    from_offset: int
+    to_offset: int
+    records: int
+    reason: str
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """One consumer of one group, with everything it holds.
 
     `alive` is false once a task that must run has ended by itself; it is true before the start and
     while the consumer is being rebuilt. `rebalancing` is true from the loss of an assignment to the
     next one, a rebuild included, and `rebalancing_seconds` is how long that has lasted.
+    `losses` are the latest; `records_lost` counts those of all, since the bus started.
     """
 
     group: str
@@ -132,6 +153,8 @@ class WorkerStatus:
     revision: int
     """How many assignments this worker has had."""
     rebalancing_seconds: float = 0.0
+    losses: tuple[LossStatus, ...] = ()
+    records_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +272,8 @@ def _failures(status: BusStatus) -> Iterator[_Finding]:
 
 
 def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:
+    if any(loss.age_seconds < LOSS_SECONDS for loss in worker.losses):
+        yield _of_trouble("records_lost")
     if worker.rebalancing:
         yield from _of_rebalance(worker)
         return

@@ -7,23 +7,26 @@ from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.intake import buffered
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.status import PartitionStatus, WorkerStatus
-from convex_messaging_fastapi.transport.base import contact_status
+from convex_messaging_fastapi.transport.base import contact_status, loss_status
 
 
 def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
     records, size = buffered(worker.partitions)
+    contact, now = worker.transport.contact(), clock.now()
     return WorkerStatus(
         group=worker.group,
         topics=worker.topics,
         alive=worker.alive,
         rebalancing=worker.rebalancing_seconds is not None,
-        contact=contact_status(worker.transport.contact(), clock.now()),
+        contact=contact_status(contact, now),
         partitions=tuple(partition_status(owned, clock) for owned in worker.partitions),
         subscriptions=tuple(subscription.status() for subscription in worker.subscriptions),
         buffered_records=records,
         buffered_bytes=size,
         revision=worker.revision,
         rebalancing_seconds=worker.rebalancing_seconds or 0.0,
+        losses=tuple(loss_status(loss, now) for loss in contact.losses),
+        records_lost=contact.lost,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from convex_messaging_fastapi.status import (
     BusStatus,
     ContactStatus,
+    LossStatus,
     PartitionStatus,
     ProducerStatus,
     WorkerStatus,
@@ -52,6 +53,8 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "unfinished": sum(partition.unfinished for partition in partitions),
         "oldest_unfinished_seconds": round(max((p.oldest_age_seconds for p in partitions), default=0.0), 3),
         "held": [_held(partition) for partition in partitions if partition.held is not None],
+        "records_lost": worker.records_lost,
+        "losses": [_loss(loss) for loss in worker.losses],
     }
 
 
@@ -71,4 +74,16 @@ def _held(partition: PartitionStatus) -> dict[str, Any]:
         "partition": partition.partition,
         "offset": partition.oldest_unfinished,
         "reason": partition.held,
+    }
+
+
+def _loss(loss: LossStatus) -> dict[str, Any]:
+    return {
+        "topic": loss.topic,
+        "partition": loss.partition,
+        "from": loss.from_offset,
+        "to": loss.to_offset,
+        "records": loss.records,
+        "reason": loss.reason,
+        "seconds_ago": round(loss.age_seconds, 3),
     }

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
-from convex_messaging_fastapi.status import ContactStatus
+from convex_messaging_fastapi.status import ContactStatus, LossStatus
 
 
 class Problem(Enum):
@@ -30,6 +30,23 @@ class Problem(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """Offsets of a partition that were to be read and that its log does not have.
+
+    Reading was to go on at `from_offset` and went on at `to_offset`, which is lower where the log
+    was cut or made anew. `records` counts the offsets known to be passed over: more may have stood
+    in what was cut off, and fewer where the log had gaps. `at` is a time on the clock.
+    """
+
+    where: TopicPartition
+    from_offset: int
+    to_offset: int
+    records: int
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Contact:
     """What a transport knows of its own health, from memory.
 
@@ -37,6 +54,7 @@ class Contact:
     `member` says whether a consumer belongs to its group (always true for a producer).
     `detail` may name hosts and is for authorised eyes only; it never holds a secret.
     `rebuilds` counts how often the engine was replaced.
+    `losses` are a consumer's latest, `lost` is the number of records in all of them and in older ones.
     """
 
     last: float | None
@@ -44,6 +62,8 @@ class Contact:
     problem: Problem | None = None
     detail: str = ""
     rebuilds: int = 0
+    losses: tuple[Loss, ...] = ()
+    lost: int = 0
 
 
 def contact_status(contact: Contact, now: float) -> ContactStatus:
@@ -54,6 +74,19 @@ def contact_status(contact: Contact, now: float) -> ContactStatus:
         problem=None if contact.problem is None else contact.problem.value,
         detail=contact.detail,
         rebuilds=contact.rebuilds,
+    )
+
+
+def loss_status(loss: Loss, now: float) -> LossStatus:
+    """The same as a snapshot shows it, at `now` on the clock."""
+    return LossStatus(
+        topic=loss.where.topic,
+        partition=loss.where.partition,
+        from_offset=loss.from_offset,
+        to_offset=loss.to_offset,
+        records=loss.records,
+        reason=loss.reason,
+        age_seconds=max(0.0, now - loss.at),
     )
 
 

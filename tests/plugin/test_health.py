@@ -15,6 +15,7 @@ from convex_messaging_fastapi.status import REASONS, STATUSES, BusStatus
 from tests.plugin.calls import ScriptedBus, call
 from tests.support.snapshots import (
     DLQ_UNAVAILABLE,
+    LOSS,
     SILENT,
     SITUATIONS,
     UP,
@@ -200,3 +201,21 @@ async def test_details_say_how_long_a_rebalance_has_lasted() -> None:
     app = app_of(replace(UP, workers=(WORKER, rebalancing)), details=lambda request: True)
     consumers = (await call(app, "/health/kafka")).json()["consumers"]
     assert [consumer["rebalancing_seconds"] for consumer in consumers] == [None, 3.25]
+
+
+async def test_details_say_what_was_lost() -> None:
+    lossy = replace(WORKER, losses=(LOSS,), records_lost=106)
+    app = app_of(replace(UP, workers=(lossy,)), details=lambda request: True)
+    (consumer,) = (await call(app, "/health/kafka")).json()["consumers"]
+    assert consumer["records_lost"] == 106
+    assert consumer["losses"] == [
+        {
+            "topic": "convex.orders",
+            "partition": 3,
+            "from": 4,
+            "to": 10,
+            "records": 6,
+            "reason": "6 records are gone before they were read: 4..9",
+            "seconds_ago": 61.5,
+        }
+    ]

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from convex_messaging_fastapi.status import (
     CONTACT_SECONDS,
+    LOSS_SECONDS,
     REBALANCE_SECONDS,
     BusStatus,
     ContactStatus,
+    LossStatus,
     PartitionStatus,
     Phase,
     ProducerStatus,
@@ -34,6 +36,15 @@ PARTITION = PartitionStatus(
     oldest_unfinished=10,
     oldest_age_seconds=0.1,
     held=None,
+)
+LOSS = LossStatus(
+    topic="convex.orders",
+    partition=3,
+    from_offset=4,
+    to_offset=10,
+    records=6,
+    reason="6 records are gone before they were read: 4..9",
+    age_seconds=61.5,
 )
 PRODUCER = ProducerStatus(alive=True, contact=FRESH, pending=0, published=1, failed=0, unknown=0)
 WORKER = WorkerStatus(
@@ -107,6 +118,21 @@ SITUATIONS = {
         (200, 200, 200, 503),
         "down",
         ["auth_failed", "rebalancing"],
+    ),
+    "records lost to retention": Situation(
+        with_worker(losses=(LOSS,), records_lost=6), (200, 200, 200, 200), "degraded", ["records_lost"]
+    ),
+    "records lost long ago": Situation(
+        with_worker(losses=(replace(LOSS, age_seconds=LOSS_SECONDS),), records_lost=6),
+        (200, 200, 200, 200),
+        "up",
+        [],
+    ),
+    "records lost, and the broker too": Situation(
+        with_worker(losses=(LOSS,), records_lost=6, contact=SILENT),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable", "records_lost"],
     ),
     "standby: a member with no partitions": Situation(
         with_worker(partitions=()), (200, 200, 200, 200), "standby", []

@@ -17,12 +17,14 @@ from convex_messaging_fastapi.transport.base import (
     CommitOutcome,
     Contact,
     Fetched,
+    Loss,
     Position,
     Problem,
 )
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership, outcome_of
 from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored
-from convex_messaging_fastapi.transport.kafka.positions import Move, move, starts
+from convex_messaging_fastapi.transport.kafka.history import History
+from convex_messaging_fastapi.transport.kafka.positions import Move, Starts, move, starts
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
@@ -39,18 +41,20 @@ class KafkaConsumer:
         group: str,
         clock: Clock,
         tuning: Tuning,
+        history: History,
         *,
         reset_policy: str,
         drain_seconds: float,
         supervise: Callable[[KafkaConsumer], Supervisor[Member]],
     ) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
+        self._history = history
         self._reset_policy = reset_policy
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(clock, drain_seconds, _Nobody())
         self._supervisor = supervise(self)
         self._topics: tuple[str, ...] = ()
-        self._opening: asyncio.Task[dict[TopicPartition, Position]] | None = None
+        self._opening: asyncio.Task[Starts] | None = None
         self._moving: dict[TopicPartition, asyncio.Task[Move]] = {}
         self._resting: dict[TopicPartition, _Rest] = {}
         self._complaint: _Rest | None = None
@@ -70,6 +74,7 @@ class KafkaConsumer:
     def contact(self) -> Contact:
         member = self._supervisor.current
         contact = self._supervisor.contact(member=member is not None and member.joined)
+        contact = replace(contact, losses=self._history.losses, lost=self._history.lost)
         ours = self._own_problem()
         if contact.problem is not None or ours is None:
             return contact
@@ -81,13 +86,18 @@ class KafkaConsumer:
         holding = self._ownership.holding
         if holding is None or holding.epoch != epoch or holding.over:
             return CommitOutcome.STALE
+        # In a log that was made anew the old positions would hide new records from whoever comes next.
+        offsets = {where: position for where, position in offsets.items() if where not in holding.cut}
         attempt = asyncio.ensure_future(holding.member.commit(offsets, holding.who))
         try:
             in_time = await settled_within(self._clock, attempt, deadline - self._clock.now())
         finally:
             # One that has not been sent yet must not be sent later, over a newer one.
             attempt.cancel()
-        return _outcome(attempt) if in_time else CommitOutcome.UNKNOWN
+        outcome = _outcome(attempt) if in_time else CommitOutcome.UNKNOWN
+        if outcome is CommitOutcome.COMMITTED:
+            self._history.stored |= {where: position.offset for where, position in offsets.items()}
+        return outcome
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         until = self._clock.now() + wait
@@ -119,18 +129,19 @@ class KafkaConsumer:
         self._opening = asyncio.get_running_loop().create_task(self._find_starts(holding))
         self._opening.add_done_callback(self._wake)
 
-    async def _find_starts(self, holding: Holding) -> dict[TopicPartition, Position]:
+    async def _find_starts(self, holding: Holding) -> Starts:
         """Positions for the whole assignment, asking until there is an answer."""
         while True:
             try:
-                found = await starts(
-                    holding.member, holding.partitions - holding.moved.keys(), self._reset_policy
+                return await starts(
+                    holding.member,
+                    holding.partitions - holding.moved.keys(),
+                    self._reset_policy,
+                    self._history.stored,
                 )
             except KafkaError as error:
                 log.warning("group %s has no start positions yet: %s", self._group, error)
                 await sleep(self._clock, self._tuning.retry_seconds)
-            else:
-                return found | holding.moved
 
     async def _open_holding(self, until: float) -> Holding | None:
         """What is held and open, waiting for it until then."""
@@ -150,9 +161,13 @@ class KafkaConsumer:
         opening = self._opening
         if opening is None or not opening.done() or not holding.member.delivering:
             return False
-        positions = opening.result()
+        found = opening.result()
+        positions = found.stored | found.placed | holding.moved
         for where, position in positions.items():
             holding.member.seek(where, position.offset)
+        for where, moved in found.moves.items():
+            self._note_loss(where, moved)
+        self._history.stored |= {where: position.offset for where, position in found.stored.items()}
         self._ownership.announce(holding, positions)
         return True
 
@@ -261,12 +276,19 @@ class KafkaConsumer:
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:
             found = self._moving.pop(where).result()
-            log.error("group %s, %s/%s: %s", self._group, *where, found.sentence)
+            self._note_loss(where, found)
             if found.backwards:
+                holding.cut.add(where)
                 await self._begin_anew(holding, where, found.to)
                 return
             holding.member.seek(where, found.to)
             holding.next[where] = positions[where] = found.to
+
+    def _note_loss(self, where: TopicPartition, moved: Move) -> None:
+        log.error("group %s, %s/%s: %s", self._group, *where, moved.sentence)
+        self._history.stored.pop(where, None)
+        lost = Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now())
+        self._history.add(lost)
 
     async def _begin_anew(self, holding: Holding, where: TopicPartition, to: int) -> None:
         """Offsets of an assignment only grow: to go back, end it and begin another."""

@@ -42,6 +42,8 @@ class Holding:
         """Start positions that are known already and differ from what the group has stored."""
         self.next: dict[TopicPartition, int] = {}
         """Our own next offsets: what has been delivered, whatever the engine believes."""
+        self.cut: set[TopicPartition] = set()
+        """Partitions whose log was found to end before our offset: nothing of them is committed."""
         self.announced = False
         self.closing = False
         self.over = False

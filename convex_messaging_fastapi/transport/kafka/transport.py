@@ -12,6 +12,7 @@ from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
+from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
@@ -29,6 +30,7 @@ class KafkaTransport:
         self._settings, self._clock = settings, clock
         self._tuning = tuning or Tuning()
         self._access = Access(settings)
+        self._histories: dict[str, History] = {}
         calm_engine_logs(clock)
 
     def producer(self) -> KafkaProducer:
@@ -39,6 +41,7 @@ class KafkaTransport:
             group,
             self._clock,
             self._tuning,
+            self._histories.setdefault(group, History()),
             reset_policy=self._settings.auto_offset_reset,
             drain_seconds=self._settings.revoke_drain_seconds,
             supervise=lambda consumer: self._supervise_member(group, consumer),

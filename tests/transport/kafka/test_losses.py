@@ -1,0 +1,106 @@
+"""Records that a real Kafka removed before they were read: counted, told, and reading goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from confluent_kafka import TopicPartition as TheirPartition
+
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import CommitOutcome, Loss
+from tests.support.cluster import Cluster
+from tests.support.independent import Independent
+from tests.transport.kafka.bench import Bench, Reader
+
+pytestmark = pytest.mark.kafka
+
+POLICIES = pytest.mark.parametrize("policy", ["earliest", "latest"])
+
+
+@pytest.fixture
+async def real(kafka: Cluster) -> AsyncIterator[Bench]:
+    bench = Bench(kafka.bootstrap, real=True)
+    yield bench
+    await bench.close()
+
+
+async def read_and_commit(bench: Bench, topic: str, group: str, upto: int) -> Reader:
+    """A reader of partition 0, which has read all there is, and finished and committed that much of it."""
+    reader = await bench.reader(topic, group=group)
+    await reader.until(lambda: reader.records, "the records")
+    assert await reader.commit({TopicPartition(topic, 0): upto}) is CommitOutcome.COMMITTED
+    return reader
+
+
+def remove_below(kafka: Cluster, where: TheirPartition) -> None:
+    admin = kafka.admin()
+    for removed in admin.delete_records([where]).values():
+        removed.result(10)
+
+
+def make_anew(kafka: Cluster, topic: str) -> None:
+    admin = kafka.admin()
+    admin.delete_topics([topic])[topic].result(10)
+    kafka.create_topic(topic, partitions=1)
+
+
+def numbers(first: int, end: int) -> list[bytes]:
+    return [b"%d" % n for n in range(first, end)]
+
+
+def told(losses: tuple[Loss, ...]) -> list[tuple[int, int, int]]:
+    return [(loss.from_offset, loss.to_offset, loss.records) for loss in losses]
+
+
+@POLICIES
+async def test_what_was_removed_before_it_was_read_is_counted_and_what_is_left_is_read(
+    real: Bench, kafka: Cluster, unique: str, policy: str
+) -> None:
+    """Also under `latest`, which is about groups that have read nothing yet."""
+    topic = kafka.create_topic(unique, partitions=1)
+    await real.write(*numbers(0, 10), topic=topic)
+    first = await read_and_commit(real, topic, unique, 3)
+    await first.consumer.stop(real.clock.now() + 2)
+    await asyncio.to_thread(remove_below, kafka, TheirPartition(topic, 0, 7))
+
+    second = await real.reader(topic, group=unique, auto_offset_reset=policy)
+    assert await second.read(3) == numbers(7, 10)
+    assert second.positions[TopicPartition(topic, 0)] == 10
+    contact = second.consumer.contact()
+    assert (contact.problem, contact.lost) == (None, 4)
+    assert told(contact.losses) == [(3, 7, 4)]
+    assert "4 records are gone before they were read: 3..6" in contact.losses[0].reason
+
+
+@POLICIES
+async def test_a_topic_made_anew_is_told_of_and_read_from_where_the_policy_says(
+    real: Bench, kafka: Cluster, independent: Independent, unique: str, policy: str
+) -> None:
+    """With fewer records than before, while a member holds it: its offsets are beyond the new log's end."""
+    topic = kafka.create_topic(unique, partitions=1)
+    await real.write(*numbers(0, 10), topic=topic)
+    reader = await real.reader(topic, group=unique, auto_offset_reset=policy)
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    if policy == "latest":
+        await real.write(*numbers(0, 10), topic=topic)
+    await reader.read(10)
+    where, end = TopicPartition(topic, 0), reader.positions[TopicPartition(topic, 0)]
+    assert await reader.commit({where: end}) is CommitOutcome.COMMITTED
+    reader.records.clear()
+
+    await asyncio.to_thread(make_anew, kafka, topic)
+    await asyncio.to_thread(independent.write, topic, numbers(100, 103))
+    await reader.until(lambda: reader.consumer.contact().losses, "a word of the new log", 20)
+    await reader.until(lambda: reader.listener.held, "an assignment", 20)
+    await asyncio.to_thread(independent.write, topic, numbers(103, 105))
+    await reader.until(lambda: reader.positions.get(where) == 5, "the end of the new log")
+
+    seen = [record.value for record in reader.records]
+    assert seen == numbers(100, 105) if policy == "earliest" else seen == numbers(103, 105)
+    (loss,) = reader.consumer.contact().losses
+    assert (loss.where, loss.from_offset) == (where, end)
+    assert (loss.to_offset, loss.records) == ((0, 0) if policy == "earliest" else (3, 3))
+    assert await reader.commit({where: 5}) is CommitOutcome.COMMITTED
+    assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 5
