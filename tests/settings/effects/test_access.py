@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import (
-    AdminClient,
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._scram import (
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
+from convex_messaging_fastapi.status import ContactStatus
 from tests.conftest import REQUIRED
 from tests.support.cluster import Unavailable
 from tests.support.waiting import eventually
@@ -69,7 +70,7 @@ def mutual(cluster: Secured) -> dict[str, Any]:
 
 
 def bus_with(unique: str, **choices: Any) -> MessageBus:
-    usual = {"topic_prefix": unique, "consumer_group": unique, "create_topics": True}
+    usual: dict[str, Any] = {"topic_prefix": unique, "consumer_group": unique, "create_topics": True}
     return MessageBus(MessagingSettings(**(usual | choices)))
 
 
@@ -133,10 +134,14 @@ async def kept_out(bus: MessageBus, problem: str | None) -> None:
     async with bus:
         await eventually(lambda: told(bus) not in (None, "connecting"), 20, "the reason")
         assert problem in (None, told(bus))
-        assert bus.status().producer.contact.age_seconds is None, "no broker has ever answered well"
+        assert contact(bus).age_seconds is None, "no broker has ever answered well"
 
 
 def told(bus: MessageBus) -> str | None:
+    return contact(bus).problem
+
+
+def contact(bus: MessageBus) -> ContactStatus:
     producer = bus.status().producer
     assert producer is not None
-    return producer.contact.problem
+    return producer.contact

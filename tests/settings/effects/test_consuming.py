@@ -19,7 +19,7 @@ class Bet(ConvexMessage):
 
 
 def bus_with(**choices: Any) -> MessageBus:
-    usual = {"bootstrap_servers": "memory://", "consumer_group": "bets"}
+    usual: dict[str, Any] = {"bootstrap_servers": "memory://", "consumer_group": "bets"}
     return MessageBus(MessagingSettings(**(usual | choices)))
 
 

@@ -12,7 +12,11 @@ from tests.support.waiting import eventually
 
 
 def bus_on(cluster: Cluster, unique: str, **choices: Any) -> MessageBus:
-    usual = {"bootstrap_servers": cluster.bootstrap, "topic_prefix": unique, "consumer_group": unique}
+    usual: dict[str, Any] = {
+        "bootstrap_servers": cluster.bootstrap,
+        "topic_prefix": unique,
+        "consumer_group": unique,
+    }
     bus = MessageBus(MessagingSettings(**(usual | choices)))
     bus.subscriber("bet.placed")(handle)
     return bus

@@ -18,7 +18,11 @@ RETENTION_MS = 3_600_000
 
 
 def bus_on(cluster: Cluster, unique: str, **choices: Any) -> MessageBus:
-    usual = {"bootstrap_servers": cluster.bootstrap, "topic_prefix": unique, "consumer_group": unique}
+    usual: dict[str, Any] = {
+        "bootstrap_servers": cluster.bootstrap,
+        "topic_prefix": unique,
+        "consumer_group": unique,
+    }
     return MessageBus(MessagingSettings(**(usual | choices)))
 
 
