@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.records import Headers
@@ -16,7 +17,9 @@ CONTENT_TYPE = "content-type"
 RESERVED = frozenset({MESSAGE_TYPE, TIMESTAMP, CONTENT_TYPE})
 """What describes the bytes we write, so that only we can know it."""
 
-_JSON = (CONTENT_TYPE, b"application/json")
+Header = tuple[str, bytes | None]
+
+_JSON: Header = (CONTENT_TYPE, b"application/json")
 
 
 def outgoing_headers(
@@ -34,16 +37,28 @@ def outgoing_headers(
     instead of ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
     a value that is neither text nor bytes.
     """
+    own = _encoded(MESSAGE_ID, message_id)
     ours: Headers = (
-        (MESSAGE_TYPE, _encoded(MESSAGE_TYPE, message_type)),
-        (TIMESTAMP, b"%d" % unix_seconds),
-        (MESSAGE_ID, _encoded(MESSAGE_ID, message_id)),
-        (CORRELATION_ID, _encoded(CORRELATION_ID, correlation_id)),
+        _type_header(message_type),
+        _time_header(int(unix_seconds)),
+        (MESSAGE_ID, own),
+        (CORRELATION_ID, own if correlation_id is message_id else _encoded(CORRELATION_ID, correlation_id)),
         _JSON,
     )
     if trace:
         ours += tuple((name, value.encode()) for name, value in trace.items())
     return ours if not user else _with_theirs(ours, dict(_checked(user)))
+
+
+# These two say the same for many messages in a row.
+@lru_cache(maxsize=1024)
+def _type_header(message_type: str) -> Header:
+    return MESSAGE_TYPE, _encoded(MESSAGE_TYPE, message_type)
+
+
+@lru_cache(maxsize=2)
+def _time_header(unix_seconds: int) -> Header:
+    return TIMESTAMP, b"%d" % unix_seconds
 
 
 def _with_theirs(ours: Headers, theirs: Mapping[str, bytes]) -> Headers:

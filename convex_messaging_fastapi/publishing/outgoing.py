@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import encode, message_type, outgoing_headers
 from convex_messaging_fastapi.observability.tracing import trace_headers
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
+from convex_messaging_fastapi.publishing.ids import new_message_id
 from convex_messaging_fastapi.records import Headers, OutgoingRecord
 
 Key = str | bytes | None
@@ -43,7 +43,7 @@ def _headers(
     type_name: str, user: UserHeaders | None, correlation_id: str | None, unix_seconds: float
 ) -> Headers:
     """A message published while another is handled carries on that one's correlation id."""
-    message_id = str(uuid.uuid4())
+    message_id = new_message_id()
     return outgoing_headers(
         message_type=type_name,
         unix_seconds=unix_seconds,
