@@ -86,6 +86,7 @@ async def assert_each_was_handled_once(fleet: Fleet, many: int) -> None:
 
     assert handled == dict.fromkeys(HANDLERS, (many, many))
     assert codes == [-signal.SIGTERM] * 2, "both ended in order"
+    assert not [process.name for process in fleet.services if "Traceback" in process.log.read_text()]
     assert await asyncio.to_thread(fleet.written) == {
         "user.created": many,
         "user.notifications": many,
