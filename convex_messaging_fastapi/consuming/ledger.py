@@ -72,7 +72,7 @@ class Ledger:
         """Everything finished that `committable` does not cover, in runs of handed-out offsets."""
         self._cut_finished_head()
         if not self._finished:
-            yield from self._known.remaining()
+            yield from self._known.remaining(self.position)
             return
         start = end = -1
         for offset in self._open:
@@ -84,7 +84,7 @@ class Ledger:
                 start = -1
         if start >= 0:
             yield Range(start, end)
-        yield from self._known.remaining()
+        yield from self._known.remaining(self.position)
 
     def advance(self, position: int) -> None:
         """The log holds nothing more below `position`: what was not handed out by now never comes."""

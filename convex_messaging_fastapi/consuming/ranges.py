@@ -47,9 +47,9 @@ class Known:
     def __bool__(self) -> bool:
         return bool(self._ranges)
 
-    def remaining(self) -> Iterator[Range]:
-        """What has not been asked for yet."""
-        return iter(self._ranges)
+    def remaining(self, position: int) -> Iterator[Range]:
+        """What lies at or above `position`: of the rest it is known by now what became of it."""
+        return (Range(max(start, position), end) for start, end in self._ranges if end > position)
 
     def has_finished(self, offset: int, timestamp_ms: int) -> bool:
         while self._ranges and self._ranges[0].end <= offset:

@@ -60,6 +60,39 @@ async def test_what_was_finished_above_the_committed_offset_is_not_repeated_by_t
     assert sorted(handled) == list(range(10)), "each once, although 4 to 9 were above the committed offset"
 
 
+async def test_commits_go_on_when_the_span_ends_amid_what_an_earlier_owner_finished() -> None:
+    broker = "memory://amid-a-range"
+    handled: list[int] = []
+    nine, all_of_them = asyncio.Event(), asyncio.Event()
+
+    async def stuck_at_three(bet: Bet) -> None:
+        if bet.bet_id == 3:
+            await asyncio.Event().wait()
+        handled.append(bet.bet_id)
+        if len(handled) == 9:
+            nine.set()
+
+    async def handle(bet: Bet) -> None:
+        handled.append(bet.bet_id)
+        if len(handled) == 20:
+            all_of_them.set()
+
+    first = memory_bus(bootstrap_servers=broker, drain_timeout_seconds=0.1, shutdown_timeout_seconds=2)
+    second = memory_bus(bootstrap_servers=broker, max_uncommitted=3, auto_commit_interval_ms=10)
+    keeper = memory_bus(bootstrap_servers=broker, consumer_group="keeps-the-broker")
+    first.subscriber("bet.placed", ordering="none")(stuck_at_three)
+    second.subscriber("bet.placed", ordering="none")(handle)
+    async with keeper:
+        async with first:
+            await first.publish_many("bet.placed", [Bet(bet_id=n) for n in range(10)], key="ada")
+            await asyncio.wait_for(nine.wait(), 10)
+        async with second:
+            await second.publish_many("bet.placed", [Bet(bet_id=n) for n in range(10, 20)], key="ada")
+            await asyncio.wait_for(all_of_them.wait(), 10)
+
+    assert sorted(handled) == list(range(20))
+
+
 async def test_where_a_new_group_starts_is_committed_before_anything_is_finished() -> None:
     """Under `latest` a crash before the first commit would else skip what had been begun."""
     bus = memory_bus(auto_offset_reset="latest")

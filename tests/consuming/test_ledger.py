@@ -117,6 +117,28 @@ def test_what_an_earlier_owner_finished_is_passed_over_and_told_to_the_next() ->
     assert book.committable == 3
 
 
+def test_what_was_passed_over_is_told_once_also_while_more_of_its_range_is_to_come() -> None:
+    """A fetch may end inside a range; what is told must rise, or it cannot be written."""
+    book = Ledger(0, 100, Known([Range(1, 5)], at_ms=10))
+    book.take(0, SIZE)
+
+    assert [book.pass_over(offset, timestamp_ms=10) for offset in (1, 2)] == [True, True]
+    assert list(book.finished_above()) == [Range(1, 3), Range(3, 5)]
+
+    book.finish(0, SIZE)
+    assert (book.committable, list(book.finished_above())) == (3, [Range(3, 5)])
+
+
+def test_what_an_earlier_owner_finished_and_is_handled_again_is_not_told_as_finished() -> None:
+    """Its timestamp says that it is another record."""
+    book = Ledger(0, 100, Known([Range(0, 5)], at_ms=10))
+
+    assert not book.pass_over(0, timestamp_ms=11)
+    book.take(0, SIZE)
+
+    assert all_in(book.finished_above()) == {1, 2, 3, 4}
+
+
 def test_what_is_finished_above_the_prefix_is_told_in_runs() -> None:
     book = ledger()
     for offset in (0, 1, 4, 5, 6):
@@ -135,20 +157,34 @@ def all_in(ranges: Iterable[Range]) -> set[int]:
 class LedgerAgainstAPlainModel(RuleBasedStateMachine):
     """Random hand-outs, gaps, completions and commits, beside a model that only keeps sets."""
 
-    @initialize(start=st.integers(0, 50), span=st.integers(1, 30))
-    def begin(self, start: int, span: int) -> None:
-        self.ledger = Ledger(start, span)
+    @initialize(
+        start=st.integers(0, 50),
+        span=st.integers(1, 30),
+        steps=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 5)), max_size=5),
+    )
+    def begin(self, start: int, span: int, steps: list[tuple[int, int]]) -> None:
+        known, end = [], start
+        for ahead, length in steps:
+            known.append(Range(end + ahead, end + ahead + length))
+            end = known[-1].end
+        self.known = all_in(known)
+        self.ledger = Ledger(start, span, Known(known, at_ms=10))
         self.span = span
         self.position = self.committed = start
         self.open: dict[int, int] = {}
         self.given: set[int] = set()
 
     @precondition(lambda self: self.ledger.room > 0)
-    @rule(gap=st.integers(0, 3), owners=st.integers(0, 3))
-    def take(self, gap: int, owners: int) -> None:
+    @rule(gap=st.integers(0, 3), owners=st.integers(0, 3), is_late=st.booleans())
+    def take(self, gap: int, owners: int, is_late: bool) -> None:
         offset = self.position + gap
-        self.ledger.take(offset, SIZE, owners)
         self.position = offset + 1
+        passes = self.ledger.knows_more and self.ledger.pass_over(offset, timestamp_ms=11 if is_late else 10)
+        assert passes is (offset in self.known and not is_late)
+        if passes:
+            self.given.add(offset)
+            return
+        self.ledger.take(offset, SIZE, owners)
         if owners:
             self.open[offset] = owners
             self.given.add(offset)
@@ -184,6 +220,15 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
         told = all_in(self.ledger.finished_above())
         above = {offset for offset in self.given if offset > self.ledger.committable}
         assert told & self.given == above - set(self.open)
+        assert {offset for offset in told if offset >= self.position} == {
+            offset for offset in self.known if offset >= self.position
+        }
+
+    @invariant()
+    def ranges_rise_from_the_prefix_on(self) -> None:
+        edges = [edge for each in self.ledger.finished_above() for edge in each]
+        assert edges == sorted(edges)
+        assert min(edges, default=self.ledger.committable) >= self.ledger.committable
 
     @invariant()
     def what_is_unfinished_is_counted(self) -> None:
