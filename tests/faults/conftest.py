@@ -168,6 +168,16 @@ def key_among(keys: int) -> Callable[[Work], str]:
     return lambda message: f"key-{message.id % keys}"
 
 
+def kill_brokers(cluster: Cluster) -> float:
+    """SIGKILL to all of them; when (CLOCK_MONOTONIC) that was."""
+    if not cluster.brokers:
+        pytest.skip("the brokers of a cluster that was named may not be killed")
+    at = time.monotonic()
+    for broker in cluster.brokers:
+        broker.kill()
+    return at
+
+
 @pytest.fixture
 def crew(kafka: Cluster, unique: str, tmp_path: Path) -> Iterator[Crew]:
     """On one broker."""

@@ -42,6 +42,11 @@ class Prober:
         found = (a.at for a in self.answers(path) if a.at >= after and a.status == status)
         return next(found, None)
 
+    def last(self, path: str, status: int) -> float | None:
+        """When `path` last answered `status`."""
+        found = (answer.at for answer in reversed(self.answers(path)) if answer.status == status)
+        return next(found, None)
+
     def run(self) -> None:
         with httpx.Client(base_url=self._address, timeout=5) as client:
             while not self._ends.wait(EVERY_SECONDS):
