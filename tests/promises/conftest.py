@@ -14,6 +14,7 @@ from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransp
 from convex_messaging_fastapi.transport.memory.broker import shared_broker
 from tests.promises.fleet import Fleet, KafkaWitness, MemoryWitness
 from tests.promises.stage import NewTransport, Reset, Stage
+from tests.support.cluster import Cluster
 
 REVOKE_DRAIN_SECONDS = 3.0
 
@@ -53,6 +54,12 @@ def fleet(transport_name: str, request: pytest.FixtureRequest, unique: str) -> I
     else:
         cluster = request.getfixturevalue("kafka")
         yield Fleet("kafka", cluster.bootstrap, unique, KafkaWitness(cluster), cannot)
+
+
+@pytest.fixture
+def kafka_fleet(kafka: Cluster, unique: str) -> Fleet:
+    """For what only Kafka can do."""
+    return Fleet("kafka", kafka.bootstrap, unique, KafkaWitness(kafka), CANNOT["kafka"])
 
 
 @pytest.fixture

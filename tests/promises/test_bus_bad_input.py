@@ -14,9 +14,8 @@ from convex_messaging_fastapi.records import Headers
 from convex_messaging_fastapi.status import BusStatus, ready
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory.transport import MemoryAdmin
-from tests.promises.fleet import Bet, Fleet, Heard, KafkaWitness
+from tests.promises.fleet import Bet, Fleet, Heard
 from tests.support.batches import sendable
-from tests.support.cluster import Cluster
 from tests.support.waiting import eventually, until
 
 MIB = 1024 * 1024
@@ -113,13 +112,13 @@ async def test_hostile_headers_break_no_good_message(fleet: Fleet) -> None:
     assert (delivery.correlation_id, delivery.message_id) == ("\ufffd(", None)
 
 
-async def test_names_of_headers_that_are_no_text_break_nothing_either(kafka: Cluster, unique: str) -> None:
+async def test_names_of_headers_that_are_no_text_break_nothing_either(kafka_fleet: Fleet) -> None:
     """Kafka lets any bytes be a name, and the engine can read none but UTF-8."""
-    fleet = Fleet("kafka", kafka.bootstrap, unique, KafkaWitness(kafka), {})
+    fleet = kafka_fleet
     topic = await fleet.topic("bet.placed", partitions=1)
     await fleet.write("bet.placed", b'{"BetId": 0}')
     for value in (b'{"BetId": 1}', b"{"):
-        await write_named(kafka, topic, b"\xff\xfe-name", value)
+        await write_named(fleet.address, topic, b"\xff\xfe-name", value)
     await fleet.write("bet.placed", b'{"BetId": 2}')
     heard: Heard[tuple[int, Mapping[str, str]]] = Heard()
     bus = fleet.bus()
@@ -244,9 +243,9 @@ def holds(status: BusStatus) -> list[str]:
     return [owned.held for worker in status.workers for owned in worker.partitions if owned.held is not None]
 
 
-async def write_named(kafka: Cluster, topic: str, name: bytes, value: bytes) -> None:
+async def write_named(address: str, topic: str, name: bytes, value: bytes) -> None:
     """Write a record with a header of this name, which no client of Python would."""
-    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    producer = AIOKafkaProducer(bootstrap_servers=address)
     await producer.start()
     try:
         await (await producer.send_batch(sendable(b"ada", value, [(name, b"x")]), topic, partition=0))
