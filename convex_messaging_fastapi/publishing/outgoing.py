@@ -35,8 +35,15 @@ def key_bytes(key: Key) -> bytes | None:
     if key is None or isinstance(key, bytes):
         return key
     if isinstance(key, str):
-        return key.encode()
+        return _utf8(key)
     raise EncodeError(f"a key is a str, bytes or None, not {type(key).__name__}: use str(...) of it")
+
+
+def _utf8(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError as error:
+        raise EncodeError(f"a key cannot be written as UTF-8: {error.reason}") from None
 
 
 def _headers(

@@ -110,6 +110,16 @@ async def test_a_key_that_is_neither_text_nor_bytes_is_refused() -> None:
             await bus.publish("users", {"id": 7}, key=7)  # type: ignore[arg-type]
 
 
+async def test_a_key_that_no_utf_8_can_carry_is_refused() -> None:
+    """Half of a surrogate pair, as a careless decoder leaves it."""
+    bus = memory_bus()
+    async with bus.test():
+        with pytest.raises(EncodeError, match="a key cannot be written as UTF-8"):
+            await bus.publish("users", {}, key="\ud800")
+        with pytest.raises(EncodeError, match="a key cannot be written as UTF-8"):
+            await bus.tombstone("users", key="\ud800")
+
+
 async def test_another_thread_publishes_synchronously() -> None:
     bus = memory_bus()
     async with bus.test() as t:
