@@ -22,6 +22,7 @@ _MODULES = (
     "aiokafka.consumer.fetcher",
     "aiokafka.consumer.group_coordinator",
     "aiokafka.consumer.subscription_state",
+    "aiokafka.coordinator.assignors.abstract",
     "aiokafka.coordinator.assignors.roundrobin",
     "aiokafka.helpers",
     "aiokafka.producer.producer",

@@ -9,12 +9,12 @@ import asyncio
 from typing import Any, NamedTuple
 
 from aiokafka.client import collect_hosts
-from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.diagnosis import REFUSALS, Explanation, explain_connection
+from convex_messaging_fastapi.transport.kafka.engine import CandidConnection
 from convex_messaging_fastapi.transport.kafka.security import Access
 
 
@@ -63,7 +63,7 @@ async def _try(
     server: str, protocol: str, credentials: dict[str, Any], client_id: str, seconds: float
 ) -> Explanation | None:
     ((host, port, _),) = collect_hosts([server], randomize=False)
-    connection = AIOKafkaConnection(
+    connection = CandidConnection(
         host, port, client_id=client_id, request_timeout_ms=int(seconds * 1000), **credentials
     )
     try:

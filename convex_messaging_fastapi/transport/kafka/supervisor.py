@@ -28,6 +28,9 @@ class Engine(Protocol):
 
     def silence(self) -> float | None: ...
 
+    @property
+    def refused(self) -> bool: ...
+
     def poke(self) -> None: ...
 
     def curious(self) -> bool: ...
@@ -213,7 +216,7 @@ class Supervisor(Generic[E]):
             return
         self._listen()
         silence = self._clock.now() - (self._last or 0.0)
-        if silence <= self._tuning.explain_after_seconds:
+        if silence <= self._tuning.explain_after_seconds and not engine.refused:
             self._well, self._reached_at = True, None
         else:
             self._explain(engine)

@@ -20,7 +20,7 @@ class Tuning:
     retry_seconds: float = 0.25
     retry_cap_seconds: float = 4.0
     refused_retry_seconds: float = 2.0
-    refused_cap_seconds: float = 30.0
+    refused_cap_seconds: float = 15.0
     lived_long_seconds: float = 30.0
     start_seconds: float = 30.0
     probe_seconds: float = 8.0

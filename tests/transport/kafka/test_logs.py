@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import aiokafka.conn
 import pytest
@@ -71,3 +72,12 @@ def test_the_engines_loggers_get_one_filter_each(clock: ManualClock) -> None:
     calm_engine_logs(clock)
     for logger in (aiokafka.conn.log, logging.getLogger("aiokafka"), logging.getLogger("aiokafka.cluster")):
         assert len([f for f in logger.filters if isinstance(f, EngineLogFilter)]) == 1
+
+
+def test_no_logger_of_the_engine_that_we_use_goes_without(clock: ManualClock) -> None:
+    calm_engine_logs(clock)
+    rooms = [module for name, module in sys.modules.items() if name.startswith("aiokafka")]
+    loggers = {room.log for room in rooms if isinstance(getattr(room, "log", None), logging.Logger)}
+    assert len(loggers) > 8
+    bare = [each.name for each in loggers if not any(isinstance(f, EngineLogFilter) for f in each.filters)]
+    assert bare == []

@@ -26,6 +26,7 @@ class PaperEngine:
         self.dead: str | None = None
         self.quiet_for = 0.0
         self.wants_news = False
+        self.refused = False
         self.pokes = 0
         self.stopped = asyncio.Event()
         self.may_stop = asyncio.Event()
@@ -143,10 +144,10 @@ async def test_wrong_credentials_are_not_tried_often(stage: Stage) -> None:
     await stage.begin()
     await stage.turn(120, step=1)
     assert stage.problem is Problem.AUTHENTICATION_FAILED
-    assert len(stage.reaches) <= 10
+    assert len(stage.reaches) <= 13
     gaps = [later - sooner for sooner, later in zip(stage.reaches, stage.reaches[1:], strict=False)]
     assert min(gaps) > 1
-    assert max(gaps) <= 31
+    assert max(gaps) <= 16
 
 
 async def test_an_engine_that_does_not_start_is_closed_and_another_built(stage: Stage) -> None:
@@ -281,6 +282,27 @@ async def test_a_password_that_was_changed_ends_the_engine(stage: Stage) -> None
     assert len(stage.reaches) - before <= 6
     stage.answer = REACHED
     await stage.turn(31, step=1)
+    assert stage.problem is None
+
+
+async def test_a_login_that_was_refused_is_looked_into_at_once(stage: Stage) -> None:
+    """Although other connections may still stand, and answer."""
+    await stage.begin()
+    stage.answer = WRONG_PASSWORD
+    stage.engines[0].refused = True
+    await stage.turn(1.25)
+    assert stage.engines[0].stopped.is_set()
+    assert stage.problem is Problem.AUTHENTICATION_FAILED
+
+
+async def test_one_that_one_broker_refused_and_another_lets_in_goes_on(stage: Stage) -> None:
+    """New credentials reach brokers one after another."""
+    await stage.begin()
+    stage.engines[0].refused = True
+    await stage.turn(5)
+    stage.engines[0].refused = False
+    await stage.turn(30)
+    assert len(stage.engines) == 1
     assert stage.problem is None
 
 

@@ -6,6 +6,7 @@ last answered, one attempt at a commit, an end that comes when every broker is d
 
 from __future__ import annotations
 
+from convex_messaging_fastapi.transport.kafka.engine.bearer import CandidConnection
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
 from convex_messaging_fastapi.transport.kafka.engine.codes import (
     FencedInstanceId,
@@ -18,6 +19,7 @@ from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engi
 from convex_messaging_fastapi.transport.kafka.engine.writer import Pack, Writer, pack, size_in_batch
 
 __all__ = [
+    "CandidConnection",
     "Client",
     "FencedInstanceId",
     "GroupMaxSizeReached",

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import NodeNotReadyError, NoError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -19,6 +19,9 @@ from convex_messaging_fastapi.transport.kafka.engine.names import readable
 
 PAUSE_SECONDS = 0.01
 """At least so long lies between two questions for metadata."""
+
+REFUSED_SECONDS = 5.0
+"""So long after a refused login no other is tried. Left alone the engine tries six a second."""
 
 LETTING_GO_SECONDS = 0.5
 """How long one hard step of an end may take, where there is that much time."""
@@ -50,6 +53,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     """The engine's client, with what a supervisor asks of it."""
 
     _ended = False
+    _refused_until = 0.0
     mending: frozenset[TopicPartition] = frozenset()
     """Partitions whose records are made readable before the engine reads them."""
 
@@ -78,7 +82,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     async def _get_conn(
         self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
     ) -> Any:
-        if self._ended:
+        if self._ended or (self.refused and not self._is_open(node_id, group)):
             return None
         connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
         if connection is None:
@@ -88,6 +92,20 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
             return None
         return connection
+
+    def _on_connection_closed(self, conn: Any, reason: Any) -> None:
+        if reason is CloseReason.AUTH_FAILURE:
+            self._refused_until = time.monotonic() + REFUSED_SECONDS
+        super()._on_connection_closed(conn, reason)
+
+    def _is_open(self, node_id: Any, group: ConnectionGroup) -> bool:
+        connection = self._conns.get((node_id, group))
+        return connection is not None and bool(connection.connected())
+
+    @property
+    def refused(self) -> bool:
+        """Whether a broker has just refused these credentials."""
+        return time.monotonic() < self._refused_until
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         # While a partition has no leader the engine asks again as soon as it is answered, or

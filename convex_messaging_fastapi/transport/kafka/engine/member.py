@@ -66,6 +66,10 @@ class Member:
     def silence(self) -> float | None:
         return self._client.silence()
 
+    @property
+    def refused(self) -> bool:
+        return self._client.refused
+
     def poke(self) -> None:
         self._client.poke()
 

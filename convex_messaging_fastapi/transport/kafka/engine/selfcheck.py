@@ -8,7 +8,7 @@ from typing import Any
 
 import aiokafka
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -22,7 +22,7 @@ from convex_messaging_fastapi.errors import ConfigurationError
 
 _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     AIOKafkaClient: ("_conns", "_md_update_fut", "_retry_backoff", "_sync_task"),
-    AIOKafkaConnection: ("_last_action",),
+    AIOKafkaConnection: ("_last_action", "_sasl_oauth_token_provider"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
     Fetcher: ("_fetch_task", "_pending_tasks", "_records"),
@@ -42,6 +42,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
 
 _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     AIOKafkaClient._get_conn: ("self", "node_id", "group", "no_hint"),
+    AIOKafkaClient._on_connection_closed: ("self", "conn", "reason"),
     AIOKafkaClient._metadata_update: ("self", "cluster_metadata", "topics"),
     AIOKafkaClient.send: ("self", "node_id", "request", "group"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),
@@ -51,6 +52,8 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     GroupCoordinator.check_errors: ("self",),
     GroupCoordinator.coordinator_dead: ("self",),
     GroupCoordinator.ensure_coordinator_known: ("self",),
+    AIOKafkaConnection.authenticator_oauth: ("self",),
+    OAuthAuthenticator.step: ("self", "payload"),
     MessageAccumulator.fail_all: ("self", "exception"),
     SubscriptionState.fetch_context: ("self",),
 }

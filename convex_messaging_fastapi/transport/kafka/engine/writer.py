@@ -58,6 +58,10 @@ class Writer:
     def silence(self) -> float | None:
         return self._client.silence()
 
+    @property
+    def refused(self) -> bool:
+        return self._client.refused
+
     def poke(self) -> None:
         self._client.poke()
 
