@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from uuid import NAMESPACE_OID, uuid5
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
@@ -30,7 +31,8 @@ class CardDeclined(Exception):
 @subscribers.subscriber("user.created")
 async def greet(event: UserCreated, delivery: Delivery, store: StoreOf, bus: Bus) -> None:
     """Ask for a welcome mail. Sent before the inbox is written: at least once, never not at all."""
-    await bus.send("user.notifications", SendWelcome(user_id=event.user_id, email=event.email))
+    command = SendWelcome(user_id=event.user_id, email=event.email)
+    await bus.send("user.notifications", command, headers=caused_by(delivery, "welcome"))
     store.first_time("greet", identity(delivery))
 
 
@@ -45,7 +47,7 @@ async def send_welcome(command: SendWelcome, delivery: Delivery, store: StoreOf)
 @subscribers.subscriber("bet.placed")
 async def collect_stake(event: BetPlaced, delivery: Delivery, store: StoreOf, bus: Bus) -> None:
     payment = TakePayment(bet_id=event.bet_id, amount=event.stake, card=event.card)
-    await bus.send("payments", payment, key=str(event.user_id))
+    await bus.send("payments", payment, key=str(event.user_id), headers=caused_by(delivery, "payment"))
     store.first_time("collect_stake", identity(delivery))
 
 
@@ -75,3 +77,8 @@ async def note_dead_letter(letter: DeadLetterMessage, delivery: Delivery, store:
 def identity(delivery: Delivery) -> str:
     """What tells a repeat from a new message: its id, or its place where a producer gave it none."""
     return delivery.message_id or f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
+
+
+def caused_by(delivery: Delivery, what: str) -> dict[str, str]:
+    """The same id for what the same message causes, so that its receiver knows a repeat."""
+    return {"message-id": str(uuid5(NAMESPACE_OID, f"{what} of {identity(delivery)}"))}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 from example_app.main import bus
-from example_app.messages import SendWelcome
+from example_app.messages import BetPlaced, SendWelcome
 from tests.stories.conftest import Visitor
 from tests.support.services import service
 from tests.support.waiting import until
@@ -81,6 +82,16 @@ async def test_a_message_that_comes_again_has_no_second_effect(visitor: Visitor)
     await visitor.bench.settle()
 
     assert await visitor.get("/handled") == [{"handler": "send_welcome", "messages": 1, "calls": 2}]
+
+
+async def test_an_event_that_comes_again_causes_no_second_payment(visitor: Visitor) -> None:
+    for _ in range(2):
+        event = BetPlaced(bet_id=1, user_id=7, stake=Decimal("10.00"), card="4242")
+        await bus.publish("bet.placed", event, headers={"message-id": "the-same"})
+    await visitor.bench.settle()
+
+    assert len(visitor.bench.published("payments")) == 2
+    assert {"handler": "take_payment", "messages": 1, "calls": 2} in await visitor.get("/handled")
 
 
 def test_it_tells_its_story_as_a_process_with_nothing_set(tmp_path: Path) -> None:
