@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
+from itertools import count, repeat
 
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import outcomes
@@ -82,6 +84,10 @@ class PartitionQueue:
         try:
             while batch := self._line.take(self._offer):
                 sent = await self._send(batch)
+                if len(batch) > 1:
+                    # The engine's turn, in which it puts what waited for this answer on the wire. Else
+                    # everybody whom the answer wakes would go first, and the cluster would idle meanwhile.
+                    await sleep(self._clock, 0)
                 if self._settle(batch, sent):
                     await self._wait_before_resending()
         finally:
@@ -141,10 +147,8 @@ class PartitionQueue:
         milliseconds = sent.timestamp_ms if sent.timestamp_ms >= 0 else int(self._clock.unix() * 1000)
         topic, partition = self._where
         at = utc(milliseconds)
-        settle = self._outstanding.settle
-        for index, message in enumerate(batch):
-            offset = sent.base_offset + index if sent.base_offset >= 0 else -1
-            settle(message, Receipt(topic, partition, offset, at))
+        offsets: Iterable[int] = count(sent.base_offset) if sent.base_offset >= 0 else repeat(-1)
+        self._outstanding.acknowledge(batch, (Receipt(topic, partition, offset, at) for offset in offsets))
 
     def _refuse(self, batch: list[Pending], sent: Sent) -> None:
         explain = outcomes.too_large if sent.verdict is Verdict.TOO_LARGE else outcomes.refused

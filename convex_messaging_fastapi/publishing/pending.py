@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import cast
 
@@ -19,7 +19,7 @@ _EARLY_SECONDS = 0.001
 
 
 class Call:
-    """What one caller waits for: that each of its messages has an outcome."""
+    """What a caller of many messages waits for: that each of them has an outcome."""
 
     __slots__ = ("done", "left")
 
@@ -31,17 +31,26 @@ class Call:
 class Pending:
     """One message from the call that published it to its outcome.
 
-    `line` is where it waits, `None` while the transport has it. `doubtful` says that an earlier
-    attempt may have written it.
+    It is one of the messages of `call`, or has a caller of its own who waits for `done`. `line` is
+    where it waits, `None` while the transport has it. `doubtful` says that an earlier attempt may
+    have written it.
     """
 
-    __slots__ = ("call", "deadline", "doubtful", "line", "outcome", "partition", "record")
+    __slots__ = ("call", "deadline", "done", "doubtful", "line", "outcome", "partition", "record")
 
-    def __init__(self, record: OutgoingRecord, deadline: float, partition: int | None, call: Call) -> None:
+    def __init__(
+        self,
+        record: OutgoingRecord,
+        deadline: float,
+        partition: int | None = None,
+        call: Call | None = None,
+        done: asyncio.Future[None] | None = None,
+    ) -> None:
         self.record = record
         self.deadline = deadline
         self.partition = partition
         self.call = call
+        self.done = done
         self.line: Line | None = None
         self.doubtful = False
         self.outcome: Receipt | PublishError | None = None
@@ -137,10 +146,18 @@ class Outstanding:
         if message.line is not None:
             message.line.step_out()
         self._count(outcome)
-        call = message.call
-        call.left -= 1
-        if not call.left and not call.done.done():
-            call.done.set_result(None)
+        _tell(message)
+
+    def acknowledge(self, batch: Sequence[Pending], receipts: Iterable[Receipt]) -> None:
+        """What `settle` does, for a whole batch that no line holds any more."""
+        settled = 0
+        for message, receipt in zip(batch, receipts, strict=False):
+            if message.outcome is None:
+                message.outcome = receipt
+                settled += 1
+                _tell(message)
+        self.published += settled
+        self._let_go(settled)
 
     def emptied(self) -> asyncio.Future[object]:
         """Done once nothing is outstanding."""
@@ -156,7 +173,10 @@ class Outstanding:
             self.unknown += 1
         else:
             self.failed += 1
-        self.pending -= 1
+        self._let_go(1)
+
+    def _let_go(self, messages: int) -> None:
+        self.pending -= messages
         if not self.pending:
             self._stop_timer()
             self._tell_if_empty()
@@ -186,6 +206,16 @@ class Outstanding:
             self._timer.cancel()
         self._timer = None
         self._wakes_at = inf
+
+
+def _tell(message: Pending) -> None:
+    """Wake whoever waits for this message, and for no other that has no outcome yet."""
+    call, done = message.call, message.done
+    if call is not None:
+        call.left -= 1
+        done = None if call.left else call.done
+    if done is not None and not done.done():
+        done.set_result(None)
 
 
 def due(messages: Sequence[Pending], until: float) -> tuple[list[Pending], float]:

@@ -59,9 +59,15 @@ class Publisher:
         not yet sent; one already on its way may land. A `partition` added to the topic within
         the last half minute may not be known yet.
         """
-        call = Call(1)
-        message = self._accept(topic, record, timeout, partition, call)
-        await self._wait_for(call, [message], topic)
+        now = self._clock.now()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        message = Pending(record, now + timeout, partition, None, done)
+        self._accept(topic, message, now)
+        try:
+            await done
+        except asyncio.CancelledError:
+            self._abandon([message], topic)
+            raise
         return message.receipt()
 
     async def publish_many(
@@ -76,7 +82,11 @@ class Publisher:
             return []
         call = Call(len(records))
         messages = await self._accept_all(topic, records, timeout, call)
-        await self._wait_for(call, messages, topic)
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            self._abandon(messages, topic)
+            raise
         return _receipts(messages)
 
     async def flush(self, seconds: float) -> bool:
@@ -119,8 +129,9 @@ class Publisher:
         messages: list[Pending] = []
         try:
             for record in records:
-                remaining = deadline - self._clock.now()
-                messages.append(self._accept(topic, record, remaining, None, call))
+                message = Pending(record, deadline, None, call)
+                messages.append(message)
+                self._accept(topic, message, self._clock.now())
                 if len(messages) % _RECORDS_A_TURN == 0:
                     await sleep(self._clock, 0)  # a long list must not hold up the loop
         except asyncio.CancelledError:
@@ -128,35 +139,22 @@ class Publisher:
             raise
         return messages
 
-    def _accept(
-        self, topic: str, record: OutgoingRecord, timeout: float, partition: int | None, call: Call
-    ) -> Pending:
-        now = self._clock.now()
-        message = Pending(record, now + timeout, partition, call)
+    def _accept(self, topic: str, message: Pending, now: float) -> None:
         self._outstanding.add(message)
         if self._accepting:
-            self._topic(topic).append(message, now)
+            known = self._topics.get(topic) or self._new_topic(topic)
+            known.append(message, now)
         else:
             self._outstanding.settle(message, outcomes.not_running(topic))
-        return message
-
-    async def _wait_for(self, call: Call, messages: Iterable[Pending], topic: str) -> None:
-        try:
-            await call.done
-        except asyncio.CancelledError:
-            self._abandon(messages, topic)
-            raise
 
     def _abandon(self, messages: Iterable[Pending], topic: str) -> None:
         for message in messages:
             if message.outcome is None:
                 self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
 
-    def _topic(self, name: str) -> Topic:
-        topic = self._topics.get(name)
-        if topic is None:
-            topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding)
-            self._topics[name] = topic
+    def _new_topic(self, name: str) -> Topic:
+        topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding)
+        self._topics[name] = topic
         return topic
 
     def _expire(self, until: float) -> float:

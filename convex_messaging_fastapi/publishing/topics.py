@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable, Mapping
 from math import inf
 
 from convex_messaging_fastapi.clock import Clock
@@ -45,7 +46,7 @@ class Topic:
         self._asking: asyncio.Task[None] | None = None
         self._line = Line()
         self._queues: dict[int, PartitionQueue] = {}
-        self._sticky = Sticky(self._queues)
+        self._sticky = Sticky(self._queues, self._queue)
 
     def append(self, message: Pending, now: float) -> None:
         if self._count is None:
@@ -103,16 +104,20 @@ class Topic:
             self._outstanding.settle(message, outcomes.no_topic(self._name, reason))
 
     def _route(self, message: Pending, count: int) -> None:
-        key = message.record.key
-        if message.partition is None:
-            chosen = self._sticky.partition(count) if key is None else self._partitioner.partition(key, count)
-        elif 0 <= message.partition < count:
-            chosen = message.partition
+        key, partition = message.record.key, message.partition
+        if partition is not None:
+            self._route_to(partition, message, count)
+        elif key is None:
+            self._sticky.queue(count).append(message)
         else:
-            error = outcomes.no_partition(self._name, message.partition, count)
+            self._queue(self._partitioner.partition(key, count)).append(message)
+
+    def _route_to(self, partition: int, message: Pending, count: int) -> None:
+        if 0 <= partition < count:
+            self._queue(partition).append(message)
+        else:
+            error = outcomes.no_partition(self._name, partition, count)
             self._outstanding.settle(message, error)
-            return
-        self._queue(chosen).append(message)
 
     def _queue(self, partition: int) -> PartitionQueue:
         queue = self._queues.get(partition)
@@ -129,37 +134,35 @@ class Topic:
 
 
 class Sticky:
-    """Keyless messages fill one partition's batch, then move on to the least busy partition."""
+    """Keyless messages fill one partition's batch, then move on to the least busy partition.
 
-    def __init__(self, queues: dict[int, PartitionQueue]) -> None:
+    `queues` are those there are; `make` answers the queue of any partition.
+    """
+
+    def __init__(self, queues: Mapping[int, PartitionQueue], make: Callable[[int], PartitionQueue]) -> None:
         self._queues = queues
+        self._make = make
         self._partition: int | None = None
+        self._chosen: PartitionQueue | None = None
         self._given = 0
         self._batches = 0
 
-    def partition(self, count: int) -> int:
-        """The partition of the next keyless message, of `count`."""
-        partition = self._partition
-        if partition is None or self._is_full(partition, count):
-            partition = self._move_on(count)
+    def queue(self, count: int) -> PartitionQueue:
+        """Where the next keyless message goes, in a topic of `count` partitions."""
+        chosen = self._chosen
+        if chosen is None or self._given >= STICKY_RECORDS or chosen.batches != self._batches:
+            chosen = self._move_on(count)
         self._given += 1
-        return partition
+        return chosen
 
-    def _is_full(self, partition: int, count: int) -> bool:
-        return (
-            self._given >= STICKY_RECORDS
-            or self._batches_of(partition) != self._batches
-            or partition >= count
-        )
-
-    def _move_on(self, count: int) -> int:
+    def _move_on(self, count: int) -> PartitionQueue:
         # A random first one: else the first message of every process would go to partition 0.
         first = random.randrange(count) if self._partition is None else self._partition + 1
-        partition = self._least_busy(first, count)
-        self._partition = partition
-        self._batches = self._batches_of(partition)
+        self._partition = self._least_busy(first, count)
+        chosen = self._chosen = self._make(self._partition)
+        self._batches = chosen.batches
         self._given = 0
-        return partition
+        return chosen
 
     def _least_busy(self, first: int, count: int) -> int:
         chosen, least = first % count, inf
@@ -175,7 +178,3 @@ class Sticky:
     def _load(self, partition: int) -> int:
         queue = self._queues.get(partition)
         return queue.load() if queue is not None else 0
-
-    def _batches_of(self, partition: int) -> int:
-        queue = self._queues.get(partition)
-        return queue.batches if queue is not None else 0
