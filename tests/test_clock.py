@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock, settled_within, sleep, time_limit
+from convex_messaging_fastapi import clock as clocks
+from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock, settled_within, time_limit
 
 
 async def turns() -> None:
@@ -62,7 +63,7 @@ async def test_unix_time_is_seconds_and_now_only_ever_grows(clock: Clock) -> Non
 
 async def test_sleep_ends_when_its_time_has_passed_and_not_before() -> None:
     clock = ManualClock()
-    sleeping = asyncio.ensure_future(sleep(clock, 2))
+    sleeping = asyncio.ensure_future(clocks.sleep(clock, 2))
     await turns()
 
     clock.advance(1.9)
@@ -75,7 +76,7 @@ async def test_sleep_ends_when_its_time_has_passed_and_not_before() -> None:
 
 async def test_a_cancelled_sleep_leaves_no_timer_behind() -> None:
     clock = ManualClock()
-    sleeping = asyncio.ensure_future(sleep(clock, 2))
+    sleeping = asyncio.ensure_future(clocks.sleep(clock, 2))
     await turns()
 
     sleeping.cancel()
