@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
-from convex_messaging_fastapi.records import Receipt
-from convex_messaging_fastapi.transport.base import Verdict
+from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
+from convex_messaging_fastapi.transport.base import Sent, Verdict
 from tests.publishing.fakes import FakeProducer, record, until
 
 CROWD = 10_000
@@ -48,6 +49,40 @@ async def test_a_long_queue_is_offered_in_growing_batches(
     producer.gate.set()
     await task
     assert max(offered for _, offered in producer.offers) > 1_000
+
+
+class Engine(FakeProducer):
+    """Answers as aiokafka does: whoever waited is woken, and a moment later it sends what came meanwhile."""
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__()
+        self._told = told
+
+    async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        loop = asyncio.get_running_loop()
+        answered = loop.create_future()
+
+        def answer() -> None:
+            answered.set_result(None)
+            loop.call_soon(loop.call_soon, self._told.append, "the engine sends")
+
+        loop.call_soon(answer)
+        await answered
+        return await super().send(where, records)
+
+
+async def test_the_engine_sends_what_waits_before_the_crowd_wakes(clock: ManualClock) -> None:
+    told: list[str] = []
+    publisher = Publisher(Engine(told), clock, Partitioner())
+    await publisher.start()
+
+    async def publish(number: int) -> None:
+        await publisher.publish("t", record(number), 10)
+        told.append("a caller goes on")
+
+    await asyncio.gather(*(publish(number) for number in range(20)))
+    assert told.index("the engine sends") < told.index("a caller goes on")
+    await publisher.stop(1)
 
 
 async def test_order_survives_failures_between(
