@@ -81,7 +81,8 @@ def _profile(stage: Stage, chosen: Sequence[Workload], options: argparse.Namespa
         with stage.set_for(workload) as topic:
             for name, job in _jobs(stage, workload, options).items():
                 print(
-                    f"=== {workload.name}, {name}\n{run(replace(job, topic=topic), '--profile')}", flush=True
+                    f"=== {workload.name}, {name}\n{run([replace(job, topic=topic)], '--profile')}",
+                    flush=True,
                 )
 
 

@@ -1,6 +1,6 @@
-"""Runs one job in this process and prints its sample as the last line: `python -m benchmarks.one JOB`.
+"""Runs a job in this process and prints its sample as the last line: `python -m benchmarks.one JOB`.
 
-With `--profile`, it prints before it where the time goes.
+Of several jobs each sample has a line. With `--profile`, where the time goes is printed before it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from benchmarks.drivers import DRIVERS
 from benchmarks.job import Job, Sample
 from benchmarks.measuring import memory_mib, peak_mib
 
+PROFILE = "--profile"
 LINES = 45
 
 
 def main() -> None:
-    job = Job.from_text(sys.argv[1])
-    if "--profile" not in sys.argv:
-        print(json.dumps(run(job)))
-        return
+    jobs = [Job.from_text(text) for text in sys.argv[1:] if text != PROFILE]
+    measure = _profiled if PROFILE in sys.argv else run
+    for job in jobs:
+        print(json.dumps(measure(job)))
+
+
+def _profiled(job: Job) -> Sample:
     profile = cProfile.Profile()
     sample = profile.runcall(run, job)
     pstats.Stats(profile).sort_stats("tottime").print_stats(LINES)
-    print(json.dumps(sample))
+    return sample
 
 
 def run(job: Job) -> Sample:

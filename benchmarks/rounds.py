@@ -25,27 +25,26 @@ def play(jobs: Mapping[str, Job], rounds: int, tell: Callable[[str], None]) -> d
     samples: defaultdict[str, list[Sample]] = defaultdict(list)
     for number in range(rounds):
         for name, job in jobs.items():
-            sample = measure(job)
+            (sample,) = measure(job)
             samples[name].append(sample)
             tell(f"  {number + 1}/{rounds} {name}: {sample['rate']:,.0f}/s")
     return dict(samples)
 
 
-def measure(job: Job, *options: str) -> Sample:
-    """Run one job in a process of its own; raises `Failed`."""
-    *_, last = run(job, *options).splitlines()
-    sample: Sample = json.loads(last)
-    return sample
+def measure(*jobs: Job) -> list[Sample]:
+    """Run these jobs one after another in one process of their own; raises `Failed`."""
+    return [json.loads(line) for line in run(jobs).splitlines()]
 
 
-def run(job: Job, *options: str) -> str:
-    """All that a job's process printed."""
-    command = [sys.executable, "-m", "benchmarks.one", job.as_text(), *options]
+def run(jobs: Sequence[Job], *options: str) -> str:
+    """All that the jobs' process printed."""
+    command = [sys.executable, "-m", "benchmarks.one", *[job.as_text() for job in jobs], *options]
     ran = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
     if ran.returncode or not ran.stdout:
-        raise Failed(f"{job.contestant} in {job.kind}:\n{ran.stderr[-2000:]}")
+        names = ", ".join(f"{job.contestant} in {job.kind}" for job in jobs)
+        raise Failed(f"{names}:\n{ran.stderr[-2000:]}")
     return ran.stdout
 
 

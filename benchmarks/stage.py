@@ -31,14 +31,20 @@ class Stage:
     def set_for(self, workload: Workload) -> Iterator[str]:
         """The name of the topic that the workload uses; a backlog stays for others that share it."""
         if workload.backlog is not None:
-            yield self._filled_topic(workload.backlog)
+            yield self.filled(workload.backlog)
             return
-        topic = f"bench-{workload.name}-{uuid.uuid4().hex[:6]}"
-        self.cluster.create_topic(topic, workload.partitions, config=TOPIC)
-        try:
+        with self.topic(workload.partitions) as topic:
             yield topic
+
+    @contextmanager
+    def topic(self, partitions: int) -> Iterator[str]:
+        """An empty topic, deleted in the end."""
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        self.cluster.create_topic(name, partitions, config=TOPIC)
+        try:
+            yield name
         finally:
-            self._delete(topic)
+            self._delete(name)
 
     def let_go(self, needed: set[Backlog]) -> None:
         """Delete the backlogs that no workload needs any more."""
@@ -46,7 +52,8 @@ class Stage:
             self._delete(backlog.topic)
         self._filled &= needed
 
-    def _filled_topic(self, backlog: Backlog) -> str:
+    def filled(self, backlog: Backlog) -> str:
+        """A topic that holds this backlog, until it is let go."""
         if backlog not in self._filled:
             self.cluster.create_topic(backlog.topic, backlog.partitions, config=TOPIC)
             _fill(self.cluster.bootstrap, backlog)
