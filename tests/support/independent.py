@@ -65,11 +65,7 @@ class Independent:
             answer = consumer.committed(asked, timeout=PATIENCE_SECONDS)
         finally:
             consumer.close()
-        return {
-            found.partition: Committed(found.offset)
-            for found in answer
-            if found.offset >= 0
-        }
+        return {found.partition: Committed(found.offset) for found in answer if found.offset >= 0}
 
     def lag(self, group: str, topic: str) -> int:
         """How many offsets lie between what the group committed and the log's end."""
