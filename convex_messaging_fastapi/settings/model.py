@@ -124,7 +124,8 @@ class MessagingSettings(BaseSettings):
     group_instance_id: InstanceId | None = Field(
         default=None,
         description="static membership: a process that comes back within the session does not stop its "
-        "group. Unique for every process",
+        "group. Unique for every machine or pod; of several processes on one, the second gets the "
+        "suffix -1, and so on",
     )
     client_id: str = Field(
         default_factory=lambda known: known.get("consumer_group", ""),

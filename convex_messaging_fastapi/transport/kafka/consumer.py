@@ -21,9 +21,15 @@ from convex_messaging_fastapi.transport.base import (
     Position,
     Problem,
 )
-from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership, outcome_of
+from convex_messaging_fastapi.transport.kafka.diagnosis import (
+    RIVAL,
+    Explanation,
+    explain_membership,
+    outcome_of,
+)
 from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored
 from convex_messaging_fastapi.transport.kafka.history import History
+from convex_messaging_fastapi.transport.kafka.instance import Instance
 from convex_messaging_fastapi.transport.kafka.positions import Move, Starts, move, starts
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
@@ -42,6 +48,7 @@ class KafkaConsumer:
         clock: Clock,
         tuning: Tuning,
         history: History,
+        instance: Instance,
         *,
         reset_policy: str,
         drain_seconds: float,
@@ -49,6 +56,7 @@ class KafkaConsumer:
     ) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
         self._history = history
+        self.instance = instance
         self._reset_policy = reset_policy
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(clock, drain_seconds, _Nobody())
@@ -70,6 +78,7 @@ class KafkaConsumer:
         self._ownership.stop()
         self._forget()
         await self._supervisor.stop(deadline)
+        self.instance.release()
 
     def contact(self) -> Contact:
         member = self._supervisor.current
@@ -305,6 +314,11 @@ class KafkaConsumer:
         member = self._supervisor.current
         if member is None:
             return
+        if (rival := self._rival()) is not None:
+            self._ownership.stripped.clear()
+            self._complaint = _Rest(self._clock.now() + self._tuning.rival_seconds, rival)
+            self._supervisor.replace(member, rival)
+            return
         try:
             member.look_alive()
         except KafkaError as error:
@@ -318,6 +332,12 @@ class KafkaConsumer:
         log.warning("group %s: %s", self._group, why.detail)
         if before is not None and before.until > now:
             self._supervisor.replace(member, why)
+
+    def _rival(self) -> Explanation | None:
+        """Whether another process seems to be a member under the same name: the engine never says so."""
+        if self.instance.id is None or not self._ownership.stripped_thrice(self._tuning.rival_seconds):
+            return None
+        return Explanation(Problem.GROUP_REFUSED, f"{self.instance.claim()}: {RIVAL}")
 
     def _own_problem(self) -> Explanation | None:
         """What is wrong although the cluster answers."""

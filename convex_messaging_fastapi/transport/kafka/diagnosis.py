@@ -24,7 +24,14 @@ class Explanation(NamedTuple):
     detail: str
 
 
-REFUSALS = frozenset({Problem.AUTHENTICATION_FAILED, Problem.TLS_FAILED, Problem.NOT_AUTHORIZED})
+REFUSALS = frozenset(
+    {
+        Problem.AUTHENTICATION_FAILED,
+        Problem.TLS_FAILED,
+        Problem.NOT_AUTHORIZED,
+        Problem.GROUP_REFUSED,
+    }
+)
 """Problems that trying again fast makes worse."""
 
 _VERDICTS: Mapping[type[BaseException], Verdict] = {
@@ -92,9 +99,13 @@ _MEMBERSHIP: Mapping[type[BaseException], Problem] = {
 }
 
 
+RIVAL = "another process is a member with our group_instance_id: each process needs one of its own"
+
+
 def explain_membership(error: BaseException) -> Explanation:
     """Why the group, or a part of its topics, cannot be read."""
-    return Explanation(_membership_problem(error), _sentence(error))
+    said = _sentence(error)
+    return Explanation(_membership_problem(error), RIVAL if FencedInstanceId.__name__ in said else said)
 
 
 def _membership_problem(error: BaseException) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from aiokafka import ConsumerRebalanceListener
@@ -15,6 +16,8 @@ from convex_messaging_fastapi.transport.base import AssignmentListener, Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, Member
 
 log = logging.getLogger(__name__)
+
+THRICE = 3
 
 LOST = float("-inf")
 """The deadline of a revocation that has happened already."""
@@ -66,6 +69,8 @@ class Ownership:
         self.holding: Holding | None = None
         self.changed = asyncio.Event()
         self.accepting = True
+        self.stripped: deque[float] = deque(maxlen=THRICE)
+        """When the group was last found to have taken our membership away."""
         """False once stopping has begun: a rebalance may still end then, and must not reopen."""
 
     def take(
@@ -100,8 +105,11 @@ class Ownership:
             holding.closing = True
             self.changed.set()
             try:
+                stripped = holding.member.identity != holding.who
+                if stripped and not lost:
+                    self.stripped.append(self._clock.now())
                 if holding.announced:
-                    await self._tell(holding, lost or holding.member.identity != holding.who)
+                    await self._tell(holding, lost or stripped)
             finally:
                 holding.over = True
                 if self.holding is holding:
@@ -115,6 +123,10 @@ class Ownership:
             self.holding.over = True
         self.holding = None
         self.changed.set()
+
+    def stripped_thrice(self, within: float) -> bool:
+        """Whether our membership was taken away three times in so many seconds, until now."""
+        return len(self.stripped) == THRICE and self._clock.now() - self.stripped[0] < within
 
     async def _tell(self, holding: Holding, lost: bool) -> None:
         deadline = LOST if lost else self._clock.now() + self._drain_seconds

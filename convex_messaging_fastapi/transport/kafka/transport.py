@@ -13,6 +13,7 @@ from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
 from convex_messaging_fastapi.transport.kafka.history import History
+from convex_messaging_fastapi.transport.kafka.instance import Instance
 from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
@@ -42,6 +43,7 @@ class KafkaTransport:
             self._clock,
             self._tuning,
             self._histories.setdefault(group, History()),
+            Instance(self._settings.group_instance_id, f"{self._settings.bootstrap_servers}\0{group}"),
             reset_policy=self._settings.auto_offset_reset,
             drain_seconds=self._settings.revoke_drain_seconds,
             supervise=lambda consumer: self._supervise_member(group, consumer),
@@ -77,7 +79,9 @@ class KafkaTransport:
             self._clock,
             self._tuning,
             reach=self._reach,
-            build=lambda reached: Member(**self._member_options(group, reached)),
+            build=lambda reached: Member(
+                **self._member_options(group, reached), group_instance_id=consumer.instance.claim()
+            ),
             started=consumer.started,
             lost=consumer.lost,
             overlap=False,
@@ -98,7 +102,6 @@ class KafkaTransport:
             **self._client_options(reached),
             "request_timeout_ms": s.consumer_request_timeout_ms,
             "group_id": group,
-            "group_instance_id": s.group_instance_id,
             "enable_auto_commit": False,
             # Positions are always ours; where the log has them not, the engine must say so.
             "auto_offset_reset": "none",

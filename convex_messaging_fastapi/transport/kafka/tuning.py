@@ -42,5 +42,7 @@ class Tuning:
     """How long a partition rests after the engine could not read it."""
     stuck_after_seconds: float = 60.0
     """How long a partition may stand still although its log goes on and brokers answer."""
+    rival_seconds: float = 30.0
+    """Three times put out of its place within so long, a static member has a rival of the same name."""
     complaint_seconds: float = 10.0
     """How long a complaint of the engine about its group is shown."""
