@@ -12,7 +12,7 @@ from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 
 
 class OwnedPartition:
-    """One partition while one assignment lasts. `holds` are offsets that wait, each with its reason.
+    """One partition while one assignment lasts. `holds` are jobs for which it waits, each with its reason.
 
     A job that outlives the assignment can only touch this object, which nobody commits any more.
     """
@@ -23,19 +23,23 @@ class OwnedPartition:
         self.topic_partition = topic_partition
         self.lease = lease
         self.ledger = ledger
-        self.holds: dict[int, str] = {}
+        self.holds: dict[Job, str] = {}
         self._batches: deque[tuple[int, float]] = deque()
 
     def note_batch(self, now: float) -> None:
         """Remember when everything up to the ledger's position had been handed out."""
+        self._forget_finished_batches()  # here as well: nobody may ever ask for the oldest
         self._batches.append((self.ledger.position, now))
 
     def oldest_since(self) -> float | None:
         """When the oldest unfinished record was handed out, to within one fetch."""
+        self._forget_finished_batches()
+        return self._batches[0][1] if self._batches else None
+
+    def _forget_finished_batches(self) -> None:
         committable = self.ledger.committable
         while self._batches and self._batches[0][0] <= committable:
             self._batches.popleft()
-        return self._batches[0][1] if self._batches else None
 
     @property
     def held(self) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from convex_messaging_fastapi.clock import Clock, time_limit
-from convex_messaging_fastapi.consuming.assignment import Assignment
+from convex_messaging_fastapi.clock import Clock, sleep, time_limit
+from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedPartition
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import encode
 from convex_messaging_fastapi.records import TopicPartition
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 5.0
 """How long one attempt may take before its outcome counts as unknown."""
+
+RETRY_SECONDS = 1.0
+"""Between an attempt that failed and the next one."""
 
 
 class Committer:
@@ -57,12 +60,21 @@ class Committer:
         if finished_since_commit >= self._due_at:
             self._due.set()
 
+    def note_spans(self, partitions: Iterable[OwnedPartition]) -> None:
+        """Gaps in a log use up the span, too, and are never finished: look how much of it is used."""
+        if any(owned.ledger.committable - owned.ledger.committed >= self._due_at for owned in partitions):
+            self._due.set()
+
     async def run(self) -> None:
         """Commit whenever it is due, until cancelled."""
         while True:
             await self._wait_until_due()
             self._due.clear()
-            await self.commit(self._clock.now() + COMMIT_SECONDS)
+            outcome = await self.commit(self._clock.now() + COMMIT_SECONDS)
+            if outcome in (CommitOutcome.FAILED, CommitOutcome.UNKNOWN):
+                # Nothing else need make it due: all may be finished, and the span used up.
+                await sleep(self._clock, RETRY_SECONDS)
+                self._due.set()
 
     async def commit(self, deadline: float) -> CommitOutcome:
         """One attempt to commit all that is finished now, after one that is under way."""

@@ -47,12 +47,10 @@ class Ledger:
         self.finished_since_commit = 0
 
     def take(self, offset: int, size: int, owners: int = 1) -> None:
-        """Hand out one record of `size` bytes to so many subscriptions; offsets only ever rise."""
+        """Hand out one record of `size` bytes to one subscription or more; offsets only ever rise."""
         if offset < self.position:
             raise ValueError(f"offset {offset} was handed out already: the position is {self.position}")
         self.position = offset + 1
-        if owners == 0:
-            return
         self._open.append(offset)
         self.bytes_unfinished += size
         if owners > 1:

@@ -84,7 +84,10 @@ class Subscription:
 
     def drop(self, owned: OwnedPartition) -> list[Job]:
         """Forget what waits of one ownership; what is being handled goes on."""
-        return self._lanes.drop(owned)
+        dropped = self._lanes.drop(owned)
+        for job in dropped:
+            owned.holds.pop(job, None)
+        return dropped
 
     def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
         """Cancel the handlers that are at work on these; their messages stay unfinished."""
@@ -168,20 +171,22 @@ class Subscription:
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
         self._finish(outcome.finished)
+        # What outlived its ownership is not tried again here, and nothing that came later waits for it.
+        again = [job for job in outcome.again if not job.owned.lease.revoked]
         if outcome.hold is not None:
-            for job in outcome.again:
-                job.owned.holds[job.record.offset] = outcome.hold
-        if not outcome.again or outcome.delay == 0:
-            self._release(lane, outcome.again)
+            for job in again:
+                job.owned.holds[job] = outcome.hold
+        if not again or outcome.delay == 0:
+            self._release(lane, again)
             return
-        self._lanes.park(lane, outcome.again)
+        self._lanes.park(lane, again)
         if outcome.delay is not None:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))
 
     def _finish(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             if job.owned.holds:
-                job.owned.holds.pop(job.record.offset, None)
+                job.owned.holds.pop(job, None)
             self.on_finished(job)
 
     def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:

@@ -54,6 +54,8 @@ class Worker:
         self._assignment = Assignment(-1, Lease(-1))
         self._room = asyncio.Event()
         self._stopping = False
+        self._ended = False
+        self._leaving: tuple[Subscription, ...] = ()  # those whose handlers `detach` waits for
         self._fetching: asyncio.Task[None] | None = None
         self._committing: asyncio.Task[None] | None = None
         self._changes = asyncio.Lock()
@@ -110,18 +112,21 @@ class Worker:
         async with self._changes:
             subscription = self._subscriptions.pop(id)
             subscription.close()
+            self._leaving = (subscription,)
             self._route()
             self._leave_waiting(subscription)
-            owned = list(self._assignment.partitions.values())
-            if not await subscription.quiesced(owned, self._clock.now() + drain_seconds):
-                subscription.cancel(owned)
-                await subscription.quiesced(owned, self._clock.now() + CANCELLATION_SECONDS)
+            await drain(subscription, list(self.partitions), self._clock.now() + drain_seconds, self._clock)
             self._leave_waiting(subscription)
+            self._leaving = ()
             if self._subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
                 await self._rebuild(drain_seconds)
 
     async def stop(self, drain_seconds: float, deadline: float) -> None:
-        """Take nothing more in, let handlers finish, commit, leave. Bounded by `deadline`."""
+        """Take nothing more in, let handlers finish, commit, leave. Bounded by `deadline`.
+
+        A worker lives once: after `stop` make another.
+        """
+        self._ended = True
         async with self._changes:
             await self._wind_down(drain_seconds, deadline)
 
@@ -187,6 +192,7 @@ class Worker:
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
             wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
             self._take(await self._transport.fetch(want, wait))
+            self._committer.note_spans(self.partitions)
             await asyncio.sleep(0)  # a transport with records at hand need not have waited at all
 
     async def _wait_for_room(self) -> None:
@@ -201,17 +207,17 @@ class Worker:
         assignment = self._assignment
         if fetched.epoch != assignment.epoch or self._stopping or assignment.lease.revoked:
             return  # never handed out, so never committed: whoever fetches from there gets them again
-        touched: set[Subscription] = set()
+        # A topic whose last handler is leaving is left out: what nobody is handed must not be committed.
+        by_topic, touched, now = self._by_topic, set[Subscription](), self._clock.now()
         for where, records in fetched.records.items():
-            owned = assignment.partitions[where]
-            subscriptions = self._by_topic.get(where.topic, ())
-            hand_on(records, owned, subscriptions)
-            touched.update(subscriptions)
+            if where.topic in by_topic:
+                owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
+                hand_on(records, owned, subscriptions)
+                owned.note_batch(now)
+                touched.update(subscriptions)
         for where, position in fetched.positions.items():
-            assignment.partitions[where].ledger.advance(position)
-        now = self._clock.now()
-        for where in fetched.records:
-            assignment.partitions[where].note_batch(now)
+            if where.topic in by_topic:
+                assignment.partitions[where].ledger.advance(position)
         for subscription in touched:
             subscription.kick()
 
@@ -235,11 +241,11 @@ class Worker:
                 return
             assignment.lease.revoked = True
             owned = list(assignment.partitions.values())
-            for subscription in self.subscriptions:
+            busy = (*self.subscriptions, *self._leaving)
+            for subscription in busy:
                 for partition in owned:
                     subscription.drop(partition)
-            drains = [drain(each, owned, deadline, self._clock) for each in self.subscriptions]
-            await asyncio.gather(*drains)
+            await asyncio.gather(*[drain(each, owned, deadline, self._clock) for each in busy])
             if commit_by is not None:
                 await self._committer.commit(commit_by)
 
@@ -262,6 +268,8 @@ class Worker:
             return
         self._unassigned_at = self._clock.now()
         await self._wind_down(drain_seconds, self._clock.now() + drain_seconds + 2 * LAST_COMMIT_SECONDS)
+        if self._ended:
+            return  # a stop waits behind this change, and may not wait for long: do not join again
         self._transport = self._connect()
         await self.start()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.intake import (
     FETCH_RECORDS,
     PARTITION_FETCH_BYTES,
@@ -14,7 +14,7 @@ from convex_messaging_fastapi.consuming.intake import (
     wanted,
 )
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.records import Lease, TopicPartition
+from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 
 ROOMY = Limits(max_uncommitted=10_000, max_buffer_records=10_000, max_buffer_bytes=64 * 1024 * 1024)
 
@@ -58,7 +58,7 @@ def test_a_partition_at_its_span_is_left_out_and_the_others_go_on() -> None:
 
 def test_a_held_partition_is_left_out() -> None:
     held = partition(0)
-    held.holds[7] = "dlq_unavailable"
+    held.holds[Job(Record("t", 0, 7, 0, None, None), held)] = "dlq_unavailable"
 
     assert numbers(wanted([held, partition(1)], ROOMY)) == {1: FETCH_RECORDS}
 

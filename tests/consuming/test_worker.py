@@ -6,12 +6,19 @@ import asyncio
 
 import pytest
 
+from convex_messaging_fastapi.consuming.commits import RETRY_SECONDS
+from convex_messaging_fastapi.consuming.dispatch import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.records import Delivery, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome
 from tests.consuming.support import TOPIC, WHERE, Bench
 
 MIB = 1024 * 1024
+
+
+async def fails(message: int) -> None:
+    raise RuntimeError("on purpose")
 
 
 class Handler:
@@ -249,15 +256,14 @@ async def test_a_record_that_comes_again_is_handled_once() -> None:
         assert handler.finished == [0, 1, 2]
 
 
-async def test_a_commit_that_failed_is_made_again_at_the_next_interval() -> None:
+async def test_a_commit_that_failed_is_made_again_soon() -> None:
     async with Bench(Handler(), commit_interval=5) as bench:
         bench.transport.assign()
         bench.transport.feed(0)
         await bench.turns()
 
         bench.transport.outcomes.append(CommitOutcome.FAILED)
-        await bench.advance(5)
-        await bench.advance(5)
+        await bench.advance(5.1 + RETRY_SECONDS)
 
         assert [offsets[WHERE].offset for _, offsets in bench.transport.commits] == [0, 1, 1]
 
@@ -412,3 +418,89 @@ async def test_a_runner_that_dies_of_a_defect_counts_nothing_as_done(
         assert bench.worker.alive is False
         assert bench.transport.committed == {WHERE: 0}
         assert "a defect of the dispatcher" in caplog.text
+
+
+async def test_a_commit_that_failed_is_made_again_though_nothing_more_can_finish() -> None:
+    limits = Limits(max_uncommitted=2, max_buffer_records=100, max_buffer_bytes=64 * MIB)
+    handler = Handler()
+    async with Bench(handler, limits=limits, commit_interval=None) as bench:
+        bench.transport.assign()
+        await bench.turns()
+        bench.transport.outcomes.extend([CommitOutcome.FAILED] * 3)
+        bench.transport.feed(0, 1, 2, 3)
+        await bench.advance(5 * RETRY_SECONDS)
+
+        assert handler.finished == [0, 1, 2, 3]
+        assert bench.transport.committed == {WHERE: 4}
+
+
+async def test_gaps_that_use_up_half_of_the_span_make_a_commit_due() -> None:
+    limits = Limits(max_uncommitted=10, max_buffer_records=100, max_buffer_bytes=64 * MIB)
+    handler = Handler()
+    async with Bench(handler, limits=limits, commit_interval=3600) as bench:
+        bench.transport.assign()
+        for offset in range(0, 100, 4):
+            bench.transport.feed(offset)
+            await bench.advance(0.1)
+        await bench.advance(1)
+
+        assert len(handler.finished) == 25
+
+
+async def test_what_is_remembered_of_fetches_does_not_grow_while_nobody_asks_for_the_status() -> None:
+    async with Bench(Handler()) as bench:
+        bench.transport.assign()
+        for offset in range(20):
+            bench.transport.feed(offset)
+            await bench.turns()
+
+        [owned] = bench.worker.partitions
+        assert len(owned._batches) <= 2
+
+
+async def test_a_failure_from_an_old_assignment_holds_up_nothing_of_the_new_one() -> None:
+    gate = asyncio.Event()
+    begun: list[int] = []
+
+    async def cleans_up_slowly(message: int) -> None:
+        begun.append(message)
+        if len(begun) == 1:
+            try:
+                await gate.wait()
+            except asyncio.CancelledError:
+                await gate.wait()
+                raise RuntimeError("could not clean up") from None
+
+    async with Bench(cleans_up_slowly) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        revoked = bench.transport.revoke(bench.clock.now() + 1)
+        await bench.advance(2)
+        await revoked
+
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        assert begun == [0], "one key, one after another"
+
+        gate.set()
+        await bench.turns()
+        assert begun == [0, 0], "without the back-off of a failure that is no longer ours"
+
+
+async def test_a_partition_stays_held_while_one_of_its_handlers_waits_though_another_has_finished() -> None:
+    quick = Handler(0)
+    async with Bench(fails) as bench:
+        await bench.worker.attach(bench.subscribe(quick, id="quick"), 1)
+        bench.graveyard.refuses = PublishFailed("no letter today")
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.advance(10.5)
+        [owned] = bench.worker.partitions
+        assert owned.held == DLQ_UNAVAILABLE
+
+        quick.gate.set()
+        await bench.turns()
+        assert quick.finished == [0]
+        assert owned.held == DLQ_UNAVAILABLE
