@@ -212,7 +212,8 @@ class MessageBus:
         """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
 
         A topic that this group reads already is joined without a rebalance, from the next record
-        on; a new one drains the group's consumer and rebuilds it.
+        on; a new one drains the group's consumer and rebuilds it. Cancelling the call does not stop
+        it. Do not await it in a handler of the same group: the drain would wait for that handler.
         """
         return await self._join(declaration("event", (topic,), handler, SubscriberOptions(**choices)))
 
@@ -221,10 +222,13 @@ class MessageBus:
         return await self._join(declaration("command", (queue,), handler, SubscriberOptions(**choices)))
 
     async def unsubscribe(self, subscription_id: str) -> bool:
-        """Take a handler away once what it has begun is finished; `False` for an unknown id."""
-        if self._declared.remove(subscription_id) is None:
+        """Take a handler away once what it has begun is finished; `False` for an unknown id.
+
+        It has `drain_timeout_seconds` for that. Cancelling the call does not stop it. Do not await
+        it in the handler itself, which would wait for its own end.
+        """
+        if not self._remove(subscription_id):
             return False
-        del self._plans[subscription_id]
         if self._running is not None:
             await self._running.machine.detach(subscription_id)
         return True
@@ -351,8 +355,15 @@ class MessageBus:
         running = self._get_running()
         taken = self._add(declared)
         subscription = running.wiring.subscription(taken, self._plans[taken.id])
-        await running.machine.attach(subscription, running.wiring.topics_to_create([subscription]))
+        try:
+            await running.machine.attach(subscription, running.wiring.topics_to_create([subscription]))
+        except BusStopped:
+            self._remove(taken.id)
+            raise
         return taken.id
+
+    def _remove(self, id: str) -> bool:
+        return self._declared.remove(id) is not None and self._plans.pop(id, None) is not None
 
     def _add(self, declared: Declaration) -> Declaration:
         plan = compile_call(declared.handler, batch=declared.options.batch is not None)

@@ -15,7 +15,7 @@ from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker, cancelled
-from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.errors import BusStopped, TopicUnavailable
 from convex_messaging_fastapi.publishing import Publisher
 from convex_messaging_fastapi.status import BusStatus, Phase
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
@@ -51,6 +51,9 @@ class Machine:
     new_worker: Callable[[str], Worker]
     workers: dict[str, Worker] = field(default_factory=dict)
     _chores: list[asyncio.Task[None]] = field(default_factory=list)
+    _changes: set[asyncio.Task[None]] = field(default_factory=set)
+    _one_change_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         """Set everything going; nothing here waits for the cluster."""
@@ -62,6 +65,7 @@ class Machine:
 
     async def stop(self) -> None:
         """Drain, commit, leave, flush: at most `patience.shutdown` seconds, whatever the cluster does."""
+        self._ending.set()
         deadline = self.clock.now() + self.patience.shutdown
         leave_by = deadline - (self.patience.shutdown - self.patience.drain) * (1 - LEAVE_SHARE)
         try:
@@ -75,24 +79,47 @@ class Machine:
             self.threads.close()
 
     async def attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
-        """Add one subscription while running; `topics` of it are created where they are missing."""
-        self._prepare(topics)
-        group = subscription.lineup.group
-        worker = self.workers.get(group)
-        if worker is not None:
-            await worker.attach(subscription, self.patience.drain)
-            return
-        worker = self.workers[group] = self.new_worker(group)
-        worker.add(subscription)
-        await worker.start()
+        """Add one subscription while running; `topics` of it are created where they are missing.
+
+        Raises `BusStopped` once the end has begun. A caller that is cancelled does not stop it.
+        """
+        await self._change(self._attach(subscription, topics))
 
     async def detach(self, id: str) -> None:
-        """Take one subscription away; a worker that has none left leaves its group."""
-        worker = next(worker for worker in self.workers.values() if worker.has(id))
-        await worker.detach(id, self.patience.drain)
-        if not worker.subscriptions:
-            del self.workers[worker.group]
-            await worker.stop(0.0, self.clock.now() + self.patience.shutdown - self.patience.drain)
+        """Take one subscription away; a worker that has none left leaves its group.
+
+        A caller that is cancelled does not stop it.
+        """
+        await self._change(self._detach(id))
+
+    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        """Make a change to its end, whatever becomes of its caller: half of one leaves a group unread."""
+        task = asyncio.create_task(change, name="convex-change")
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        await asyncio.shield(task)
+
+    async def _attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
+        async with self._one_change_at_a_time:
+            if self._ending.is_set():
+                raise BusStopped("the bus is stopping: it takes in no more handlers")
+            self._prepare(topics)
+            group = subscription.lineup.group
+            worker = self.workers.get(group)
+            if worker is not None:
+                await worker.attach(subscription, self.patience.drain)
+                return
+            worker = self.workers[group] = self.new_worker(group)
+            worker.add(subscription)
+            await worker.start()
+
+    async def _detach(self, id: str) -> None:
+        async with self._one_change_at_a_time:
+            worker = next(worker for worker in self.workers.values() if worker.has(id))
+            await worker.detach(id, self.patience.drain)
+            if not worker.subscriptions:
+                del self.workers[worker.group]
+                await worker.stop(0.0, self.clock.now() + self.patience.shutdown - self.patience.drain)
 
     def status(self, phase: Phase) -> BusStatus:
         return BusStatus(
