@@ -129,4 +129,5 @@ def committable(assignment: Assignment, now_ms: int) -> dict[TopicPartition, Pos
 
 def position_of(ledger: Ledger, now_ms: int) -> Position:
     committable = ledger.committable
-    return Position(committable, encode(committable, ledger.finished_above(), now_ms))
+    finished_by_ms = ledger.finished_by_ms(now_ms)
+    return Position(committable, encode(committable, ledger.finished_above(), finished_by_ms))

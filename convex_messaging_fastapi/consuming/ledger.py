@@ -84,6 +84,13 @@ class Ledger:
             yield Range(start, end)
         yield from self._known.remaining(self.position)
 
+    def finished_by_ms(self, now_ms: int) -> int:
+        """A time, Unix milliseconds, by which everything of `finished_above` was finished.
+
+        What only an earlier owner knows was finished by its commit, and not a moment later.
+        """
+        return min(now_ms, self._known.at_ms) if any(self._known.remaining(self.position)) else now_ms
+
     def advance(self, position: int) -> None:
         """The log holds nothing more below `position`: what was not handed out by now never comes."""
         self.position = max(self.position, position)

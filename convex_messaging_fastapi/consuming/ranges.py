@@ -38,11 +38,11 @@ class Known:
     Either way it is handled.
     """
 
-    __slots__ = ("_at_ms", "_ranges")
+    __slots__ = ("_ranges", "at_ms")
 
     def __init__(self, ranges: Iterable[Range] = (), at_ms: int = 0) -> None:
         self._ranges = deque(ranges)
-        self._at_ms = at_ms
+        self.at_ms = at_ms
 
     def __bool__(self) -> bool:
         return bool(self._ranges)
@@ -54,7 +54,7 @@ class Known:
     def has_finished(self, offset: int, timestamp_ms: int) -> bool:
         while self._ranges and self._ranges[0].end <= offset:
             self._ranges.popleft()
-        return bool(self._ranges) and self._ranges[0].start <= offset and timestamp_ms <= self._at_ms
+        return bool(self._ranges) and self._ranges[0].start <= offset and timestamp_ms <= self.at_ms
 
 
 def encode(committed: int, ranges: Iterable[Range], at_ms: int) -> str:

@@ -132,6 +132,16 @@ def test_what_an_earlier_owner_finished_and_is_handled_again_is_not_told_as_fini
     assert all_in(book.finished_above()) == {1, 2, 3, 4}
 
 
+def test_what_only_an_earlier_owner_knows_keeps_the_time_of_its_commit() -> None:
+    """Told anew with a later time, it would cover records that a new log has at the same offsets."""
+    book = Ledger(0, 100, Known([Range(5, 6)], at_ms=10))
+    book.take(0, SIZE)
+    assert book.finished_by_ms(now_ms=99) == 10
+
+    book.pass_over(5, timestamp_ms=10)
+    assert book.finished_by_ms(now_ms=99) == 99
+
+
 def test_what_is_finished_above_the_prefix_is_told_in_runs() -> None:
     book = ledger()
     for offset in (0, 1, 4, 5, 6):
