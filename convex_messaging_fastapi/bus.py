@@ -24,7 +24,15 @@ from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders, outgo
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus, Phase
-from convex_messaging_fastapi.subscribers import Choices, Declaration, F, Handler, Subscribers, declaration
+from convex_messaging_fastapi.subscribers import (
+    Choices,
+    Declaration,
+    F,
+    Handler,
+    Subscribers,
+    declaration,
+    declaring,
+)
 from convex_messaging_fastapi.testing import TestBench
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.wiring import Wiring, transport_for
@@ -188,20 +196,11 @@ class MessageBus:
         `await bus.subscribe(...)`.
         """
 
-        def declare(handler: F) -> F:
-            self._declare(declaration("event", topics, handler, SubscriberOptions(**choices)))
-            return handler
-
-        return declare
+        return declaring("event", topics, choices, self._declare)
 
     def receiver(self, queue: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
         """Declare the one handler of a queue; otherwise as `subscriber`."""
-
-        def declare(handler: F) -> F:
-            self._declare(declaration("command", (queue,), handler, SubscriberOptions(**choices)))
-            return handler
-
-        return declare
+        return declaring("command", (queue,), choices, self._declare)
 
     def include(self, subscribers: Subscribers) -> None:
         """Take in the handlers of a module that does not know this bus."""

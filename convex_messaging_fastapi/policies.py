@@ -79,7 +79,19 @@ class SubscriberOptions:
     batch: Batch | None = field(default=None)
 
     def __post_init__(self) -> None:
-        _require(self.concurrency is None or self.concurrency >= 1, "concurrency is 1 or more")
+        _require(self.group != "", "a group has a name; without one the settings decide")
+        _require(self.id != "", "an id is not empty; without one it is the handler's name")
+        _require(
+            self.retry is None or isinstance(self.retry, Retry), "retry is a Retry, such as Retry(attempts=5)"
+        )
+        _require(
+            self.batch is None or isinstance(self.batch, Batch),
+            "batch is a Batch, such as Batch(max_records=100)",
+        )
+        _require(
+            self.concurrency is None or (isinstance(self.concurrency, int) and self.concurrency >= 1),
+            "concurrency is a whole number, 1 or more",
+        )
         _require(self.timeout is None or self.timeout > 0, "timeout is more than 0 seconds")
         _require(self.ordering in ("key", "partition", "none"), "ordering is 'key', 'partition' or 'none'")
         _require(

@@ -60,21 +60,11 @@ class Subscribers:
 
     def subscriber(self, *topics: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
         """Declare a handler of events; the function itself stays as it is."""
-
-        def declare(handler: F) -> F:
-            self.add(declaration("event", topics, handler, SubscriberOptions(**choices)))
-            return handler
-
-        return declare
+        return declaring("event", topics, choices, self.add)
 
     def receiver(self, queue: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
         """Declare the handler of a queue; the function itself stays as it is."""
-
-        def declare(handler: F) -> F:
-            self.add(declaration("command", (queue,), handler, SubscriberOptions(**choices)))
-            return handler
-
-        return declare
+        return declaring("command", (queue,), choices, self.add)
 
     def add(self, declared: Declaration) -> Declaration:
         """Take in one declaration, and return it as it was taken.
@@ -109,17 +99,37 @@ class Subscribers:
                 )
 
 
+def declaring(
+    kind: Kind, topics: tuple[str, ...], choices: Choices, add: Callable[[Declaration], object]
+) -> Callable[[F], F]:
+    """A decorator that hands on a declaration of its function, and leaves the function as it is."""
+    _check(topics)  # here: a decorator without parentheses takes the handler for a topic, and is never called
+    options = SubscriberOptions(**choices)
+
+    def declare(handler: F) -> F:
+        add(declaration(kind, topics, handler, options))
+        return handler
+
+    return declare
+
+
 def declaration(
     kind: Kind, topics: tuple[str, ...], handler: Handler, options: SubscriberOptions
 ) -> Declaration:
     """A checked declaration; its id is the handler's own name unless `options.id` says otherwise."""
     if not callable(handler):
         raise DeclarationError(f"a handler is a function of the message, not {handler!r}")
+    _check(topics)
+    return Declaration(options.id or _name(handler), kind, topics, handler, options)
+
+
+def _check(topics: tuple[str, ...]) -> None:
     if not topics or not all(isinstance(topic, str) and topic for topic in topics):
-        raise DeclarationError("name at least one topic, each a non-empty string")
+        raise DeclarationError(
+            "name at least one topic, each a non-empty string, as in `@bus.subscriber('user.created')`"
+        )
     if len(set(topics)) != len(topics):
         raise DeclarationError(f"a topic is named twice in {topics!r}")
-    return Declaration(options.id or _name(handler), kind, topics, handler, options)
 
 
 def _name(handler: Handler) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Batch, ConfigurationError, DeclarationError, Subscribers
+from convex_messaging_fastapi import Batch, ConfigurationError, DeclarationError, MessageBus, Subscribers
 from convex_messaging_fastapi.policies import SubscriberOptions
 
 
@@ -60,6 +60,14 @@ def test_topics_that_say_nothing_are_refused(topics: tuple[Any, ...], sentence: 
         Subscribers().subscriber(*topics)(handle)
 
 
+@pytest.mark.parametrize("declare", [Subscribers().subscriber, Subscribers().receiver, MessageBus().receiver])
+def test_a_decorator_without_parentheses_is_refused_at_once(declare: Any) -> None:
+    with pytest.raises(DeclarationError, match="at least one topic"):
+
+        @declare
+        async def handler(message: dict[str, Any]) -> None: ...
+
+
 def test_a_handler_is_something_that_can_be_called() -> None:
     with pytest.raises(DeclarationError, match="a handler is a function"):
         Subscribers().subscriber("a")("not a function")  # type: ignore[type-var]
@@ -68,7 +76,12 @@ def test_a_handler_is_something_that_can_be_called() -> None:
 @pytest.mark.parametrize(
     ("choices", "sentence"),
     [
-        ({"concurrency": 0}, "concurrency is 1 or more"),
+        ({"concurrency": 0}, "concurrency is a whole number, 1 or more"),
+        ({"concurrency": "8"}, "concurrency is a whole number, 1 or more"),
+        ({"group": ""}, "a group has a name"),
+        ({"id": ""}, "an id is not empty"),
+        ({"retry": 5}, "retry is a Retry"),
+        ({"batch": 5}, "batch is a Batch"),
         ({"timeout": 0}, "timeout is more than 0 seconds"),
         ({"ordering": "random"}, "ordering is 'key', 'partition' or 'none'"),
         ({"dead_letter": "burn"}, "dead_letter is 'bury', 'hold' or 'discard'"),
