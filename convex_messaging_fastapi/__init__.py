@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import (
+    AttemptTimedOut,
     BatchFailed,
     BusNotFound,
     BusNotStarted,
@@ -48,6 +49,7 @@ from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import Subscribers
 
 __all__ = [
+    "AttemptTimedOut",
     "Batch",
     "BatchFailed",
     "Bus",

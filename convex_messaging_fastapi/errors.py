@@ -15,6 +15,8 @@
     │   │   └── MessageTooLarge     larger than its topic takes
     │   ├── PublishUnknown          may be written, or may land later
     │   └── PublishManyError        of many, some were not acknowledged
+    ├── AttemptTimedOut             a handler did not return within its `timeout`
+    ├── HandlerCancelled            a handler raised `CancelledError` although nobody cancelled it
     └── TransportError              Kafka could not do what was asked
         └── TopicUnavailable        a topic is missing and could not be created
 
@@ -131,6 +133,18 @@ class PublishManyError(PublishError):
             f"of {len(receipts)} messages {len(failed)} were not written (indexes {_some(failed)}) "
             f"and {len(unknown)} may or may not be (indexes {_some(unknown)}); first: {first}"
         )
+
+
+class AttemptTimedOut(MessagingError, TimeoutError):
+    """A handler did not return within its subscriber's `timeout`."""
+
+    may_retry = True
+
+
+class HandlerCancelled(MessagingError):
+    """A handler raised `CancelledError` although nobody cancelled it."""
+
+    may_retry = True
 
 
 class TransportError(MessagingError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable, Mapping
+from contextvars import copy_context
 from typing import Any
 
 from convex_messaging_fastapi.clock import Clock
@@ -43,6 +44,8 @@ class Wiring:
         self._settings = settings
         self._transport = transport
         self._clock = clock
+        # A handler that joins later must not live in the request that it was added by.
+        self._context = copy_context()
         self._threads = HandlerThreads(settings.concurrency)
         self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
         self._admin = transport.admin()
@@ -98,7 +101,7 @@ class Wiring:
         dispatch = Dispatch(
             treatment, self._surroundings, self._burial, self._letters, self._clock, random.random
         )
-        return Subscription(lineup, dispatch, self._clock)
+        return Subscription(lineup, dispatch, self._clock, self._context)
 
     def on_wire(self, topic: str) -> str:
         return topic_on_wire(self._settings.topic_prefix, topic)

@@ -13,7 +13,13 @@ from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dead_letters import Failure, failure_of
 from convex_messaging_fastapi.consuming.reports import report_end, report_no_burial, report_retry
 from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, backoff, decide
-from convex_messaging_fastapi.errors import BatchFailed, MessagingError, PublishError, TransportError
+from convex_messaging_fastapi.errors import (
+    AttemptTimedOut,
+    BatchFailed,
+    HandlerCancelled,
+    PublishError,
+    TransportError,
+)
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
 from convex_messaging_fastapi.records import Delivery, Record
 
@@ -21,18 +27,6 @@ DLQ_UNAVAILABLE = "dlq_unavailable"
 DEAD_LETTER_HELD = "dead_letter_held"
 
 BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=30.0)
-
-
-class AttemptTimedOut(MessagingError):
-    """A handler did not return within its subscriber's `timeout`."""
-
-    may_retry = True
-
-
-class HandlerCancelled(MessagingError):
-    """A handler raised `CancelledError` although nobody cancelled it."""
-
-    may_retry = True
 
 
 class DeadLetters(Protocol):
@@ -188,23 +182,13 @@ class Dispatch:
     async def _guarded(self, call: Awaitable[None]) -> Exception | None:
         """Await the handler under its time limit; what it failed with, or `None`."""
         limit = self._treatment.timeout
+        if limit is None:
+            return await failure_in(call)
         try:
-            if limit is None:
-                await call
-            else:
-                async with time_limit(self._clock, limit):
-                    await call
-        except asyncio.CancelledError:
-            if was_cancelled_by_us():
-                raise  # it settles nothing
-            return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
-        except TimeoutError as error:
-            if limit is None:
-                return error
+            async with time_limit(self._clock, limit):
+                return await failure_in(call)
+        except TimeoutError:  # the limit's own: one that the handler raised has been caught inside
             return AttemptTimedOut(f"the handler did not return within {limit:g} s")
-        except Exception as error:  # noqa: BLE001 - any exception of a handler is a failed attempt
-            return error
-        return None
 
     def _judge(self, jobs: Sequence[Job], error: Exception) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
@@ -257,6 +241,19 @@ class Dispatch:
             return Outcome(again=(job,), delay=delay, hold=DLQ_UNAVAILABLE)
         self.tally.buried += 1
         return Outcome(finished=(job,))
+
+
+async def failure_in(call: Awaitable[None]) -> Exception | None:
+    """What the handler failed with, or `None`."""
+    try:
+        await call
+    except asyncio.CancelledError:
+        if was_cancelled_by_us():
+            raise  # it settles nothing
+        return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
+    except Exception as error:  # noqa: BLE001 - any exception of a handler is a failed attempt
+        return error
+    return None
 
 
 def was_cancelled_by_us() -> bool:

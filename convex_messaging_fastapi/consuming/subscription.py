@@ -46,18 +46,19 @@ class Lineup:
 
 
 class Subscription:
-    """Runs one handler, and tells the worker that feeds it of every job that may be committed."""
+    """Runs one handler, and tells the worker that feeds it of every job that may be committed.
 
-    def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock) -> None:
+    Handlers see the variables of `context`, not those of whatever task happens to wake them.
+    """
+
+    def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
         self.lineup = lineup
         self.on_finished: Callable[[Job], None] = _unfed
         self._dispatch = dispatch
         self._clock = clock
         self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
         self._running: dict[asyncio.Task[None], Sequence[Job]] = {}
-        # Runners start from the context that the bus was started in, not from whatever context
-        # the task that happens to wake them is in.
-        self._context: Context = copy_context()
+        self._context = context
         self._changed = asyncio.Event()
         self._closed = False
         self.failed = False
@@ -111,16 +112,6 @@ class Subscription:
 
     def _is_busy_with(self, wanted: set[OwnedPartition]) -> bool:
         return any(job.owned in wanted for jobs in self._running.values() for job in jobs)
-
-    @property
-    def idle(self) -> bool:
-        """Nothing runs and nothing waits, not even for a back-off."""
-        return not self._running and not self._lanes.waiting
-
-    @property
-    def resting(self) -> bool:
-        """Nothing runs, and what waits, waits for the clock."""
-        return not self._running and not self._lanes.ready
 
     def status(self) -> SubscriptionStatus:
         tally = self._dispatch.tally

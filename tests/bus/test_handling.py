@@ -237,6 +237,23 @@ async def test_a_handler_that_takes_too_long_has_failed() -> None:
         assert ended == ["cleaned up"] * 2
 
 
+async def test_a_timeout_of_the_handlers_own_is_not_taken_for_that_of_the_attempt() -> None:
+    bus = memory_bus()
+    attempts: list[int] = []
+
+    @bus.subscriber("bet.placed", timeout=30, retry=Retry(attempts=2, only=(TimeoutError,)))
+    async def handle(bet: Bet, delivery: Delivery) -> None:
+        attempts.append(delivery.attempt)
+        raise TimeoutError("the database did not answer")
+
+    async with bus.test() as t:
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        await t.settle()
+
+        assert attempts == [1, 2]
+        assert [letter.error_message for letter in t.dead_letters()] == ["the database did not answer"]
+
+
 async def test_a_handler_that_raises_cancelled_error_itself_has_failed_and_is_not_done() -> None:
     bus = memory_bus()
 
@@ -516,6 +533,23 @@ async def test_context_variables_that_a_handler_sets_do_not_reach_the_next_messa
         await t.settle()
 
     assert seen == ["nobody"] * 3
+
+
+async def test_context_variables_of_whoever_adds_a_handler_do_not_reach_its_messages() -> None:
+    bus = memory_bus()
+    tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+    seen: list[str] = []
+
+    async def handle(bet: Bet) -> None:
+        seen.append(tenant.get())
+
+    async with bus.test() as t:
+        tenant.set("the request that added it")
+        await bus.subscribe("bet.placed", handle)
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        await t.settle()
+
+    assert seen == ["nobody"]
 
 
 async def test_a_handler_joins_and_leaves_while_the_bus_runs() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any
 
 from convex_messaging_fastapi.clock import ManualClock, time_limit
@@ -153,7 +154,8 @@ class Bench:
         dispatch = Dispatch(
             treatment, surroundings, self.graveyard, "convex.dlq", self.clock, random=lambda: 0.0
         )
-        return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, self.clock)
+        lineup_of_it = Lineup(id=id, kind="event", group="g", **choices)
+        return Subscription(lineup_of_it, dispatch, self.clock, copy_context())
 
     async def __aenter__(self) -> Bench:
         await self.worker.start()
