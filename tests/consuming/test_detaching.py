@@ -63,3 +63,23 @@ async def test_a_partition_that_was_held_for_a_handler_that_has_left_goes_on() -
         await bench.advance(1)
         assert owned.held is None
         assert other.finished == [0, 1]
+
+
+async def test_a_stop_amid_the_rebuilding_for_a_new_topic_does_not_join_the_group_again() -> None:
+    slow = Handler(0)
+    async with Bench(slow) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        newcomer = bench.subscribe(Handler(), id="newcomer", topics=("convex.users",))
+        joining = asyncio.create_task(bench.worker.attach(newcomer, 20))
+        await bench.turns()
+        bench.transport.listener = None
+        stopping = asyncio.create_task(bench.worker.stop(20, bench.clock.now() + 25))
+        await bench.turns()
+
+        slow.gate.set()
+        await asyncio.gather(joining, stopping)
+        assert bench.transport.stopped
+        assert bench.transport.listener is None, "it was not started again"
+        assert bench.transport.committed == {WHERE: 1}
