@@ -66,7 +66,11 @@ class _Running:
         )
 
     def _limit(self, timeout: float | None) -> float:
-        return self.settings.publish_timeout_seconds if timeout is None else timeout
+        if timeout is None:
+            return self.settings.publish_timeout_seconds
+        if not timeout > 0:
+            raise ConfigurationError(f"a message is published within more than 0 seconds, not {timeout!r}")
+        return timeout
 
 
 class MessageBus:

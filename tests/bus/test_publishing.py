@@ -188,3 +188,11 @@ async def test_the_settings_of_the_outside_are_read_when_the_bus_starts(
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "acme")
     async with bus:
         assert (await bus.publish("t", {})).topic == "acme.t"
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan")])
+async def test_a_timeout_in_which_nothing_can_happen_is_refused(timeout: float) -> None:
+    bus = memory_bus()
+    async with bus.test():
+        with pytest.raises(ConfigurationError, match="more than 0 seconds"):
+            await bus.publish("t", {}, timeout=timeout)
