@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
@@ -37,6 +37,8 @@ from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class KafkaConsumer:
@@ -139,17 +141,28 @@ class KafkaConsumer:
         self._opening.add_done_callback(self._wake)
 
     async def _find_starts(self, holding: Holding) -> Starts:
-        """Positions for the whole assignment, asking until there is an answer."""
+        """Positions for the whole assignment."""
+        unknown = holding.partitions - holding.moved.keys()
+        return await self._answer(
+            lambda: starts(holding.member, unknown, self._reset_policy, self._history.stored),
+            "where to start",
+        )
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
+        """Ask until there is an answer, and say once why there is none yet."""
+        said = False
         while True:
             try:
-                return await starts(
-                    holding.member,
-                    holding.partitions - holding.moved.keys(),
-                    self._reset_policy,
-                    self._history.stored,
-                )
+                return await ask()
             except KafkaError as error:
-                log.warning("group %s has no start positions yet: %s", self._group, error)
+                log.log(
+                    logging.DEBUG if said else logging.WARNING,
+                    "group %s does not know yet %s: %s",
+                    self._group,
+                    what,
+                    error,
+                )
+                said = True
                 await sleep(self._clock, self._tuning.retry_seconds)
 
     async def _open_holding(self, until: float) -> Holding | None:
@@ -241,8 +254,8 @@ class KafkaConsumer:
         if holding.member.mend(where, error):
             log.warning("%s/%s at %s: a header's name is no UTF-8 and is mended", *where, offset)
             return
-        problem, detail = explain_membership(error)
-        why = Explanation(problem, f"{where.topic}/{where.partition} at {offset}: {detail}")
+        why = explain_membership(error)
+        why = why._replace(detail=f"{where.topic}/{where.partition} at {offset}: {why.detail}")
         self._resting[where] = _Rest(self._clock.now() + self._tuning.partition_pause_seconds, why)
         log.error("group %s cannot read %s", self._group, why.detail)
 
@@ -275,12 +288,10 @@ class KafkaConsumer:
     # Offsets that the log does not have.
 
     async def _find_move(self, holding: Holding, where: TopicPartition, offset: int) -> Move:
-        while True:
-            try:
-                return await move(holding.member, where, offset, self._reset_policy)
-            except KafkaError as error:
-                log.warning("%s/%s is out of range, no answer yet: %s", *where, error)
-                await sleep(self._clock, self._tuning.retry_seconds)
+        return await self._answer(
+            lambda: move(holding.member, where, offset, self._reset_policy),
+            f"where to read on, for {where.topic}/{where.partition} has no offset {offset}",
+        )
 
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:

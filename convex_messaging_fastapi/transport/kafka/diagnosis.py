@@ -18,10 +18,19 @@ from convex_messaging_fastapi.transport.kafka.engine import (
 
 
 class Explanation(NamedTuple):
-    """Why the cluster cannot be used; `detail` may name hosts, and holds no secret."""
+    """Why the cluster cannot be used; `detail` may name hosts, and holds no secret.
+
+    One that is not `certain` is no more than the likeliest reason for a connection that just ended.
+    """
 
     problem: Problem
     detail: str
+    certain: bool = True
+
+    @property
+    def refused(self) -> bool:
+        """Whether trying again fast makes it worse."""
+        return self.certain and self.problem in REFUSALS
 
 
 REFUSALS = frozenset(
@@ -120,12 +129,33 @@ def _membership_problem(error: BaseException) -> Problem:
 
 def explain_connection(error: BaseException, server: str, protocol: str) -> Explanation:
     """Why a connection to `server` could not be made and used."""
-    problem, why = _connection_problem(error, protocol)
-    return Explanation(problem, f"{server}: {why}")
+    problem, why = _hang_up(error, protocol) or _connection_problem(error, protocol)
+    return Explanation(problem, f"{server}: {why}", certain=_hang_up(error, protocol) is None)
+
+
+def _hang_up(error: BaseException, protocol: str) -> tuple[Problem, str] | None:
+    """What a connection that ended without a word means, where that may be a wrong `security_protocol`.
+
+    So ends one to a broker that is just going down, too, and one that a proxy cannot lead anywhere.
+    """
+    tls, sasl = protocol in ("SSL", "SASL_SSL"), protocol.startswith("SASL")
+    match error:
+        case ConnectionResetError() if tls:
+            return (
+                Problem.TLS_FAILED,
+                "the connection was reset in the TLS handshake: does this port speak TLS?",
+            )
+        case engine.KafkaConnectionError() if (
+            isinstance(error.__cause__, asyncio.IncompleteReadError) and not sasl
+        ):
+            return (
+                Problem.TLS_FAILED if tls else Problem.AUTHENTICATION_FAILED,
+                "the broker ended the connection at the first request: check security_protocol",
+            )
+    return None
 
 
 def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, str]:
-    tls, sasl = protocol in ("SSL", "SASL_SSL"), protocol.startswith("SASL")
     cause = error.__cause__
     match error:
         case engine.SaslAuthenticationFailed() | engine.AuthenticationFailedError():
@@ -142,16 +172,6 @@ def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, s
             return Problem.TLS_FAILED, f"the TLS handshake failed: {_reason(error)}"
         case _ if isinstance(cause, ssl.SSLError):
             return Problem.TLS_FAILED, f"the broker ended the TLS handshake: {_reason(cause)}"
-        case ConnectionResetError() if tls:
-            return (
-                Problem.TLS_FAILED,
-                "the connection was reset in the TLS handshake: does this port speak TLS?",
-            )
-        case engine.KafkaConnectionError() if isinstance(cause, asyncio.IncompleteReadError) and not sasl:
-            return (
-                Problem.TLS_FAILED if tls else Problem.AUTHENTICATION_FAILED,
-                "the broker ended the connection at the first request: check security_protocol",
-            )
         case ConnectionRefusedError():
             return Problem.BROKER_UNREACHABLE, "connection refused"
         case TimeoutError():

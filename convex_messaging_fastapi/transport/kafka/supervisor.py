@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.transport.base import Contact, Problem
-from convex_messaging_fastapi.transport.kafka.diagnosis import REFUSALS, Explanation, explain_membership
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
@@ -156,7 +156,7 @@ class Supervisor(Generic[E]):
                 if await self._started_up(engine):
                     return engine
             else:
-                self._why = reached
+                self._why = self._weigh(reached)
                 self._complain("has no cluster", reached)
             self._failures += 1
 
@@ -249,22 +249,27 @@ class Supervisor(Generic[E]):
             return
         if isinstance(answer, Reached):
             self._reached_at = self._clock.now() if self._reached_at is None else self._reached_at
-        elif answer.problem in REFUSALS:
+        elif answer.refused:
             # Left alone, the engine would log in several times a second and lock the account.
             self.replace(engine, answer)
             self._failures += 1
         else:
-            self._well, self._why, self._reached_at = False, answer, None
+            self._well, self._why, self._reached_at = False, self._weigh(answer), None
+
+    def _weigh(self, why: Explanation) -> Explanation:
+        """Whoever was let in before is not kept out by a setting."""
+        if why.certain or self._last is None:
+            return why
+        return why._replace(problem=Problem.BROKER_UNREACHABLE)
 
     def _pause(self) -> float:
         """Seconds before the next start: none at first, then doubling, less up to a fifth."""
         if not self._failures:
             return 0.0
         t = self._tuning
-        refused = self._why.problem in REFUSALS
         first, cap = (
             (t.refused_retry_seconds, t.refused_cap_seconds)
-            if refused
+            if self._why.refused
             else (t.retry_seconds, t.retry_cap_seconds)
         )
         return min(cap, first * 2.0 ** min(self._failures - 1, 16)) * random.uniform(0.8, 1.0)

@@ -306,6 +306,32 @@ async def test_one_that_one_broker_refused_and_another_lets_in_goes_on(stage: St
     assert stage.problem is None
 
 
+HUNG_UP = Explanation(Problem.AUTHENTICATION_FAILED, "kafka:9092: ended: check settings", certain=False)
+
+
+async def test_a_connection_that_just_ends_may_be_a_wrong_setting_for_who_was_never_let_in(
+    stage: Stage,
+) -> None:
+    """It is looked at again soon: a proxy whose broker is not up yet hangs up too."""
+    stage.answer = HUNG_UP
+    await stage.begin()
+    await stage.turn(20)
+    assert stage.problem is Problem.AUTHENTICATION_FAILED
+    stage.answer = REACHED
+    await stage.turn(4.5)
+    assert stage.problem is None
+
+
+async def test_whoever_was_let_in_before_is_not_kept_out_by_a_setting(stage: Stage) -> None:
+    """So its engine lives on, and with it its place in the group."""
+    await stage.begin()
+    stage.answer = HUNG_UP
+    stage.engines[0].quiet_for = 1000
+    await stage.turn(10)
+    assert stage.problem is Problem.BROKER_UNREACHABLE
+    assert not stage.engines[0].stopped.is_set()
+
+
 async def test_an_engine_that_looks_for_brokers_where_none_are_is_replaced(stage: Stage) -> None:
     """All addresses changed: the engine never asks the bootstrap servers again."""
     await stage.begin()

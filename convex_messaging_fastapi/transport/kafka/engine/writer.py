@@ -46,6 +46,8 @@ class Writer:
     def _give_up_batches(self) -> None:
         accumulator = self._producer._message_accumulator
         queued = [batch for queue in accumulator._batches.values() for batch in queue]
+        # Of a batch that waits to be sent again the engine forgets that it must not be forgotten twice.
+        accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)
         accumulator.fail_all(ProducerClosed())
         for batch in queued:
             # Nobody waits for this one; without a look it would be logged as a forgotten error.
