@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from functools import partial
 from itertools import count, repeat
 
 from convex_messaging_fastapi.clock import Clock, sleep
@@ -45,6 +46,7 @@ class PartitionQueue:
         self._offer = FIRST_OFFER
         self._failures = 0
         self._reason = ""
+        self._alone = False  # one message is under way, and no task is needed for it
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
 
@@ -62,9 +64,12 @@ class PartitionQueue:
         return len(self._line) + len(self._in_flight)
 
     def append(self, message: Pending) -> None:
-        self._line.append(message)
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
+        if self._task is not None or self._alone:
+            self._line.append(message)
+        elif self._outstanding.pending > 1 or not self._send_alone(message):
+            # A turn of the loop later, so that a crowd that publishes in this one goes out together.
+            self._line.append(message)
+            self._begin()
 
     def expire(self, until: float) -> float:
         """Settle what is due by `until`; answers the nearest deadline left."""
@@ -80,8 +85,28 @@ class PartitionQueue:
         for message in self._in_flight + self._line.waiting():
             self._outstanding.settle(message, outcomes.given_up(message, self.name))
 
-    async def _work(self) -> None:
+    def _send_alone(self, message: Pending) -> bool:
+        """Nobody else publishes anything: to wait for company would only cost time."""
+        answered = partial(self._answered, message)
+        self._alone = self._producer.send_now(self._where, message.record, answered)
+        if self._alone:
+            self._in_flight = [message]
+            self.batches += 1
+        return self._alone
+
+    def _answered(self, message: Pending, sent: Sent) -> None:
+        self._alone = False
+        must_wait = self._settle([message], sent)
+        if len(self._line):
+            self._begin(must_wait)
+
+    def _begin(self, must_wait: bool = False) -> None:
+        self._task = asyncio.create_task(self._work(must_wait))
+
+    async def _work(self, must_wait: bool) -> None:
         try:
+            if must_wait:
+                await self._wait_before_resending()
             while batch := self._line.take(self._offer):
                 sent = await self._send(batch)
                 if len(batch) > 1:

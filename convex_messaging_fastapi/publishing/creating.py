@@ -39,6 +39,11 @@ class CreatingProducer:
     async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
         return await self._producer.send(where, records)
 
+    def send_now(
+        self, where: TopicPartition, record: OutgoingRecord, answered: Callable[[Sent], None]
+    ) -> bool:
+        return self._producer.send_now(where, record, answered)
+
     async def stop(self, deadline: float) -> None:
         await self._producer.stop(deadline)
 

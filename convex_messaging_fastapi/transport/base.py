@@ -7,7 +7,7 @@ a verdict. All waits are seconds on the bus's clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -196,6 +196,16 @@ class ProducerTransport(Protocol):
 
         May wait through an outage for as long as it lasts. Records of one partition keep the
         order of the calls.
+        """
+        ...
+
+    def send_now(
+        self, where: TopicPartition, record: OutgoingRecord, answered: Callable[[Sent], None]
+    ) -> bool:
+        """Begin to write one record at once, without a turn of the loop, where nothing is in the way.
+
+        `answered` is called later, once; it must not raise. `False` when something is in the way:
+        then nothing was begun, and `send` knows what to do.
         """
         ...
 

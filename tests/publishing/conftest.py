@@ -16,9 +16,12 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture
-async def producer() -> FakeProducer:
-    return FakeProducer()
+@pytest.fixture(params=[False, True], ids=["", "at once"])
+async def producer(request: pytest.FixtureRequest) -> FakeProducer:
+    """All that a publisher promises, it promises with a producer of either kind."""
+    producer = FakeProducer()
+    producer.at_once = request.param
+    return producer
 
 
 @pytest.fixture

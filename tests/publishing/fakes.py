@@ -18,7 +18,8 @@ class FakeProducer:
 
     `script` holds the verdicts of the next sends; `lands` says whether an UNKNOWN send is in the
     log after all. A batch that holds the value `poison` is never taken. Clear `gate` to hold the
-    answers back: `entered` is set once a send waits.
+    answers back: `entered` is set once a send waits. With `at_once` it takes a record that comes
+    alone without a turn of the loop, and counts it in `alone`.
     """
 
     def __init__(self, partitions: int = 4, fits: int = 1_000_000) -> None:
@@ -39,6 +40,9 @@ class FakeProducer:
         self.running = False
         self.stopped_with: float | None = None
         self.sending: set[TopicPartition] = set()
+        self.at_once = False
+        self.alone = 0
+        self._writing: list[asyncio.Future[Sent]] = []
 
     async def start(self) -> None:
         self.running = True
@@ -58,6 +62,18 @@ class FakeProducer:
             return await self._send(where, records)
         finally:
             self.sending.discard(where)
+
+    def send_now(
+        self, where: TopicPartition, record: OutgoingRecord, answered: Callable[[Sent], None]
+    ) -> bool:
+        """Only where `at_once` says so; then the answer is what `send` would have said."""
+        if not self.at_once:
+            return False
+        self.alone += 1
+        writing = asyncio.ensure_future(self.send(where, [record]))
+        writing.add_done_callback(lambda written: answered(_answer(written)))
+        self._writing.append(writing)
+        return True
 
     async def _send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
         self.offers.append((where, len(records)))
@@ -79,12 +95,21 @@ class FakeProducer:
     async def stop(self, deadline: float) -> None:
         self.running = False
         self.stopped_with = deadline
+        for writing in self._writing:
+            writing.cancel()
+        await asyncio.gather(*self._writing, return_exceptions=True)
 
     def contact(self) -> Contact:
         return Contact(last=0.0 if self.running else None, member=True, problem=self.problem)
 
     def values(self, topic: str) -> list[bytes | None]:
         return [record.value for where, log in self.log.items() if where.topic == topic for record in log]
+
+
+def _answer(written: asyncio.Future[Sent]) -> Sent:
+    if written.cancelled() or written.exception() is not None:
+        return Sent(1, Verdict.UNKNOWN, reason="scripted to be raised")
+    return written.result()
 
 
 async def until(condition: Callable[[], object]) -> None:

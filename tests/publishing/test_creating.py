@@ -33,6 +33,7 @@ def describe(name: str) -> NewTopic:
 async def test_a_missing_topic_is_made_once_and_one_that_exists_is_not() -> None:
     producer = FakeProducer()
     producer.partitions = None
+    producer.at_once = True
     admin = Admin(producer)
     publisher = Publisher(CreatingProducer(producer, admin, describe), SystemClock(), Partitioner("murmur2"))
     await publisher.start()
@@ -43,6 +44,7 @@ async def test_a_missing_topic_is_made_once_and_one_that_exists_is_not() -> None
 
     assert admin.made == [describe("bets")]
     assert producer.values("bets") == [b"1", b"2"]
+    assert producer.alone == 3
     assert producer.stopped_with is not None
 
 

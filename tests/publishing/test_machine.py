@@ -59,6 +59,10 @@ class Publishing(RuleBasedStateMachine):
         self.producer.script.extend(verdicts)
         self.producer.lands = lands
 
+    @rule(at_once=st.booleans())
+    def take_what_comes_alone_at_once_or_not(self, at_once: bool) -> None:
+        self.producer.at_once = at_once
+
     @rule(fits=st.integers(1, 5))
     def change_what_fits(self, fits: int) -> None:
         self.producer.fits = fits

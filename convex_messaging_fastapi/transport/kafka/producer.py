@@ -69,6 +69,27 @@ class KafkaProducer:
         except Ended:
             return Sent(len(records), Verdict.FAILED, reason="the producer was stopped")
 
+    def send_now(
+        self, where: TopicPartition, record: OutgoingRecord, answered: Callable[[Sent], None]
+    ) -> bool:
+        writer = self._supervisor.current
+        if writer is None or where.partition >= writer.partitions(where.topic):
+            return False
+        if size_in_batch(record) > self._tuning.max_record_bytes:
+            return False
+        timestamp_ms = int(self._clock.unix() * 1000)
+        packed = pack((record,), timestamp_ms, self._limit(where.topic))
+        fate = writer.submit_now(packed.batch, where)
+        if fate is None:
+            return False
+
+        def tell(fate: asyncio.Future[RecordMetadata]) -> None:
+            self._after(writer, fate)
+            answered(self._told(fate, where.topic, packed, timestamp_ms))
+
+        fate.add_done_callback(tell)
+        return True
+
     async def _partition_count(self, topic: str) -> int:
         doubts = 0
         while True:
@@ -113,6 +134,21 @@ class KafkaProducer:
         except KafkaError as error:
             return self._judge(error, where.topic, packed)
         return Sent(packed.taken, Verdict.WRITTEN, written.offset, _written_at(written, timestamp_ms))
+
+    def _told(
+        self, fate: asyncio.Future[RecordMetadata], topic: str, packed: Pack, timestamp_ms: int
+    ) -> Sent:
+        """What became of a batch of one."""
+        if fate.cancelled():  # an engine may cancel its own futures while it falls
+            return Sent(1, Verdict.UNKNOWN, reason="the engine gave it up")
+        match fate.exception():
+            case None:
+                written = fate.result()
+                return Sent(1, Verdict.WRITTEN, written.offset, _written_at(written, timestamp_ms))
+            case KafkaError() as error if (sent := self._judge(error, topic, packed)) is not None:
+                return sent
+            case error:
+                return Sent(1, Verdict.UNKNOWN, reason=f"the engine raised {type(error).__name__}")
 
     def _judge(self, error: KafkaError, topic: str, packed: Pack) -> Sent | None:
         verdict = verdict_on(error)

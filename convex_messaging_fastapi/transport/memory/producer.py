@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
@@ -37,6 +37,11 @@ class MemoryProducer:
         if not await self._within_reach():
             return Sent(len(records), Verdict.FAILED, reason="the producer was stopped")
         return self._broker.append(where, records)
+
+    def send_now(
+        self, where: TopicPartition, record: OutgoingRecord, answered: Callable[[Sent], None]
+    ) -> bool:
+        return False  # there is no wire whose answers an early start would bring sooner
 
     async def _within_reach(self) -> bool:
         """Wait for the broker as long as it takes; `False` once stopped."""

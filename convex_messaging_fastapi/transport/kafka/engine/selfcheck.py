@@ -13,7 +13,7 @@ from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
-from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender
 from aiokafka.protocol.metadata import MetadataRequest
@@ -24,6 +24,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     AIOKafkaClient: ("_conns", "_md_update_fut", "_retry_backoff", "_sync_task"),
     AIOKafkaConnection: ("_last_action", "_sasl_oauth_token_provider"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
+    BatchBuilder: ("_builder", "_relative_offset"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
     Fetcher: ("_fetch_task", "_pending_tasks", "_records"),
     GroupCoordinator: (
@@ -34,8 +35,8 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "group_id",
         "member_id",
     ),
-    MessageAccumulator: ("_batches",),
-    MessageBatch: ("_drain_waiter",),
+    MessageAccumulator: ("_batches", "_closed", "_exception", "_pending_batches"),
+    MessageBatch: ("_drain_waiter", "future"),
     MetadataRequest: ("_allow_auto_topic_creation",),
     TopicPartitionState: ("lso", "timestamp"),
 }
@@ -54,11 +55,13 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     GroupCoordinator.ensure_coordinator_known: ("self",),
     AIOKafkaConnection.authenticator_oauth: ("self",),
     OAuthAuthenticator.step: ("self", "payload"),
+    MessageAccumulator._append_batch: ("self", "builder", "tp"),
     MessageAccumulator.fail_all: ("self", "exception"),
     SubscriptionState.fetch_context: ("self",),
 }
 
 _PROPERTIES: dict[type, tuple[str, ...]] = {
+    MessageBatch: ("retry_count",),
     Sender: ("sender_task",),
     SubscriptionState: ("reassignment_in_progress", "subscription"),
     TopicPartitionState: ("has_valid_position", "position"),
