@@ -17,7 +17,8 @@ class Job:
     """`seconds` are measured after `warm_up` seconds; where `count` messages are handled, after a fifth.
 
     `concurrency` is publishers side by side, or handlers; `chunk` is messages given at once; `keys`
-    is how many different keys there are (0: none); `work` is seconds that a handler awaits; `rate`
+    is how many different keys there are (0: none); `headers` are five, made for each message or
+    once for all, or none (ours always writes its five); `work` is seconds that a handler awaits; `rate`
     is messages a second.
     """
 
@@ -25,7 +26,7 @@ class Job:
     contestant: str = ""
     bootstrap: str = ""
     topic: str = ""
-    headers: bool = True
+    headers: Literal["new", "fixed", "none"] = "new"
     keys: int = 0
     size: int = 0
     count: int = 0

@@ -91,7 +91,12 @@ def _publishing() -> list[Workload]:
         at(
             "publish-1000-bare",
             "1,000 publishers, others without headers",
-            replace(_PUBLISHED, headers=False),
+            replace(_PUBLISHED, headers="none"),
+        ),
+        at(
+            "publish-1000-fixed",
+            "1,000 publishers, others with headers made once",
+            replace(_PUBLISHED, headers="fixed"),
         ),
         at("publish-1000-1kib", "1,000 publishers, 1 KiB", replace(_PUBLISHED, size=FULL_SIZE)),
         at("publish-1000-p1", "1,000 publishers, 1 partition", _PUBLISHED, 1),
@@ -111,7 +116,12 @@ def _publishing_many() -> list[Workload]:
     return [
         at("publish-many", "lists of 10,000", _GIVEN),
         at("publish-many-keyed", "lists of 10,000, 1,000 keys", replace(_GIVEN, keys=KEYS), keyed=True),
-        at("publish-many-bare", "lists of 10,000, others without headers", replace(_GIVEN, headers=False)),
+        at("publish-many-bare", "lists of 10,000, others without headers", replace(_GIVEN, headers="none")),
+        at(
+            "publish-many-fixed",
+            "lists of 10,000, others with headers made once",
+            replace(_GIVEN, headers="fixed"),
+        ),
         at("publish-many-1kib", "lists of 10,000, 1 KiB", replace(_GIVEN, size=FULL_SIZE)),
     ]
 
@@ -124,7 +134,7 @@ def _consuming() -> list[Workload]:
         contestants: Mapping[str, float] = _CONSUMING,
         job: Job = _READ,
     ) -> Workload:
-        told = replace(job, keys=backlog.keys, headers=backlog.headers, size=backlog.size)
+        told = replace(job, keys=backlog.keys, size=backlog.size)
         return Workload(name, "consuming", title, told, contestants, backlog.partitions, backlog)
 
     full = Backlog(BACKLOG)

@@ -33,7 +33,7 @@ async def consumer(job: Job, handler: Handler) -> AsyncIterator[None]:
 
 def _fill(broker: MemoryBroker, job: Job) -> None:
     broker.ensure(NewTopic(job.topic, _PARTITIONS))
-    headers = tuple(messages.HEADERS) if job.headers else ()
+    headers = tuple(messages.HEADERS) if job.headers != "none" else ()
     waiting: list[list[OutgoingRecord]] = [[] for _ in range(_PARTITIONS)]
     for number in range(job.count):
         # A key has one partition, whichever: spread the keys, not the numbers.

@@ -33,13 +33,13 @@ async def producing(job: Job, **options: Any) -> AsyncIterator[AIOKafkaProducer]
 
 @asynccontextmanager
 async def publisher(job: Job) -> AsyncIterator[Publish]:
-    headers = messages.HEADERS if job.headers else None
+    new_headers = messages.headers_for(job)
     async with producing(job) as producer:
 
         async def publish(event: UserCreated, key: str | None) -> object:
             value = messages.encoded(event)
             return await producer.send_and_wait(
-                job.topic, value, key=None if key is None else key.encode(), headers=headers
+                job.topic, value, key=None if key is None else key.encode(), headers=new_headers()
             )
 
         yield publish
@@ -47,7 +47,7 @@ async def publisher(job: Job) -> AsyncIterator[Publish]:
 
 @asynccontextmanager
 async def many(job: Job) -> AsyncIterator[PublishMany]:
-    headers = messages.HEADERS if job.headers else None
+    new_headers = messages.headers_for(job)
     async with producing(job) as producer:
 
         async def publish_many(events: Sequence[UserCreated]) -> object:
@@ -57,7 +57,7 @@ async def many(job: Job) -> AsyncIterator[PublishMany]:
                 value = messages.encoded(event)
                 futures.append(
                     await producer.send(
-                        job.topic, value, key=None if key is None else key.encode(), headers=headers
+                        job.topic, value, key=None if key is None else key.encode(), headers=new_headers()
                     )
                 )
             return await asyncio.gather(*futures)

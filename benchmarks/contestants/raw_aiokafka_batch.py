@@ -36,10 +36,10 @@ async def many(job: Job) -> AsyncIterator[PublishMany]:
 
 def _batches(producer: AIOKafkaProducer, events: Sequence[UserCreated], job: Job) -> Iterator[BatchBuilder]:
     """Full batches, each closed, or `send` might add to it."""
-    headers = list(messages.HEADERS) if job.headers else []
+    new_headers = messages.headers_for(job)
     batch = producer.create_batch()
     for event in events:
-        value = messages.encoded(event)
+        value, headers = messages.encoded(event), new_headers()
         if batch.append(key=None, value=value, timestamp=None, headers=headers) is None:
             batch.close()
             yield batch

@@ -14,8 +14,6 @@ from benchmarks.contestants import Handler, Publish, PublishMany, beside
 from benchmarks.job import Job
 from benchmarks.messages import UserCreated
 
-Headers = list[tuple[str, str | bytes | None]]
-
 PATIENCE_SECONDS = 30.0
 QUEUED = 200_000
 
@@ -23,10 +21,10 @@ QUEUED = 200_000
 @asynccontextmanager
 async def publisher(job: Job) -> AsyncIterator[Publish]:
     producer = _producer(job)
-    headers: Headers = [*messages.HEADERS] if job.headers else []
+    new_headers = messages.headers_for(job)
 
     async def publish(event: UserCreated, key: str | None) -> object:
-        producer.produce(job.topic, messages.encoded(event), key, headers=headers)
+        producer.produce(job.topic, messages.encoded(event), key, headers=[*new_headers()])
         return producer.flush(PATIENCE_SECONDS)
 
     yield publish
@@ -35,12 +33,12 @@ async def publisher(job: Job) -> AsyncIterator[Publish]:
 @asynccontextmanager
 async def many(job: Job) -> AsyncIterator[PublishMany]:
     producer = _producer(job)
-    headers: Headers = [*messages.HEADERS] if job.headers else []
+    new_headers = messages.headers_for(job)
 
     async def publish_many(events: Sequence[UserCreated]) -> None:
         for event in events:
             key = messages.key(event.user_id, job.keys)
-            producer.produce(job.topic, messages.encoded(event), key, headers=headers)
+            producer.produce(job.topic, messages.encoded(event), key, headers=[*new_headers()])
         producer.flush(PATIENCE_SECONDS)
         await asyncio.sleep(0)  # nothing above gives the loop a turn, and it keeps the time
 

@@ -22,13 +22,13 @@ ITS_OWN = ("correlation-id", "content-type")
 
 @asynccontextmanager
 async def publisher(job: Job) -> AsyncIterator[Publish]:
-    headers = _headers(job)
+    new_headers = messages.headers_for(job)
     async with KafkaBroker(job.bootstrap, acks="all", enable_idempotence=True, logger=None) as broker:
         await broker.start()
 
         async def publish(event: UserCreated, key: str | None) -> object:
             return await broker.publish(
-                event, job.topic, key=None if key is None else key.encode(), headers=headers
+                event, job.topic, key=None if key is None else key.encode(), headers=_its_share(new_headers())
             )
 
         yield publish
@@ -69,7 +69,5 @@ async def consuming(
         await broker.stop()
 
 
-def _headers(job: Job) -> dict[str, str] | None:
-    if not job.headers:
-        return None
-    return {name: value.decode() for name, value in messages.HEADERS if name not in ITS_OWN}
+def _its_share(headers: messages.Headers) -> dict[str, str]:
+    return {name: value.decode() for name, value in headers if name not in ITS_OWN}

@@ -49,5 +49,5 @@ def _record(job: Job, number: int) -> Any:
         checksum=None,
         serialized_key_size=0,
         serialized_value_size=len(value),
-        headers=tuple(messages.HEADERS) if job.headers else (),
+        headers=tuple(messages.HEADERS) if job.headers != "none" else (),
     )
