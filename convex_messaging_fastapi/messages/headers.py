@@ -26,23 +26,23 @@ def outgoing_headers(
     *,
     message_type: str,
     unix_seconds: float,
-    message_id: str,
-    correlation_id: str,
+    message_id: str | bytes,
+    correlation_id: str | None,
     user: Mapping[str, str | bytes] | None = None,
     trace: Mapping[str, str] | None = None,
 ) -> Headers:
-    """Ours first, then the trace's, then the user's.
+    """Ours first, then the trace's, then the user's. Without a correlation id the message's own is it.
 
     A user may set `message-id`, `correlation-id` and the trace's own names: then theirs stands
     instead of ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
     a value that is neither text nor bytes.
     """
-    own = _encoded(MESSAGE_ID, message_id)
+    own = message_id if isinstance(message_id, bytes) else _encoded(MESSAGE_ID, message_id)
     ours: Headers = (
         _type_header(message_type),
         _time_header(int(unix_seconds)),
         (MESSAGE_ID, own),
-        (CORRELATION_ID, own if correlation_id is message_id else _encoded(CORRELATION_ID, correlation_id)),
+        (CORRELATION_ID, own if correlation_id is None else _encoded(CORRELATION_ID, correlation_id)),
         _JSON,
     )
     if trace:

@@ -20,12 +20,15 @@ def trace_headers() -> Mapping[str, str]:
 @cache
 def _reader() -> Callable[[], Mapping[str, str]]:
     try:
+        from opentelemetry.trace import INVALID_SPAN, get_current_span
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ImportError:
         return lambda: _NOTHING
     propagator = TraceContextTextMapPropagator()
 
     def read() -> Mapping[str, str]:
+        if get_current_span() is INVALID_SPAN:
+            return _NOTHING  # what every message pays while nobody traces
         headers: dict[str, str] = {}
         propagator.inject(headers)
         return headers

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from struct import unpack
 
 AT_ONCE = 256
 
 _BYTES = 16
-_VARIANTS = "89ab"
+_VERSION_4 = bytes(0x40 | byte & 0x0F for byte in range(256))
+_VARIANT_1 = bytes(0x80 | byte & 0x3F for byte in range(256))
+_GROUPS = "8s4s4s4s12s" * AT_ONCE
 
-_ready: list[str] = []
+_ready: list[bytes] = []
 
 
-def new_message_id() -> str:
-    """A version 4 UUID in its usual form."""
+def new_message_id() -> bytes:
+    """A version 4 UUID in its usual form, as it goes on the wire."""
     while True:
         try:
             return _ready.pop()
@@ -21,14 +24,12 @@ def new_message_id() -> str:
             _ready.extend(_draw())
 
 
-def _draw() -> list[str]:
-    digits = os.urandom(_BYTES * AT_ONCE).hex()
-    return [_formed(digits[at : at + 2 * _BYTES]) for at in range(0, len(digits), 2 * _BYTES)]
-
-
-def _formed(h: str) -> str:
-    variant = _VARIANTS[int(h[16], 16) & 3]
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{variant}{h[17:20]}-{h[20:]}"
+def _draw() -> list[bytes]:
+    drawn = bytearray(os.urandom(_BYTES * AT_ONCE))
+    drawn[6::_BYTES] = drawn[6::_BYTES].translate(_VERSION_4)
+    drawn[8::_BYTES] = drawn[8::_BYTES].translate(_VARIANT_1)
+    groups = unpack(_GROUPS, drawn.hex().encode())
+    return [b"-".join(groups[at : at + 5]) for at in range(0, len(groups), 5)]
 
 
 if hasattr(os, "register_at_fork"):

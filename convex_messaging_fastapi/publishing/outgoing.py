@@ -21,7 +21,9 @@ def outgoing(
     """The record of one message. Raises `EncodeError` when it cannot become JSON."""
     value = encode(message)
     return OutgoingRecord(
-        key_bytes(key), value, _headers(message_type(message), headers, correlation_id, unix_seconds)
+        None if key is None else key_bytes(key),
+        value,
+        _headers(message_type(message), headers, correlation_id, unix_seconds),
     )
 
 
@@ -35,27 +37,19 @@ def key_bytes(key: Key) -> bytes | None:
     if key is None or isinstance(key, bytes):
         return key
     if isinstance(key, str):
-        return _utf8(key)
-    raise EncodeError(f"a key is a str, bytes or None, not {type(key).__name__}: use str(...) of it")
-
-
-def _utf8(key: str) -> bytes:
-    try:
         return key.encode()
-    except UnicodeEncodeError as error:
-        raise EncodeError(f"a key cannot be written as UTF-8: {error.reason}") from None
+    raise EncodeError(f"a key is a str, bytes or None, not {type(key).__name__}: use str(...) of it")
 
 
 def _headers(
     type_name: str, user: UserHeaders | None, correlation_id: str | None, unix_seconds: float
 ) -> Headers:
     """A message published while another is handled carries on that one's correlation id."""
-    message_id = new_message_id()
     return outgoing_headers(
         message_type=type_name,
         unix_seconds=unix_seconds,
-        message_id=message_id,
-        correlation_id=correlation_id or current_correlation_id() or message_id,
+        message_id=new_message_id(),
+        correlation_id=correlation_id or current_correlation_id(),
         user=user,
         trace=trace_headers(),
     )
