@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +20,13 @@ from convex_messaging_fastapi.errors import (
 from convex_messaging_fastapi.machine import Machine
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
-from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders, outgoing, outgoing_tombstone
+from convex_messaging_fastapi.publishing.outgoing import (
+    Key,
+    UserHeaders,
+    outgoing,
+    outgoing_many,
+    outgoing_tombstone,
+)
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus, Phase
@@ -52,8 +58,10 @@ class _Running:
     settings: MessagingSettings
     loop: asyncio.AbstractEventLoop
 
-    async def write(self, topic: str, record: OutgoingRecord, timeout: float | None) -> Receipt:
-        return await self.machine.publisher.publish(self.wiring.on_wire(topic), record, self._limit(timeout))
+    def write(
+        self, topic: str, record: OutgoingRecord, timeout: float | None
+    ) -> Coroutine[Any, Any, Receipt]:
+        return self.machine.publisher.publish(self.wiring.on_wire(topic), record, self._limit(timeout))
 
     async def write_many(
         self,
@@ -133,11 +141,7 @@ class MessageBus:
         the others stay written, and `PublishManyError` names which failed and which are unknown.
         """
         running = self._get_running()
-        now = running.machine.clock.unix()
-        records = [
-            outgoing(message, key(message) if callable(key) else key, headers, correlation_id, now)
-            for message in messages
-        ]
+        records = outgoing_many(messages, key, headers, correlation_id, running.machine.clock.unix())
         return await running.write_many(topic, records, timeout)
 
     async def tombstone(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import count, repeat
 
@@ -84,6 +84,11 @@ class PartitionQueue:
         """Settle everything: the publisher stops."""
         for message in self._in_flight + self._line.waiting():
             self._outstanding.settle(message, outcomes.given_up(message, self.name))
+
+    def append_all(self, messages: Sequence[Pending]) -> None:
+        self._line.extend(messages)
+        if self._task is None and not self._alone:
+            self._begin()
 
     def _send_alone(self, message: Pending) -> bool:
         """Nobody else publishes anything: to wait for company would only cost time."""

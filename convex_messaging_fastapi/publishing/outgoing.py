@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import encode, message_type, outgoing_headers
@@ -10,6 +11,8 @@ from convex_messaging_fastapi.observability.tracing import trace_headers
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.ids import new_message_id
 from convex_messaging_fastapi.records import Headers, OutgoingRecord
+
+M = TypeVar("M")
 
 Key = str | bytes | None
 UserHeaders = Mapping[str, str | bytes]
@@ -27,6 +30,34 @@ def outgoing(
     )
 
 
+def outgoing_many(
+    messages: Iterable[M],
+    key: Key | Callable[[M], Key],
+    headers: UserHeaders | None,
+    correlation_id: str | None,
+    unix_seconds: float,
+) -> list[OutgoingRecord]:
+    """The records of messages that are published by one call. Raises `EncodeError` as `outgoing` does."""
+    key_of = key if callable(key) else lambda message: key
+    correlation_id = correlation_id or current_correlation_id()
+    trace = trace_headers()
+    return [
+        OutgoingRecord(
+            key_bytes(key_of(message)),
+            encode(message),
+            outgoing_headers(
+                message_type=message_type(message),
+                unix_seconds=unix_seconds,
+                message_id=new_message_id(),
+                correlation_id=correlation_id,
+                user=headers,
+                trace=trace,
+            ),
+        )
+        for message in messages
+    ]
+
+
 def outgoing_tombstone(key: str | bytes, headers: UserHeaders | None, unix_seconds: float) -> OutgoingRecord:
     """The record that deletes what `key` had in a compacted topic."""
     return OutgoingRecord(key_bytes(key), None, _headers("tombstone", headers, None, unix_seconds))
@@ -37,8 +68,15 @@ def key_bytes(key: Key) -> bytes | None:
     if key is None or isinstance(key, bytes):
         return key
     if isinstance(key, str):
-        return key.encode()
+        return _utf8(key)
     raise EncodeError(f"a key is a str, bytes or None, not {type(key).__name__}: use str(...) of it")
+
+
+def _utf8(key: str) -> bytes:
+    try:
+        return key.encode()
+    except UnicodeEncodeError as error:
+        raise EncodeError(f"a key cannot be written as UTF-8: {error.reason}") from None
 
 
 def _headers(

@@ -82,6 +82,10 @@ class Line:
         message.line = self
         self._waiting.append(message)
 
+    def extend(self, messages: Iterable[Pending]) -> None:
+        for message in messages:
+            self.append(message)
+
     def take(self, limit: int) -> list[Pending]:
         """Up to `limit` messages from the front, which are no longer in the line."""
         taken: list[Pending] = []
@@ -133,10 +137,10 @@ class Outstanding:
         self.failed = 0
         self.unknown = 0
 
-    def add(self, message: Pending) -> None:
-        self.pending += 1
-        if message.deadline < self._wakes_at:
-            self._wake_by(message.deadline)
+    def add(self, messages: int, deadline: float) -> None:
+        self.pending += messages
+        if deadline < self._wakes_at:
+            self._wake_by(deadline)
 
     def settle(self, message: Pending, outcome: Receipt | PublishError) -> None:
         """Give `message` its outcome; the first one counts."""

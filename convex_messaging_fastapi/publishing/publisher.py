@@ -87,7 +87,10 @@ class Publisher:
         except asyncio.CancelledError:
             self._abandon(messages, topic)
             raise
-        return _receipts(messages)
+        receipts = [message.outcome for message in messages if isinstance(message.outcome, Receipt)]
+        if len(receipts) < len(messages):
+            raise _what_failed(messages)
+        return receipts
 
     async def flush(self, seconds: float) -> bool:
         """Wait up to `seconds` until nothing is outstanding, what is published meanwhile included."""
@@ -128,19 +131,20 @@ class Publisher:
         deadline = self._clock.now() + timeout
         messages: list[Pending] = []
         try:
-            for record in records:
-                message = Pending(record, deadline, None, call)
-                messages.append(message)
-                self._accept(topic, message, self._clock.now())
-                if len(messages) % _RECORDS_A_TURN == 0:
+            for start in range(0, len(records), _RECORDS_A_TURN):
+                if start:
                     await sleep(self._clock, 0)  # a long list must not hold up the loop
+                some = records[start : start + _RECORDS_A_TURN]
+                accepted = [Pending(record, deadline, None, call) for record in some]
+                messages += accepted
+                self._accept_together(topic, accepted, deadline)
         except asyncio.CancelledError:
             self._abandon(messages, topic)
             raise
         return messages
 
     def _accept(self, topic: str, message: Pending, now: float) -> None:
-        self._outstanding.add(message)
+        self._outstanding.add(1, message.deadline)
         if self._accepting:
             known = self._topics.get(topic) or self._new_topic(topic)
             known.append(message, now)
@@ -151,6 +155,15 @@ class Publisher:
         for message in messages:
             if message.outcome is None:
                 self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
+
+    def _accept_together(self, topic: str, messages: Sequence[Pending], deadline: float) -> None:
+        self._outstanding.add(len(messages), deadline)
+        if self._accepting:
+            known = self._topics.get(topic) or self._new_topic(topic)
+            known.append_all(messages, self._clock.now())
+        else:
+            for message in messages:
+                self._outstanding.settle(message, outcomes.not_running(topic))
 
     def _new_topic(self, name: str) -> Topic:
         topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding)
@@ -172,19 +185,13 @@ class Publisher:
         await settled_within(self._clock, ended, deadline - self._clock.now())
 
 
-def _receipts(messages: Sequence[Pending]) -> list[Receipt]:
-    receipts = [_receipt_of(message) for message in messages]
+def _what_failed(messages: Sequence[Pending]) -> PublishManyError:
+    receipts = [message.outcome if isinstance(message.outcome, Receipt) else None for message in messages]
     errors = {
         index: message.outcome
         for index, message in enumerate(messages)
         if isinstance(message.outcome, PublishError)
     }
-    if errors:
-        unknown = {index: error for index, error in errors.items() if isinstance(error, PublishUnknown)}
-        failed = {index: error for index, error in errors.items() if index not in unknown}
-        raise PublishManyError(receipts, failed, unknown)
-    return [receipt for receipt in receipts if receipt is not None]
-
-
-def _receipt_of(message: Pending) -> Receipt | None:
-    return message.outcome if isinstance(message.outcome, Receipt) else None
+    unknown = {index: error for index, error in errors.items() if isinstance(error, PublishUnknown)}
+    failed = {index: error for index, error in errors.items() if index not in unknown}
+    return PublishManyError(receipts, failed, unknown)

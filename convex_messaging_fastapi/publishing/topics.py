@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from convex_messaging_fastapi.clock import Clock
@@ -56,6 +56,20 @@ class Topic:
         if now >= self._stale_at:
             self._ask()
         self._route(message, self._count)
+
+    def append_all(self, messages: Sequence[Pending], now: float) -> None:
+        """`append` of each, for a list that names no partitions."""
+        if self._count is None or any(message.record.key is not None for message in messages):
+            for message in messages:
+                self.append(message, now)
+            return
+        if now >= self._stale_at:
+            self._ask()
+        taken = 0
+        while taken < len(messages):
+            queue, room = self._sticky.take(self._count, len(messages) - taken)
+            queue.append_all(messages[taken : taken + room])
+            taken += room
 
     def expire(self, until: float) -> float:
         """Settle what is due by `until`; answers the nearest deadline left."""
@@ -108,7 +122,7 @@ class Topic:
         if partition is not None:
             self._route_to(partition, message, count)
         elif key is None:
-            self._sticky.queue(count).append(message)
+            self._sticky.take(count)[0].append(message)
         else:
             self._queue(self._partitioner.partition(key, count)).append(message)
 
@@ -147,13 +161,14 @@ class Sticky:
         self._given = 0
         self._batches = 0
 
-    def queue(self, count: int) -> PartitionQueue:
-        """Where the next keyless message goes, in a topic of `count` partitions."""
+    def take(self, count: int, wanted: int = 1) -> tuple[PartitionQueue, int]:
+        """Where the next keyless messages go, in a topic of `count` partitions, and how many of them."""
         chosen = self._chosen
         if chosen is None or self._given >= STICKY_RECORDS or chosen.batches != self._batches:
             chosen = self._move_on(count)
-        self._given += 1
-        return chosen
+        taken = min(wanted, STICKY_RECORDS - self._given)
+        self._given += taken
+        return chosen, taken
 
     def _move_on(self, count: int) -> PartitionQueue:
         # A random first one: else the first message of every process would go to partition 0.
