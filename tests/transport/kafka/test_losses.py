@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from confluent_kafka import TopicPartition as TheirPartition
+from confluent_kafka.cimpl import NewTopic
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Loss
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent
+from tests.support.waiting import until
 from tests.transport.kafka.bench import Bench, Reader
 
 pytestmark = pytest.mark.kafka
@@ -104,3 +107,39 @@ async def test_a_topic_made_anew_is_told_of_and_read_from_where_the_policy_says(
     assert (loss.to_offset, loss.records) == ((0, 0) if policy == "earliest" else (3, 3))
     assert await reader.commit({where: 5}) is CommitOutcome.COMMITTED
     assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 5
+
+
+@pytest.mark.faults
+async def test_a_log_that_an_unclean_election_shortened_is_told_of(
+    kafka_cluster: Cluster, unique: str
+) -> None:
+    """Of two replicas one missed the last records, and is all that is left."""
+    leader, behind, _ = kafka_cluster.brokers
+    await asyncio.to_thread(create_unsafe, kafka_cluster, unique, [leader.id, behind.id])
+    where = TopicPartition(unique, 0)
+    bench = Bench(kafka_cluster.bootstrap, real=True)
+    async with AsyncExitStack() as ends:
+        ends.push_async_callback(bench.close)
+        await bench.write(*numbers(0, 5), topic=unique)
+        await asyncio.to_thread(behind.kill)
+        await bench.write(*numbers(5, 12), topic=unique)
+        reader = await bench.reader(unique, group=unique)
+        await reader.read(12)
+        assert await reader.commit({where: 12}, seconds=10) is CommitOutcome.COMMITTED
+        reader.records.clear()
+
+        await asyncio.to_thread(leader.kill)
+        await asyncio.to_thread(behind.start)
+        await reader.until(lambda: reader.consumer.contact().losses, "a word of the shorter log", 60)
+        (loss,) = reader.consumer.contact().losses
+        assert (loss.where, loss.from_offset, loss.to_offset) == (where, 12, 0)
+        assert "the log ends at 5, before offset 12" in loss.reason
+        assert await reader.read(5) == numbers(0, 5)
+
+
+def create_unsafe(cluster: Cluster, topic: str, replicas: list[int]) -> None:
+    unsafe = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+    new = NewTopic(topic, 1, replica_assignment=[replicas], config=unsafe)
+    admin = cluster.admin()
+    admin.create_topics([new], operation_timeout=10)[topic].result(20)
+    until(lambda: cluster.leader(topic).id == replicas[0], 20, "the leader")

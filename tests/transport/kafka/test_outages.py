@@ -60,6 +60,7 @@ async def send_until_written(producer: KafkaProducer, where: TopicPartition, val
         pass
 
 
+@pytest.mark.faults
 async def test_a_cluster_whose_addresses_have_all_changed_is_found_again(
     movable: Movable, unique: str
 ) -> None:
