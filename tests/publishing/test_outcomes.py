@@ -242,6 +242,18 @@ async def test_a_cancelled_publish_many_takes_back_what_was_not_sent(
     assert len(producer.values("t")) == producer.offers[0][1]
 
 
+async def test_a_publish_many_that_is_cancelled_while_it_is_taken_in_leaves_nothing_pending(
+    publisher: Publisher, producer: FakeProducer
+) -> None:
+    producer.gate.clear()
+    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(5_000)], 10))
+    await until(lambda: 0 < publisher.status().pending < 5_000)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert publisher.status().pending == 0
+
+
 async def test_a_cancelled_publish_many_leaves_what_was_written(
     publisher: Publisher, producer: FakeProducer, clock: ManualClock
 ) -> None:
@@ -281,6 +293,9 @@ async def test_before_the_start_and_after_the_stop_nothing_is_accepted(
     await publisher.stop(1)
     with pytest.raises(PublishFailed, match="not running"):
         await publisher.publish("t", record("a"), 10)
+    with pytest.raises(PublishManyError, match="not running") as many:
+        await publisher.publish_many("t", [record(n) for n in range(3)], 10)
+    assert list(many.value.failed) == [0, 1, 2]
     assert producer.log == {}
 
 

@@ -10,6 +10,7 @@ from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.publishing.topics import REFRESH_SECONDS, STICKY_RECORDS
+from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Problem
 from tests.publishing.fakes import FakeProducer, record, until
 
@@ -153,6 +154,24 @@ async def test_keyless_messages_share_a_stuck_cluster_evenly(
     receipts = await asyncio.gather(*tasks)
     counts = [sum(at.partition == p for at in receipts) for p in range(4)]
     assert counts == [2 * STICKY_RECORDS] * 4
+
+
+async def test_a_keyless_list_is_shared_evenly_and_learns_of_new_partitions_like_a_message(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    await keyless(publisher)
+    producer.partitions = 8
+    clock.advance(REFRESH_SECONDS)
+    keyless_list = [record(n, key=None) for n in range(8 * STICKY_RECORDS)]
+    first = await publisher.publish_many("t", keyless_list, 10)
+    again = await publisher.publish_many("t", keyless_list, 10)
+    assert {at.partition for at in first + again} == set(range(8))
+    for partition in range(8):
+        written = [
+            int(r.value or b"") for r in producer.log[TopicPartition("t", partition)] if r.value != b"v"
+        ]
+        turns = [written[i : i + STICKY_RECORDS] for i in range(0, len(written), STICKY_RECORDS)]
+        assert all(turn == sorted(turn) for turn in turns)
 
 
 async def keyless(publisher: Publisher):  # type: ignore[no-untyped-def]
