@@ -10,11 +10,13 @@ import pytest
 from confluent_kafka import TopicPartition as TheirPartition
 from confluent_kafka.cimpl import NewTopic
 
+from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.status import live, overall, ready
 from convex_messaging_fastapi.transport.base import CommitOutcome, Loss
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent
-from tests.support.waiting import until
+from tests.support.waiting import eventually, until
 from tests.transport.kafka.bench import Bench, Reader
 
 pytestmark = pytest.mark.kafka
@@ -107,6 +109,43 @@ async def test_a_topic_made_anew_is_told_of_and_read_from_where_the_policy_says(
     assert (loss.to_offset, loss.records) == ((0, 0) if policy == "earliest" else (3, 3))
     assert await reader.commit({where: 5}) is CommitOutcome.COMMITTED
     assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 5
+
+
+async def test_a_bus_tells_of_both_kinds_and_goes_on_ready_and_alive(
+    real: Bench, kafka: Cluster, independent: Independent, unique: str
+) -> None:
+    kafka.create_topic(unique, partitions=1)
+    await real.write(*numbers(0, 10), topic=unique)
+    await asyncio.to_thread(remove_below, kafka, TheirPartition(unique, 0, 4))
+    handled: list[bytes] = []
+    bus = MessageBus(
+        MessagingSettings(
+            bootstrap_servers=kafka.bootstrap,
+            topic_prefix="",
+            consumer_group=unique,
+            enable_auto_commit=False,
+        )
+    )
+
+    @bus.subscriber(unique)
+    async def handle(message: bytes) -> None:
+        handled.append(message)
+
+    first = await read_and_commit(real, unique, unique, 2)
+    await first.consumer.stop(real.clock.now() + 2)
+    async with bus:
+        await eventually(lambda: handled == numbers(4, 10), 15, "what is left to be handled")
+        (worker,) = bus.status().workers
+        assert (worker.records_lost, [loss.from_offset for loss in worker.losses]) == (2, [2])
+        assert overall(bus.status()).reasons == ("records_lost",)
+        assert live(bus.status()).ok
+        assert ready(bus.status()).ok
+
+        await asyncio.to_thread(make_anew, kafka, unique)
+        await asyncio.to_thread(independent.write, unique, numbers(100, 103))
+        await eventually(lambda: handled[6:] == numbers(100, 103), 20, "the new log to be handled")
+        assert [loss.to_offset for loss in bus.status().workers[0].losses] == [4, 0]
+    assert (await asyncio.to_thread(independent.committed, unique, unique))[0].offset == 3
 
 
 @pytest.mark.faults
