@@ -169,8 +169,6 @@ async def test_a_keyless_list_is_shared_evenly_and_learns_of_new_partitions_like
     for partition in range(8):
         log = producer.log[TopicPartition("t", partition)]
         written = [int(read.value or b"") for read in log if read.value != b"v"]
-            int(r.value or b"") for r in producer.log[TopicPartition("t", partition)] if r.value != b"v"
-        ]
         turns = [written[i : i + STICKY_RECORDS] for i in range(0, len(written), STICKY_RECORDS)]
         assert all(turn == sorted(turn) for turn in turns)
 
