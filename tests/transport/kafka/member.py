@@ -88,7 +88,7 @@ async def main(bootstrap: str, topic: str, group: str, ledger: str, instance: st
     async def committing() -> None:
         before: dict[TopicPartition, int] = {}
         while True:
-            await sleep(bench.clock, COMMIT_EVERY_SECONDS)
+            await sleep(bench.clock, COMMIT_EVERY_SECONDS)  # simulates work
             if reader.positions != before:
                 before = dict(reader.positions)
                 await commit(reader.epoch, 0)

@@ -56,7 +56,7 @@ class Storm:
     async def change(self, until: float) -> None:
         """Somebody comes or goes, every so often; one always stays."""
         while self.clock.now() < until:
-            await sleep(self.clock, self._chance.uniform(0.3, 1.2))
+            await sleep(self.clock, self._chance.uniform(0.3, 1.2))  # simulates work
             if len(self.members) < 2 or (len(self.members) < 5 and self._chance.random() < 0.5):
                 await self.join()
             else:
@@ -69,11 +69,11 @@ class Storm:
                     self._name, [b"work"] * 10, key=lambda _: f"key-{self._chance.randrange(KEYS)}"
                 )
                 self.written += [(receipt.partition, receipt.offset) for receipt in receipts]
-                await sleep(self.clock, 0.05)
+                await sleep(self.clock, 0.05)  # simulates work
 
     async def _handle(self, message: bytes, delivery: Delivery) -> None:
         start = self.clock.now()
-        await sleep(self.clock, self._chance.uniform(0, SLOWEST_SECONDS))
+        await sleep(self.clock, self._chance.uniform(0, SLOWEST_SECONDS))  # simulates work
         self.turns.append(Turn(delivery.key, delivery.partition, delivery.offset, start, self.clock.now()))
 
     def _bus(self) -> MessageBus:
