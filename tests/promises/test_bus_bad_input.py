@@ -206,6 +206,8 @@ async def test_a_dead_letter_topic_that_cannot_be_made_is_told_from_the_start_an
     async with bus:
         await eventually(lambda: bus.status().problems, 20, "the refusal")
         assert bus.status().problems == ("dlq_unavailable",)
+        assert not ready(bus.status()).ok
+        await eventually(lambda: ready(bus.status()).status != "starting", 20, "a place in the group")
         verdict = ready(bus.status())
         assert (verdict.ok, verdict.status, verdict.reasons) == (False, "degraded", ("dlq_unavailable",))
 
