@@ -12,6 +12,8 @@ import pytest
 
 from convex_messaging_fastapi.transport.kafka.instance import Instance
 
+pytestmark = pytest.mark.usefixtures("own_locks")
+
 _CLAIM_AND_WAIT = """
 import sys
 from convex_messaging_fastapi.transport.kafka.instance import Instance

@@ -20,7 +20,7 @@ from tests.support.waiting import eventually
 from tests.transport.kafka.bench import Bench
 from tests.transport.kafka.member import Noted, start_member
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("own_locks")]
 
 
 @pytest.fixture
