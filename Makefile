@@ -9,11 +9,11 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka test bench lint format clean
+.PHONY: help run kafka test test-faults bench lint format clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
-	read -r name does; do printf '  make %-8s %s\n' "$$name" "$$does"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
+	read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
 
 run: $(READY)  ## the example app; KAFKA=1 uses the broker on localhost:9092; HOST=, PORT=
 	@$(BIN)/python -m tools.welcome $(HOST) $(PORT) $(if $(KAFKA),localhost:9092)
@@ -24,9 +24,13 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 	@$(BIN)/python -m tools.machine kafka
 	@exec $(BIN)/python -m tests.support.kafka
 
-test: $(READY)  ## all tests and their coverage; REQUIRE_KAFKA=1 fails without a real Kafka; ARGS= for pytest
+test: $(READY)  ## tests and their coverage; REQUIRE_KAFKA=1 fails without a real Kafka; ARGS= for pytest
 	@$(BIN)/python -m tools.machine kafka
-	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+	$(BIN)/python -m pytest -m "not faults" --cov --cov-report=term-missing $(ARGS)
+
+test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
+	@$(BIN)/python -m tools.machine kafka
+	$(BIN)/python -m pytest -m faults $(ARGS)
 
 bench: $(READY)  ## measure us beside aiokafka and FastStream; ARGS="--only publish-1000 --rounds 3 --quick"
 	@$(BIN)/python -m tools.machine kafka
