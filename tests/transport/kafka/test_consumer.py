@@ -6,11 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.consumer.fetcher import PartitionRecords
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Problem
-from convex_messaging_fastapi.transport.kafka.engine import Member
+from convex_messaging_fastapi.transport.kafka.engine import Member, member
 from convex_messaging_fastapi.transport.kafka.rebalance import LOST
 from tests.support.waiting import eventually
 from tests.support.wire import Api, WireCluster
@@ -341,15 +340,15 @@ async def test_an_idle_member_stays_in_contact(bench: Bench) -> None:
 def _fail_on(monkeypatch: pytest.MonkeyPatch, value: bytes, times: int) -> list[int]:
     """Let the engine fail so many times on unpacking a record with this value; what is left."""
     left = list(range(times))
-    unpack = PartitionRecords._consumer_record
+    unpack = member._record
 
-    def failing(self: Any, where: Any, record: Any) -> Any:
+    def failing(where: Any, record: Any) -> Any:
         if left and bytes(record.value) == value:
             left.pop()
             raise ValueError("cannot be unpacked")
-        return unpack(self, where, record)
+        return unpack(where, record)
 
-    monkeypatch.setattr(PartitionRecords, "_consumer_record", failing)
+    monkeypatch.setattr(member, "_record", failing)
     return left
 
 

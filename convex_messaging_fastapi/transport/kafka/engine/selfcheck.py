@@ -10,7 +10,7 @@ import aiokafka
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer.consumer import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -26,6 +26,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     BatchBuilder: ("_builder", "_relative_offset"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
+    FetchResult: ("_partition_records",),
     Fetcher: ("_fetch_task", "_pending_tasks", "_records"),
     GroupCoordinator: (
         "_coordination_task",
@@ -55,6 +56,7 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     GroupCoordinator.ensure_coordinator_known: ("self",),
     AIOKafkaConnection.authenticator_oauth: ("self",),
     OAuthAuthenticator.step: ("self", "payload"),
+    PartitionRecords._consumer_record: ("self", "tp", "record"),
     MessageAccumulator._append_batch: ("self", "builder", "tp"),
     MessageAccumulator.fail_all: ("self", "exception"),
     SubscriptionState.fetch_context: ("self",),
