@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count, repeat
 
@@ -23,6 +23,9 @@ MOST_DOUBLINGS = 10
 FIRST_OFFER = 1_000
 LARGEST_OFFER = 10_000
 SMALLEST_OFFER = 16
+
+# What a NamedTuple's own constructor does, without its detour through Python: one for every message.
+_receipt: Callable[[Iterable[object]], Receipt] = partial(tuple.__new__, Receipt)
 
 _AGAIN = (Verdict.FAILED, Verdict.UNKNOWN)
 
@@ -177,8 +180,9 @@ class PartitionQueue:
         milliseconds = sent.timestamp_ms if sent.timestamp_ms >= 0 else int(self._clock.unix() * 1000)
         topic, partition = self._where
         at = utc(milliseconds)
-        offsets: Iterable[int] = count(sent.base_offset) if sent.base_offset >= 0 else repeat(-1)
-        self._outstanding.acknowledge(batch, (Receipt(topic, partition, offset, at) for offset in offsets))
+        offsets = count(sent.base_offset) if sent.base_offset >= 0 else repeat(-1)
+        fields = zip(repeat(topic), repeat(partition), offsets, repeat(at))
+        self._outstanding.acknowledge(batch, map(_receipt, fields))
 
     def _refuse(self, batch: list[Pending], sent: Sent) -> None:
         explain = outcomes.too_large if sent.verdict is Verdict.TOO_LARGE else outcomes.refused

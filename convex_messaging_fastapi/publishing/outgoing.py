@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TypeVar
 
 from convex_messaging_fastapi.errors import EncodeError
@@ -17,16 +18,23 @@ M = TypeVar("M")
 Key = str | bytes | None
 UserHeaders = Mapping[str, str | bytes]
 
+# What a NamedTuple's own constructor does, without its detour through Python: one for every message.
+_record: Callable[[tuple[bytes | None, bytes, Headers]], OutgoingRecord] = partial(
+    tuple.__new__, OutgoingRecord
+)
+
 
 def outgoing(
     message: object, key: Key, headers: UserHeaders | None, correlation_id: str | None, unix_seconds: float
 ) -> OutgoingRecord:
     """The record of one message. Raises `EncodeError` when it cannot become JSON."""
     value = encode(message)
-    return OutgoingRecord(
-        None if key is None else key_bytes(key),
-        value,
-        _headers(message_type(message), headers, correlation_id, unix_seconds),
+    return _record(
+        (
+            None if key is None else key_bytes(key),
+            value,
+            _headers(message_type(message), headers, correlation_id, unix_seconds),
+        )
     )
 
 
@@ -42,17 +50,19 @@ def outgoing_many(
     correlation_id = correlation_id or current_correlation_id()
     trace = trace_headers()
     return [
-        OutgoingRecord(
-            key_bytes(key_of(message)),
-            encode(message),
-            outgoing_headers(
-                message_type=message_type(message),
-                unix_seconds=unix_seconds,
-                message_id=new_message_id(),
-                correlation_id=correlation_id,
-                user=headers,
-                trace=trace,
-            ),
+        _record(
+            (
+                key_bytes(key_of(message)),
+                encode(message),
+                outgoing_headers(
+                    message_type=message_type(message),
+                    unix_seconds=unix_seconds,
+                    message_id=new_message_id(),
+                    correlation_id=correlation_id,
+                    user=headers,
+                    trace=trace,
+                ),
+            )
         )
         for message in messages
     ]

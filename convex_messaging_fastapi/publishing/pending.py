@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import cast
 
 from convex_messaging_fastapi.clock import Clock, Timer
 from convex_messaging_fastapi.errors import PublishError, PublishUnknown
@@ -58,12 +57,6 @@ class Pending:
     @property
     def certainly_unwritten(self) -> bool:
         return self.line is not None and not self.doubtful
-
-    def receipt(self) -> Receipt:
-        """Where it landed; raises what went wrong instead."""
-        if isinstance(self.outcome, Receipt):
-            return self.outcome
-        raise cast("PublishError", self.outcome)
 
 
 class Line:
@@ -156,10 +149,15 @@ class Outstanding:
         """What `settle` does, for a whole batch that no line holds any more."""
         settled = 0
         for message, receipt in zip(batch, receipts, strict=False):
-            if message.outcome is None:
-                message.outcome = receipt
-                settled += 1
+            if message.outcome is not None:
+                continue
+            message.outcome = receipt
+            settled += 1
+            done = message.done
+            if done is None:
                 _tell(message)
+            elif not done.done():
+                done.set_result(None)
         self.published += settled
         self._let_go(settled)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from math import inf
+from typing import cast
 
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.errors import PublishError, PublishManyError, PublishUnknown
@@ -68,7 +69,10 @@ class Publisher:
         except asyncio.CancelledError:
             self._abandon([message], topic)
             raise
-        return message.receipt()
+        outcome = message.outcome
+        if isinstance(outcome, Receipt):
+            return outcome
+        raise cast("PublishError", outcome)
 
     async def publish_many(
         self, topic: str, records: Sequence[OutgoingRecord], timeout: float

@@ -122,7 +122,7 @@ class Topic:
         if partition is not None:
             self._route_to(partition, message, count)
         elif key is None:
-            self._sticky.take(count)[0].append(message)
+            self._sticky.queue(count).append(message)
         else:
             self._queue(self._partitioner.partition(key, count)).append(message)
 
@@ -161,14 +161,20 @@ class Sticky:
         self._given = 0
         self._batches = 0
 
-    def take(self, count: int, wanted: int = 1) -> tuple[PartitionQueue, int]:
-        """Where the next keyless messages go, in a topic of `count` partitions, and how many of them."""
+    def queue(self, count: int) -> PartitionQueue:
+        """Where the next keyless message goes, in a topic of `count` partitions."""
         chosen = self._chosen
         if chosen is None or self._given >= STICKY_RECORDS or chosen.batches != self._batches:
             chosen = self._move_on(count)
-        taken = min(wanted, STICKY_RECORDS - self._given)
-        self._given += taken
-        return chosen, taken
+        self._given += 1
+        return chosen
+
+    def take(self, count: int, wanted: int) -> tuple[PartitionQueue, int]:
+        """The same for several: where, and how many of them."""
+        chosen = self.queue(count)
+        more = min(wanted - 1, STICKY_RECORDS - self._given)
+        self._given += more
+        return chosen, 1 + more
 
     def _move_on(self, count: int) -> PartitionQueue:
         # A random first one: else the first message of every process would go to partition 0.
