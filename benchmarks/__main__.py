@@ -117,7 +117,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--only", default="", help="workloads, with commas between; * stands for anything")
     parser.add_argument("--contestants", default="", help="contestants, in the same way")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a fifth of the time and of the backlogs")
     parser.add_argument("--profile", action="store_true", help="show where the time goes instead")
     parser.add_argument("--list", action="store_true", help="say what there is to measure")
