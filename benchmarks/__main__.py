@@ -106,7 +106,8 @@ def _write(folder: Path, told: dict[str, str], outcomes: Sequence[Outcome]) -> N
 
 
 def _rates(outcome: Outcome) -> dict[str, float]:
-    return {name: medians(samples)["rate"] for name, samples in outcome.samples.items()}
+    rates = {name: medians(samples)["rate"] for name, samples in outcome.samples.items()}
+    return {name: rate for name, rate in rates.items() if rate}
 
 
 def _is_wanted(name: str, patterns: str) -> bool:

@@ -19,7 +19,7 @@ GUARANTEES: Mapping[Part, Mapping[str, str]] = {
     "publishing": PUBLISHING,
     "publishing-many": PUBLISHING_MANY,
     "consuming": CONSUMING,
-    "latency": {name: f"publishes and consumes as above ({name})" for name in PUBLISHING},
+    "latency": dict.fromkeys(PUBLISHING, "its publisher of single messages, and its consumer"),
     "memory": CONSUMING,
 }
 HEADINGS: Mapping[Part, str] = {
@@ -81,7 +81,7 @@ def as_json(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
 
 def as_table(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
     """Markdown."""
-    lines = ["# Results of `make bench`", "", *_introduction(told), ""]
+    lines = ["# Results of `make bench`", "", *_introduction(told), "", "![the rates](results.svg)", ""]
     lines += _target_table(all_medians(outcomes))
     for part, heading in HEADINGS.items():
         of_part = [outcome for outcome in outcomes if outcome.workload.part == part]
@@ -109,7 +109,7 @@ def judged(found: Medians) -> Iterator[dict[str, object]]:
         }
         try:
             measured = target.measure(found)
-        except KeyError:  # that is how `measure` says that its workloads were not run
+        except (KeyError, ZeroDivisionError):  # its workloads were not run, or not for long enough
             yield told
         else:
             yield told | {"measured": round(measured, 2), "reached": target.reached(measured)}
@@ -147,14 +147,19 @@ def _guarantees(part: Part, outcomes: Sequence[Outcome]) -> list[str]:
 def _table(outcome: Outcome) -> list[str]:
     found = {name: medians(samples) for name, samples in outcome.samples.items()}
     own = next((found[name] for name in ("ours", "ours-pipeline") if name in found), None)
-    if own is not None:
-        found = {name: it | {"ratio": own["rate"] / it["rate"]} for name, it in found.items()}
+    if own is not None and outcome.workload.part != "latency":
+        found = {name: it | _ratio(own, it) for name, it in found.items()}
     shown = [column for column in COLUMNS if any(column in it for it in found.values())]
     title = (
         f"### {outcome.workload.title} (`{outcome.workload.name}`, {outcome.workload.partitions} partitions)"
     )
     rows = [_row([name, *(_cell(it, column) for column in shown)]) for name, it in found.items()]
     return [title, "", *_head(["contestant", *(COLUMNS[column][0] for column in shown)]), *rows, ""]
+
+
+def _ratio(own: Sample, it: Sample) -> Sample:
+    """None where so little time was given that nothing was done."""
+    return {"ratio": own["rate"] / it["rate"]} if it["rate"] else {}
 
 
 def _cell(sample: Sample, column: str) -> str:
