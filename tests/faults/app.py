@@ -2,8 +2,10 @@
 
 `KAFKA_*` variables are its settings. Besides: `FAULTS_LEDGER` is where it notes, `FAULTS_NAME` who it
 is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
-`FAULTS_STUCK_EVERY` how many ids lie between those that take as good as for ever, `FAULTS_LOG` the
-level from which on it logs.
+`FAULTS_STUCK_EVERY` how many ids lie between those that take as good as for ever, `FAULTS_POISONED`
+the key whose records always fail, `FAULTS_BLOCK` and `FAULTS_BLOCK_SECONDS` the id whose handler
+blocks the event loop and for how long, `FAULTS_CRASH` and `FAULTS_CRASH_BY` the id whose handler
+ends the process and how, `FAULTS_LOG` the level from which on it logs.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi.responses import PlainTextResponse
 
 from convex_messaging_fastapi import (
     Bus,
@@ -27,7 +30,7 @@ from convex_messaging_fastapi import (
     MessagingRouter,
     PublishError,
 )
-from tests.faults import mutants
+from tests.faults import accidents, mutants, watching
 from tests.support.ledgers import Writer
 
 WORK, HANGS, HANGS_IN_A_THREAD = "work", "hangs", "hangs.in.a.thread"
@@ -35,6 +38,7 @@ WORK, HANGS, HANGS_IN_A_THREAD = "work", "hangs", "hangs.in.a.thread"
 
 class Work(ConvexMessage):
     id: int
+    memo: str = ""
 
 
 logging.basicConfig(level=os.environ.get("FAULTS_LOG", "WARNING"), format="%(asctime)s %(name)s %(message)s")
@@ -44,7 +48,9 @@ ledger = Writer(os.environ["FAULTS_LEDGER"], os.environ["FAULTS_NAME"])
 slowest = float(os.environ.get("FAULTS_SLOWEST_SECONDS", "0"))
 stuck_every = int(os.environ.get("FAULTS_STUCK_EVERY", "0"))
 chance = random.Random(os.environ.get("FAULTS_SEED", "0"))
+poisoned = os.environ.get("FAULTS_POISONED")
 
+watching.watch(ledger)
 if mutant := os.environ.get(mutants.VARIABLE):
     mutants.apply(mutant)
 
@@ -54,10 +60,14 @@ async def work(message: Work, delivery: Delivery) -> None:
     about = record_of(message, delivery)
     ledger.note("start", **about)
     try:
+        accidents.happen(message.id)
         await asyncio.sleep(seconds_for(message))  # simulates work
     except asyncio.CancelledError:
         ledger.note("cancelled", **about)
         raise
+    if poisoned is not None and about["key"] == poisoned:
+        ledger.note("error", **about)
+        raise ValueError("a poisoned key")
     ledger.note("ok", **about)
 
 
@@ -117,6 +127,11 @@ async def note_the_beginning_of_the_end(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=note_the_end_of_everything)
 app.include_router(MessagingRouter(bus))
 app.include_router(APIRouter(lifespan=note_the_beginning_of_the_end))
+
+
+@app.get("/tasks", response_class=PlainTextResponse)
+async def tasks() -> str:
+    return str(len(asyncio.all_tasks()))
 
 
 @app.post("/work/{id}", status_code=201)

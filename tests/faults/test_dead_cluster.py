@@ -11,7 +11,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.faults.conftest import Crew, Report, kill_brokers
+from tests.faults.conftest import Report
+from tests.faults.crew import Crew, kill_brokers
 from tests.support.ledgers import Reader
 from tests.support.probing import LIVE, READY, probing
 from tests.support.services import Service

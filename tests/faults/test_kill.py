@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import pytest
 
 from tests.faults import mutants
-from tests.faults.conftest import Committed, Crew, Report
+from tests.faults.conftest import Report
+from tests.faults.crew import Committed, Crew
 from tests.support.ledgers import Place
 
 BOUND = 20

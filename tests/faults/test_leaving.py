@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.faults.conftest import Crew, Load, Report
+from tests.faults.conftest import Report
+from tests.faults.crew import Crew, Load
 from tests.support.ledgers import History, Place
 from tests.support.probing import LIVE, READY, probing
 from tests.support.waiting import until

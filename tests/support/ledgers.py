@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 FOR_EVER = float("inf")
+ENDS = frozenset({"ok", "error", "cancelled"})
+"""The notes that end a turn."""
 
 
 class Note(NamedTuple):
-    """`event` is `start`, then `ok` or `cancelled`; or a moment of the process, with no record.
+    """`event` is `start`, then `ok`, `error` or `cancelled`; or a moment of the process, with no record.
 
     `member` names one life of one process: a process that was started again is another member.
+    `fetched`: the records from `offset` to `last`, `count` of them. `commit`: `offset` is about to
+    be committed; `committed`: the cluster accepted it.
     """
 
     at: float
@@ -32,6 +36,9 @@ class Note(NamedTuple):
     offset: int = -1
     key: str | None = None
     id: int = -1
+    epoch: int = -1
+    last: int = -1
+    count: int = -1
 
     @property
     def place(self) -> Place:
@@ -171,7 +178,7 @@ def _turns(notes: Iterable[Note], ended: Mapping[str, float]) -> Iterator[Turn]:
         who = note.member, note.place
         if note.event == "start":
             running[who] = note
-        elif (start := running.pop(who, None)) is not None:
+        elif note.event in ENDS and (start := running.pop(who, None)) is not None:
             yield Turn(start.at, note.at, note.member, note.place, note.key, note.event == "ok")
     for (member, place), start in running.items():
         yield Turn(start.at, ended.get(member, FOR_EVER), member, place, start.key, is_ok=False)

@@ -1,0 +1,320 @@
+"""What must be true of a run under faults, whatever went wrong: every check answers with the violations.
+
+The names are those of Jepsen's Kafka checker where it has one (`lost-write`, `unhandled`, `skip`,
+`duplicate`, ...). Of its family the check of exactly-once is not here: this package has no
+transactions. A violation is a sentence that names the record.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate, pairwise
+
+from tests.faults.evidence import FAILED, OK, Allowed, Evidence, Seen, Usage, Window
+from tests.faults.truth import back_too_late, down_too_late, not_alive
+from tests.support.ledgers import FOR_EVER, Place, Turn
+
+Check = Callable[[Evidence, Allowed], list[str]]
+Where = tuple[str, int]
+
+TERMINAL = frozenset({"ok", "discarded"})
+
+
+def lost_write(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """What a publisher was told is written is in the log, where it was told."""
+    found = {(r.partition, r.offset): r.id for r in evidence.log}
+    return [
+        f"message {sent.id} was acknowledged at {sent.partition}:{sent.offset}, where the log has "
+        f"{found.get((sent.partition, sent.offset), 'nothing')}"
+        for sent in evidence.produced
+        if sent.outcome == OK and found.get((sent.partition, sent.offset)) != sent.id
+    ]
+
+
+def unhandled(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Every record of the log was handled to the end, or is in the dead-letter topic."""
+    done = _done_at(evidence)
+    return [
+        f"{_text(r.place)} (message {r.id}) was never handled" for r in evidence.log if r.place not in done
+    ]
+
+
+def phantom(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Nothing was handled that is not in the log; nothing is in the log that was certainly not written."""
+    refused = {sent.id for sent in evidence.produced if sent.outcome == FAILED}
+    written = {record.place for record in evidence.log}
+    handled = {turn.place for turn in evidence.history().turns}
+    return [
+        *(f"message {r.id} was refused and is at {_text(r.place)}" for r in evidence.log if r.id in refused),
+        *(f"{_text(place)} was handled and is not in the log" for place in sorted(handled - written)),
+    ]
+
+
+def duplicate(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """No message is in the log twice."""
+    times = Counter(record.id for record in evidence.log)
+    return [f"message {id} is in the log {count} times" for id, count in times.items() if count > 1]
+
+
+def repeats(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """No more records were handled again than the scenario allows, for each life and partition."""
+    return [
+        f"{member} handled {count} records of {topic}[{partition}] again, {allowed.repeats} are allowed"
+        for (member, topic, partition), count in evidence.history().repeats().items()
+        if count > allowed.repeats
+    ]
+
+
+def skip(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """What one assignment fetches rises, misses nothing, and comes once."""
+    written = _offsets(evidence)
+    return [
+        sentence
+        for (member, _, topic, partition), ranges in _fetched(evidence).items()
+        for sentence in _holes(f"{member}: {topic}[{partition}]", ranges, written[topic, partition])
+    ]
+
+
+def key_order(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Records of one key are first begun in the order of the log, and written in the order they were sent."""
+    handled = [
+        f"{_text(later.place)} was begun before {_text(earlier.place)} of the same key {earlier.key}"
+        for earlier, later in ((b, a) for a, b in evidence.history().out_of_order())
+    ]
+    return handled + list(_written_out_of_order(evidence))
+
+
+def overlap(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """No two turns of one key are at the same time, but for those of a process that was frozen."""
+    return [
+        f"{_turn(one)} still ran when {_turn(other)} began: key {one.key}"
+        for one, other in evidence.history().overlaps()
+        if not one.member.startswith(allowed.zombies or ("\0",))
+    ]
+
+
+def commit_safety(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Whenever an offset was about to be committed, every record below it was done. The strongest check."""
+    done = _done_at(evidence)
+    written = _offsets(evidence)
+    latest = {
+        where: list(accumulate((done.get(Place(*where, o), FOR_EVER) for o in offsets), max))
+        for where, offsets in written.items()
+    }
+    return [
+        f"{c.offset} of {c.topic}[{c.partition}] was committed before every record below it was done"
+        for c in _commits(evidence, "commit")
+        if (below := bisect_left(written[c.topic, c.partition], c.offset))
+        and latest[c.topic, c.partition][below - 1] > c.at
+    ]
+
+
+def commit_regress(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """What is committed never falls."""
+    partitions: dict[Where, list[Seen]] = defaultdict(list)
+    for commit in sorted(_commits(evidence, "committed")):
+        partitions[commit.topic, commit.partition].append(commit)
+    return [
+        f"what is committed of {topic}[{partition}] fell from {one.offset} to {other.offset}"
+        for (topic, partition), commits in partitions.items()
+        for one, other in pairwise(commits)
+        if other.offset < one.offset
+    ]
+
+
+def recovery(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """After each heal records are handled again in time, and in the end all of them are."""
+    late = [
+        f"after the heal of {window.fault} nothing was handled for {seconds:.1f} s, "
+        f"{allowed.recovery} are allowed"
+        for window, seconds in recovered(evidence)
+        if seconds > allowed.recovery
+    ]
+    took = drained(evidence)
+    if took is not None and took > allowed.drained:
+        late.append(f"the last record was done {took:.1f} s after the last heal and the last send")
+    return late
+
+
+def health_truth(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Live is 200 while a process lives; ready says what is true, in time."""
+    return [
+        f"{name}: {sentence}"
+        for name, answers in evidence.answers.items()
+        for sentence in (
+            *not_alive(name, answers, evidence),
+            *down_too_late(name, answers, evidence, allowed.down_within),
+            *back_too_late(name, answers, evidence, allowed.back_within),
+        )
+    ]
+
+
+def resources(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """A process that lived through it holds no more at the end than at the start."""
+    return list(_grown(evidence, allowed))
+
+
+def shutdown(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """A process that is asked to end does so in time."""
+    return [
+        f"{end.member} took {end.seconds:.1f} s to end, {allowed.stop_seconds} are allowed"
+        for end in evidence.ended
+        if end.seconds > allowed.stop_seconds
+    ]
+
+
+def logs(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """No log tells a secret or a payload, and none tells of something that nobody took care of."""
+    return [
+        f"{name} logged {line[:200]!r}"
+        for name, text in evidence.logs.items()
+        for line in text.splitlines()
+        if NEGLECT.search(line) or any(secret in line for secret in evidence.secrets)
+    ]
+
+
+NEGLECT = re.compile(
+    r"never (?:retrieved|awaited)|Unclosed|was destroyed but it is pending|Traceback|ResourceWarning"
+)
+
+CHECKS: Mapping[str, Check] = {
+    check.__name__.replace("_", "-"): check
+    for check in (
+        commit_safety,
+        unhandled,
+        lost_write,
+        phantom,
+        duplicate,
+        repeats,
+        skip,
+        key_order,
+        overlap,
+        commit_regress,
+        recovery,
+        health_truth,
+        resources,
+        shutdown,
+        logs,
+    )
+}
+
+
+def judge(evidence: Evidence, allowed: Allowed) -> dict[str, list[str]]:
+    """The violations of every check that found any."""
+    found = {name: check(evidence, allowed) for name, check in CHECKS.items()}
+    return {name: violations for name, violations in found.items() if violations}
+
+
+def recovered(evidence: Evidence) -> list[tuple[Window, float]]:
+    """For each fault: seconds from its heal to the first turn that was begun after it and ended well."""
+    starts = sorted(turn.start for turn in evidence.history().turns if turn.is_ok)
+    return [
+        (window, next((start - window.healed for start in starts if start >= window.healed), FOR_EVER))
+        for window in evidence.windows
+        if _had_work(evidence, window.healed)
+    ]
+
+
+def drained(evidence: Evidence) -> float | None:
+    """Seconds from the last heal, or the last send if that was later, to the last record being done."""
+    done = _done_at(evidence)
+    if not evidence.windows or not done:
+        return None
+    sent = max((sent.ended for sent in evidence.produced), default=0.0)
+    return max(0.0, max(done.values()) - max(sent, evidence.windows[-1].healed))
+
+
+def _had_work(evidence: Evidence, at: float) -> bool:
+    """Whether anything was left to be handled, or came later."""
+    last = max((sent.ended for sent in evidence.produced if sent.outcome == OK), default=0.0)
+    return last > at or any(done > at for done in _done_at(evidence).values())
+
+
+def _done_at(evidence: Evidence) -> dict[Place, float]:
+    """When each record was first done: handled to the end, or its letter made."""
+    done: dict[Place, float] = {}
+    for note in evidence.notes:
+        if note.event in TERMINAL:
+            done[note.place] = min(note.at, done.get(note.place, FOR_EVER))
+    for letter in evidence.buried:
+        done[letter.place] = min(letter.at, done.get(letter.place, FOR_EVER))
+    return done
+
+
+def _offsets(evidence: Evidence) -> dict[Where, list[int]]:
+    """The offsets that hold a record, in order."""
+    offsets: dict[Where, list[int]] = defaultdict(list)
+    for record in sorted(evidence.log):
+        offsets[record.topic, record.partition].append(record.offset)
+    return offsets
+
+
+def _commits(evidence: Evidence, event: str) -> Iterator[Seen]:
+    """What the members noted of their commits, and what the independent reader saw."""
+    for note in evidence.notes:
+        if note.event == event:
+            yield Seen(note.at, note.topic, note.partition, note.offset)
+    yield from evidence.seen
+
+
+def _fetched(evidence: Evidence) -> dict[tuple[str, int, str, int], list[tuple[int, int, int]]]:
+    """By member, epoch and partition: (first offset, last offset, how many) of each fetch, in order."""
+    found: dict[tuple[str, int, str, int], list[tuple[int, int, int]]] = defaultdict(list)
+    for note in evidence.notes:
+        if note.event == "fetched":
+            who = note.member, note.epoch, note.topic, note.partition
+            found[who].append((note.offset, note.last, note.count))
+    return found
+
+
+def _holes(who: str, ranges: list[tuple[int, int, int]], written: list[int]) -> Iterator[str]:
+    for first, last, count in ranges:
+        there = bisect_left(written, last + 1) - bisect_left(written, first)
+        if there != count:
+            yield f"{who} fetched {count} records from {first} to {last}, the log has {there}"
+    for (_, end, _), (start, _, _) in pairwise(ranges):
+        if start <= end:
+            yield f"{who} fetched {start} again after {end}"
+        elif (missed := bisect_left(written, start) - bisect_left(written, end + 1)) > 0:
+            yield f"{who} fetched {start} after {end} and missed {missed} records"
+
+
+def _written_out_of_order(evidence: Evidence) -> Iterator[str]:
+    """A publisher sends the messages of a key one after another, with rising ids."""
+    highest: dict[tuple[str, int, str | None], int] = {}
+    for record in sorted(evidence.log):
+        where = record.topic, record.partition, record.key
+        if record.id < highest.get(where, -1):
+            yield f"message {record.id} of key {record.key} is in the log after {highest[where]}"
+        highest[where] = max(record.id, highest.get(where, -1))
+
+
+def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
+    for first, last in _first_and_last(evidence):
+        for what, by, most in (
+            ("MiB", last.rss_mib - first.rss_mib, allowed.rss_mib),
+            ("open files", last.files - first.files, allowed.files),
+            ("threads", last.threads - first.threads, allowed.threads),
+            ("tasks", last.tasks - first.tasks, allowed.tasks),
+        ):
+            if by > most:
+                yield f"{first.member} has {by:.0f} {what} more than at the start, {most:.0f} are allowed"
+
+
+def _first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
+    """Of each life that was looked at at least twice."""
+    lives: dict[str, list[Usage]] = defaultdict(list)
+    for usage in evidence.usage:
+        lives[usage.member].append(usage)
+    return ((seen[0], seen[-1]) for seen in lives.values() if len(seen) > 1)
+
+
+def _text(place: Place) -> str:
+    return f"{place.topic}[{place.partition}]:{place.offset}"
+
+
+def _turn(turn: Turn) -> str:
+    return f"{turn.member} at {_text(turn.place)}"

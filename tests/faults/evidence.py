@@ -1,0 +1,169 @@
+"""What a run under faults left behind, whole enough to be judged again later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.ledgers import History, Note, Place
+from tests.support.probing import Answer
+
+OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
+
+
+class Produced(NamedTuple):
+    """One send: when it began and ended (CLOCK_MONOTONIC), and what the publisher was told."""
+
+    id: int
+    key: str
+    began: float
+    ended: float
+    outcome: str
+    partition: int = -1
+    offset: int = -1
+
+
+class Logged(NamedTuple):
+    """One record as an independent reader found it after everything."""
+
+    topic: str
+    partition: int
+    offset: int
+    id: int
+    key: str | None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition, self.offset)
+
+
+class Buried(NamedTuple):
+    """A letter in the dead-letter topic: of which record, and when (CLOCK_MONOTONIC) it was made."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: float
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition, self.offset)
+
+
+class Seen(NamedTuple):
+    """What a group had committed at the latest at a time, as an independent reader was told."""
+
+    at: float
+    topic: str
+    partition: int
+    offset: int
+
+
+class Window(NamedTuple):
+    """A fault from its beginning to the moment when all it needs for an end was done."""
+
+    fault: str
+    began: float
+    healed: float
+
+
+class Usage(NamedTuple):
+    """What a process held at a time; `tasks` is -1 where nobody could tell."""
+
+    at: float
+    member: str
+    rss_mib: float
+    files: int
+    threads: int
+    tasks: int = -1
+
+
+class Ended(NamedTuple):
+    """A process that was asked to end: how long it took, and its exit code."""
+
+    member: str
+    seconds: float
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a scenario may do to a crew; everything else is a violation.
+
+    `repeats` are for each partition of each life that came after; times are in seconds.
+    """
+
+    repeats: int = 0
+    recovery: float = 15.0
+    """From the heal to the first record that is handled."""
+    drained: float = 60.0
+    """From the last heal to the last record being handled."""
+    down_within: float | None = None
+    """Ready must say 503 so soon after a fault began; `None`: it may stay 200."""
+    back_within: float = 10.0
+    """Ready must say 200 for good so soon after the heal."""
+    zombies: tuple[str, ...] = ()
+    """How the names of processes begin that were frozen: their turns may overlap their successors'."""
+    stop_seconds: float = 30.0
+    rss_mib: float = 64.0
+    files: int = 16
+    threads: int = 6
+    tasks: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All of it. `answers` and `logs` go by process; a life is one process from start to end."""
+
+    produced: list[Produced]
+    log: list[Logged]
+    buried: list[Buried]
+    notes: list[Note]
+    seen: list[Seen] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    killed: Mapping[str, float] = field(default_factory=dict)
+    """When lives were ended by force, or came to their end unasked."""
+    answers: Mapping[str, list[Answer]] = field(default_factory=dict)
+    usage: list[Usage] = field(default_factory=list)
+    logs: Mapping[str, str] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)
+    secrets: tuple[str, ...] = ()
+    """What no line of a log may hold."""
+
+    def history(self) -> History:
+        return History(self.notes, self.killed)
+
+    def save(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({f.name: getattr(self, f.name) for f in fields(self)}))
+
+
+def load(path: Path) -> Evidence:
+    """What `Evidence.save` wrote."""
+    raw = json.loads(path.read_text())
+    return Evidence(
+        produced=[Produced(*row) for row in raw["produced"]],
+        log=[Logged(*row) for row in raw["log"]],
+        buried=[Buried(*row) for row in raw["buried"]],
+        notes=[Note(*row) for row in raw["notes"]],
+        seen=[Seen(*row) for row in raw["seen"]],
+        windows=[Window(*row) for row in raw["windows"]],
+        killed=raw["killed"],
+        answers={name: [Answer(*row) for row in rows] for name, rows in raw["answers"].items()},
+        usage=[Usage(*row) for row in raw["usage"]],
+        logs=raw["logs"],
+        ended=[Ended(*row) for row in raw["ended"]],
+        secrets=tuple(raw["secrets"]),
+    )
+
+
+def load_allowed(raw: Mapping[str, object]) -> Allowed:
+    """What `as_json` made."""
+    return Allowed(**{**raw, "zombies": tuple(raw["zombies"])})  # type: ignore[arg-type]
+
+
+def as_json(allowed: Allowed) -> dict[str, object]:
+    return asdict(allowed)

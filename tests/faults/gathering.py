@@ -1,0 +1,136 @@
+"""Collects the evidence of a trial, and puts it into figures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import version
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from tests.faults import checks
+from tests.faults.crew import CANARY
+from tests.faults.evidence import Allowed, Buried, Evidence, Logged
+from tests.support.ledgers import Place
+from tests.support.probing import LIVE, READY
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from tests.faults.trial import Trial
+
+DEAD_LETTERS = "convex.dlq"
+
+
+def wait_drained(trial: Trial, within: float) -> None:
+    """Return once every record is handled or buried; when that takes too long, checks tell what is missing."""
+    written = {record.place for record in read_log(trial)}
+
+    def is_drained() -> bool:
+        left = written - trial.crew.history().handled()
+        return not left or not left - {letter.place for letter in read_letters(trial)}
+
+    try:
+        until(is_drained, within, "every record to be handled")
+    except TimeoutError:
+        return  # the check named `unhandled` tells of each
+
+
+def gather(trial: Trial) -> Evidence:
+    crew = trial.crew
+    return Evidence(
+        produced=list(trial.load.produced) if trial.load is not None else [],
+        log=read_log(trial),
+        buried=read_letters(trial),
+        notes=list(crew.ledger.notes()),
+        seen=list(trial.seen),
+        windows=trial.windows,
+        killed=dict(crew.killed),
+        answers={name: [*p.answers(LIVE), *p.answers(READY)] for name, p in trial.probers.items()},
+        usage=trial.sampler.usage,
+        logs={name: worker.log.read_text(errors="replace") for name, worker in trial.workers.items()},
+        ended=trial.ended,
+        secrets=(CANARY,),
+    )
+
+
+def read_log(trial: Trial) -> list[Logged]:
+    return [
+        Logged(
+            trial.topic,
+            seen.partition,
+            seen.offset,
+            json.loads(seen.value)["Id"] if seen.value else -1,
+            None if seen.key is None else seen.key.decode(),
+        )
+        for seen in trial.crew.witness.read(trial.topic)
+    ]
+
+
+def read_letters(trial: Trial) -> list[Buried]:
+    topic = f"{trial.crew.name}.{DEAD_LETTERS}"
+    if topic not in trial.crew.cluster.metadata().topics:
+        return []
+    ahead = time.time() - time.monotonic()
+    return [
+        _letter(json.loads(seen.value), seen.timestamp_ms / 1000 - ahead)
+        for seen in trial.crew.witness.read(topic)
+        if seen.value is not None
+    ]
+
+
+def _letter(letter: Mapping[str, Any], at: float) -> Buried:
+    place = Place(letter["OriginalTopic"], letter["OriginalPartition"], letter["OriginalOffset"])
+    return Buried(*place, at)
+
+
+def figures(
+    trial: Trial, evidence: Evidence, found: Mapping[str, list[str]], allowed: Allowed
+) -> dict[str, Any]:
+    """What a report tells of one run."""
+    history = evidence.history()
+    again = history.repeats()
+    outcomes = Counter(sent.outcome for sent in evidence.produced)
+    return {
+        "scenario": trial.scenario,
+        "seed": trial.seed,
+        "brokers": trial.crew.cluster.size,
+        "workers": len(trial.workers),
+        "records": len(evidence.log),
+        "acknowledged": outcomes["ok"],
+        "unknown": outcomes["unknown"],
+        "refused": outcomes["failed"],
+        "letters": len(evidence.buried),
+        "lost": len(checks.unhandled(evidence, allowed)) + len(checks.lost_write(evidence, allowed)),
+        "repeats": max(again.values(), default=0),
+        "repeated": sum(again.values()),
+        "bound": allowed.repeats,
+        "violations": {name: len(sentences) for name, sentences in found.items()},
+        "faults": [window.fault for window in evidence.windows],
+        "recovery": [round(seconds, 2) for _, seconds in checks.recovered(evidence)],
+        "drained": round(checks.drained(evidence) or 0.0, 2),
+        "stops": [round(end.seconds, 2) for end in evidence.ended],
+        "versions": versions(trial),
+    }
+
+
+def versions(trial: Trial) -> dict[str, str]:
+    names = ("aiokafka", "fastapi", "pydantic", "uvicorn")
+    return {
+        "kafka": trial.crew.cluster.origin,
+        "python": python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def sentence(figures: Mapping[str, Any]) -> str:
+    worst = max(figures["recovery"], default=0.0)
+    return (
+        f"seed {figures['seed']}, {figures['workers']} workers, {figures['records']} records "
+        f"({figures['acknowledged']} acknowledged, {figures['unknown']} unknown, "
+        f"{figures['refused']} refused), "
+        f"{figures['lost']} lost, at most {figures['repeats']} repeats of {figures['bound']}, "
+        f"recovery {worst:.1f} s, stops {max(figures['stops'], default=0.0):.1f} s, "
+        f"violations {figures['violations'] or 'none'}, {figures['seconds']} s"
+    )

@@ -1,0 +1,204 @@
+"""One run of one scenario: a crew at work under load while something goes wrong, then the verdict.
+
+    with trials.run("kill -9 of a broker", crew, workers=2) as trial:
+        with trial.fault("kill -9 of the leader"):
+            leader.kill()
+            trial.handle_more(200)
+            crew.cluster.heal()
+
+When the block ends, the load ends, all records are waited for, the workers are asked to end, the
+evidence is gathered and every check is made. The figures go to `build/reliability`, and the
+evidence of a run with violations to `build/reliability/failed`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.faults import checks, gathering
+from tests.faults.crew import Crew, Load
+from tests.faults.evidence import Allowed, Ended, Evidence, Seen, Window, as_json
+from tests.faults.sampling import Sampler, sampling
+from tests.support.probing import Prober, probing
+from tests.support.services import Service
+from tests.support.waiting import until
+
+RESULTS = Path(__file__).parents[2] / "build" / "reliability"
+PACE: Mapping[str, object] = {"KAFKA_CONCURRENCY": 8, "FAULTS_SLOWEST_SECONDS": 0.05}
+A_SECOND, KEYS = 200, 40
+
+
+class Trial:
+    """What a scenario holds: the crew, its workers, chance, and ways to wait for what happens."""
+
+    def __init__(self, scenario: str, crew: Crew, seed: int, ends: ExitStack) -> None:
+        self.scenario = scenario
+        self.crew = crew
+        self.seed = seed
+        self.chance = random.Random(seed)
+        self.workers: dict[str, Service] = {}
+        self.windows: list[Window] = []
+        self.ended: list[Ended] = []
+        self.seen: list[Seen] = []
+        self.probers: dict[str, Prober] = {}
+        self.topic = crew.topic("work")
+        self.load: Load | None = None
+        self._ends = ends
+        self.sampler: Sampler = ends.enter_context(sampling(lambda: list(self.workers.values())))
+
+    def hire(self, name: str, **settings: Any) -> Service:
+        """One worker more, started; its probes are asked until the end."""
+        worker = self.crew.hire(name, **{**PACE, "FAULTS_SEED": self.seed, **settings}).start()
+        self.workers[name] = worker
+        self.probers[name] = self._ends.enter_context(probing(worker.address))
+        return worker
+
+    @contextmanager
+    def fault(self, name: str) -> Iterator[None]:
+        """Something goes wrong; when the block ends, it is healed. Returns once records are handled again."""
+        began = time.monotonic()
+        yield
+        self.windows.append(Window(name, began, time.monotonic()))
+        if self.load is not None:
+            self.handle_more(1)
+
+    def handle_more(self, many: int, within: float = 60) -> None:
+        """Wait until so many turns more ended well."""
+        self.crew.wait_handled(self.crew.ledger.count("ok") + many, within)
+
+    def send_more(self, many: int, within: float = 60) -> None:
+        """Wait until the load was acknowledged so many messages more."""
+        load = self.load
+        assert load is not None
+        target = len(load.acknowledged) + many
+        until(lambda: len(load.acknowledged) >= target, within, f"{many} acknowledgements")
+
+    def stop(self, worker: Service) -> None:
+        """SIGTERM, and wait for the end; how long that took is judged."""
+        member, told = f"{worker.name}:{worker.pid}", time.monotonic()
+        code = worker.terminate()
+        self.ended.append(Ended(member, time.monotonic() - told, code))
+
+    def look_at_commits(self) -> None:
+        """What an independent reader is told that the group has committed: judged like the group's own notes."""
+        for (topic, partition), offset in self.crew.committed(self.topic).items():
+            self.seen.append(Seen(time.monotonic(), topic, partition, offset))
+
+    def kill(self, worker: Service) -> None:
+        """SIGKILL; what had been committed until then is looked at."""
+        self.crew.kill(worker)
+        self.look_at_commits()
+
+    def wait_at_work(self, *names: str, within: float = 60) -> None:
+        """Wait until each of these workers has handled something from now on."""
+        now = time.monotonic()
+
+        def at_work() -> bool:
+            busy = {
+                n.member.split(":")[0] for n in self.crew.ledger.notes() if n.event == "ok" and n.at > now
+            }
+            return busy >= set(names)
+
+        until(at_work, within, f"{', '.join(names)} to be at work")
+
+
+class Trials:
+    """Makes trials, judges them, and keeps the figures."""
+
+    def __init__(self, tell: Callable[[str], None], seed: int) -> None:
+        self.tell = tell
+        self.seed = seed
+
+    @contextmanager
+    def run(
+        self,
+        scenario: str,
+        crew: Crew,
+        workers: int = 2,
+        *,
+        allowed: Allowed | None = None,
+        a_second: int = A_SECOND,
+        keys: int = KEYS,
+        contestant: str = "",
+        must_hold: bool = True,
+        **settings: Any,
+    ) -> Iterator[Trial]:
+        """A trial with `workers` at work; `settings` are variables of their environment.
+
+        With `must_hold` any violation fails the test; else the caller asks `self.found`.
+        """
+        allowed = allowed or Allowed()
+        began = time.monotonic()
+        with ExitStack() as ends:
+            trial = Trial(scenario, crew, self.seed, ends)
+            for name in NAMES[:workers]:
+                trial.hire(name, **settings)
+            for worker in trial.workers.values():
+                worker.wait_ready()
+            error: BaseException | None = None
+            try:
+                with crew.load(a_second, keys) as trial.load:
+                    trial.handle_more(100)
+                    trial.sampler.look()
+                    yield trial
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                self.evidence = self._conclude(trial, allowed, error)
+        self.found = checks.judge(self.evidence, allowed)
+        figures = gathering.figures(trial, self.evidence, self.found, allowed) | {
+            "contestant": contestant,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        self._keep(figures, allowed)
+        self.tell(gathering.sentence(figures))
+        if must_hold:
+            assert not self.found, self._sentence(trial)
+
+    def _conclude(self, trial: Trial, allowed: Allowed, error: BaseException | None) -> Evidence:
+        """Wait for what is left, end the workers, and gather all there is to know."""
+        if error is None:
+            gathering.wait_drained(trial, allowed.drained)
+            trial.sampler.look()
+            for worker in trial.workers.values():
+                if worker.alive:
+                    trial.stop(worker)
+        evidence = gathering.gather(trial)
+        if error is not None:
+            evidence.save(self._failed(trial))
+            error.add_note(f"seed {trial.seed}; the evidence is in {self._failed(trial)}")
+        return evidence
+
+    def _keep(self, figures: Mapping[str, Any], allowed: Allowed) -> None:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        path = RESULTS / f"{file_name(figures['scenario'], figures['contestant'])}-{figures['seed']}.json"
+        path.write_text(json.dumps(dict(figures) | {"allowed": as_json(allowed)}, indent=1) + "\n")
+        if self.found:
+            self.evidence.save(RESULTS / "failed" / path.name)
+
+    def _failed(self, trial: Trial) -> Path:
+        return RESULTS / "failed" / f"{file_name(trial.scenario, '')}-{trial.seed}.json"
+
+    def _sentence(self, trial: Trial) -> str:
+        lines = [f"{name}: {len(found)} times; first: {found[0]}" for name, found in self.found.items()]
+        return "\n".join(
+            (
+                f"{trial.scenario}: FAULTS_SEED={trial.seed} makes it again; kept in {self._failed(trial)}",
+                *lines,
+            )
+        )
+
+
+NAMES = ("one", "two", "three", "four", "five", "six")
+
+
+def file_name(scenario: str, contestant: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{scenario} {contestant}".lower()).strip("-")
