@@ -24,7 +24,7 @@ DEAD_LETTERS = "convex.dlq"
 
 
 def wait_drained(trial: Trial, within: float) -> None:
-    """Return once every record is handled or buried; when that takes too long, checks tell what is missing."""
+    """Return once every record is handled or buried; what is missing after too long, the checks tell."""
     written = {record.place for record in read_log(trial)}
 
     def is_drained() -> bool:

@@ -87,7 +87,7 @@ class Trial:
         self.ended.append(Ended(member, time.monotonic() - told, code))
 
     def look_at_commits(self) -> None:
-        """What an independent reader is told that the group has committed: judged like the group's own notes."""
+        """What an independent reader is told that the group has committed; judged like its own notes."""
         for (topic, partition), offset in self.crew.committed(self.topic).items():
             self.seen.append(Seen(time.monotonic(), topic, partition, offset))
 
@@ -101,10 +101,8 @@ class Trial:
         now = time.monotonic()
 
         def at_work() -> bool:
-            busy = {
-                n.member.split(":")[0] for n in self.crew.ledger.notes() if n.event == "ok" and n.at > now
-            }
-            return busy >= set(names)
+            done = (note for note in self.crew.ledger.notes() if note.event == "ok" and note.at > now)
+            return {note.member.split(":")[0] for note in done} >= set(names)
 
         until(at_work, within, f"{', '.join(names)} to be at work")
 
@@ -189,12 +187,8 @@ class Trials:
 
     def _sentence(self, trial: Trial) -> str:
         lines = [f"{name}: {len(found)} times; first: {found[0]}" for name, found in self.found.items()]
-        return "\n".join(
-            (
-                f"{trial.scenario}: FAULTS_SEED={trial.seed} makes it again; kept in {self._failed(trial)}",
-                *lines,
-            )
-        )
+        again = f"FAULTS_SEED={trial.seed} makes it again; it is kept in {self._failed(trial)}"
+        return "\n".join((f"{trial.scenario}: {again}", *lines))
 
 
 NAMES = ("one", "two", "three", "four", "five", "six")
