@@ -1,8 +1,8 @@
-"""FastStream's router for FastAPI, as its documentation shows it; `FAULTS_ACK_POLICY` names one of its policies.
+"""FastStream's router for FastAPI, as its documentation shows it.
 
-Without that the policy is its default. It starts at the earliest record, for at its default, the
-latest, it would miss what was written before it joined. Ready asks the broker for a ping, which is
-all that FastStream can tell; live says 200.
+`FAULTS_ACK_POLICY` names one of its policies; without it the default is taken. The worker starts at
+the earliest record, for at FastStream's default, the latest, it would miss what was written before
+it joined. Ready asks the broker for a ping, which is all that FastStream can tell; live says 200.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ async def work(message: Work, record: KafkaMessage) -> None:
     await handle(message, record.raw_message)
 
 
+@router.on_broker_shutdown
+async def note_the_beginning_of_the_end(app: FastAPI) -> None:
+    ledger.note("stopping")
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """The app's own is outermost: what comes after its `yield` comes after the broker has stopped."""
@@ -43,11 +48,6 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 app.include_router(router)
 app.include_router(told)
-
-
-@router.on_broker_shutdown
-async def note_the_beginning_of_the_end(app: FastAPI) -> None:
-    ledger.note("stopping")
 
 
 @app.get("/health/kafka/live")

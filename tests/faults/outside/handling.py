@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from tests.support.ledgers import Writer
 
@@ -40,8 +40,7 @@ told = APIRouter()
 
 
 class Work(BaseModel):
-    id: int
-    memo: str = ""
+    id: int = Field(alias="Id")
 
 
 @told.get("/tasks", response_class=PlainTextResponse)

@@ -23,7 +23,7 @@ async def consume(consumer: AIOKafkaConsumer) -> None:
     async for record in consumer:
         try:
             await handle(Work.model_validate_json(record.value), record)
-        except Exception:  # noqa: BLE001 - the loop must go on, say those who write it
+        except Exception:
             log.exception("a message failed")
 
 
