@@ -2,8 +2,8 @@
 
 `KAFKA_*` variables are its settings. Besides: `FAULTS_LEDGER` is where it notes, `FAULTS_NAME` who it
 is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
-`FAULTS_STUCK_EVERY` how many ids lie between those that take as good as for ever, `FAULTS_POISONED`
-the key whose records always fail, `FAULTS_BLOCK` and `FAULTS_BLOCK_SECONDS` the id whose handler
+`FAULTS_STUCK_EVERY` how many ids lie between those that take `FAULTS_STUCK_SECONDS` (as good as for ever when there are none), `FAULTS_POISONED`
+the key whose records fail until there is a file `FAULTS_CURE`, `FAULTS_BLOCK` and `FAULTS_BLOCK_SECONDS` the id whose handler
 blocks the event loop and for how long, `FAULTS_CRASH` and `FAULTS_CRASH_BY` the id whose handler
 ends the process and how, `FAULTS_LOG` the level from which on it logs.
 """
@@ -47,6 +47,7 @@ logging.getLogger("convex_messaging_fastapi").setLevel(logging.DEBUG)
 ledger = Writer(os.environ["FAULTS_LEDGER"], os.environ["FAULTS_NAME"])
 slowest = float(os.environ.get("FAULTS_SLOWEST_SECONDS", "0"))
 stuck_every = int(os.environ.get("FAULTS_STUCK_EVERY", "0"))
+stuck_seconds = float(os.environ.get("FAULTS_STUCK_SECONDS", "3600"))
 chance = random.Random(os.environ.get("FAULTS_SEED", "0"))
 poisoned = os.environ.get("FAULTS_POISONED")
 
@@ -65,7 +66,7 @@ async def work(message: Work, delivery: Delivery) -> None:
     except asyncio.CancelledError:
         ledger.note("cancelled", **about)
         raise
-    if poisoned is not None and about["key"] == poisoned:
+    if about["key"] == poisoned and not os.path.exists(os.environ["FAULTS_CURE"]):
         ledger.note("error", **about)
         raise ValueError("a poisoned key")
     ledger.note("ok", **about)
@@ -73,7 +74,7 @@ async def work(message: Work, delivery: Delivery) -> None:
 
 def seconds_for(message: Work) -> float:
     if stuck_every and message.id % stuck_every == 0:
-        return 3600
+        return stuck_seconds
     return chance.uniform(0, slowest)
 
 

@@ -209,10 +209,10 @@ def judge(evidence: Evidence, allowed: Allowed) -> dict[str, list[str]]:
 
 
 def recovered(evidence: Evidence) -> list[tuple[Window, float]]:
-    """For each fault: seconds from its heal to the first turn that was begun after it and ended well."""
-    starts = sorted(turn.start for turn in evidence.history().turns if turn.is_ok)
+    """For each fault: seconds from its heal to the first record that was handled to its end after it."""
+    ends = sorted(turn.end for turn in evidence.history().turns if turn.is_ok)
     return [
-        (window, next((start - window.healed for start in starts if start >= window.healed), FOR_EVER))
+        (window, next((end - window.healed for end in ends if end >= window.healed), FOR_EVER))
         for window in evidence.windows
         if _had_work(evidence, window.healed)
     ]
