@@ -2,10 +2,9 @@
 
 `KAFKA_*` variables are its settings. Besides: `FAULTS_LEDGER` is where it notes, `FAULTS_NAME` who it
 is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
-`FAULTS_STUCK_EVERY` how many ids lie between those that take `FAULTS_STUCK_SECONDS` (as good as for ever when there are none), `FAULTS_POISONED`
-the key whose records fail until there is a file `FAULTS_CURE`, `FAULTS_BLOCK` and `FAULTS_BLOCK_SECONDS` the id whose handler
-blocks the event loop and for how long, `FAULTS_CRASH` and `FAULTS_CRASH_BY` the id whose handler
-ends the process and how, `FAULTS_LOG` the level from which on it logs.
+`FAULTS_STUCK_EVERY` how many ids lie between those that take `FAULTS_STUCK_SECONDS` (as good as for
+ever when there are none), `FAULTS_POISONED` the key whose records fail until there is a file
+`FAULTS_CURE`, `FAULTS_LOG` the level from which on it logs; `accidents.py` has some more.
 """
 
 from __future__ import annotations
@@ -66,10 +65,14 @@ async def work(message: Work, delivery: Delivery) -> None:
     except asyncio.CancelledError:
         ledger.note("cancelled", **about)
         raise
-    if about["key"] == poisoned and not os.path.exists(os.environ["FAULTS_CURE"]):
+    if is_poisoned(about["key"]):
         ledger.note("error", **about)
         raise ValueError("a poisoned key")
     ledger.note("ok", **about)
+
+
+def is_poisoned(key: str | None) -> bool:
+    return key is not None and key == poisoned and not os.path.exists(os.environ["FAULTS_CURE"])
 
 
 def seconds_for(message: Work) -> float:

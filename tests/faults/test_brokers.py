@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import ElectionType, TopicPartition
@@ -125,7 +126,7 @@ def test_brokers_and_workers_are_rolled_while_a_key_is_poisoned(
     poisoned key lets a partition commit.
     """
     cure = tmp_path / "cure"
-    poison = {
+    poison: dict[str, Any] = {
         "FAULTS_POISONED": "key-7",
         "FAULTS_CURE": cure,
         "KAFKA_MAX_RETRY_ATTEMPTS": 6,
@@ -181,7 +182,7 @@ def elect_preferred(trial: Trial) -> None:
 
 
 def coordinating(group: str) -> int:
-    """The partition of the offsets topic that a group belongs to: Java's hash of its name, without the sign."""
+    """The partition of the offsets topic that a group belongs to: Java's hash of its name, unsigned."""
     hashed = 0
     for character in group:
         hashed = (31 * hashed + ord(character)) & 0xFFFFFFFF
