@@ -49,7 +49,7 @@ class Work(ConvexMessage):
 class Crew:
     """Processes of one group on one cluster, the topics they work on, and their common ledger."""
 
-    def __init__(self, cluster: Cluster, name: str, folder: Path, ends: ExitStack) -> None:
+    def __init__(self, cluster: Cluster, name: str, folder: Path, ends: ExitStack, app: str = APP) -> None:
         self.cluster = cluster
         self.witness = Independent(cluster.bootstrap)
         self.name = name
@@ -59,6 +59,7 @@ class Crew:
         """When members were killed, by their names in the ledger."""
         self._folder = folder
         self._ends = ends
+        self._app = app
 
     def topic(self, name: str) -> str:
         """Its name on the wire, created when it is first asked for."""
@@ -78,7 +79,7 @@ class Crew:
             "FAULTS_NAME": name,
             **{variable: str(value) for variable, value in settings.items()},
         }
-        hired = Service(self._folder, environment, app=APP, name=name)
+        hired = Service(self._folder, environment, app=self._app, name=name)
         self._ends.callback(hired.kill)
         return hired
 

@@ -110,9 +110,20 @@ def figures(
         "faults": [window.fault for window in evidence.windows],
         "recovery": [round(seconds, 2) for _, seconds in checks.recovered(evidence)],
         "drained": round(checks.drained(evidence) or 0.0, 2),
+        "said": {"live": said(evidence, LIVE), "ready": said(evidence, READY)},
         "stops": [round(end.seconds, 2) for end in evidence.ended],
         "versions": versions(trial),
     }
+
+
+def said(evidence: Evidence, path: str) -> dict[str, int]:
+    """How often a probe answered what while something was wrong; `None` is no answer."""
+    answers = (answer for answers in evidence.answers.values() for answer in answers if answer.path == path)
+    return Counter(
+        str(answer.status)
+        for answer in answers
+        if any(window.began <= answer.at < window.healed for window in evidence.windows)
+    )
 
 
 def versions(trial: Trial) -> dict[str, str]:
