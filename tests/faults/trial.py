@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,10 @@ class Trial:
 
     def wait_at_work(self, *names: str, within: float = 60) -> None:
         """Wait until each of these workers has handled something from now on."""
-        now = time.monotonic()
+        known = len(self.crew.ledger.notes())
 
         def at_work() -> bool:
-            done = (note for note in self.crew.ledger.notes() if note.event == "ok" and note.at > now)
+            done = (note for note in islice(self.crew.ledger.notes(), known, None) if note.event == "ok")
             return {note.member.split(":")[0] for note in done} >= set(names)
 
         until(at_work, within, f"{', '.join(names)} to be at work")

@@ -83,6 +83,7 @@ class Reader:
         self._path = path
         self._read = 0
         self._notes: list[Note] = []
+        self._counts: Counter[str] = Counter()
 
     def notes(self) -> list[Note]:
         if self._path.exists():
@@ -91,7 +92,9 @@ class Reader:
                 whole, _, _ = file.read().rpartition(b"\n")
             if whole:
                 self._read += len(whole) + 1
-                self._notes += [Note(*json.loads(line)) for line in whole.split(b"\n")]
+                new = [Note(*json.loads(line)) for line in whole.split(b"\n")]
+                self._notes += new
+                self._counts.update(note.event for note in new)
         return self._notes
 
     def history(self, ended: Mapping[str, float] | None = None) -> History:
@@ -99,7 +102,8 @@ class Reader:
         return History(self.notes(), ended)
 
     def count(self, event: str) -> int:
-        return sum(note.event == event for note in self.notes())
+        self.notes()
+        return self._counts[event]
 
     def moment(self, event: str, member: str = "") -> float | None:
         """When `event` was first noted, by a member whose name begins so."""
