@@ -218,6 +218,13 @@ def recovered(evidence: Evidence) -> list[tuple[Window, float]]:
     ]
 
 
+def longest_stall(evidence: Evidence) -> float:
+    """The most seconds that lay between two records being handled to their end, from the first fault on."""
+    ends = sorted(turn.end for turn in evidence.history().turns if turn.is_ok)
+    since = evidence.windows[0].began if evidence.windows else FOR_EVER
+    return max((other - one for one, other in pairwise(ends) if other >= since), default=0.0)
+
+
 def drained(evidence: Evidence) -> float | None:
     """Seconds from the last heal, or the last send if that was later, to the last record being done."""
     done = _done_at(evidence)

@@ -71,14 +71,14 @@ class Window(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What a process held at a time; `tasks` is -1 where nobody could tell."""
+    """What a process held at a time when it answered."""
 
     at: float
     member: str
     rss_mib: float
     files: int
     threads: int
-    tasks: int = -1
+    tasks: int
 
 
 class Ended(NamedTuple):
@@ -111,7 +111,8 @@ class Allowed:
     rss_mib: float = 64.0
     files: int = 16
     threads: int = 6
-    tasks: int = 12
+    tasks: int = 20
+    """As many handlers more may be at work at one time than at another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ def figures(
         "violations": {name: len(sentences) for name, sentences in found.items()},
         "faults": [window.fault for window in evidence.windows],
         "recovery": [round(seconds, 2) for _, seconds in checks.recovered(evidence)],
+        "stall": round(checks.longest_stall(evidence), 2),
         "drained": round(checks.drained(evidence) or 0.0, 2),
         "said": {"live": said(evidence, LIVE), "ready": said(evidence, READY)},
         "stops": [round(end.seconds, 2) for end in evidence.ended],

@@ -52,24 +52,17 @@ def sampling(processes: Callable[[], Iterable[Service]]) -> Iterator[Sampler]:
 
 
 def usage_of(service: Service) -> Usage | None:
-    """What it holds now; `None` when it ended meanwhile."""
+    """What it holds now; `None` when it does not answer: it is starting, frozen or ending."""
     pid = service.pid
     at = time.monotonic()
     try:
+        tasks = int(httpx.get(f"{service.address}/tasks", timeout=2).raise_for_status().text)
         status = Path(f"/proc/{pid}/status").read_text()
         files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    except (FileNotFoundError, ProcessLookupError):
+    except (httpx.HTTPError, FileNotFoundError, ProcessLookupError):
         return None
     said = dict(line.split(":", 1) for line in status.splitlines())
     if "VmRSS" not in said:  # a process that is just ending has no memory any more
         return None
     rss = int(said["VmRSS"].split()[0]) / 1024
-    return Usage(at, f"{service.name}:{pid}", rss, files, int(said["Threads"]), _tasks(service))
-
-
-def _tasks(service: Service) -> int:
-    """As the process counts them itself; -1 when it does not say."""
-    try:
-        return int(httpx.get(f"{service.address}/tasks", timeout=2).raise_for_status().text)
-    except httpx.HTTPError:
-        return -1
+    return Usage(at, f"{service.name}:{pid}", rss, files, int(said["Threads"]), tasks)
