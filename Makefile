@@ -9,7 +9,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka test test-faults bench lint format clean
+.PHONY: help run kafka test test-faults test-long reliability bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -26,11 +26,20 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 
 test: $(READY)  ## tests and their coverage; REQUIRE_KAFKA=1 fails without a real Kafka; ARGS= for pytest
 	@$(BIN)/python -m tools.machine kafka
-	$(BIN)/python -m pytest -m "not faults" --cov --cov-report=term-missing $(ARGS)
+	$(BIN)/python -m pytest -m "not faults and not long" --cov --cov-report=term-missing $(ARGS)
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
 	@$(BIN)/python -m tools.machine kafka
 	$(BIN)/python -m pytest -m faults $(ARGS)
+
+test-long: $(READY)  ## half an hour of random faults; FAULTS_MINUTES=, FAULTS_SEED=
+	@$(BIN)/python -m tools.machine kafka
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found
+	rm -rf build/reliability
+	$(MAKE) test-faults test-long REQUIRE_KAFKA=1
+	$(BIN)/python -m tools.reliability build/reliability
 
 bench: $(READY)  ## measure us beside aiokafka and FastStream; ARGS="--only publish-1000 --rounds 3 --quick"
 	@$(BIN)/python -m tools.machine kafka

@@ -1,0 +1,92 @@
+"""RELIABILITY.md says what the runs found, good or bad."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from tools import reliability
+from tools.reliability import BEGIN, END, page, quote, with_quote
+
+RUN: dict[str, Any] = {
+    "scenario": "F1 kill -9 of a broker",
+    "contestant": "",
+    "seed": 7,
+    "workers": 2,
+    "acknowledged": 1200,
+    "lost": 0,
+    "repeats": 3,
+    "repeated": 4,
+    "bound": 20,
+    "violations": {},
+    "recovery": [0.5, 2.0],
+    "stall": 3.25,
+    "stops": [0.2, 0.3],
+    "versions": {"kafka": "Apache Kafka 4.3.1", "aiokafka": "0.14.0"},
+}
+CAUGHT = {"mutant": "commit_the_highest", "check": "commit-safety", "attempts": 1, "caught": True}
+MISSED = {"mutant": "no_drain", "check": "repeats", "attempts": 3, "caught": False}
+DAY = date(2026, 1, 2)
+
+
+def test_runs_of_one_scenario_share_a_line_that_shows_the_worst() -> None:
+    text = page(
+        [RUN, {**RUN, "seed": 8, "stall": 9.0, "repeats": 11, "lost": 1, "violations": {"unhandled": 1}}],
+        [],
+        DAY,
+    )
+
+    assert "| F1 kill -9 of a broker | 2 | 2 | 2,400 | 1 | 11 of 20 | unhandled | 2.0 | 9.0 | 0.3 |" in text
+    assert "on 2026-01-02: Apache Kafka 4.3.1, aiokafka 0.14.0." in text
+
+
+def test_others_stand_beside_ours_of_the_same_scenario() -> None:
+    other = {**RUN, "contestant": "a plain loop", "lost": 9, "violations": {"commit-safety": 9}}
+    text = page([RUN, other, {**RUN, "scenario": "F2"}], [], DAY)
+
+    beside = text.split("## Others")[1]
+    assert "| F1 kill -9 of a broker | this package | 1,200 | 0 | 4 |" in beside
+    assert "| F1 kill -9 of a broker | a plain loop | 1,200 | 9 | 4 |" in beside
+    assert "| F2 |" not in beside
+
+
+def test_what_others_lose_is_not_counted_as_ours() -> None:
+    said = quote([RUN, {**RUN, "contestant": "a plain loop", "lost": 9}], [CAUGHT, MISSED])
+
+    assert "In 1 runs of 1 scenarios 1,200 messages were acknowledged and **0 lost**" in said
+    assert "1 of 2 mutants" in said
+
+
+def test_a_mutant_that_was_missed_is_told_of() -> None:
+    text = page([RUN], [CAUGHT, MISSED], DAY)
+
+    assert "| commit the highest | `commit-safety` | 1 |" in text
+    assert "| no drain | not caught | 3 |" in text
+
+
+def test_the_readme_quotes_between_its_markers_only() -> None:
+    assert with_quote(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
+
+
+def test_the_figures_in_the_readme_are_those_of_the_page() -> None:
+    readme = reliability.README.read_text()
+    quoted = readme.split(BEGIN)[1].split(END)[0].strip()
+
+    assert quoted
+    assert quoted in reliability.PAGE.read_text()
+
+
+def test_a_folder_of_runs_becomes_the_page(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "f1.json").write_text(json.dumps(RUN))
+    (tmp_path / "mutants.json").write_text(json.dumps([CAUGHT]))
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}")
+    monkeypatch.setattr(reliability, "README", readme)
+    monkeypatch.setattr(reliability, "PAGE", tmp_path / "RELIABILITY.md")
+
+    reliability.main(tmp_path)
+
+    assert "1,200" in (tmp_path / "RELIABILITY.md").read_text()
+    assert "1 of 1 mutants" in readme.read_text()
