@@ -60,10 +60,10 @@ def duplicate(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 
 def repeats(evidence: Evidence, allowed: Allowed) -> list[str]:
-    """No more records were handled again than the scenario allows, for each life and partition."""
+    """After each fault no more records were handled again than the scenario allows, by life and partition."""
     return [
         f"{member} handled {count} records of {topic}[{partition}] again, {allowed.repeats} are allowed"
-        for (member, topic, partition), count in evidence.history().repeats().items()
+        for (member, topic, partition, _), count in repeated(evidence).items()
         if count > allowed.repeats
     ]
 
@@ -216,6 +216,15 @@ def recovered(evidence: Evidence) -> list[tuple[Window, float]]:
         for window in evidence.windows
         if _had_work(evidence, window.healed)
     ]
+
+
+def repeated(evidence: Evidence) -> Counter[tuple[str, str, int, int]]:
+    """How often each member, topic and partition began a finished record again, by the fault before it."""
+    began = [window.began for window in evidence.windows]
+    return Counter(
+        (turn.member, turn.place.topic, turn.place.partition, bisect_left(began, turn.start))
+        for turn in evidence.history().begun_again()
+    )
 
 
 def longest_stall(evidence: Evidence) -> float:

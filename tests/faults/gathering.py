@@ -89,8 +89,7 @@ def figures(
     trial: Trial, evidence: Evidence, found: Mapping[str, list[str]], allowed: Allowed
 ) -> dict[str, Any]:
     """What a report tells of one run."""
-    history = evidence.history()
-    again = history.repeats()
+    again = checks.repeated(evidence)
     outcomes = Counter(sent.outcome for sent in evidence.produced)
     return {
         "scenario": trial.scenario,

@@ -129,17 +129,18 @@ class History:
         times = Counter(turn.place for turn in self.turns if turn.is_ok)
         return {place: count - 1 for place, count in times.items() if count > 1}
 
-    def repeats(self) -> Counter[tuple[str, str, int]]:
-        """For each (member, topic, partition): turns begun of records that had been finished before."""
+    def begun_again(self) -> list[Turn]:
+        """Turns of records that had been finished before."""
         finished_at: dict[Place, float] = {}
         for turn in self.turns:
             if turn.is_ok:
                 finished_at[turn.place] = min(turn.end, finished_at.get(turn.place, FOR_EVER))
-        return Counter(
-            (turn.member, turn.place.topic, turn.place.partition)
-            for turn in self.turns
-            if turn.start > finished_at.get(turn.place, FOR_EVER)
-        )
+        return [turn for turn in self.turns if turn.start > finished_at.get(turn.place, FOR_EVER)]
+
+    def repeats(self) -> Counter[tuple[str, str, int]]:
+        """For each (member, topic, partition): turns begun of records that had been finished before."""
+        again = self.begun_again()
+        return Counter((turn.member, turn.place.topic, turn.place.partition) for turn in again)
 
     def unsafe(self, committed: Mapping[tuple[str, int], int], written: Iterable[Place]) -> list[Place]:
         """Records below a committed offset that no handler has finished."""

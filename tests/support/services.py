@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,6 +107,13 @@ class Service:
         After a clean shutdown uvicorn ends by the signal itself: the code is `-SIGTERM`.
         """
         return self._started.terminate(within)
+
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open, nothing answers."""
+        self._started.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._started.send(signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
