@@ -321,10 +321,11 @@ def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
 
 
 def _first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
-    """Of each life that was looked at at least twice."""
+    """Of each life that told its tasks at least twice: one that starts or ends does not."""
     lives: dict[str, list[Usage]] = defaultdict(list)
     for usage in evidence.usage:
-        lives[usage.member].append(usage)
+        if usage.tasks >= 0:
+            lives[usage.member].append(usage)
     return ((seen[0], seen[-1]) for seen in lives.values() if len(seen) > 1)
 
 
