@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crew import Crew
+from tests.faults.networks import crew_through_proxies, network  # noqa: F401 - fixtures
 from tests.faults.trial import Trials
 from tests.support.cluster import Cluster
 

@@ -51,7 +51,7 @@ class Crew:
 
     def __init__(self, cluster: Cluster, name: str, folder: Path, ends: ExitStack, app: str = APP) -> None:
         self.cluster = cluster
-        self.witness = Independent(cluster.bootstrap)
+        self.witness = Independent(cluster.witnessed)
         self.name = name
         self.group = f"{name}-crew"
         self.ledger = Reader(folder / "ledger")

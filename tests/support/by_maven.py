@@ -67,10 +67,14 @@ class ProcessBroker:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a test wants beyond the usual: properties that go over ours, and options for the formatter."""
+    """What a test wants beyond the usual: properties that go over ours, and options for the formatter.
+
+    `each` are those of single brokers, by their ids.
+    """
 
     properties: Mapping[str, str] = field(default_factory=dict)
     format_options: tuple[str, ...] = ()
+    each: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
 
 
 def start(size: int, ends: ExitStack, ports: Sequence[int] = (), extras: Extras | None = None) -> Cluster:
@@ -84,7 +88,7 @@ def start(size: int, ends: ExitStack, ports: Sequence[int] = (), extras: Extras 
         raise Unavailable(f"something listens on port {taken[0]} already: end it first")
     extras = extras or Extras()
     folder = _scratch(ends)
-    written = _write_properties(folder, size, ports, extras.properties)
+    written = _write_properties(folder, size, ports, extras)
     _format(list(written.values()), run, extras.format_options)
     brokers = [
         ProcessBroker(id, address, folder, [*run, "kafka.Kafka", str(file)])
@@ -103,16 +107,15 @@ def _scratch(ends: ExitStack) -> Path:
     return folder
 
 
-def _write_properties(
-    folder: Path, size: int, ports: Sequence[int], over: Mapping[str, str]
-) -> dict[str, Path]:
+def _write_properties(folder: Path, size: int, ports: Sequence[int], extras: Extras) -> dict[str, Path]:
     """Each broker's address, and the file of its properties."""
     free = free_ports()
     ports = ports or [next(free) for _ in range(size)]
     voters = [(id, next(free)) for id in range(1, size + 1)]
     written = {}
     for (id, controller), port in zip(voters, ports, strict=True):
-        ours = _properties(id, port, controller, voters, folder / f"data-{id}") | dict(over)
+        over = {**extras.properties, **extras.each.get(id, {})}
+        ours = _properties(id, port, controller, voters, folder / f"data-{id}") | over
         file = written[f"{HOST}:{port}"] = folder / f"broker-{id}.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in ours.items()))
     return written

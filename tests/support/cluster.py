@@ -55,17 +55,28 @@ class Broker(Protocol):
 
 
 class Cluster:
-    """What tests hold. `origin` says where it came from; a named cluster has no `brokers`."""
+    """What tests hold. `origin` says where it came from; a named cluster has no `brokers`.
 
-    def __init__(self, bootstrap: str, origin: str, size: int, brokers: Sequence[Broker] = ()) -> None:
+    `bootstrap` is for clients. `witnessed` is where tests look: the same, unless the way of the
+    clients may be cut.
+    """
+
+    def __init__(
+        self, bootstrap: str, origin: str, size: int, brokers: Sequence[Broker] = (), witnessed: str = ""
+    ) -> None:
         self.bootstrap = bootstrap
+        self._witnessed = witnessed
         self.origin = origin
         self.size = size
         self.brokers = tuple(brokers)
 
+    @property
+    def witnessed(self) -> str:
+        return self._witnessed or self.bootstrap
+
     def admin(self) -> AdminClient:
         """A new confluent-kafka admin client that comes back quickly when a broker does."""
-        return AdminClient(self._settings(self.bootstrap))
+        return AdminClient(self._settings(self.witnessed))
 
     def create_topic(
         self,
@@ -91,10 +102,10 @@ class Cluster:
 
     def wait_ready(self, within: float = READY_SECONDS) -> None:
         """Wait until every broker answers for itself, all are members, and groups find a coordinator."""
-        for address in [broker.address for broker in self.brokers] or [self.bootstrap]:
+        for address in [broker.address for broker in self.brokers] or [self.witnessed]:
             self._wait_answer(address, within)
         # not the admin client's list_consumer_group_offsets: it crashes when a coordinator is still loading
-        consumer = Consumer(self._settings(self.bootstrap) | {"group.id": "is-a-coordinator-there"})
+        consumer = Consumer(self._settings(self.witnessed) | {"group.id": "is-a-coordinator-there"})
         self._until(lambda: _finds_coordinator(consumer), within, "a group coordinator")
         consumer.close()
 

@@ -1,0 +1,37 @@
+"""A crew whose way to its brokers leads through proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REQUIRED
+from tests.faults.crew import Crew
+from tests.support.cluster import Unavailable
+from tests.support.frames import PASS
+from tests.support.proxied import Proxied, proxied_cluster
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Proxied]:
+    """Three brokers behind proxies."""
+    with ExitStack() as ends:
+        try:
+            network = ends.enter_context(proxied_cluster())
+        except Unavailable as reason:
+            if REQUIRED:
+                pytest.fail(f"REQUIRE_KAFKA=1, but there is no real Kafka: {reason}", pytrace=False)
+            pytest.skip(f"no real Kafka of our own: {reason}")
+        yield network
+
+
+@pytest.fixture
+def crew_through_proxies(network: Proxied, unique: str, tmp_path: Path) -> Iterator[Crew]:
+    """On three brokers; its witness goes to them directly. Whatever a test did to the network is undone."""
+    with ExitStack() as ends:
+        ends.callback(network.set_apart, None)
+        ends.callback(network.follow, PASS)
+        yield Crew(network.cluster, unique, tmp_path, ends)
