@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from tests.faults.trial import Trial
 
-DEAD_LETTERS = "convex.dlq"
+DEAD_LETTERS = "dlq"
 
 
 def wait_drained(trial: Trial, within: float) -> None:

@@ -178,7 +178,8 @@ def wait_said(trial: Trial, status: int, after: float) -> None:
 
 def elect_preferred(trial: Trial) -> None:
     partitions = [TopicPartition(trial.topic, partition) for partition in range(PARTITIONS)]
-    trial.crew.cluster.admin().elect_leaders(ElectionType.PREFERRED, partitions).result(20)
+    admin = trial.crew.cluster.admin()  # which must outlive its question
+    admin.elect_leaders(ElectionType.PREFERRED, partitions).result(20)
 
 
 def coordinating(group: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.support.waiting import until
 
 MINUTES = float(os.environ.get("FAULTS_MINUTES", "30"))
 MAX_UNCOMMITTED = 200
-SETTINGS: Mapping[str, object] = {
+SETTINGS: Mapping[str, Any] = {
     "KAFKA_MAX_UNCOMMITTED": MAX_UNCOMMITTED,
     "KAFKA_MAX_RETRY_ATTEMPTS": 2,
     "KAFKA_RETRY_DELAY_SECONDS": 0.1,
