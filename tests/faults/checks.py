@@ -180,6 +180,9 @@ NEGLECT = re.compile(
     r"never (?:retrieved|awaited)|Unclosed|was destroyed but it is pending|Traceback|ResourceWarning"
 )
 
+YOUNG = 5
+"""How many looks at a process are the beginning of its life; there is one a second."""
+
 CHECKS: Mapping[str, Check] = {
     check.__name__.replace("_", "-"): check
     for check in (
@@ -321,12 +324,21 @@ def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
 
 
 def _first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
-    """Of each life that told its tasks at least twice: one that starts or ends does not."""
+    """Of each life: the most that it held when it was young, for work comes and goes; and the last it held.
+
+    Only of looks at which it told its tasks: one that starts or ends does not.
+    """
     lives: dict[str, list[Usage]] = defaultdict(list)
     for usage in evidence.usage:
         if usage.tasks >= 0:
             lives[usage.member].append(usage)
-    return ((seen[0], seen[-1]) for seen in lives.values() if len(seen) > 1)
+    return ((_most(seen[:YOUNG]), seen[-1]) for seen in lives.values())
+
+
+def _most(seen: list[Usage]) -> Usage:
+    """Of each kind the most, as if it had been at one time."""
+    held = (max(held) for held in zip(*(usage[2:] for usage in seen), strict=True))
+    return Usage(seen[0].at, seen[0].member, *held)
 
 
 def _text(place: Place) -> str:
