@@ -109,11 +109,12 @@ class Trial:
 
 
 class Trials:
-    """Makes trials, judges them, and keeps the figures."""
+    """Makes trials, judges them, and keeps the figures in the folder `results`."""
 
-    def __init__(self, tell: Callable[[str], None], seed: int) -> None:
+    def __init__(self, tell: Callable[[str], None], seed: int, results: Path = RESULTS) -> None:
         self.tell = tell
         self.seed = seed
+        self.results = results
 
     @contextmanager
     def run(
@@ -177,14 +178,16 @@ class Trials:
         return evidence
 
     def _keep(self, figures: Mapping[str, Any], allowed: Allowed) -> None:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{file_name(figures['scenario'], figures['contestant'])}-{figures['seed']}.json"
+        self.results.mkdir(parents=True, exist_ok=True)
+        path = (
+            self.results / f"{file_name(figures['scenario'], figures['contestant'])}-{figures['seed']}.json"
+        )
         path.write_text(json.dumps(dict(figures) | {"allowed": as_json(allowed)}, indent=1) + "\n")
         if self.found:
-            self.evidence.save(RESULTS / "failed" / path.name)
+            self.evidence.save(self.results / "failed" / path.name)
 
     def _failed(self, trial: Trial) -> Path:
-        return RESULTS / "failed" / f"{file_name(trial.scenario, '')}-{trial.seed}.json"
+        return self.results / "failed" / f"{file_name(trial.scenario, '')}-{trial.seed}.json"
 
     def _sentence(self, trial: Trial) -> str:
         lines = [f"{name}: {len(found)} times; first: {found[0]}" for name, found in self.found.items()]
