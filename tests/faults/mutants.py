@@ -1,26 +1,39 @@
-"""Three ways to make the engine wrong, each where it decides; tests that do not notice prove nothing.
+"""Twelve ways to make the engine wrong, each where it decides; tests that do not notice prove nothing.
 
 As a pytest plugin (`-p tests.faults.mutants`) it applies the one that `MUTANT` names to the whole
-run. The app of these tests does so too, for controls on a real Kafka.
+run. The app of these tests does so too, for runs on a real Kafka.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
 
-from convex_messaging_fastapi.consuming import commits
+from convex_messaging_fastapi.consuming import commits, subscription, worker
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job
+from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
+from convex_messaging_fastapi.consuming.lanes import apart
 from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.ranges import Range
+from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.plugin import health
+from convex_messaging_fastapi.publishing.batches import PartitionQueue
+from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import Position
+from convex_messaging_fastapi.status import BusStatus, Verdict, live
+from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
+from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.rebalance import Holding
 
 VARIABLE = "MUTANT"
+
+SILENT_SECONDS = 4.0
 
 _burials: set[asyncio.Task[None]] = set()
 
@@ -67,9 +80,139 @@ def do_not_await_a_burial(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Dispatch, "_bury", bury)
 
 
+def acknowledge_in_finally(patch: pytest.MonkeyPatch) -> None:
+    """A message counts as finished however its handler ended, also when that was cancelled."""
+    handle = Dispatch.handle
+
+    async def handle_and_acknowledge(dispatch: Dispatch, jobs: Sequence[Job]) -> Outcome | None:
+        try:
+            return await handle(dispatch, jobs)
+        except asyncio.CancelledError:
+            return None
+
+    patch.setattr(Dispatch, "handle", handle_and_acknowledge)
+
+
+def do_not_drain_what_is_revoked(patch: pytest.MonkeyPatch) -> None:
+    """Partitions are given away while their handlers are at work."""
+
+    async def do_not_wait(*_: object) -> None: ...
+
+    patch.setattr(worker, "drain", do_not_wait)
+
+
+def commit_again_under_the_next_assignment(patch: pytest.MonkeyPatch) -> None:
+    """A commit that failed is made again by whoever this member is by then, as clients do that retry."""
+    commit = Committer._commit
+    owed: WeakKeyDictionary[Committer, tuple[int, Mapping[TopicPartition, Position]]] = WeakKeyDictionary()
+
+    async def commit_and_again(
+        committer: Committer, assignment: Assignment, deadline: float
+    ) -> CommitOutcome:
+        epoch, late = owed.get(committer, (assignment.epoch, {}))
+        if (
+            epoch != assignment.epoch
+            and await committer._transport().commit(assignment.epoch, late, deadline)
+            is CommitOutcome.COMMITTED
+        ):
+            del owed[committer]
+        offsets = commits.committable(assignment, 0)
+        outcome = await commit(committer, assignment, deadline)
+        if outcome is not CommitOutcome.COMMITTED:
+            owed[committer] = assignment.epoch, offsets
+        return outcome
+
+    patch.setattr(Committer, "_commit", commit_and_again)
+
+
+def handle_a_key_side_by_side(patch: pytest.MonkeyPatch) -> None:
+    """Every record has a lane of its own, whatever its key."""
+    patch.setattr(subscription, "lane_key_of", lambda lineup: apart)
+
+
+def use_the_ledger_of_an_earlier_assignment(patch: pytest.MonkeyPatch) -> None:
+    """A partition that comes back finds the map of work that it had left behind."""
+    assigned = Worker.assigned
+    left: WeakKeyDictionary[Worker, dict[TopicPartition, Ledger]] = WeakKeyDictionary()
+
+    def assigned_again(held: Worker, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
+        assigned(held, epoch, positions)
+        ledgers = left.setdefault(held, {})
+        for owned in held.partitions:
+            owned.ledger = ledgers.setdefault(owned.topic_partition, owned.ledger)
+
+    patch.setattr(Worker, "assigned", assigned_again)
+
+
+def drop_what_was_taken_beside_a_failure(patch: pytest.MonkeyPatch) -> None:
+    """All partitions are taken from in one go, which an error of one ends without going back."""
+    take, unreadable = KafkaConsumer._take, KafkaConsumer._unreadable
+    failed: WeakSet[KafkaConsumer] = WeakSet()
+
+    def noted(consumer: KafkaConsumer, holding: Holding, where: TopicPartition, error: Exception) -> None:
+        failed.add(consumer)
+        unreadable(consumer, holding, where, error)
+
+    async def all_or_none(
+        consumer: KafkaConsumer, holding: Holding, wanted: Mapping[TopicPartition, int]
+    ) -> Fetched:
+        fetched = await take(consumer, holding, wanted)
+        if consumer not in failed:
+            return fetched
+        failed.discard(consumer)
+        return Fetched(fetched.epoch, {}, {})
+
+    patch.setattr(KafkaConsumer, "_unreadable", noted)
+    patch.setattr(KafkaConsumer, "_take", all_or_none)
+
+
+def tell_what_is_handed_out_as_finished(patch: pytest.MonkeyPatch) -> None:
+    """The offset is right, and what goes with it tells the next owner to skip unfinished work."""
+
+    def everything(ledger: Ledger) -> Iterator[Range]:
+        if ledger.position > ledger.committable:
+            yield Range(ledger.committable, ledger.position)
+
+    patch.setattr(Ledger, "finished_above", everything)
+
+
+def tie_liveness_to_the_broker(patch: pytest.MonkeyPatch) -> None:
+    """A process asks for its restart because Kafka does not answer."""
+
+    def live_with_the_broker(status: BusStatus) -> Verdict:
+        parts = (*status.workers, *(() if status.producer is None else (status.producer,)))
+        if any((part.contact.age_seconds or 0) > SILENT_SECONDS for part in parts):
+            return Verdict(False, "down", ("broker_unreachable",))
+        return live(status)
+
+    patch.setattr(health, "live", live_with_the_broker)
+
+
+def take_a_refusal_for_an_acknowledgement(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the cluster answered, the publisher is told that its messages are written."""
+
+    def acknowledge(queue: PartitionQueue, batch: list[Pending], sent: Sent) -> None:
+        queue._acknowledge(batch, sent)
+
+    patch.setattr(PartitionQueue, "_refuse", acknowledge)
+
+
 MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
-    for mutant in (commit_the_highest_finished_offset, commit_positions_on_a_timer, do_not_await_a_burial)
+    for mutant in (
+        commit_the_highest_finished_offset,
+        commit_positions_on_a_timer,
+        do_not_await_a_burial,
+        acknowledge_in_finally,
+        do_not_drain_what_is_revoked,
+        commit_again_under_the_next_assignment,
+        handle_a_key_side_by_side,
+        use_the_ledger_of_an_earlier_assignment,
+        drop_what_was_taken_beside_a_failure,
+        tell_what_is_handed_out_as_finished,
+        tie_liveness_to_the_broker,
+        take_a_refusal_for_an_acknowledgement,
+    )
 }
 
 
