@@ -92,7 +92,7 @@ def overlap(evidence: Evidence, allowed: Allowed) -> list[str]:
     return [
         f"{_turn(one)} still ran when {_turn(other)} began: key {one.key}"
         for one, other in evidence.history().overlaps()
-        if not one.member.startswith(allowed.zombies or ("\0",))
+        if not any(turn.member.startswith(allowed.zombies or ("\0",)) for turn in (one, other))
     ]
 
 

@@ -195,9 +195,11 @@ def test_what_an_unknown_outcome_leaves_is_no_violation() -> None:
     assert judge(replace(GOOD, produced=unknown), ALLOWED) == {}
 
 
-def test_a_frozen_process_may_overlap_its_successor() -> None:
+@pytest.mark.parametrize("frozen", ["one", "two"])
+def test_a_frozen_process_may_overlap_its_successor(frozen: str) -> None:
+    """Also by what it begins in the moment after its thaw."""
     overlapping = replace(GOOD, notes=sorted([*GOOD.notes, *turn(1.5, 1.8, 2, "two:2")]))
-    zombie = replace(ALLOWED, zombies=("one",), repeats=1)
+    zombie = replace(ALLOWED, zombies=(frozen,), repeats=1)
 
     assert CHECKS["overlap"](overlapping, ALLOWED)
     assert CHECKS["overlap"](overlapping, zombie) == []
