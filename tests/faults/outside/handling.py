@@ -57,7 +57,7 @@ async def handle(message: Work, record: ConsumerRecord) -> None:
     except asyncio.CancelledError:
         ledger.note("cancelled", **about)
         raise
-    if poisoned is not None and about["key"] == poisoned:
+    if about["key"] == poisoned and not os.path.exists(os.environ["FAULTS_CURE"]):
         ledger.note("error", **about)
         raise ValueError("a poisoned key")
     ledger.note("ok", **about)

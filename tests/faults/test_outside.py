@@ -1,0 +1,166 @@
+"""Others beside ours, each alone through the same faults: FastStream, and the loop that teams write.
+
+Ours must hold. What the others do is written down with the figures, and judged in one place only:
+the loop that leaves its commits to a timer is a control, which has to be found out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.faults.crew import APP, Crew, kill_brokers
+from tests.faults.evidence import Allowed, Window
+from tests.faults.trial import Trial, Trials
+from tests.support.cluster import Cluster
+from tests.support.ledgers import FOR_EVER, Turn
+from tests.support.services import Service
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+
+A_SECOND = 60
+"""What two workers can do that take one message after another."""
+KEYS = 40
+POISONED = "key-7"
+BOUND = 200
+STUCK_SECONDS, TOO_LONG_SECONDS = 8, 6
+"""How long a handler hangs, and when it is plain that it does: an engine's timer has committed by then."""
+OUTAGE_SECONDS = 18
+PACE: Mapping[str, object] = {
+    "KAFKA_MAX_UNCOMMITTED": BOUND,
+    "KAFKA_MAX_RETRY_ATTEMPTS": 2,
+    "KAFKA_RETRY_DELAY_SECONDS": 0.1,
+    "FAULTS_SLOWEST_SECONDS": 0.02,
+}
+ALLOWED = Allowed(repeats=BOUND, drained=20)
+
+
+class Contestant(NamedTuple):
+    """An app, and what is chosen for it."""
+
+    name: str
+    app: str
+    settings: Mapping[str, object] = {}
+
+    @property
+    def is_ours(self) -> bool:
+        return self.app == APP
+
+
+FASTSTREAM = "tests.faults.outside.faststream_app:app"
+OURS = Contestant("ours", APP)
+LOOP = Contestant("aiokafka, a plain loop", "tests.faults.outside.loop_app:app")
+DEFAULT = Contestant("FastStream", FASTSTREAM)
+ACK = Contestant("FastStream, ACK", FASTSTREAM, {"FAULTS_ACK_POLICY": "ACK"})
+NACK = Contestant("FastStream, NACK_ON_ERROR", FASTSTREAM, {"FAULTS_ACK_POLICY": "NACK_ON_ERROR"})
+ALL = (OURS, LOOP, DEFAULT, ACK)
+
+among = pytest.mark.parametrize("contestant", ALL, ids=lambda one: one.name)
+
+
+@pytest.fixture
+def crew(kafka: Cluster, unique: str, tmp_path: Path, contestant: Contestant) -> Iterator[Crew]:
+    """On one broker."""
+    with ExitStack() as ends:
+        yield Crew(kafka, unique, tmp_path, ends, contestant.app)
+
+
+@among
+def test_a_worker_is_killed_while_a_handler_hangs(contestant: Contestant, crew: Crew, trials: Trials) -> None:
+    hangs = {"FAULTS_STUCK_EVERY": 10**6, "FAULTS_STUCK_SECONDS": STUCK_SECONDS}  # the first, that is
+    with running("kill -9 of a worker whose handler hangs", contestant, crew, trials, **hangs) as trial:
+        member = one_that_hangs(trial)
+        with fault(trial, "kill -9"):
+            trial.kill(member)
+            trial.send_more(A_SECOND)
+            member.start().wait_ready()
+        trial.send_more(2 * A_SECOND)
+    if contestant is LOOP:
+        assert {"commit-safety", "unhandled"} <= set(trials.found), "the control was not found out"
+
+
+@among
+def test_workers_are_restarted_one_after_another(contestant: Contestant, crew: Crew, trials: Trials) -> None:
+    with running("rolling restart of two workers, twice", contestant, crew, trials) as trial:
+        for member in (*trial.workers.values(), *trial.workers.values()):
+            with fault(trial, "a restart"):
+                trial.stop(member)
+                member.start().wait_ready()
+            trial.send_more(2 * A_SECOND)
+
+
+@among
+def test_the_cluster_is_down(contestant: Contestant, crew: Crew, trials: Trials) -> None:
+    allowed = replace(ALLOWED, recovery=10, down_within=15)
+    with running("the whole cluster down", contestant, crew, trials, allowed) as trial:
+        with fault(trial, "every broker killed"):
+            died_at = kill_brokers(crew.cluster)
+            until(lambda: time.monotonic() > died_at + OUTAGE_SECONDS, 30, "the outage to be long enough")
+            crew.cluster.heal()
+        trial.send_more(3 * A_SECOND)
+
+
+@pytest.mark.parametrize("contestant", [*ALL, NACK], ids=lambda one: one.name)
+def test_a_key_is_poisoned(contestant: Contestant, crew: Crew, trials: Trials, tmp_path: Path) -> None:
+    never = tmp_path / "cure"
+    poison = {"FAULTS_POISONED": POISONED, "FAULTS_CURE": never}
+    with (
+        running("a key whose handler always raises", contestant, crew, trials, **poison) as trial,
+        fault(trial, "a poisoned key"),
+    ):
+        trial.send_more(8 * A_SECOND)
+
+
+@contextmanager
+def running(
+    scenario: str,
+    contestant: Contestant,
+    crew: Crew,
+    trials: Trials,
+    allowed: Allowed = ALLOWED,
+    **settings: object,
+) -> Iterator[Trial]:
+    """A trial of a contestant under a load that all of them can bear."""
+    with trials.run(
+        scenario,
+        crew,
+        allowed=allowed,
+        a_second=A_SECOND,
+        keys=KEYS,
+        contestant=contestant.name,
+        must_hold=contestant.is_ours,
+        **{**PACE, **contestant.settings, **settings},
+    ) as trial:
+        yield trial
+
+
+@contextmanager
+def fault(trial: Trial, name: str) -> Iterator[None]:
+    """As `Trial.fault`, for workers that may never come back: it does not wait for them."""
+    began = time.monotonic()
+    yield
+    trial.windows.append(Window(name, began, time.monotonic()))
+
+
+def one_that_hangs(trial: Trial) -> Service:
+    """Wait for a worker that has been at one message for too long."""
+
+    def hanging() -> Turn | None:
+        now = time.monotonic()
+        return next((turn for turn in trial.crew.history().turns if hangs(turn, now)), None)
+
+    until(hanging, 60, "a handler that hangs")
+    turn = hanging()
+    assert turn is not None
+    return trial.workers[turn.member.split(":")[0]]
+
+
+def hangs(turn: Turn, now: float) -> bool:
+    return turn.end == FOR_EVER and now - turn.start > TOO_LONG_SECONDS
