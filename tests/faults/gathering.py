@@ -64,7 +64,7 @@ def read_log(trial: Trial) -> list[Logged]:
             json.loads(seen.value)["Id"] if seen.value else -1,
             None if seen.key is None else seen.key.decode(),
         )
-        for seen in trial.crew.witness.read(trial.topic)
+        for seen in trial.crew.witness.read(trial.topic, with_headers=False)
     ]
 
 

@@ -40,11 +40,14 @@ class Independent:
     def __init__(self, bootstrap: str) -> None:
         self._settings = {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
 
-    def read(self, topic: str, *, isolation: str = "read_committed") -> list[Seen]:
-        """Every record from the beginning to the end as it is now, in order within a partition."""
+    def read(self, topic: str, *, isolation: str = "read_committed", with_headers: bool = True) -> list[Seen]:
+        """Every record from the beginning to the end as it is now, in order within a partition.
+
+        A header whose name is no UTF-8 cannot be read: leave the headers out where there may be one.
+        """
         consumer = self._consumer(isolation)
         try:
-            return list(_read_to_end(consumer, topic))
+            return [_seen(message, with_headers) for message in _read_to_end(consumer, topic)]
         finally:
             consumer.close()
 
@@ -110,7 +113,7 @@ class Independent:
         )
 
 
-def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Seen]:
+def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Message]:
     partitions = _partitions(consumer, topic)
     starts = [TopicPartition(topic, p, _watermarks(consumer, topic, p)[0]) for p in partitions]
     consumer.assign(starts)
@@ -121,7 +124,7 @@ def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Seen]:
             raise TimeoutError(f"{topic} was not read to its end: partitions {sorted(unread)} are missing")
         error = message.error()
         if error is None:
-            yield _seen(message)
+            yield message
         elif error.code() == KafkaError._PARTITION_EOF:
             unread.discard(message.partition())
         else:
@@ -140,9 +143,9 @@ def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, in
     return low, high
 
 
-def _seen(message: Message) -> Seen:
+def _seen(message: Message, with_headers: bool) -> Seen:
     partition, offset = _where(message)
-    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or []) if with_headers else []
     return Seen(partition, offset, message.timestamp()[1], message.key(), message.value(), tuple(headers))
 
 
