@@ -199,6 +199,8 @@ async def _cancel(clock: Clock, tasks: Iterable[asyncio.Future[Any]], seconds: f
         task.cancel()
     ended = asyncio.ensure_future(asyncio.gather(*pending, return_exceptions=True))
     if not await settled_within(clock, ended, seconds):
+        # One that is given up ends with an error, not as cancelled, and not before its last part does.
+        ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         ended.cancel()
 
 

@@ -1,0 +1,44 @@
+"""How an engine is ended that does not end by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.transport.kafka.engine.client import Client, end
+
+
+class Quiet(Client):
+    """A client without connections."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_part_that_minds_no_cancelling_is_left_in_time_and_without_a_word() -> None:
+    """What was given up is nobody's error; one that is told by the garbage collector fails this test."""
+    clock, client, free = SystemClock(), Quiet(), asyncio.Event()
+
+    async def stop() -> None:
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+
+    stopping = asyncio.ensure_future(stop())
+    began = clock.now()
+    assert not await end(clock, began + 0.06, _as_coroutine(stopping), [stopping], client)
+    assert clock.now() - began < 1
+    assert client.closed
+    free.set()
+    await stopping
+    gc.collect()
+
+
+async def _as_coroutine(future: asyncio.Future[None]) -> None:
+    await asyncio.shield(future)
