@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 BLOCK, BLOCK_SECONDS = "FAULTS_BLOCK", "FAULTS_BLOCK_SECONDS"
+HANG = "FAULTS_HANG"
 CRASH, CRASH_BY, CRASH_MARK = "FAULTS_CRASH", "FAULTS_CRASH_BY", "FAULTS_CRASH_MARK"
 
 
@@ -46,9 +47,20 @@ def happen(id: int) -> None:
         _once(CRASHES[os.environ[CRASH_BY]])
 
 
-def _once(accident: Callable[[], None]) -> None:
+def hangs(id: int) -> bool:
+    """Whether the handler of this message is to wait for ever: once, like the others."""
+    return str(id) == os.environ.get(HANG) and is_first()
+
+
+def is_first() -> bool:
+    """Whether no accident has happened yet, in whichever process."""
     try:
         os.close(os.open(os.environ[CRASH_MARK], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        return
-    accident()
+        return False
+    return True
+
+
+def _once(accident: Callable[[], None]) -> None:
+    if is_first():
+        accident()

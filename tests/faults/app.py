@@ -4,7 +4,9 @@
 is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
 `FAULTS_STUCK_EVERY` how many ids lie between those that take `FAULTS_STUCK_SECONDS` (as good as for
 ever when there are none), `FAULTS_POISONED` the key whose records fail until there is a file
-`FAULTS_CURE`, `FAULTS_LOG` the level from which on it logs; `accidents.py` has some more.
+`FAULTS_CURE`, `FAULTS_LOG` the level from which on it logs, `FAULTS_IN_A_THREAD` is there when work is
+done in threads, `FAULTS_PASSES_ON` names the topic that work is passed on to, `FAULTS_METADATA_MS`
+how old metadata may grow; `accidents.py` and `failpoints.py` have some more.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import logging
 import os
 import random
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException
@@ -29,7 +33,9 @@ from convex_messaging_fastapi import (
     MessagingRouter,
     PublishError,
 )
-from tests.faults import accidents, mutants, watching
+from convex_messaging_fastapi.transport.kafka import transport
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+from tests.faults import accidents, failpoints, mutants, watching
 from tests.support.ledgers import Writer
 
 WORK, HANGS, HANGS_IN_A_THREAD = "work", "hangs", "hangs.in.a.thread"
@@ -49,8 +55,12 @@ stuck_every = int(os.environ.get("FAULTS_STUCK_EVERY", "0"))
 stuck_seconds = float(os.environ.get("FAULTS_STUCK_SECONDS", "3600"))
 chance = random.Random(os.environ.get("FAULTS_SEED", "0"))
 poisoned = os.environ.get("FAULTS_POISONED")
+passes_on = os.environ.get("FAULTS_PASSES_ON")
 
 watching.watch(ledger)
+failpoints.watch()
+if age := os.environ.get("FAULTS_METADATA_MS"):
+    setattr(transport, "Tuning", partial(Tuning, metadata_max_age_ms=int(age)))  # noqa: B010 - no export
 if mutant := os.environ.get(mutants.VARIABLE):
     mutants.apply(mutant)
 
@@ -61,13 +71,28 @@ async def work(message: Work, delivery: Delivery) -> None:
     ledger.note("start", **about)
     try:
         accidents.happen(message.id)
+        if accidents.hangs(message.id):
+            await asyncio.Event().wait()
         await asyncio.sleep(seconds_for(message))  # simulates work
+        if passes_on:
+            await bus.publish(passes_on, message, key=about["key"])
+            failpoints.reach(failpoints.PASSED_ON)
     except asyncio.CancelledError:
         ledger.note("cancelled", **about)
         raise
     if is_poisoned(about["key"]):
         ledger.note("error", **about)
         raise ValueError("a poisoned key")
+    ledger.note("ok", **about)
+
+
+def work_in_a_thread(message: Work, delivery: Delivery) -> None:
+    """As `work`, but nobody can cancel it."""
+    about = record_of(message, delivery)
+    ledger.note("start", **about)
+    if accidents.hangs(message.id):
+        threading.Event().wait()
+    time.sleep(seconds_for(message))  # simulates work
     ledger.note("ok", **about)
 
 
@@ -107,7 +132,8 @@ def record_of(message: Work, delivery: Delivery) -> dict[str, Any]:
     }
 
 
-HANDLERS = {WORK: work, HANGS: hang, HANGS_IN_A_THREAD: hang_in_a_thread}
+in_a_thread = "FAULTS_IN_A_THREAD" in os.environ
+HANDLERS = {WORK: work_in_a_thread if in_a_thread else work, HANGS: hang, HANGS_IN_A_THREAD: hang_in_a_thread}
 
 bus = MessageBus()
 for topic in filter(None, os.environ.get("FAULTS_TOPICS", WORK).split(",")):
@@ -129,7 +155,7 @@ async def note_the_beginning_of_the_end(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=note_the_end_of_everything)
-app.include_router(MessagingRouter(bus))
+app.include_router(MessagingRouter(bus, details=lambda request: True))
 app.include_router(APIRouter(lifespan=note_the_beginning_of_the_end))
 
 
