@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 
-from tests.faults.evidence import FAILED, OK, Allowed, Evidence, Seen, Usage, Window
+from tests.faults.evidence import FAILED, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
 from tests.faults.truth import back_too_late, down_too_late, not_alive
 from tests.support.ledgers import FOR_EVER, Place, Turn
 
@@ -302,9 +302,13 @@ def _holes(who: str, ranges: list[tuple[int, int, int]], written: list[int]) -> 
 
 
 def _written_out_of_order(evidence: Evidence) -> Iterator[str]:
-    """A publisher sends the messages of a key one after another, with rising ids."""
+    """A publisher sends the messages of a key one after another, with rising ids.
+
+    One that it knows nothing of may arrive at any time, and also when it has given up.
+    """
     highest: dict[tuple[str, int, str | None], int] = {}
-    for record in sorted(evidence.log):
+    unknown = {sent.id for sent in evidence.produced if sent.outcome == UNKNOWN}
+    for record in (record for record in sorted(evidence.log) if record.id not in unknown):
         where = record.topic, record.partition, record.key
         if record.id < highest.get(where, -1):
             yield f"message {record.id} of key {record.key} is in the log after {highest[where]}"

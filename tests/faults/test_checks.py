@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checks import CHECKS, judge
+from tests.faults.checks import CHECKS, judge, key_order
 from tests.faults.evidence import (
     FAILED,
     OK,
@@ -193,6 +193,15 @@ def test_what_an_unknown_outcome_leaves_is_no_violation() -> None:
     unknown = [Produced(2, "ada", 2, 3, UNKNOWN), Produced(3, "ada", 3, 4, UNKNOWN)]
 
     assert judge(replace(GOOD, produced=unknown), ALLOWED) == {}
+
+
+def test_a_message_of_unknown_outcome_may_arrive_after_later_ones() -> None:
+    late = [Produced(0, "ada", 0, 1, UNKNOWN), *GOOD.produced[1:]]
+    log = [Logged("work", 0, offset, id, "ada") for offset, id in enumerate((1, 2, 0))]
+    acknowledged_late = replace(GOOD, log=log)
+
+    assert not key_order(replace(GOOD, log=log, produced=late), ALLOWED)
+    assert key_order(acknowledged_late, ALLOWED)
 
 
 @pytest.mark.parametrize("frozen", ["one", "two"])
