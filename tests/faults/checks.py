@@ -113,14 +113,22 @@ def commit_safety(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 
 def commit_regress(evidence: Evidence, allowed: Allowed) -> list[str]:
-    """What is committed never falls."""
+    """What is committed never falls: for those who commit, nor for one who asks between two commits."""
     partitions: dict[Where, list[Seen]] = defaultdict(list)
-    for commit in sorted(_commits(evidence, "committed")):
+    for commit in sorted(_noted_commits(evidence, "committed")):
         partitions[commit.topic, commit.partition].append(commit)
+    pairs = [
+        *(pair for commits in partitions.values() for pair in pairwise(commits)),
+        *(
+            pair
+            for seen in evidence.seen
+            for commit in partitions[seen.topic, seen.partition]
+            for pair in _one_after_the_other(seen, commit)
+        ),
+    ]
     return [
-        f"what is committed of {topic}[{partition}] fell from {one.offset} to {other.offset}"
-        for (topic, partition), commits in partitions.items()
-        for one, other in pairwise(commits)
+        f"what is committed of {one.topic}[{one.partition}] fell from {one.offset} to {other.offset}"
+        for one, other in pairs
         if other.offset < one.offset
     ]
 
@@ -273,10 +281,22 @@ def _offsets(evidence: Evidence) -> dict[Where, list[int]]:
 
 def _commits(evidence: Evidence, event: str) -> Iterator[Seen]:
     """What the members noted of their commits, and what the independent reader saw."""
+    yield from _noted_commits(evidence, event)
+    yield from evidence.seen
+
+
+def _noted_commits(evidence: Evidence, event: str) -> Iterator[Seen]:
     for note in evidence.notes:
         if note.event == event:
             yield Seen(note.at, note.topic, note.partition, note.offset)
-    yield from evidence.seen
+
+
+def _one_after_the_other(seen: Seen, commit: Seen) -> Iterator[tuple[Seen, Seen]]:
+    """Which came first; nobody knows of a commit that came while somebody asked."""
+    if commit.at < min(seen.asked, seen.at):
+        yield commit, seen
+    elif commit.at > seen.at:
+        yield seen, commit
 
 
 def _fetched(evidence: Evidence) -> dict[tuple[str, int, str, int], list[tuple[int, int, int]]]:

@@ -54,12 +54,16 @@ class Buried(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a group had committed at the latest at a time, as an independent reader was told."""
+    """What a group had committed at the latest at a time, as an independent reader was told.
+
+    `asked` is when that reader asked: what was committed by then cannot have been more.
+    """
 
     at: float
     topic: str
     partition: int
     offset: int
+    asked: float = float("inf")
 
 
 class Window(NamedTuple):

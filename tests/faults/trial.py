@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ class Trial:
         self.windows: list[Window] = []
         self.ended: list[Ended] = []
         self.seen: list[Seen] = []
+        self.zombies: list[str] = []
+        """Lives that stood still for longer than their session, or that nothing could end."""
         self.probers: dict[str, Prober] = {}
         self.topic = crew.topic("work")
         self.load: Load | None = None
@@ -83,19 +86,44 @@ class Trial:
 
     def stop(self, worker: Service) -> None:
         """SIGTERM, and wait for the end; how long that took is judged."""
-        member, told = f"{worker.name}:{worker.pid}", time.monotonic()
+        member, told = life(worker), time.monotonic()
         code = worker.terminate()
         self.ended.append(Ended(member, time.monotonic() - told, code))
 
     def look_at_commits(self) -> None:
         """What an independent reader is told that the group has committed; judged like its own notes."""
-        for (topic, partition), offset in self.crew.committed(self.topic).items():
-            self.seen.append(Seen(time.monotonic(), topic, partition, offset))
+        asked, found = time.monotonic(), self.crew.committed(self.topic)
+        at = time.monotonic()
+        self.seen += [Seen(at, *where, offset, asked) for where, offset in found.items()]
 
     def kill(self, worker: Service) -> None:
         """SIGKILL; what had been committed until then is looked at."""
         self.crew.kill(worker)
         self.look_at_commits()
+
+    def freeze(self, worker: Service, seconds: float) -> None:
+        """SIGSTOP and, so much later, SIGCONT."""
+        self.zombies.append(life(worker))
+        worker.pause()
+        self.pass_time(seconds)
+        worker.resume()
+
+    def pass_time(self, seconds: float) -> None:
+        """What the fault is: so long a time."""
+        ends_at = time.monotonic() + seconds
+        until(lambda: time.monotonic() > ends_at, seconds + 10, "a fault to pass")
+
+    def wait_death(self, within: float = 60) -> Service:
+        """Wait for one of the workers to end by itself; that one, which may be started again."""
+
+        def dead() -> list[Service]:
+            return [worker for worker in self.workers.values() if not worker.alive]
+
+        until(dead, within, "a worker to end by itself")
+        (worker,) = dead()
+        self.crew.mourn(worker)
+        self.look_at_commits()
+        return worker
 
     def wait_at_work(self, *names: str, within: float = 60) -> None:
         """Wait until each of these workers has handled something from now on."""
@@ -152,6 +180,7 @@ class Trials:
                 error = raised
                 raise
             finally:
+                allowed = replace(allowed, zombies=(*allowed.zombies, *trial.zombies))
                 self.evidence = self._conclude(trial, allowed, error)
         self.found = checks.judge(self.evidence, allowed)
         figures = gathering.figures(trial, self.evidence, self.found, allowed) | {
@@ -193,6 +222,11 @@ class Trials:
         lines = [f"{name}: {len(found)} times; first: {found[0]}" for name, found in self.found.items()]
         again = f"FAULTS_SEED={trial.seed} makes it again; it is kept in {self._failed(trial)}"
         return "\n".join((f"{trial.scenario}: {again}", *lines))
+
+
+def life(worker: Service) -> str:
+    """The name in the ledger of the life that it lives now."""
+    return f"{worker.name}:{worker.pid}"
 
 
 NAMES = ("one", "two", "three", "four", "five", "six")
