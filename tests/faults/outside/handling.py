@@ -57,10 +57,14 @@ async def handle(message: Work, record: ConsumerRecord) -> None:
     except asyncio.CancelledError:
         ledger.note("cancelled", **about)
         raise
-    if about["key"] == poisoned and not os.path.exists(os.environ["FAULTS_CURE"]):
+    if about["key"] == poisoned and not is_cured():
         ledger.note("error", **about)
         raise ValueError("a poisoned key")
     ledger.note("ok", **about)
+
+
+def is_cured() -> bool:
+    return os.path.exists(os.environ["FAULTS_CURE"])
 
 
 def seconds_for(message: Work) -> float:
