@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from convex_messaging_fastapi.status import (
@@ -51,7 +52,7 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "buffered_records": worker.buffered_records,
         "buffered_bytes": worker.buffered_bytes,
         "unfinished": sum(partition.unfinished for partition in partitions),
-        "oldest_unfinished_seconds": round(max((p.oldest_age_seconds for p in partitions), default=0.0), 3),
+        "oldest_unfinished": _oldest(partitions),
         "held": [_held(partition) for partition in partitions if partition.held is not None],
         "records_lost": worker.records_lost,
         "losses": [_loss(loss) for loss in worker.losses],
@@ -65,6 +66,20 @@ def _contact(contact: ContactStatus) -> dict[str, Any]:
         "problem": contact.problem,
         "detail": contact.detail,
         "rebuilds": contact.rebuilds,
+    }
+
+
+def _oldest(partitions: Iterable[PartitionStatus]) -> dict[str, Any] | None:
+    """The record that has been at work for longest: where a handler hangs, it is this one."""
+    unfinished = [partition for partition in partitions if partition.oldest_unfinished is not None]
+    if not unfinished:
+        return None
+    oldest = max(unfinished, key=lambda partition: partition.oldest_age_seconds)
+    return {
+        "topic": oldest.topic,
+        "partition": oldest.partition,
+        "offset": oldest.oldest_unfinished,
+        "seconds": round(oldest.oldest_age_seconds, 3),
     }
 
 

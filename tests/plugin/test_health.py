@@ -16,6 +16,7 @@ from tests.plugin.calls import ScriptedBus, call
 from tests.support.snapshots import (
     DLQ_UNAVAILABLE,
     LOSS,
+    PARTITION,
     SILENT,
     SITUATIONS,
     UP,
@@ -201,6 +202,19 @@ async def test_details_say_how_long_a_rebalance_has_lasted() -> None:
     app = app_of(replace(UP, workers=(WORKER, rebalancing)), details=lambda request: True)
     consumers = (await call(app, "/health/kafka")).json()["consumers"]
     assert [consumer["rebalancing_seconds"] for consumer in consumers] == [None, 3.25]
+
+
+async def test_details_name_the_oldest_record_that_is_not_finished() -> None:
+    """Where a handler hangs, it is that one."""
+    stuck = replace(PARTITION, partition=4, oldest_unfinished=1207, oldest_age_seconds=312.4)
+    idle = replace(PARTITION, unfinished=0, oldest_unfinished=None, oldest_age_seconds=0.0)
+    one, none = (replace(WORKER, partitions=held) for held in ((PARTITION, stuck, idle), (idle,)))
+    app = app_of(replace(UP, workers=(one, none)), details=lambda request: True)
+    consumers = (await call(app, "/health/kafka")).json()["consumers"]
+    assert [consumer["oldest_unfinished"] for consumer in consumers] == [
+        {"topic": "convex.orders", "partition": 4, "offset": 1207, "seconds": 312.4},
+        None,
+    ]
 
 
 async def test_details_say_what_was_lost() -> None:
