@@ -1,7 +1,7 @@
 """What a proxy does with Kafka's frames, as values and decisions; `proxy` acts on them.
 
 A frame is four bytes of size and so many bytes more. A request's begin with its API key, its
-version and a correlation id, an answer's with that id alone.
+version, a correlation id and the client's id, an answer's with the correlation id alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ UNKNOWN = -1
 
 _SIZE = struct.Struct(">i")
 _REQUEST = struct.Struct(">hhi")
+_CLIENT = struct.Struct(">h")
 _ANSWER = struct.Struct(">i")
 
 
@@ -139,9 +140,10 @@ def take_whole(buffer: bytearray) -> Iterator[bytes]:
 
 
 class Conversation:
-    """Remembers the requests of one connection that have no answer yet."""
+    """Remembers the requests of one connection that have no answer yet, and whose they are."""
 
     def __init__(self) -> None:
+        self.client = ""
         self._asked: dict[int, int] = {}
 
     def asked(self, frame: bytes) -> int:
@@ -150,6 +152,7 @@ class Conversation:
             return UNKNOWN
         api, _, correlation = _REQUEST.unpack_from(frame, _SIZE.size)
         self._asked[correlation] = api
+        self.client = self.client or _client_of(frame)
         return int(api)
 
     def answered(self, frame: bytes) -> int:
@@ -157,3 +160,13 @@ class Conversation:
         if len(frame) < _SIZE.size + _ANSWER.size:
             return UNKNOWN
         return self._asked.pop(_ANSWER.unpack_from(frame, _SIZE.size)[0], UNKNOWN)
+
+
+def _client_of(frame: bytes) -> str:
+    """Nothing, where it has no name."""
+    at = _SIZE.size + _REQUEST.size
+    if len(frame) < at + _CLIENT.size:
+        return ""
+    (length,) = _CLIENT.unpack_from(frame, at)
+    at += _CLIENT.size
+    return frame[at : at + max(0, length)].decode(errors="replace")

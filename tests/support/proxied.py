@@ -43,6 +43,10 @@ class Proxied:
         finally:
             self.follow(PASS)
 
+    def single_out(self, client: str, rule: Rule | None) -> None:
+        for proxy in self.proxies.values():
+            proxy.single_out(client, rule)
+
     def set_apart(self, rule: Rule | None) -> None:
         for proxy in self.proxies.values():
             proxy.set_apart(rule)

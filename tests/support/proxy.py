@@ -42,6 +42,7 @@ class Proxy:
         self.lost: Counter[int] = Counter()
         self._loop, self._port, self._target = loop, port, target
         self._rule = PASS
+        self._of_clients: dict[str, Rule] = {}
         self._chance = random.Random(seed)
         self._server: asyncio.Server | None = None
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
@@ -64,6 +65,18 @@ class Proxy:
             yield
         finally:
             self.follow(PASS)
+
+    def single_out(self, client: str, rule: Rule | None) -> None:
+        """Connections of the client with this id, also new ones, follow a rule of their own."""
+
+        def act() -> None:
+            if rule is None:
+                self._of_clients.pop(client, None)
+            else:
+                self._of_clients[client] = rule
+            self._stir()
+
+        self._do(act)
 
     def set_apart(self, rule: Rule | None) -> None:
         """The connections that are open now follow a rule of their own; `None`: the common one again."""
@@ -118,8 +131,8 @@ class Proxy:
             coming.cancel()
         await asyncio.gather(*self._coming, return_exceptions=True)
 
-    def rule(self) -> Rule:
-        return self._rule
+    def rule_for(self, client: str) -> Rule:
+        return self._of_clients.get(client, self._rule)
 
     def luck(self) -> float:
         return self._chance.random()
@@ -205,7 +218,7 @@ class _Connection:
                 await way.send(frame.data)
 
     def _rule(self) -> Rule:
-        return self.own or self._proxy.rule()
+        return self.own or self._proxy.rule_for(self._said.client)
 
     def _asked(self, frame: bytes) -> int:
         api = self._said.asked(frame)

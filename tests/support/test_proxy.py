@@ -73,23 +73,26 @@ class Answering(socketserver.BaseRequestHandler):
             self.server.ends.append("closed")
 
     def answer(self, frame: bytes) -> None:
-        (correlation,) = struct.unpack_from(">i", frame, 8)
+        correlation, name = struct.unpack_from(">ih", frame, 8)
         self.server.heard.append(correlation)
-        self.request.sendall(struct.pack(">ii", len(frame) - 8, correlation) + frame[12:])
+        body = frame[14 + name :]
+        self.request.sendall(struct.pack(">ii", 4 + len(body), correlation) + body)
 
 
 class Client:
     """Sends requests one after another on one connection."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, name: str = "") -> None:
         host, port = address.split(":")
+        self._name = struct.pack(">h", len(name)) + name.encode()
         self.socket = socket.create_connection((host, int(port)), SOON)
         self._sent = 0
         self._buffer = bytearray()
 
     def ask(self, body: bytes = b"", api: int = Api.METADATA) -> int:
         self._sent += 1
-        self.socket.sendall(struct.pack(">ihhi", 8 + len(body), api, 0, self._sent) + body)
+        header = struct.pack(">hhi", api, 0, self._sent) + self._name
+        self.socket.sendall(struct.pack(">i", len(header) + len(body)) + header + body)
         return self._sent
 
     def ask_for_ever(self, body: bytes) -> None:
@@ -137,8 +140,8 @@ def client(proxy: Proxy) -> Iterator[Client]:
     client.socket.close()
 
 
-def another(proxy: Proxy, ends: ExitStack) -> Client:
-    client = Client(proxy.address)
+def another(proxy: Proxy, ends: ExitStack, name: str = "") -> Client:
+    client = Client(proxy.address, name)
     ends.callback(client.socket.close)
     return client
 
@@ -200,6 +203,22 @@ def test_open_connections_can_be_held_while_new_ones_pass(client: Client, proxy:
         assert client.hears_nothing()
         proxy.set_apart(None)
         assert client.hear() == (2, b"old")
+
+
+def test_one_client_can_be_cut_off_whatever_connections_it_makes(client: Client, proxy: Proxy) -> None:
+    with ExitStack() as ends:
+        old = another(proxy, ends, "unlucky")
+        old.ask()
+        assert old.hear() == (1, b"")
+        proxy.single_out("unlucky", BLACK_HOLE)
+        new = another(proxy, ends, "unlucky")
+        for each in (old, new, client):
+            each.ask(b"held")
+        assert client.hear() == (2, b"held")
+        assert old.hears_nothing()
+        assert new.hears_nothing()
+        proxy.single_out("unlucky", None)
+        assert (old.hear(), new.hear()) == ((2, b"held"), (1, b"held"))
 
 
 def test_what_was_held_is_dropped_when_connections_are_forgotten(
