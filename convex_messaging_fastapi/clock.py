@@ -36,11 +36,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own time."""
 
-    def now(self) -> float:
-        return time.monotonic()
-
-    def unix(self) -> float:
-        return time.time()
+    now = staticmethod(time.monotonic)
+    unix = staticmethod(time.time)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)

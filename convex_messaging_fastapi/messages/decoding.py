@@ -29,6 +29,9 @@ _HUNDREDS = re.compile(rb"[eE]\+?[0-9]{3}")
 _LONG_RUN = re.compile(rb"(?<![0-9])[0-9]{309}")
 _THOUSANDS = re.compile(rb"[eE][+-]?[0-9]{4}")
 
+# As numbers: looking for one byte takes a tenth of the time that looking for a word takes.
+_N, _I = b"NI"
+
 MAX_EXPONENT = 6144
 """Of a decimal, as in IEEE 754's decimal128. Turning 1e9999999 into an `int` takes seconds."""
 
@@ -124,7 +127,7 @@ def _reading_straight(adapter: TypeAdapter[Any]) -> Reader:
     validate = adapter.validator.validate_json
 
     def read(value: bytes) -> Any:
-        if b"NaN" in value or b"Infinity" in value:  # pydantic takes these words for numbers
+        if (_N in value or _I in value) and _has_words(value):
             _read_json(value)
         return validate(value)
 
@@ -136,7 +139,7 @@ def _reading_floats(adapter: TypeAdapter[Any]) -> Reader:
     validate, has_hundreds = adapter.validator.validate_json, _HUNDREDS.search
 
     def read(value: bytes) -> Any:
-        if b"NaN" in value or b"Infinity" in value:
+        if (_N in value or _I in value) and _has_words(value):
             _read_json(value)
         message = validate(value)
         if (has_hundreds(value) or len(value) >= 309) and _may_overflow(value) and not is_finite(message):
@@ -167,6 +170,11 @@ def _reading_decimals(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Rea
 
 def _is_measured(number: float | Decimal) -> bool:
     return isinstance(number, float) or abs(number.adjusted()) <= MAX_EXPONENT
+
+
+def _has_words(value: bytes) -> bool:
+    """Whether there are words that pydantic takes for numbers."""
+    return b"NaN" in value or b"Infinity" in value
 
 
 def _read_json(value: bytes) -> Any:
