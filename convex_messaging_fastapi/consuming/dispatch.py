@@ -89,6 +89,9 @@ class Dispatch:
         random: Callable[[], float],
     ) -> None:
         self._treatment = treatment
+        self._decode = treatment.plan.decode
+        is_plain = treatment.plan.is_direct and treatment.timeout is None and not treatment.is_batch
+        self._plain: Callable[[Any], Awaitable[None]] | None = treatment.plan.function if is_plain else None
         self._surroundings = surroundings
         self._dead_letters = dead_letters
         self._dead_letter_topic = dead_letter_topic
@@ -106,12 +109,19 @@ class Dispatch:
         job = jobs[0]
         if job.failure is not None:
             return await self._end(job)
+        error: Exception | None
         try:
-            message = self._treatment.plan.decode(job.record)
-        except Exception as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
-            error: Exception | None = problem
-        else:
-            error = await self._guarded(self._call(job, message))
+            message = self._decode(job.record.value)
+            # Every call in between would cost each message about as much as calling an empty handler.
+            if self._plain is not None:
+                await self._plain(message)
+                error = None
+            else:
+                error = await self._guarded(self._call(job, message))
+        except asyncio.CancelledError as cancellation:
+            error = uncancelled(cancellation)
+        except Exception as problem:  # noqa: BLE001 - any exception of a codec or handler is a failed attempt
+            error = problem
         if error is None:
             self.tally.handled += 1
             return None
@@ -140,7 +150,7 @@ class Dispatch:
     def _decode_member(self, job: Job, messages: list[Any]) -> bool:
         if job.failure is None:
             try:
-                messages.append(self._treatment.plan.decode(job.record))
+                messages.append(self._decode(job.record.value))
             except Exception as error:  # noqa: BLE001 - whatever a codec raises is this record's failure
                 self.tally.failed_attempts += 1
                 job.attempts += 1
@@ -247,16 +257,19 @@ async def failure_in(call: Awaitable[None]) -> Exception | None:
     """What the handler failed with, or `None`."""
     try:
         await call
-    except asyncio.CancelledError:
-        if was_cancelled_by_us():
-            raise  # it settles nothing
-        return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
+    except asyncio.CancelledError as cancellation:
+        return uncancelled(cancellation)
     except Exception as error:  # noqa: BLE001 - any exception of a handler is a failed attempt
         return error
     return None
 
 
-def was_cancelled_by_us() -> bool:
-    """Whether the running task was asked to end, as against a handler that raised `CancelledError`."""
+def uncancelled(cancellation: asyncio.CancelledError) -> HandlerCancelled:
+    """The failure of a handler that raised `CancelledError` by itself.
+
+    Raises the cancellation where the running task was asked to end: it settles nothing.
+    """
     task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
+    if task is None or task.cancelling() > 0:
+        raise cancellation
+    return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")

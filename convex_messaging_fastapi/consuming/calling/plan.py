@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from convex_messaging_fastapi.consuming.calling.callables import Kind, kind_of, name_of
 from convex_messaging_fastapi.consuming.calling.dependencies import (
@@ -20,30 +20,23 @@ from convex_messaging_fastapi.consuming.calling.supplying import Replacements, S
 from convex_messaging_fastapi.consuming.calling.surroundings import Surroundings
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.messages import codec_for
-from convex_messaging_fastapi.records import Delivery, Record
-
-
-class Codec(Protocol):
-    def decode(self, value: bytes | None) -> Any: ...
+from convex_messaging_fastapi.records import Delivery
 
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
     """A handler, compiled. `is_direct`: it is async and takes the message alone, so that
-    `await plan.function(message)` is all of `call`.
+    `await plan.function(message)` is all of `call`. `decode` makes the message of a record's value,
+    of a batch one member, and raises `DecodeError`.
     """
 
     function: Callable[..., Any]
     is_direct: bool
     wants_delivery: bool
-    _codec: Codec
+    decode: Callable[[bytes | None], Any]
     _kind: Kind
     _arguments: Arguments = field(repr=False)
     _replacements: Replacements = field(repr=False, compare=False)
-
-    def decode(self, record: Record) -> Any:
-        """The message in `record`, of a batch one member. Raises `DecodeError`."""
-        return self._codec.decode(record.value)
 
     async def call(
         self, message: Any, delivery: Delivery | list[Delivery] | None, surroundings: Surroundings
@@ -92,7 +85,7 @@ def compile_call(handler: Callable[..., Any], *, batch: bool = False) -> CallPla
         function=handler,
         is_direct=kind is Kind.ASYNC and not arguments,
         wants_delivery=asks_for_delivery(arguments),
-        _codec=codec_for(annotation),
+        decode=codec_for(annotation).decode,
         _kind=kind,
         _arguments=arguments,
         _replacements=Replacements(who, batch=batch),

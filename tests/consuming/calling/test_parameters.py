@@ -17,7 +17,7 @@ from typing_extensions import TypeAliasType
 from convex_messaging_fastapi.consuming.calling import compile_call
 from convex_messaging_fastapi.consuming.calling.parameters import parameters_of
 from convex_messaging_fastapi.errors import DeclarationError
-from convex_messaging_fastapi.records import Delivery, Record
+from convex_messaging_fastapi.records import Delivery
 from tests.consuming.calling.conftest import Call
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def test_strings_may_name_local_classes_of_the_function_around_them() -> None:
 
     async def handle(event: Local) -> None: ...
 
-    message = compile_call(handle).decode(Record("t", 0, 0, 0, None, b'{"name": "x"}'))
+    message = compile_call(handle).decode(b'{"name": "x"}')
     assert message == Local(name="x")
 
 

@@ -17,16 +17,12 @@ from starlette.requests import HTTPConnection
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.errors import DecodeError
-from convex_messaging_fastapi.records import Delivery, Record
+from convex_messaging_fastapi.records import Delivery
 from tests.consuming.calling.conftest import Call
 
 
 class UserCreated(BaseModel):
     user_id: int
-
-
-def record(value: bytes | None) -> Record:
-    return Record("user.created", 0, 0, 0, None, value)
 
 
 async def test_an_async_handler_of_the_message_alone_is_called_directly(surroundings: Surroundings) -> None:
@@ -49,22 +45,22 @@ async def test_a_plan_decodes_what_its_handler_is_annotated_with() -> None:
     async def handle(event: UserCreated) -> None: ...
 
     plan = compile_call(handle)
-    assert plan.decode(record(b'{"user_id": 7}')) == UserCreated(user_id=7)
+    assert plan.decode(b'{"user_id": 7}') == UserCreated(user_id=7)
     with pytest.raises(DecodeError):
-        plan.decode(record(b'{"user_id": "seven"}'))
+        plan.decode(b'{"user_id": "seven"}')
 
 
 def test_a_handler_without_annotation_gets_decoded_json() -> None:
     async def handle(event): ...  # type: ignore[no-untyped-def]
 
-    assert compile_call(handle).decode(record(b'{"a": [1]}')) == {"a": [1]}
+    assert compile_call(handle).decode(b'{"a": [1]}') == {"a": [1]}
 
 
 def test_constraints_beside_the_messages_type_count() -> None:
     async def handle(event: Annotated[int, Field(gt=5)]) -> None: ...
 
     with pytest.raises(DecodeError):
-        compile_call(handle).decode(record(b"3"))
+        compile_call(handle).decode(b"3")
 
 
 async def test_a_delivery_is_supplied_by_annotation_whatever_its_name(call: Call, delivery: Delivery) -> None:
@@ -252,7 +248,7 @@ async def test_a_batch_is_a_list_of_messages_and_of_deliveries(
         seen.append((events, deliveries))
 
     plan = compile_call(handle, batch=True)
-    event = plan.decode(record(b'{"user_id": 1}'))
+    event = plan.decode(b'{"user_id": 1}')
     assert event == UserCreated(user_id=1)
     await plan.call([event, event], [delivery, delivery], surroundings)
     assert seen == [([event, event], [delivery, delivery])]
@@ -264,10 +260,10 @@ def test_a_batch_handler_may_leave_its_members_untyped() -> None:
     async def unannotated(events): ...  # type: ignore[no-untyped-def]
 
     for handler in (bare, unannotated):
-        assert compile_call(handler, batch=True).decode(record(b'{"a": 1}')) == {"a": 1}
+        assert compile_call(handler, batch=True).decode(b'{"a": 1}') == {"a": 1}
 
 
 def test_a_single_message_may_be_a_list() -> None:
     async def handle(numbers: list[int]) -> None: ...
 
-    assert compile_call(handle).decode(record(b"[1, 2]")) == [1, 2]
+    assert compile_call(handle).decode(b"[1, 2]") == [1, 2]
