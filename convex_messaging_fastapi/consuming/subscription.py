@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import Context, copy_context
+from contextvars import Context
 from dataclasses import dataclass
 
 from convex_messaging_fastapi.clock import Clock, time_limit
@@ -60,6 +60,7 @@ class Subscription:
         self._running: dict[asyncio.Task[None], Sequence[Job]] = {}
         self._context = context
         self._changed = asyncio.Event()
+        self._watchers = 0  # of `_changed`
         self._closed = False
         self.failed = False
 
@@ -73,8 +74,9 @@ class Subscription:
         if self._closed:
             return
         for _ in range(min(self.lineup.concurrency - len(self._running), self._lanes.ready)):
+            context = self._context.copy()
             task = asyncio.get_running_loop().create_task(
-                self._run(), name=f"convex-runner {self.lineup.id}", context=self._context.copy()
+                self._run(context), name=f"convex-runner {self.lineup.id}", context=context
             )
             self._running[task] = ()
             task.add_done_callback(self._runner_ended)
@@ -101,6 +103,7 @@ class Subscription:
         """Whether no handler is at work on these any more, once that is so or the deadline is here."""
         wanted = set(partitions)
         if self._clock.now() < deadline:
+            self._watchers += 1
             try:
                 async with time_limit(self._clock, deadline - self._clock.now()):
                     while self._is_busy_with(wanted):
@@ -108,6 +111,8 @@ class Subscription:
                         await self._changed.wait()
             except TimeoutError:
                 return False
+            finally:
+                self._watchers -= 1
         return not self._is_busy_with(wanted)
 
     def _is_busy_with(self, wanted: set[OwnedPartition]) -> bool:
@@ -131,7 +136,8 @@ class Subscription:
             discarded=tally.discarded,
         )
 
-    async def _run(self) -> None:
+    async def _run(self, context: Context) -> None:
+        """Work through what is ready; `context` is the one that this task runs in."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         running, now, handle = self._running, self._clock.now, self._dispatch.handle
@@ -140,7 +146,7 @@ class Subscription:
             lane, jobs = taken
             running[task] = jobs
             current_message.set(jobs[0].record)
-            before = copy_context()
+            before = context.copy()
             try:
                 outcome = await handle(jobs)
             except asyncio.CancelledError:
@@ -148,13 +154,14 @@ class Subscription:
                 self._lanes.release(lane, jobs)
                 raise
             running[task] = ()
-            self._changed.set()
+            if self._watchers:
+                self._changed.set()
             if outcome is None:
                 self._finish(jobs)
                 self._release(lane)
             else:
                 self._settle(lane, outcome)
-            if copy_context() != before:
+            if context != before:
                 return  # the handler changed context variables: the next message must not see them
             if now() - turn_began >= TURN_SECONDS:
                 await asyncio.sleep(0)
