@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 
-from tests.faults.evidence import FAILED, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
+from tests.faults.evidence import FAILED, ILLEGIBLE, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
 from tests.faults.truth import back_too_late, down_too_late, not_alive
 from tests.support.ledgers import FOR_EVER, Place, Turn
 
@@ -35,11 +35,17 @@ def lost_write(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 
 def unhandled(evidence: Evidence, allowed: Allowed) -> list[str]:
-    """Every record of the log was handled to the end, or is in the dead-letter topic."""
-    done = _done_at(evidence)
+    """Every record of the log was handled to the end, is in the dead-letter topic, or was told as lost."""
+    done = _done_at(evidence).keys() | _told_lost(evidence)
     return [
         f"{_text(r.place)} (message {r.id}) was never handled" for r in evidence.log if r.place not in done
     ]
+
+
+def loss_truth(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Nothing is told as lost that is there."""
+    removed = set(evidence.removed)
+    return [f"{_text(place)} was told as lost" for place in sorted(_told_lost(evidence) - removed)]
 
 
 def phantom(evidence: Evidence, allowed: Allowed) -> list[str]:
@@ -55,7 +61,7 @@ def phantom(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 def duplicate(evidence: Evidence, allowed: Allowed) -> list[str]:
     """No message is in the log twice."""
-    times = Counter(record.id for record in evidence.log)
+    times = Counter(record.id for record in evidence.log if record.id != ILLEGIBLE)
     return [f"message {id} is in the log {count} times" for id, count in times.items() if count > 1]
 
 
@@ -70,7 +76,7 @@ def repeats(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 def skip(evidence: Evidence, allowed: Allowed) -> list[str]:
     """What one assignment fetches rises, misses nothing, and comes once."""
-    written = _offsets(evidence)
+    written = _offsets(evidence, without=_told_lost(evidence))
     return [
         sentence
         for (member, _, topic, partition), ranges in _fetched(evidence).items()
@@ -98,7 +104,7 @@ def overlap(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 def commit_safety(evidence: Evidence, allowed: Allowed) -> list[str]:
     """Whenever an offset was about to be committed, every record below it was done. The strongest check."""
-    done = _done_at(evidence)
+    done = _done_at(evidence) | dict.fromkeys(_told_lost(evidence), 0.0)
     written = _offsets(evidence)
     latest = {
         where: list(accumulate((done.get(Place(*where, o), FOR_EVER) for o in offsets), max))
@@ -196,6 +202,7 @@ CHECKS: Mapping[str, Check] = {
     for check in (
         commit_safety,
         unhandled,
+        loss_truth,
         lost_write,
         phantom,
         duplicate,
@@ -271,12 +278,17 @@ def _done_at(evidence: Evidence) -> dict[Place, float]:
     return done
 
 
-def _offsets(evidence: Evidence) -> dict[Where, list[int]]:
+def _offsets(evidence: Evidence, without: Collection[Place] = ()) -> dict[Where, list[int]]:
     """The offsets that hold a record, in order."""
     offsets: dict[Where, list[int]] = defaultdict(list)
-    for record in sorted(evidence.log):
-        offsets[record.topic, record.partition].append(record.offset)
+    for place in sorted({record.place for record in evidence.log}.difference(without)):
+        offsets[place.topic, place.partition].append(place.offset)
     return offsets
+
+
+def _told_lost(evidence: Evidence) -> set[Place]:
+    """The records of the log that workers say they never saw."""
+    return {r.place for lost in evidence.lost for r in evidence.log if r.place in lost}
 
 
 def _commits(evidence: Evidence, event: str) -> Iterator[Seen]:
@@ -328,7 +340,7 @@ def _written_out_of_order(evidence: Evidence) -> Iterator[str]:
     """
     highest: dict[tuple[str, int, str | None], int] = {}
     unknown = {sent.id for sent in evidence.produced if sent.outcome == UNKNOWN}
-    for record in (record for record in sorted(evidence.log) if record.id not in unknown):
+    for record in (r for r in sorted(evidence.log) if r.id not in unknown and r.id != ILLEGIBLE):
         where = record.topic, record.partition, record.key
         if record.id < highest.get(where, -1):
             yield f"message {record.id} of key {record.key} is in the log after {highest[where]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ from tests.support.ledgers import History, Note, Place
 from tests.support.probing import Answer
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
+ILLEGIBLE = -1
+"""The id of whatever is no message of a load."""
 
 
 class Produced(NamedTuple):
@@ -64,6 +66,22 @@ class Seen(NamedTuple):
     partition: int
     offset: int
     asked: float = float("inf")
+
+
+class Lost(NamedTuple):
+    """What a worker told: reading was to go on at `first` and went on at `end`, for the log had it not."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+
+    def __contains__(self, place: object) -> bool:
+        return (
+            isinstance(place, Place)
+            and (place.topic, place.partition) == (self.topic, self.partition)
+            and self.first <= place.offset < self.end
+        )
 
 
 class Window(NamedTuple):
@@ -128,6 +146,9 @@ class Evidence:
     buried: list[Buried]
     notes: list[Note]
     seen: list[Seen] = field(default_factory=list)
+    removed: list[Place] = field(default_factory=list)
+    """Records of `log` that were removed while it was read."""
+    lost: list[Lost] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     killed: Mapping[str, float] = field(default_factory=dict)
     """When lives were ended by force, or came to their end unasked."""
@@ -137,6 +158,26 @@ class Evidence:
     ended: list[Ended] = field(default_factory=list)
     secrets: tuple[str, ...] = ()
     """What no line of a log may hold."""
+
+    def of_the_log_since(self, at: float) -> Evidence:
+        """What concerns a log that was made anew then, in which offsets mean other records.
+
+        Handlers finish what they have of the old one, and its owners may still fetch and commit.
+        """
+        ids = {record.place: record.id for record in self.log}
+        old = {(note.member, note.epoch) for note in self.notes if note.at < at}
+
+        def is_new(note: Note) -> bool:
+            if note.epoch >= 0:
+                return (note.member, note.epoch) not in old
+            return not note.topic or ids.get(note.place) == note.id
+
+        return replace(
+            self,
+            produced=[sent for sent in self.produced if sent.ended >= at],
+            notes=[note for note in self.notes if is_new(note)],
+            seen=[seen for seen in self.seen if seen.asked >= at],
+        )
 
     def history(self) -> History:
         return History(self.notes, self.killed)
@@ -155,6 +196,8 @@ def load(path: Path) -> Evidence:
         buried=[Buried(*row) for row in raw["buried"]],
         notes=[Note(*row) for row in raw["notes"]],
         seen=[Seen(*row) for row in raw["seen"]],
+        removed=[Place(*row) for row in raw.get("removed", ())],
+        lost=[Lost(*row) for row in raw.get("lost", ())],
         windows=[Window(*row) for row in raw["windows"]],
         killed=raw["killed"],
         answers={name: [Answer(*row) for row in rows] for name, rows in raw["answers"].items()},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults import checks
 from tests.faults.crew import CANARY
-from tests.faults.evidence import Allowed, Buried, Evidence, Logged
+from tests.faults.evidence import ILLEGIBLE, Allowed, Buried, Evidence, Logged
 from tests.support.ledgers import Place
 from tests.support.probing import LIVE, READY
 from tests.support.waiting import until
@@ -25,10 +25,11 @@ DEAD_LETTERS = "dlq"
 
 def wait_drained(trial: Trial, within: float) -> None:
     """Return once every record is handled or buried; what is missing after too long, the checks tell."""
-    written = {record.place for record in read_log(trial)}
+    written = {(record.place, record.id) for record in read_log(trial)}
 
     def is_drained() -> bool:
-        left = written - trial.crew.history().handled()
+        done = {(note.place, note.id) for note in trial.crew.ledger.notes() if note.event == "ok"}
+        left = {place for place, _ in written - done}
         return not left or not left - {letter.place for letter in read_letters(trial)}
 
     try:
@@ -39,12 +40,14 @@ def wait_drained(trial: Trial, within: float) -> None:
 
 def gather(trial: Trial) -> Evidence:
     crew = trial.crew
-    return Evidence(
+    evidence = Evidence(
         produced=list(trial.load.produced) if trial.load is not None else [],
-        log=read_log(trial),
+        log=[*trial.removed, *read_log(trial)],
         buried=read_letters(trial),
         notes=list(crew.ledger.notes()),
         seen=list(trial.seen),
+        removed=[record.place for record in trial.removed],
+        lost=trial.lost,
         windows=trial.windows,
         killed=dict(crew.killed),
         answers={name: [*p.answers(LIVE), *p.answers(READY)] for name, p in trial.probers.items()},
@@ -53,6 +56,7 @@ def gather(trial: Trial) -> Evidence:
         ended=trial.ended,
         secrets=(CANARY,),
     )
+    return evidence if trial.anew_at is None else evidence.of_the_log_since(trial.anew_at)
 
 
 def read_log(trial: Trial) -> list[Logged]:
@@ -61,11 +65,21 @@ def read_log(trial: Trial) -> list[Logged]:
             trial.topic,
             seen.partition,
             seen.offset,
-            json.loads(seen.value)["Id"] if seen.value else -1,
+            id_in(seen.value),
             None if seen.key is None else seen.key.decode(),
         )
         for seen in trial.crew.witness.read(trial.topic, with_headers=False)
     ]
+
+
+def id_in(value: bytes | None) -> int:
+    """Of a message of a load, or `ILLEGIBLE`."""
+    try:
+        message = json.loads(value or b"")
+    except (ValueError, RecursionError):
+        return ILLEGIBLE
+    id = message.get("Id") if isinstance(message, dict) else None
+    return id if isinstance(id, int) else ILLEGIBLE
 
 
 def read_letters(trial: Trial) -> list[Buried]:

@@ -17,13 +17,14 @@ from tests.faults.evidence import (
     Ended,
     Evidence,
     Logged,
+    Lost,
     Produced,
     Seen,
     Usage,
     Window,
     load,
 )
-from tests.support.ledgers import Note
+from tests.support.ledgers import Note, Place
 from tests.support.probing import LIVE, READY, Answer
 
 ALLOWED = Allowed(recovery=5, drained=10, back_within=5)
@@ -65,6 +66,9 @@ GOOD = Evidence(
     ended=[Ended("one:1", 1.0, -15)],
     secrets=("hunter2",),
 )
+
+
+BETWEEN = Place("work", 0, 1)
 
 
 def with_notes(*notes: Note) -> Evidence:
@@ -118,6 +122,11 @@ WRONG: dict[str, tuple[str, Evidence]] = {
         replace(GOOD, log=[Logged("work", 0, 0, 1, "ada"), Logged("work", 0, 1, 0, "ada")]),
     ),
     "two of a key at the same time": ("overlap", with_notes(*turn(1.5, 1.8, 2, "two:2"))),
+    "a loss that is none": ("loss-truth", replace(GOOD, lost=[Lost("work", 0, 1, 3)])),
+    "a commit that an outsider saw fall": (
+        "commit-regress",
+        replace(GOOD, seen=[Seen(15, "work", 0, 2, asked=14)]),
+    ),
     "a commit that falls": ("commit-regress", with_notes(note(14, "committed", 1, "two:2"))),
     "nothing handled after the heal": (
         "recovery",
@@ -175,6 +184,30 @@ def test_a_record_whose_letter_was_written_is_done() -> None:
     assert judge(buried, ALLOWED) == {}
     too_late = replace(buried, buried=[Buried("work", 0, 1, 14)])
     assert set(judge(too_late, ALLOWED)) == {"commit-safety"}
+
+
+def test_what_was_removed_and_told_is_no_violation() -> None:
+    untold = replace(GOOD, notes=[n for n in without_turn(1) if n.event != "fetched"], removed=[BETWEEN])
+
+    assert set(judge(untold, ALLOWED)) == {"unhandled", "commit-safety"}
+    assert judge(replace(untold, lost=[Lost("work", 0, 1, 2)]), ALLOWED) == {}
+    assert set(judge(replace(untold, lost=[Lost("work", 0, 1, 3)]), ALLOWED)) == {"loss-truth"}
+
+
+def test_a_log_that_was_made_anew_is_judged_without_what_concerns_the_old_one() -> None:
+    """There, the same offsets held other messages, whose owner fetched and committed on for a moment."""
+    old = [
+        *turn(-3, -2, 0),
+        note(-2.5, "fetched", 0, last=7, count=8, epoch=0),
+        *(note(0.5, event, 1, id=77) for event in ("start", "ok")),
+        *(note(0.6, event, 8, epoch=0) for event in ("commit", "committed")),
+    ]
+    old = [n._replace(id=77) if n.event in {"start", "ok"} else n for n in old]
+    written = Produced(9, "ada", -2, -1, OK, 0, 7)
+    both = replace(GOOD, notes=sorted([*old, *GOOD.notes]), produced=[written, *GOOD.produced])
+
+    assert set(judge(both, ALLOWED)) >= {"lost-write", "commit-safety", "commit-regress"}
+    assert judge(both.of_the_log_since(0), ALLOWED) == {}
 
 
 def test_ready_must_fall_when_the_scenario_says_so() -> None:

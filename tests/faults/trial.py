@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.faults import checks, gathering
 from tests.faults.crew import Crew, Load
-from tests.faults.evidence import Allowed, Ended, Evidence, Seen, Window, as_json
+from tests.faults.evidence import Allowed, Ended, Evidence, Logged, Lost, Seen, Window, as_json
 from tests.faults.sampling import Sampler, sampling
 from tests.support.probing import Prober, probing
 from tests.support.services import Service
@@ -51,6 +51,11 @@ class Trial:
         self.seen: list[Seen] = []
         self.zombies: list[str] = []
         """Lives that stood still for longer than their session, or that nothing could end."""
+        self.removed: list[Logged] = []
+        """What was taken from the log, as it was before."""
+        self.lost: list[Lost] = []
+        self.anew_at: float | None = None
+        """When the topic was made anew: what was before then is not judged."""
         self.probers: dict[str, Prober] = {}
         self.topic = crew.topic("work")
         self.load: Load | None = None
