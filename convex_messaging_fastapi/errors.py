@@ -17,6 +17,7 @@
     │   └── PublishManyError        of many, some were not acknowledged
     ├── AttemptTimedOut             a handler did not return within its `timeout`
     ├── HandlerCancelled            a handler raised `CancelledError` although nobody cancelled it
+    ├── HandlerExited               a handler raised `SystemExit`
     └── TransportError              Kafka could not do what was asked
         └── TopicUnavailable        a topic is missing and could not be created
 
@@ -143,6 +144,12 @@ class AttemptTimedOut(MessagingError, TimeoutError):
 
 class HandlerCancelled(MessagingError):
     """A handler raised `CancelledError` although nobody cancelled it."""
+
+    may_retry = True
+
+
+class HandlerExited(MessagingError):
+    """A handler raised `SystemExit`. It is an attempt that failed: one message ends no process."""
 
     may_retry = True
 

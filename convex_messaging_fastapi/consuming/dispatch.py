@@ -17,6 +17,7 @@ from convex_messaging_fastapi.errors import (
     AttemptTimedOut,
     BatchFailed,
     HandlerCancelled,
+    HandlerExited,
     PublishError,
     TransportError,
 )
@@ -120,6 +121,8 @@ class Dispatch:
                 error = await self._guarded(self._call(job, message))
         except asyncio.CancelledError as cancellation:
             error = uncancelled(cancellation)
+        except SystemExit as end:
+            error = exited(end)
         except Exception as problem:  # noqa: BLE001 - any exception of a codec or handler is a failed attempt
             error = problem
         if error is None:
@@ -259,6 +262,8 @@ async def failure_in(call: Awaitable[None]) -> Exception | None:
         await call
     except asyncio.CancelledError as cancellation:
         return uncancelled(cancellation)
+    except SystemExit as end:
+        return exited(end)
     except Exception as error:  # noqa: BLE001 - any exception of a handler is a failed attempt
         return error
     return None
@@ -273,3 +278,11 @@ def uncancelled(cancellation: asyncio.CancelledError) -> HandlerCancelled:
     if task is None or task.cancelling() > 0:
         raise cancellation
     return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
+
+
+def exited(end: SystemExit) -> HandlerExited:
+    """The failure of a handler that called `sys.exit`, as libraries made for command lines do.
+
+    Let through, it would end the process without a drain, again and again for the same message.
+    """
+    return HandlerExited(f"the handler raised SystemExit({end.code!r})")

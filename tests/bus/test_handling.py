@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 import pytest
@@ -266,6 +267,30 @@ async def test_a_handler_that_raises_cancelled_error_itself_has_failed_and_is_no
         await t.settle()
 
         assert len(t.dead_letters()) == 1
+
+
+def exits(bet: Bet) -> None:
+    sys.exit("no bets today")
+
+
+async def exits_later(bet: Bet, delivery: Delivery) -> None:
+    sys.exit("no bets today")
+
+
+@pytest.mark.parametrize("handler", [exits, exits_later])
+async def test_a_handler_that_calls_for_the_end_of_the_process_has_failed_and_ends_nothing(
+    handler: Callable[..., object],
+) -> None:
+    bus = memory_bus()
+    bus.subscriber("bet.placed", retry=Retry(attempts=2))(handler)
+
+    async with bus.test() as t:
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        await t.settle()
+
+        assert [(letter.error_message, letter.attempts) for letter in t.dead_letters()] == [
+            ("the handler raised SystemExit('no bets today')", 2)
+        ]
 
 
 @pytest.mark.parametrize(
