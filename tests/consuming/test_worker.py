@@ -231,6 +231,27 @@ async def test_what_an_old_assignment_finishes_late_is_not_committed_under_the_n
         assert bench.transport.committed == {WHERE: 1}
 
 
+async def test_what_an_assignment_could_not_commit_is_not_committed_under_the_next_one() -> None:
+    """Another owner may have gone on meanwhile: its commit must not be undone."""
+    async with Bench(Handler(), commit_interval=5) as bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        bench.transport.outcomes.append(CommitOutcome.FAILED)
+        await bench.advance(5.1)
+        assert bench.transport.commits[-1][1][WHERE].offset == 2
+        await bench.transport.revoke(bench.clock.now() - 1)
+
+        bench.transport.assign(start=10)
+        await bench.advance(5.1)
+        under_the_next = [
+            offsets[WHERE].offset
+            for epoch, offsets in bench.transport.commits
+            if epoch == bench.transport.epoch
+        ]
+        assert under_the_next == [10]
+
+
 async def test_records_of_another_epoch_are_not_handed_out() -> None:
     handler = Handler()
     async with Bench(handler) as bench:
