@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -188,8 +189,10 @@ class Evidence:
 
 
 def load(path: Path) -> Evidence:
-    """What `Evidence.save` wrote."""
-    raw = json.loads(path.read_text())
+    """What `Evidence.save` wrote, also when it was compressed since then."""
+    read = gzip.open if path.suffix == ".gz" else open
+    with read(path, "rt") as file:
+        raw = json.load(file)
     return Evidence(
         produced=[Produced(*row) for row in raw["produced"]],
         log=[Logged(*row) for row in raw["log"]],
