@@ -30,7 +30,7 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
 from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.positions import Move, Starts, move, starts
+from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, moves, starts, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
@@ -65,7 +65,7 @@ class KafkaConsumer:
         self._supervisor = supervise(self)
         self._topics: tuple[str, ...] = ()
         self._opening: asyncio.Task[Starts] | None = None
-        self._moving: dict[TopicPartition, asyncio.Task[Move]] = {}
+        self._moving: dict[TopicPartition, asyncio.Task[Moves]] = {}
         self._resting: dict[TopicPartition, _Rest] = {}
         self._complaint: _Rest | None = None
         self._progress = Progress(tuning.stuck_after_seconds)
@@ -246,7 +246,7 @@ class KafkaConsumer:
         """The engine could not read one partition: go back to what was delivered, and say so."""
         offset = holding.next[where]
         if isinstance(error, OffsetOutOfRangeError):
-            moving = asyncio.get_running_loop().create_task(self._find_move(holding, where, offset))
+            moving = asyncio.get_running_loop().create_task(self._find_moves(holding, where, offset))
             moving.add_done_callback(self._wake)
             self._moving[where] = moving
             return
@@ -287,35 +287,35 @@ class KafkaConsumer:
 
     # Offsets that the log does not have.
 
-    async def _find_move(self, holding: Holding, where: TopicPartition, offset: int) -> Move:
+    async def _find_moves(self, holding: Holding, where: TopicPartition, offset: int) -> Moves:
         return await self._answer(
-            lambda: move(holding.member, where, offset, self._reset_policy),
+            lambda: moves(holding.member, where, holding.next, self._reset_policy, self._history.stored),
             f"where to read on, for {where.topic}/{where.partition} has no offset {offset}",
         )
 
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:
             found = self._moving.pop(where).result()
-            self._note_loss(where, found)
-            if found.backwards:
-                holding.cut.add(where)
-                await self._begin_anew(holding, where, found.to)
+            for one, moved in found.items():
+                self._note_loss(one, moved)
+            if found[where].backwards:
+                holding.cut |= found.keys()
+                await self._begin_anew(holding, found)
                 return
-            holding.member.seek(where, found.to)
-            holding.next[where] = positions[where] = found.to
+            holding.next[where] = positions[where] = found[where].to
+            holding.member.seek(where, found[where].to)
 
     def _note_loss(self, where: TopicPartition, moved: Move) -> None:
         log.error("group %s, %s/%s: %s", self._group, *where, moved.sentence)
         self._history.stored.pop(where, None)
-        lost = Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now())
-        self._history.add(lost)
+        self._history.add(Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now()))
 
-    async def _begin_anew(self, holding: Holding, where: TopicPartition, to: int) -> None:
+    async def _begin_anew(self, holding: Holding, found: Moves) -> None:
         """Offsets of an assignment only grow: to go back, end it and begin another."""
         released = await self._ownership.release(lost=False)
         if released is not holding or not holding.member.delivering:
             return  # A rebalance came first, and a new assignment with it.
-        again = self._ownership.take(holding.member, holding.partitions, {where: Position(to)})
+        again = self._ownership.take(holding.member, holding.partitions, targets(found))
         if again is not None:
             self._taken(again)
 

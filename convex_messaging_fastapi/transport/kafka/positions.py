@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
@@ -26,6 +26,14 @@ class Move(NamedTuple):
         return self.to < self.offset
 
 
+Moves: TypeAlias = dict[TopicPartition, Move]
+
+
+def targets(moves: Moves) -> dict[TopicPartition, Position]:
+    """Where reading goes on."""
+    return {where: Position(moved.to) for where, moved in moves.items()}
+
+
 class Starts(NamedTuple):
     """Where reading starts: where the group had come to, or where its policy has placed it.
 
@@ -34,7 +42,7 @@ class Starts(NamedTuple):
 
     stored: dict[TopicPartition, Position]
     placed: dict[TopicPartition, Position]
-    moves: dict[TopicPartition, Move]
+    moves: Moves
 
 
 async def starts(
@@ -57,12 +65,57 @@ async def starts(
     return Starts(committed, {where: Position(offset) for where, offset in ends.items()}, moves)
 
 
+async def moves(
+    member: Member,
+    where: TopicPartition,
+    held: Mapping[TopicPartition, int],
+    policy: str,
+    stored: Mapping[TopicPartition, int],
+) -> Moves:
+    """Where to go on in `where`, and in what else was cut or made anew with it. Raises `KafkaError`.
+
+    `held` are the next offsets of the whole assignment, `stored` as for `starts`.
+    """
+    found = await move(member, where, held[where], policy)
+    if not found.backwards:
+        return {where: found}
+    others = {other: held[other] for other in held if other.topic == where.topic and other != where}
+    return {where: found} | await _moves_beside(member, others, policy, stored)
+
+
+async def _moves_beside(
+    member: Member, held: Mapping[TopicPartition, int], policy: str, stored: Mapping[TopicPartition, int]
+) -> Moves:
+    """A topic is made anew in all its partitions, of which the engine finds out one after another.
+
+    Meanwhile a commit would carry old offsets into new logs, for whoever comes next to begin there.
+    """
+    if not held:
+        return {}
+    unread = {where: _unread(member, where, offset) for where, offset in held.items()}
+    first, end = await member.ends(held, last=False), await member.ends(held, last=True)
+    known = await member.committed(held)
+    to = end if policy == "latest" else first
+    cut = {
+        where: decide_move(offset, first[where], end[where], policy, unread[where])
+        for where, offset in held.items()
+        if offset > end[where]
+    }
+    forgotten = held.keys() & stored.keys() - known.keys() - cut.keys()
+    return cut | {where: decide_anew(held[where], to[where], policy) for where in forgotten}
+
+
 async def move(member: Member, where: TopicPartition, offset: int, policy: str) -> Move:
     """Where to go on instead of at `offset`, which the log does not have. Raises `KafkaError`."""
-    unread = max(0, (member.end_seen(where) or 0) - offset)
+    unread = _unread(member, where, offset)
     first = (await member.ends([where], last=False))[where]
     end = (await member.ends([where], last=True))[where]
     return decide_move(offset, first, end, policy, unread)
+
+
+def _unread(member: Member, where: TopicPartition, offset: int) -> int:
+    """How many records behind `offset` the engine has heard of."""
+    return max(0, (member.end_seen(where) or 0) - offset)
 
 
 def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0) -> Move:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import Loss
+from convex_messaging_fastapi.transport.base import Loss, Position
 from convex_messaging_fastapi.transport.kafka.history import LOSSES_KEPT, History
-from convex_messaging_fastapi.transport.kafka.positions import decide_anew, decide_move
+from convex_messaging_fastapi.transport.kafka.positions import decide_anew, decide_move, moves
 
 
 @pytest.mark.parametrize("policy", ["earliest", "latest"])
@@ -34,6 +37,56 @@ def test_what_is_known_to_have_stood_in_a_log_that_was_cut_is_counted() -> None:
 def test_a_topic_that_was_made_anew_begins_where_the_policy_says(policy: str, to: int, lost: int) -> None:
     found = decide_anew(offset=9, to=to, policy=policy)
     assert (found.offset, found.to, found.lost) == (9, to, lost)
+
+
+class Logs:
+    """What a member is told: where logs begin and end, and what its group has committed."""
+
+    def __init__(self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int]) -> None:
+        self._ends, self._committed = ends, committed
+
+    async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
+        return {where: self._ends[where] if last else 0 for where in wanted}
+
+    async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
+        return {where: Position(self._committed[where]) for where in wanted if where in self._committed}
+
+    def end_seen(self, where: TopicPartition) -> int | None:
+        return 60
+
+
+SHORT, GROWN, UNTOUCHED, UNSTORED = (TopicPartition("orders", n) for n in range(4))
+ELSEWHERE = TopicPartition("payments", 0)
+HELD = dict.fromkeys((SHORT, GROWN, UNTOUCHED, UNSTORED, ELSEWHERE), 50)
+
+
+async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_tells() -> None:
+    """Those whose log is short, and those that the group has forgotten although their log has grown again."""
+    ends = {**HELD, SHORT: 3, GROWN: 99, UNTOUCHED: 55, TopicPartition("orders", 4): 2}
+    held = HELD | {TopicPartition("orders", 4): 50}
+    logs: Any = Logs(ends, {UNTOUCHED: 45, ELSEWHERE: 45})
+
+    found = await moves(logs, TopicPartition("orders", 4), held, "earliest", {GROWN: 40, UNTOUCHED: 45})
+
+    assert {where: moved.to for where, moved in found.items()} == {
+        TopicPartition("orders", 4): 0,
+        SHORT: 0,
+        GROWN: 0,
+    }
+    assert found[SHORT].lost == 10, "what had been heard of and not read"
+    assert "made anew" in found[GROWN].sentence
+
+
+async def test_what_retention_removed_of_one_partition_is_no_news_of_others() -> None:
+    class Trimmed(Logs):
+        async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
+            return dict.fromkeys(wanted, 90 if last else 70)
+
+    logs: Any = Trimmed({}, {})
+
+    found = await moves(logs, SHORT, HELD, "earliest", {GROWN: 40})
+
+    assert {where: (moved.to, moved.lost) for where, moved in found.items()} == {SHORT: (70, 20)}
 
 
 def test_the_latest_losses_are_kept_and_all_are_counted() -> None:
