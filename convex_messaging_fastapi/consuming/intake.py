@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
@@ -40,8 +40,7 @@ def wanted(
 
     The room that is left is shared evenly by the partitions that may take any; each reserves what
     one fetch can bring of it. An empty buffer always takes one partition, whatever the byte limit.
-    Where there is not room for all, they go in turn, beginning with number `turn`: add how many
-    were wanted before.
+    They go in turn, beginning with number `turn`; see `next_turn`.
     """
     records, size = buffered(partitions)
     open_ones = [
@@ -56,6 +55,20 @@ def wanted(
         return {}
     share = max(1, min(FETCH_RECORDS, room // len(takers)))
     return {owned.topic_partition: min(share, owned.ledger.room) for owned in takers[:room]}
+
+
+def next_turn(
+    turn: int,
+    partitions: Iterable[TopicPartition],
+    want: Collection[TopicPartition],
+    got: Container[TopicPartition],
+) -> int:
+    """With which to begin next: the one after the last that records came from.
+
+    Those behind it may not have been looked at. Where nothing came, all that were wanted were.
+    """
+    last = next((where for where in reversed([*want]) if where in got), None)
+    return turn + len(want) if last is None else 1 + [*partitions].index(last)
 
 
 def _in_turn(partitions: Collection[OwnedPartition], turn: int) -> list[OwnedPartition]:

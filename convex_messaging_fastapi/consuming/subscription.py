@@ -70,10 +70,13 @@ class Subscription:
             self._ripen_later(lane)
 
     def kick(self) -> None:
-        """Start as many runners as there is work for."""
+        """See to it that what is ready begins, as far as it may."""
+        self._start_runners(1)
+
+    def _start_runners(self, most: int) -> None:
         if self._closed:
             return
-        for _ in range(min(self.lineup.concurrency - len(self._running), self._lanes.ready)):
+        for _ in range(min(most, self.lineup.concurrency - len(self._running), self._lanes.ready)):
             context = self._context.copy()
             task = asyncio.get_running_loop().create_task(
                 self._run(context), name=f"convex-runner {self.lineup.id}", context=context
@@ -142,7 +145,11 @@ class Subscription:
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         running, now, handle = self._running, self._clock.now, self._dispatch.handle
         turn_began = now()
-        while not self._closed and (taken := self._lanes.next()) is not None:
+        taken = None if self._closed else self._lanes.next()
+        # So all that are needed begin within a few turns of the loop; and where no handler ever
+        # waits, one runner does it all, and not a whole set of them is started for nothing.
+        self._start_runners(2)
+        while taken is not None:
             lane, jobs = taken
             running[task] = jobs
             current_message.set(jobs[0].record)
@@ -166,6 +173,7 @@ class Subscription:
             if now() - turn_began >= TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn_began = now()
+            taken = None if self._closed else self._lanes.next()
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
         self._finish(outcome.finished)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
 from convex_messaging_fastapi.consuming.commits import Committer
-from convex_messaging_fastapi.consuming.intake import Limits, wanted
+from convex_messaging_fastapi.consuming.intake import Limits, next_turn, wanted
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import decode
 from convex_messaging_fastapi.consuming.subscription import Subscription
@@ -188,10 +188,12 @@ class Worker:
             if not want and self.partitions and not self._stopping:
                 await self._wait_for_room()
                 want = wanted(self.partitions, self._limits, turn)
-            turn += len(want)
+            partitions = self._assignment.partitions
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
             wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
-            self._take(await self._transport.fetch(want, wait))
+            fetched = await self._transport.fetch(want, wait)
+            turn = next_turn(turn, partitions, want, fetched.records)
+            self._take(fetched)
             self._committer.note_spans(self.partitions)
             await asyncio.sleep(0)  # a transport with records at hand need not have waited at all
 

@@ -97,6 +97,11 @@ class Position(NamedTuple):
     metadata: str = ""
 
 
+ENOUGH_RECORDS = 500
+"""With the partition that brings it to so many a fetch is over. More at once live long enough to
+have the garbage collector look at everything in the process, time and again."""
+
+
 class Fetched(NamedTuple):
     """What one fetch brought. `positions` are next offsets and pass gaps that hold no record."""
 
@@ -141,6 +146,8 @@ class ConsumerTransport(Protocol):
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         """Up to so many records of each wanted partition, waiting at most `wait` for the first.
 
+        Takes them in the order of `wanted`, and may leave the last ones out once it has
+        `ENOUGH_RECORDS`: begin with another the next time.
         Must always be called, also with nothing wanted: it is what keeps the member alive. During
         a rebalance or an outage it may take longer than `wait` or return empty early.
         """

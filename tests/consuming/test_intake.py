@@ -11,6 +11,7 @@ from convex_messaging_fastapi.consuming.intake import (
     PARTITION_FETCH_BYTES,
     Limits,
     buffered,
+    next_turn,
     wanted,
 )
 from convex_messaging_fastapi.consuming.ledger import Ledger
@@ -86,10 +87,25 @@ def test_where_not_all_fit_all_get_their_turn_whatever_stands_still_in_them() ->
 
     for _ in range(10):
         want = numbers(wanted(owned, limits, turn))
-        turn += len(want)
+        turn = next_turn(turn, [each.topic_partition for each in owned], wanted(owned, limits, turn), ())
         served += want
 
     assert {served.count(n) for n in range(5)} == {2}
+
+
+def test_where_fetches_end_early_all_get_their_turn_and_one_that_is_held_costs_nobody_his() -> None:
+    owned = [partition(n) for n in range(5)]
+    owned[1].holds[Job(Record("t", 1, 7, 0, None, None), owned[1])] = "dlq_unavailable"
+    served: list[int] = []
+    turn = 0
+
+    for _ in range(8):
+        want = wanted(owned, ROOMY, turn)
+        first = next(iter(want))  # had enough: the fetch looked at no other
+        turn = next_turn(turn, [each.topic_partition for each in owned], want, [first])
+        served.append(first.partition)
+
+    assert served == [0, 2, 3, 4] * 2
 
 
 @given(

@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import (
+    ENOUGH_RECORDS,
     AssignmentListener,
     CommitOutcome,
     Contact,
@@ -208,7 +209,8 @@ class KafkaConsumer:
     # Records.
 
     async def _take(self, holding: Holding, wanted: Mapping[TopicPartition, int]) -> Fetched:
-        """What is here already, partition by partition."""
+        """What is here already, partition by partition, until it is enough."""
+        count = 0
         records: dict[TopicPartition, list[Record]] = {}
         positions: dict[TopicPartition, int] = {}
         await self._finish_moves(holding, positions)
@@ -223,9 +225,12 @@ class KafkaConsumer:
             self._resting.pop(where, None)
             if taken:
                 records[where] = taken
+                count += len(taken)
             position = holding.member.position(where)
             if position is not None and position != holding.next[where]:
                 holding.next[where] = positions[where] = position
+            if count >= ENOUGH_RECORDS:
+                break
         return Fetched(holding.epoch, records, positions)
 
     def _readable(self, holding: Holding, where: TopicPartition) -> bool:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
-from convex_messaging_fastapi.transport.base import NewTopic, Position, Sent, Verdict
+from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, NewTopic, Position, Sent, Verdict
 from convex_messaging_fastapi.transport.memory.bell import Bell
 from convex_messaging_fastapi.transport.memory.groups import Group
 from convex_messaging_fastapi.transport.memory.topics import MAX_MESSAGE_BYTES, Topic, is_name, size_of
@@ -118,12 +118,16 @@ class MemoryBroker:
 
     def read(self, wanted: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, list[Record]]:
         """Of each partition, from an offset on, at most so many records; only those that have any."""
+        found: dict[TopicPartition, list[Record]] = {}
+        count = 0
         with self._lock:
-            found = {
-                where: self._topics[where.topic].read(where.partition, offset, limit)
-                for where, (offset, limit) in wanted.items()
-            }
-        return {where: records for where, records in found.items() if records}
+            for where, (offset, limit) in wanted.items():
+                if records := self._topics[where.topic].read(where.partition, offset, limit):
+                    found[where] = records
+                    count += len(records)
+                if count >= ENOUGH_RECORDS:
+                    break
+        return found
 
     @contextmanager
     def group(self, name: str) -> Iterator[Group]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Problem
+from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, CommitOutcome, Fetched, Position, Problem
 from convex_messaging_fastapi.transport.kafka.engine import Member, member
 from convex_messaging_fastapi.transport.kafka.rebalance import LOST
 from tests.support.waiting import eventually
@@ -65,6 +65,17 @@ async def test_each_partition_gets_its_share_and_no_more(bench: Bench) -> None:
     assert max(len(batch) for fetched in fetches for batch in fetched.records.values()) == 2
     offsets = [record.offset for record in reader.records if record.partition == 0]
     assert offsets == [0, 1, 2, 3, 4]
+
+
+async def test_a_fetch_that_has_enough_looks_no_further(bench: Bench) -> None:
+    await bench.write(*[b"a"] * ENOUGH_RECORDS)
+    await bench.write(*[b"b"] * ENOUGH_RECORDS, partition=1)
+    reader = await bench.reader()
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    fetches: list[Fetched] = []
+    while len(reader.records) < 2 * ENOUGH_RECORDS:
+        fetches.append(await reader.fetch(share=ENOUGH_RECORDS))
+    assert max(sum(map(len, fetched.records.values())) for fetched in fetches) < 2 * ENOUGH_RECORDS
 
 
 async def test_what_is_not_wanted_is_kept_for_later(bench: Bench, wire: WireCluster) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import CommitOutcome, Position, Problem
+from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, CommitOutcome, Position, Problem
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 from convex_messaging_fastapi.transport.memory.consumer import MemoryConsumer
 from tests.transport.memory.bench import NOTHING, Listener, turns, write
@@ -241,6 +241,17 @@ async def test_a_member_that_lacks_nothing_still_gives_others_a_turn(transport: 
     asyncio.get_running_loop().call_soon(turn.set)
     assert (await consumer.fetch({ORDERS[0]: 1}, 0)).records
     assert turn.is_set()
+
+
+async def test_a_fetch_that_has_enough_looks_no_further(transport: MemoryTransport) -> None:
+    consumer, _ = await joined(transport)
+    await consumer.fetch(NOTHING, 0)
+    for partition in range(3):
+        await write(transport, "orders", partition, *[b"x"] * (ENOUGH_RECORDS // 2))
+    want = dict.fromkeys(ORDERS, ENOUGH_RECORDS)
+
+    assert list((await consumer.fetch(want, 0)).records) == ORDERS[:2]
+    assert list((await consumer.fetch(want, 0)).records) == ORDERS[2:3]
 
 
 async def test_a_fetch_returns_with_an_assignment_so_that_its_partitions_can_be_wanted(
