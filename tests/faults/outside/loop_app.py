@@ -1,13 +1,15 @@
 """The loop that services have without a library: aiokafka's example in a task of the lifespan.
 
 Its defaults are the engine's: offsets are committed by a timer. A handler that fails is logged and
-left behind. The probes say 200, as long as the process answers.
+left behind; with `FAULTS_CATCHES=no` it ends the loop, as it does in that example. The probes say
+200, as long as the process answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -16,6 +18,7 @@ from fastapi import FastAPI
 
 from tests.faults.outside.handling import BOOTSTRAP, GROUP, SESSION_MS, TOPIC, Work, handle, ledger, told
 
+catches = os.environ.get("FAULTS_CATCHES") != "no"
 log = logging.getLogger("loop_app")
 
 
@@ -24,6 +27,8 @@ async def consume(consumer: AIOKafkaConsumer) -> None:
         try:
             await handle(Work.model_validate_json(record.value), record)
         except Exception:
+            if not catches:
+                raise
             log.exception("a message failed")
 
 
