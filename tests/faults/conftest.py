@@ -35,14 +35,20 @@ def crew_on_three(kafka_cluster: Cluster, unique: str, tmp_path: Path) -> Iterat
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
     """Tells a line of figures, whether or not the test passes."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    tell = teller(request.config)
+    return lambda line: tell(f"{request.node.name}: {line}")
+
+
+def teller(config: pytest.Config) -> Report:
+    """Writes lines at once, past whatever captures output."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    terminal = config.pluginmanager.getplugin("terminalreporter")
     assert capture is not None
     assert terminal is not None
 
     def tell(line: str) -> None:
         with capture.global_and_fixture_disabled():
-            terminal.write_line(f"\n{request.node.name}: {line}")
+            terminal.write_line(f"\n{line}")
 
     return tell
 

@@ -18,6 +18,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from tests.faults.conftest import teller
 from tests.faults.crew import Crew, kill_brokers
 from tests.faults.evidence import FAILED, Allowed
 from tests.faults.gathering import DEAD_LETTERS
@@ -41,7 +42,7 @@ NOTHING, AS_USUAL = 1, 1_048_588
 OUTAGE_SECONDS = 7
 MAX_UNCOMMITTED = 1000
 
-OFTEN: Mapping[str, object] = {"KAFKA_AUTO_COMMIT_INTERVAL_MS": 300, "KAFKA_MAX_UNCOMMITTED": MAX_UNCOMMITTED}
+OFTEN: Mapping[str, Any] = {"KAFKA_AUTO_COMMIT_INTERVAL_MS": 300, "KAFKA_MAX_UNCOMMITTED": MAX_UNCOMMITTED}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,25 @@ class Kind:
     happen: Callable[[Trial], None]
     allowed: Allowed
     workers: int = 1
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     prepare: Callable[[Crew], None] = lambda crew: None
+
+
+def letters_of(crew: Crew) -> str:
+    return f"{crew.name}.{DEAD_LETTERS}"
+
+
+def let_take_no_letters(crew: Crew) -> None:
+    crew.cluster.create_topic(letters_of(crew), 1, config={"max.message.bytes": str(NOTHING)})
+
+
+def let_take(cluster: Cluster, topic: str, most: int) -> None:
+    """From now on, batches of so many bytes."""
+    entry = ConfigEntry("max.message.bytes", str(most), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = cluster.admin()  # which must outlive its question
+    for altered in admin.incremental_alter_configs([resource]).values():
+        altered.result(20)
 
 
 def another_joins(trial: Trial) -> None:
@@ -97,7 +115,7 @@ def a_worker_freezes(trial: Trial) -> None:
 
 
 def a_batch_is_unreadable(trial: Trial) -> None:
-    """One partition has it. The worker stands still meanwhile, so that it then finds something in all at once."""
+    """In one partition; the worker stands still meanwhile, so that it then finds something in all at once."""
     worker = trial.workers["one"]
     with trial.fault("a batch that the engine cannot read"):
         worker.pause()
@@ -117,7 +135,7 @@ def the_broker_is_away(trial: Trial) -> None:
     trial.send_more(A_SECOND)
 
 
-HANGS: Mapping[str, object] = {
+HANGS: Mapping[str, Any] = {
     "KAFKA_CONCURRENCY": 64,
     "KAFKA_REVOKE_DRAIN_SECONDS": 1,
     "KAFKA_DRAIN_TIMEOUT_SECONDS": 5,
@@ -137,9 +155,9 @@ REFUSED = Kind(
     settings={
         "KAFKA_MAX_RETRY_ATTEMPTS": 1,
         "FAULTS_POISONED": POISONED,
-        "FAULTS_CURE": "/nowhere",
+        "FAULTS_CURE": "never",
     },
-    prepare=lambda crew: let_take_no_letters(crew),
+    prepare=let_take_no_letters,
 )
 FROZEN = Kind(
     "a worker frozen for longer than its session",
@@ -193,13 +211,15 @@ def caught(request: pytest.FixtureRequest) -> Iterator[Caught]:
     """What became of each mutant; at the end it is written down, and told in one line."""
     found: Caught = []
     yield found
+    if not found:
+        return
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / "mutants.json"
     before = json.loads(path.read_text()) if path.exists() else []
     known = {one["mutant"]: one for one in (*before, *found)}
     path.write_text(json.dumps([known[name] for name in MUTANTS if name in known], indent=1) + "\n")
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
-    assert terminal is not None
-    terminal.write_line(f"\nmutants caught {sum(one['caught'] for one in found)}/{len(found)}")
+    tell = teller(request.config)
+    tell(f"mutants caught {sum(one['caught'] for one in found)}/{len(found)}")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.scenario)
@@ -215,15 +235,14 @@ def test_a_mutant_is_caught_by_its_check(
     kind, check = CAUGHT[mutant]
     monkeypatch.setenv(VARIABLE, mutant)
     MUTANTS[mutant](monkeypatch)
-    attempt, seconds, is_caught = 0, 0.0, False
-    while not is_caught and attempt < ATTEMPTS:
-        attempt, began = attempt + 1, time.monotonic()
+    became: dict[str, Any] = {"mutant": mutant, "check": check, "attempts": 0, "caught": False}
+    caught.append(became)
+    while not became["caught"] and became["attempts"] < ATTEMPTS:
+        became["attempts"] += 1
+        began = time.monotonic()
         violations = run(kind, crews(), apart(trials), must_hold=False)
-        is_caught, seconds = check in violations, round(time.monotonic() - began, 1)
-    caught.append(
-        {"mutant": mutant, "check": check, "attempts": attempt, "caught": is_caught, "seconds": seconds}
-    )
-    assert is_caught, f"{check} did not notice {mutant} in {attempt} attempts; others noticed {violations}"
+        became |= {"caught": check in violations, "seconds": round(time.monotonic() - began, 1)}
+    assert became["caught"], f"{check} did not notice {mutant}, others noticed {violations}"
 
 
 def test_every_mutant_has_its_check() -> None:
@@ -257,23 +276,6 @@ def partitions_of(trial: Trial, name: str) -> set[int]:
     """In which partitions a worker has begun something."""
     notes = trial.crew.ledger.notes()
     return {n.partition for n in notes if n.event == "start" and n.member.startswith(f"{name}:")}
-
-
-def letters_of(crew: Crew) -> str:
-    return f"{crew.name}.{DEAD_LETTERS}"
-
-
-def let_take_no_letters(crew: Crew) -> None:
-    crew.cluster.create_topic(letters_of(crew), 1, config={"max.message.bytes": str(NOTHING)})
-
-
-def let_take(cluster: Cluster, topic: str, most: int) -> None:
-    """From now on, batches of so many bytes."""
-    entry = ConfigEntry("max.message.bytes", str(most), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin = cluster.admin()  # which must outlive its question
-    for altered in admin.incremental_alter_configs([resource]).values():
-        altered.result(20)
 
 
 async def write_unreadable(trial: Trial, id: int) -> None:
