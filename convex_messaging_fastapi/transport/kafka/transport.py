@@ -46,6 +46,7 @@ class KafkaTransport:
             Instance(self._settings.group_instance_id, f"{self._settings.bootstrap_servers}\0{group}"),
             reset_policy=self._settings.auto_offset_reset,
             drain_seconds=self._settings.revoke_drain_seconds,
+            session_seconds=self._settings.session_timeout_ms / 1000,
             supervise=lambda consumer: self._supervise_member(group, consumer),
         )
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import NodeNotReadyError, NoError, for_code
+from aiokafka.errors import NodeNotReadyError, NoError, RebalanceInProgressError, for_code
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
@@ -22,6 +23,9 @@ PAUSE_SECONDS = 0.01
 
 REFUSED_SECONDS = 5.0
 """So long after a refused login no other is tried. Left alone the engine tries six a second."""
+
+_COUNTS_ON_US = (NoError.errno, RebalanceInProgressError.errno)
+"""Answers to a heartbeat of a member that is in its group."""
 
 LETTING_GO_SECONDS = 0.5
 """How long one hard step of an end may take, where there is that much time."""
@@ -54,6 +58,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     _ended = False
     _refused_until = 0.0
+    _heard_at = 0.0
     mending: frozenset[TopicPartition] = frozenset()
     """Partitions whose records are made readable before the engine reads them."""
 
@@ -67,7 +72,12 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     async def send(
         self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
     ) -> Any:
+        asked_at = time.monotonic()
         answer = await super().send(node_id, request, group=group)
+        if isinstance(request, HeartbeatRequest) and answer.error_code in _COUNTS_ON_US:
+            self._heard_at = asked_at
+        elif isinstance(request, SyncGroupRequest):
+            self._heard_at = time.monotonic()  # it counts from its answer, and may wait long with that
         if self.mending and isinstance(request, FetchRequest):
             for topic, partitions in answer.topics:
                 partitions[:] = [self._mended(topic, described) for described in partitions]
@@ -134,6 +144,15 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """Seconds since any broker last answered on a connection that is open, or `None`."""
         answers = [connection._last_action for connection in self._conns.values()]
         return time.monotonic() - max(answers) if answers else None
+
+    def unheard(self) -> float:
+        """Seconds since the last heartbeat was sent that the group answered; it counts from there on."""
+        return time.monotonic() - self._heard_at
+
+    def hang_up(self) -> None:
+        """Close every connection; whatever waits for an answer there fails, and may be asked again."""
+        for connection in tuple(self._conns.values()):
+            connection.close()
 
     def poke(self) -> None:
         """Ask for metadata, so that a healthy cluster is heard from although there is no work."""

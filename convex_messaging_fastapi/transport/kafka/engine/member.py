@@ -102,6 +102,14 @@ class Member:
         with self._consumer._subscription.fetch_context():
             pass
 
+    def unheard(self) -> float:
+        """Seconds for which the group may not have heard of this member."""
+        return self._client.unheard()
+
+    def hang_up(self) -> None:
+        """Make new connections for everything: the old ones may lead nowhere without saying so."""
+        self._client.hang_up()
+
     # Records.
 
     @property
