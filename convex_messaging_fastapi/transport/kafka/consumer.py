@@ -26,15 +26,17 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
     RIVAL,
     Explanation,
     explain_membership,
+    explain_unreadable,
     outcome_of,
 )
-from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored
+from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored, span_of
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
 from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, moves, starts, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
 from convex_messaging_fastapi.transport.kafka.session import Session
+from convex_messaging_fastapi.transport.kafka.shares import Shares
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
@@ -71,6 +73,7 @@ class KafkaConsumer:
         self._opening: asyncio.Task[Starts] | None = None
         self._moving: dict[TopicPartition, asyncio.Task[Moves]] = {}
         self._resting: dict[TopicPartition, _Rest] = {}
+        self._shares = Shares()
         self._complaint: _Rest | None = None
         self._progress = Progress(tuning.stuck_after_seconds)
         self._look_at = 0.0
@@ -222,11 +225,12 @@ class KafkaConsumer:
             if limit < 1 or not self._readable(holding, where):
                 continue
             try:
-                taken = await holding.member.take(where, limit)
+                taken = await holding.member.take(where, self._shares.of(where, limit))
             except Exception as error:  # noqa: BLE001 - decompression may raise anything at all
                 self._unreadable(holding, where, error)
                 continue
             self._resting.pop(where, None)
+            self._shares.taken(where)
             if taken:
                 records[where] = taken
                 count += len(taken)
@@ -263,8 +267,10 @@ class KafkaConsumer:
         if holding.member.mend(where, error):
             log.warning("%s/%s at %s: a header's name is no UTF-8 and is mended", *where, offset)
             return
-        why = explain_membership(error)
-        why = why._replace(detail=f"{where.topic}/{where.partition} at {offset}: {why.detail}")
+        span = span_of(error)
+        if self._shares.fewer(where, offset, span):
+            return
+        why = explain_unreadable(error, where, offset, span)
         self._resting[where] = _Rest(self._clock.now() + self._tuning.partition_pause_seconds, why)
         log.error("group %s cannot read %s", self._group, why.detail)
 
@@ -405,6 +411,7 @@ class KafkaConsumer:
         self._session.parted = None
         self._moving.clear()
         self._resting.clear()
+        self._shares = Shares()
         self._progress = Progress(self._tuning.stuck_after_seconds)
 
 

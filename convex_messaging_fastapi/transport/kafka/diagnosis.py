@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 from aiokafka import errors as engine
 
+from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.engine import (
     FencedInstanceId,
     GroupMaxSizeReached,
     InvalidRecord,
+    Span,
+    UnpacksTooLarge,
 )
 
 
@@ -115,6 +118,19 @@ def explain_membership(error: BaseException) -> Explanation:
     """Why the group, or a part of its topics, cannot be read."""
     said = _sentence(error)
     return Explanation(_membership_problem(error), RIVAL if FencedInstanceId.__name__ in said else said)
+
+
+def explain_unreadable(
+    error: BaseException, where: TopicPartition, position: int, batch: Span | None
+) -> Explanation:
+    """Why a partition cannot be read on from `position`, and what to do about the batch in the way."""
+    why = explain_membership(error)
+    said = f"{where.topic}/{where.partition} at {position}: {why.detail}"
+    if batch is not None:
+        raising = "raise max_buffer_bytes, or " if isinstance(error, UnpacksTooLarge) else ""
+        skipping = f"to skip this batch, stop the group and set its offset to {batch.end}"
+        said = f"{said}; {raising}{skipping}"
+    return why._replace(detail=said)
 
 
 def _membership_problem(error: BaseException) -> Problem:

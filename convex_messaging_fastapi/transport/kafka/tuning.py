@@ -40,6 +40,8 @@ class Tuning:
     # Consuming.
     partition_pause_seconds: float = 5.0
     """How long a partition rests after the engine could not read it."""
+    unpacked_bytes: int = 64 * 1024 * 1024
+    """What one batch may unpack to; `max_buffer_bytes` where that is more."""
     stuck_after_seconds: float = 60.0
     """How long a partition may stand still although its log goes on and brokers answer."""
     rival_seconds: float = 30.0

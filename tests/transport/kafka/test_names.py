@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
-from hypothesis import given
+from aiokafka.record.util import calc_crc32c
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name, readable
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 from tests.support.batches import batch
 
 GZIP = 1
@@ -77,3 +80,36 @@ def test_whatever_the_names_the_rest_comes_through(records: Any, codec: int) -> 
     assert [(value, [v for _, v in headers]) for _, _, value, headers in found] == [
         (value, [v for _, v in headers]) for value, headers in records
     ]
+
+
+def sealed(attributes: int, count: int, records: bytes) -> bytes:
+    """A batch whose checksum is right, whatever its records are."""
+    whole = bytearray(batch((b"v", []))[:61]) + records
+    struct.pack_into(">i", whole, 8, len(whole) - 12)
+    struct.pack_into(">h", whole, 21, attributes)
+    struct.pack_into(">i", whole, 57, count)
+    struct.pack_into(">I", whole, 17, calc_crc32c(bytes(whole[21:])))
+    return bytes(whole)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 7), st.integers(-(2**31), 2**31 - 1), st.binary(max_size=100))
+@example(0, 2**31 - 1, b"\x01" * 20)  # records of minus one byte
+@example(0, 1, b"\x28\0\0\0\0\0" + b"\xfe\xff\xff\xff\x0f")  # of 2**31 - 1 headers
+@example(5, 1, b"")
+def test_records_that_cannot_be_mended_are_left_to_the_engine(codec: int, count: int, records: bytes) -> None:
+    fetched = sealed(codec, count, records)
+    assert len(readable(fetched)) >= len(fetched) or codec
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+@example(b"\0" * 8 + struct.pack(">i", -12) + b"\0" * 10)
+def test_any_bytes_come_back_as_they_are(fetched: bytes) -> None:
+    assert readable(fetched) == fetched
+
+
+def test_a_batch_that_unpacks_to_too_much_is_left_to_the_engine() -> None:
+    bomb = batch((bytes(100_000), [(BAD, b"x")]), codec=GZIP)
+    with unpacking_at_most(1000):
+        assert readable(bomb) == bomb

@@ -16,6 +16,12 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
 )
 from convex_messaging_fastapi.transport.kafka.engine.member import Identity, Member, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
+    Span,
+    UnpacksTooLarge,
+    bound_unpacking,
+    span_of,
+)
 from convex_messaging_fastapi.transport.kafka.engine.writer import Pack, Writer, pack, size_in_batch
 
 __all__ = [
@@ -28,12 +34,16 @@ __all__ = [
     "Member",
     "NotStored",
     "Pack",
+    "Span",
     "TopicAnswer",
+    "UnpacksTooLarge",
     "Writer",
     "check_engine",
     "pack",
     "size_in_batch",
+    "span_of",
 ]
 
+bound_unpacking()
 check_engine()
 teach_codes()

@@ -17,6 +17,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.names import readable
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
 PAUSE_SECONDS = 0.01
 """At least so long lies between two questions for metadata."""
@@ -61,6 +62,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     _heard_at = 0.0
     mending: frozenset[TopicPartition] = frozenset()
     """Partitions whose records are made readable before the engine reads them."""
+    unpacked_bytes = 0
+    """What a batch may unpack to when it is mended."""
 
     @classmethod
     def adopt(cls, client: AIOKafkaClient) -> Client:
@@ -87,7 +90,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """What a broker said of one partition: its number first, the records last."""
         if TopicPartition(topic, described[0]) not in self.mending:
             return described
-        return (*described[:-1], readable(described[-1]))
+        with unpacking_at_most(self.unpacked_bytes):
+            return (*described[:-1], readable(described[-1]))
 
     async def _get_conn(
         self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False

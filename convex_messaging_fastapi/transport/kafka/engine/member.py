@@ -18,6 +18,7 @@ from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
 UNKNOWN_OFFSET = -1
 
@@ -34,11 +35,16 @@ class NotStored(Exception):
 
 
 class Member:
-    """A consumer without automatic commits, deserialisers or topics of its own."""
+    """A consumer without automatic commits, deserialisers or topics of its own.
 
-    def __init__(self, **options: Any) -> None:
+    Batches that unpack to more than `unpacked_bytes` are refused.
+    """
+
+    def __init__(self, *, unpacked_bytes: int, **options: Any) -> None:
+        self._unpacked_bytes = unpacked_bytes
         self._consumer = AIOKafkaConsumer(**options)
         self._client = Client.adopt(self._consumer._client)
+        self._client.unpacked_bytes = unpacked_bytes
 
     async def start(self) -> None:
         await self._consumer.start()
@@ -128,7 +134,8 @@ class Member:
         that the same call has taken from others.
         """
         _make_ours(self._consumer._fetcher._records.get(where))
-        taken = await self._consumer.getmany(EnginePartition(*where), max_records=limit)
+        with unpacking_at_most(self._unpacked_bytes):
+            taken = await self._consumer.getmany(EnginePartition(*where), max_records=limit)
         if taken and where in self._client.mending:
             self._client.mending -= {where}
         return [record for batch in taken.values() for record in batch]

@@ -6,24 +6,18 @@ Kafka lets any bytes be the name of a header; the engine raises on them, and wou
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
-from aiokafka.record.util import calc_crc32c, decode_varint
+from aiokafka.record.util import calc_crc32c
+
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacked
 
 _LENGTH_AT, _MAGIC_AT, _CRC_AT, _ATTRIBUTES_AT, _COUNT_AT, _RECORDS_AT = 8, 16, 17, 21, 57, 61
 _LENGTH_ENDS = 12
 _WITH_HEADERS = 2
 _CODEC, _CONTROL = 0x07, 0x20
+_LONGEST_NUMBER = 63
 _REPLACEMENT = "?"
-
-_DECODERS: dict[int, Callable[[bytes], bytes]] = {
-    0: bytes,
-    1: gzip_decode,
-    2: snappy_decode,
-    3: lz4_decode,
-    4: zstd_decode,
-}
 
 
 def is_of_a_name(error: BaseException) -> bool:
@@ -42,7 +36,7 @@ def _batches(fetched: bytes) -> Iterator[bytes]:
     while at < len(fetched):
         rest = len(fetched) - at
         length = struct.unpack_from(">i", fetched, at + _LENGTH_AT)[0] if rest >= _LENGTH_ENDS else rest
-        end = min(at + _LENGTH_ENDS + length, len(fetched))
+        end = min(at + _LENGTH_ENDS + max(length, 0), len(fetched))
         yield bytes(fetched[at:end])
         at = end
 
@@ -53,11 +47,13 @@ def _readable(batch: bytes) -> bytes:
     (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)
     if attributes & _CONTROL:
         return batch
-    records = bytearray(_DECODERS[attributes & _CODEC](batch[_RECORDS_AT:]))
     (count,) = struct.unpack_from(">i", batch, _COUNT_AT)
-    if not _mend(records, count):
+    try:
+        records = bytearray(unpacked(attributes & _CODEC, batch[_RECORDS_AT:]))
+        mended = _mend(records, count)
+    except Exception:  # noqa: BLE001 - as above, and decompression may raise anything at all
         return batch
-    return _rebuilt(batch, attributes & ~_CODEC, records)
+    return _rebuilt(batch, attributes & ~_CODEC, records) if mended else batch
 
 
 def _is_whole(batch: bytes) -> bool:
@@ -98,14 +94,16 @@ def _names(records: bytearray, count: int) -> Iterator[tuple[int, int]]:
     """Where the names of headers are."""
     at = 0
     for _ in range(count):
-        length, at = decode_varint(records, at)
+        length, at = _varint(records, at)
         end = at + length
+        if end <= at:
+            raise ValueError(f"a record of {length} bytes")
         at += 1  # attributes
         for _ in ("timestamp", "offset"):
-            _, at = decode_varint(records, at)
+            _, at = _varint(records, at)
         for _ in ("key", "value"):
             _, at = _field(records, at)
-        headers, at = decode_varint(records, at)
+        headers, at = _varint(records, at)
         for _ in range(headers):
             name_at, at = _field(records, at)
             yield name_at, at
@@ -115,5 +113,17 @@ def _names(records: bytearray, count: int) -> Iterator[tuple[int, int]]:
 
 def _field(records: bytearray, at: int) -> tuple[int, int]:
     """Where the bytes of a field begin and end; null is empty."""
-    length, at = decode_varint(records, at)
+    length, at = _varint(records, at)
     return at, at + max(length, 0)
+
+
+def _varint(records: bytearray, at: int) -> tuple[int, int]:
+    """A number and where it ends. The engine's own reads on behind the end of the memory."""
+    value = shift = 0
+    while (byte := records[at]) & 0x80:
+        value |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if shift > _LONGEST_NUMBER:
+            raise ValueError("a number without an end")
+    value |= byte << shift
+    return (value >> 1) ^ -(value & 1), at + 1

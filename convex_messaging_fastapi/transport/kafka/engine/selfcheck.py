@@ -19,6 +19,7 @@ from aiokafka.producer.sender import Sender
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import unbounded
 
 _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     AIOKafkaClient: ("_conns", "_md_update_fut", "_retry_backoff", "_sync_task"),
@@ -69,6 +70,10 @@ _PROPERTIES: dict[type, tuple[str, ...]] = {
     TopicPartitionState: ("has_valid_position", "position"),
 }
 
+_LOCALS: dict[Callable[..., Any], tuple[str, ...]] = {
+    PartitionRecords._unpack_records: ("next_batch",),
+}
+
 
 def check_engine() -> None:
     """Raise `ConfigurationError` that names what is missing."""
@@ -99,4 +104,11 @@ def _lacking() -> list[str]:
             for function, expected in _PARAMETERS.items()
             if tuple(inspect.signature(function).parameters) != expected
         ),
+        *(
+            f"{function.__qualname__}: {name}"
+            for function, names in _LOCALS.items()
+            for name in names
+            if name not in function.__code__.co_varnames
+        ),
+        *(f"a place to bound its {codec}" for codec in unbounded()),
     ]

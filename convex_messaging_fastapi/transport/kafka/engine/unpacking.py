@@ -1,0 +1,283 @@
+"""Batches that unpack to more than a limit, refused before the memory for them is taken.
+
+A broker's limits count compressed bytes, of which thirty thousand may stand for a thousand million;
+the engine unpacks a batch whole, whatever comes of it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import inspect
+import io
+import mmap
+import struct
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from aiokafka import codec
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+_MODULES = (
+    "aiokafka.record.default_records",
+    "aiokafka.record.legacy_records",
+    "aiokafka.record._crecords.default_records",
+    "aiokafka.record._crecords.legacy_records",
+)
+"""Where the engine unpacks; the last two are compiled, and may not be there."""
+
+_Decoder = Callable[[bytes], bytes]
+
+_limit: ContextVar[int | None] = ContextVar("unpacked bytes at most", default=None)
+
+
+class UnpacksTooLarge(Exception):
+    """A batch is small enough for its topic and unpacks to more than this process takes."""
+
+    def __init__(self, packed: int, limit: int) -> None:
+        super().__init__(f"a batch of {packed} compressed bytes unpacks to more than {limit}")
+
+
+class Span(NamedTuple):
+    """The offsets of one batch: its first, where that is known, and the first behind it."""
+
+    first: int | None
+    end: int
+
+
+@contextmanager
+def unpacking_at_most(limit: int) -> Iterator[None]:
+    """In here the engine refuses, by `UnpacksTooLarge`, batches that unpack to more than `limit` bytes.
+
+    Other consumers of aiokafka in this process, which the limit was not made for, have none.
+    """
+    before = _limit.set(limit)
+    try:
+        yield
+    finally:
+        _limit.reset(before)
+
+
+def unpacked(number: int, payload: bytes) -> bytes:
+    """What codec `number` of the protocol unpacks to, within the limit that holds here."""
+    return _DECODERS[number](payload)
+
+
+def span_of(error: BaseException) -> Span | None:
+    """Of which batch the engine raised `error`; `None` if it was not reading one."""
+    # Nothing that the engine lets us see has it, and noting it before each batch would cost all of them.
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is PartitionRecords._unpack_records.__code__:
+            batch = frame.f_locals.get("next_batch")
+            return None if batch is None else Span(getattr(batch, "base_offset", None), batch.next_offset)
+    return None
+
+
+# Each codec.
+
+
+def _gzip(packed: bytes, limit: int) -> bytes:
+    member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    unpacked = member.decompress(packed, limit + 1)
+    if not (member.eof and not member.unused_data) and len(unpacked) <= limit:
+        # Several members or half of one: for those that know what comes of it.
+        unpacked = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(limit + 1)
+    if len(unpacked) > limit:
+        raise UnpacksTooLarge(len(packed), limit)
+    return unpacked
+
+
+def _snappy(packed: bytes, limit: int) -> bytes:
+    # What a block unpacks to stands at its beginning, and is taken at once even when it is a lie.
+    if sum(_snappy_lengths(packed)) > limit:
+        raise UnpacksTooLarge(len(packed), limit)
+    unpacked: bytes = codec.snappy_decode(packed)
+    return unpacked
+
+
+def _lz4(packed: bytes, limit: int) -> bytes:
+    if _within(_lz4_blocks(packed), limit):
+        unpacked: bytes = codec.lz4_decode(packed)
+        return unpacked
+    import cramjam
+
+    return _into_room(cramjam.lz4.decompress_into, packed, limit)
+
+
+def _zstd(packed: bytes, limit: int) -> bytes:
+    if _within(_zstd_blocks(packed), limit):
+        unpacked: bytes = codec.zstd_decode(packed)
+        return unpacked
+    import cramjam
+
+    return _into_room(cramjam.zstd.decompress_into, packed, limit)
+
+
+def _within(blocks: Iterator[int], limit: int) -> bool:
+    """Whether blocks of so many bytes at most are certain to stay within the limit."""
+    total = 0
+    try:
+        for size in blocks:
+            total += size
+            if total > limit:
+                return False
+    except (struct.error, IndexError):
+        return False
+    return True
+
+
+def _into_room(unpack: Callable[[bytes, Any], int], packed: bytes, limit: int) -> bytes:
+    """Unpack to memory that is taken page by page as it is written, and ends at the limit."""
+    with mmap.mmap(-1, max(limit, 1)) as room:
+        try:
+            size = unpack(packed, room)
+        except Exception as error:
+            if _NO_ROOM in str(error):
+                raise UnpacksTooLarge(len(packed), limit) from None
+            raise
+        if size > limit:
+            raise UnpacksTooLarge(len(packed), limit)
+        return room[:size]
+
+
+_NO_ROOM = "failed to write whole buffer"
+
+_XERIAL = b"\x82SNAPPY\0" + struct.pack(">ii", 1, 1)
+
+
+def _snappy_lengths(packed: bytes) -> Iterator[int]:
+    import cramjam
+
+    if not (packed.startswith(_XERIAL) and len(packed) > len(_XERIAL)):
+        yield cramjam.snappy.decompress_raw_len(packed)
+        return
+    at = len(_XERIAL)
+    while at < len(packed):
+        (size,) = struct.unpack_from(">i", packed, at)
+        if size < 0:
+            # The engine would go back by as much, and read this again for ever.
+            raise ValueError(f"a block of {size} bytes")
+        at += 4
+        yield cramjam.snappy.decompress_raw_len(packed[at : at + size])
+        at += size
+
+
+# What is certain of a frame from the sizes of its blocks alone, without unpacking one.
+
+_LZ4_FRAME, _ZSTD_FRAME = 0x184D2204, 0xFD2FB528
+_SKIPPED, _SKIPPED_MASK = 0x184D2A50, 0xFFFFFFF0
+_ZSTD_BLOCK = 128 * 1024
+_ZSTD_SIZE_BYTES, _ZSTD_DICTIONARY_BYTES = (0, 2, 4, 8), (0, 1, 2, 4)
+_REPEATED_BYTE, _COMPRESSED_BLOCK = 1, 2
+
+
+def _lz4_blocks(packed: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(packed):
+        (magic,) = struct.unpack_from("<I", packed, at)
+        if magic & _SKIPPED_MASK == _SKIPPED:
+            at += 8 + struct.unpack_from("<I", packed, at + 4)[0]
+            continue
+        flags, described = packed[at + 4], packed[at + 5]
+        if magic != _LZ4_FRAME or flags >> 6 != 1:
+            raise IndexError("no frame that is known")
+        largest = 1 << (8 + 2 * (described >> 4 & 7))
+        at += 7 + 8 * (flags >> 3 & 1) + 4 * (flags & 1)
+        while size := struct.unpack_from("<I", packed, at)[0] & 0x7FFFFFFF:
+            yield largest
+            at += 4 + size + 4 * (flags >> 4 & 1)
+        at += 4 + 4 * (flags >> 2 & 1)
+
+
+def _zstd_blocks(packed: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(packed):
+        (magic,) = struct.unpack_from("<I", packed, at)
+        if magic & _SKIPPED_MASK == _SKIPPED:
+            at += 8 + struct.unpack_from("<I", packed, at + 4)[0]
+            continue
+        if magic != _ZSTD_FRAME:
+            raise IndexError("no frame that is known")
+        flags = packed[at + 4]
+        single = flags >> 5 & 1
+        size_bytes = _ZSTD_SIZE_BYTES[flags >> 6] or single
+        at += 5 + (1 - single) + _ZSTD_DICTIONARY_BYTES[flags & 3] + size_bytes
+        last = False
+        while not last:
+            low, high = struct.unpack_from("<BH", packed, at)
+            last, kind, size = low & 1 == 1, low >> 1 & 3, low >> 3 | high << 5
+            yield _ZSTD_BLOCK if kind == _COMPRESSED_BLOCK else size
+            at += 3 + (1 if kind == _REPEATED_BYTE else size)
+        at += 4 * (flags >> 2 & 1)
+
+
+# Where the engine is told.
+
+_BOUNDED: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip_decode": _gzip,
+    "snappy_decode": _snappy,
+    "lz4_decode": _lz4,
+    "zstd_decode": _zstd,
+}
+
+
+def _asking(theirs: _Decoder, ours: Callable[[bytes, int], bytes]) -> _Decoder:
+    """The engine's own where there is no limit, and ours where there is."""
+
+    @wraps(theirs)
+    def decode(payload: bytes) -> bytes:
+        limit = _limit.get()
+        return theirs(payload) if limit is None else ours(payload, limit)
+
+    return decode
+
+
+_DECODERS: dict[int, _Decoder] = {
+    0: bytes,
+    **{
+        number: _asking(getattr(codec, name), ours) for number, (name, ours) in enumerate(_BOUNDED.items(), 1)
+    },
+}
+
+
+def bound_unpacking() -> None:
+    """Let the engine ask for the limit wherever it unpacks."""
+    for module in _modules():
+        for name, ours in _BOUNDED.items():
+            theirs = getattr(module, name, None)
+            if theirs is not None:
+                # Unwrapped, for whoever imports this room anew must not ask the limit of the old one.
+                setattr(module, name, _asking(inspect.unwrap(theirs), ours))
+
+
+def unbounded() -> list[str]:
+    """Which codecs the installed engine unpacks past a limit: it is given a batch of each to refuse."""
+    usable = {1: True, 2: codec.has_snappy(), 3: codec.has_lz4(), 4: codec.has_zstd()}
+    return [name for number, name in enumerate(_BOUNDED, 1) if usable[number] and not _refuses(number)]
+
+
+def _refuses(number: int) -> bool:
+    builder = DefaultRecordBatchBuilder(2, number, 0, -1, -1, 0, 1000)
+    builder.append(0, 0, None, bytes(100), [])
+    try:
+        with unpacking_at_most(10):
+            list(DefaultRecordBatch(bytes(builder.build())))
+    except UnpacksTooLarge:
+        return True
+    return False
+
+
+def _modules() -> Iterator[ModuleType]:
+    for name in _MODULES:
+        try:
+            yield importlib.import_module(name)
+        except ImportError:
+            if "._crecords" not in name:
+                raise
