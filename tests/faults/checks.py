@@ -76,11 +76,14 @@ def repeats(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 def skip(evidence: Evidence, allowed: Allowed) -> list[str]:
     """What one assignment fetches rises, misses nothing, and comes once."""
-    written = _offsets(evidence, without=_told_lost(evidence))
+    written, left = _offsets(evidence), _offsets(evidence, without=_told_lost(evidence))
     return [
         sentence
         for (member, _, topic, partition), ranges in _fetched(evidence).items()
-        for sentence in _holes(f"{member}: {topic}[{partition}]", ranges, written[topic, partition])
+        for sentence in (
+            *_miscounts(f"{member}: {topic}[{partition}]", ranges, written[topic, partition]),
+            *_holes(f"{member}: {topic}[{partition}]", ranges, left[topic, partition]),
+        )
     ]
 
 
@@ -321,11 +324,14 @@ def _fetched(evidence: Evidence) -> dict[tuple[str, int, str, int], list[tuple[i
     return found
 
 
-def _holes(who: str, ranges: list[tuple[int, int, int]], written: list[int]) -> Iterator[str]:
+def _miscounts(who: str, ranges: list[tuple[int, int, int]], written: list[int]) -> Iterator[str]:
     for first, last, count in ranges:
         there = bisect_left(written, last + 1) - bisect_left(written, first)
         if there != count:
             yield f"{who} fetched {count} records from {first} to {last}, the log has {there}"
+
+
+def _holes(who: str, ranges: list[tuple[int, int, int]], written: list[int]) -> Iterator[str]:
     for (_, end, _), (start, _, _) in pairwise(ranges):
         if start <= end:
             yield f"{who} fetched {start} again after {end}"

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.ledgers import History, Note, Place
+from tests.support.ledgers import FOR_EVER, History, Note, Place
 from tests.support.probing import Answer
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
@@ -163,14 +163,20 @@ class Evidence:
     def of_the_log_since(self, at: float) -> Evidence:
         """What concerns a log that was made anew then, in which offsets mean other records.
 
-        Handlers finish what they have of the old one, and its owners may still fetch and commit.
+        Handlers finish what they have of the old one; and its owners may still fetch what they have
+        asked for, and commit where they were, until each of them reads in the new log.
         """
         ids = {record.place: record.id for record in self.log}
         old = {(note.member, note.epoch) for note in self.notes if note.at < at}
+        knows: dict[tuple[str, str, int], float] = {}
+        for note in self.notes:
+            if note.event == "fetched" and (note.member, note.epoch) not in old:
+                knows.setdefault((note.member, note.topic, note.partition), note.at)
 
         def is_new(note: Note) -> bool:
             if note.epoch >= 0:
-                return (note.member, note.epoch) not in old
+                since = knows.get((note.member, note.topic, note.partition), FOR_EVER)
+                return note.at >= since and (note.member, note.epoch) not in old
             return not note.topic or ids.get(note.place) == note.id
 
         return replace(

@@ -187,7 +187,9 @@ def test_a_record_whose_letter_was_written_is_done() -> None:
 
 
 def test_what_was_removed_and_told_is_no_violation() -> None:
-    untold = replace(GOOD, notes=[n for n in without_turn(1) if n.event != "fetched"], removed=[BETWEEN])
+    """Also when an earlier life had fetched it, and came to its end before it was handled."""
+    kept = [n for n in without_turn(1) if n.event != "fetched"]
+    untold = replace(GOOD, notes=[fetched(0.3, 0, 1, 2), *kept], removed=[BETWEEN])
 
     assert set(judge(untold, ALLOWED)) == {"unhandled", "commit-safety"}
     assert judge(replace(untold, lost=[Lost("work", 0, 1, 2)]), ALLOWED) == {}
@@ -201,6 +203,7 @@ def test_a_log_that_was_made_anew_is_judged_without_what_concerns_the_old_one() 
         note(-2.5, "fetched", 0, last=7, count=8, epoch=0),
         *(note(0.5, event, 1, id=77) for event in ("start", "ok")),
         *(note(0.6, event, 8, epoch=0) for event in ("commit", "committed")),
+        *(note(0.7, event, 8, member="two:2", epoch=1) for event in ("commit", "committed")),
     ]
     old = [n._replace(id=77) if n.event in {"start", "ok"} else n for n in old]
     written = Produced(9, "ada", -2, -1, OK, 0, 7)
