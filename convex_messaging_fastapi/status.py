@@ -42,6 +42,7 @@ REASONS = frozenset(
         "not_authorized",
         "topic_missing",
         "group_refused",
+        "unreadable",
         "engine_failed",
         # what the snapshots themselves tell
         "task_failed",
@@ -306,7 +307,7 @@ def _of_contact(contact: ContactStatus) -> Iterator[_Finding]:
         yield _Finding("starting", "connecting", True)
     elif age is None or age > CONTACT_SECONDS:
         yield _Finding("down", "engine_failed" if problem == "engine_failed" else "broker_unreachable", True)
-    elif problem == "topic_missing":
+    elif problem in ("topic_missing", "unreadable"):
         yield _Finding("degraded", problem, False)
 
 

@@ -197,6 +197,12 @@ SITUATIONS = {
         "degraded",
         ["topic_missing"],
     ),
+    "a batch cannot be read": Situation(
+        with_worker(contact=replace(FRESH, problem="unreadable")),
+        (200, 200, 200, 200),
+        "degraded",
+        ["unreadable"],
+    ),
     "dead letters cannot be written": Situation(
         replace(UP, problems=(DLQ_UNAVAILABLE,)), (200, 200, 200, 503), "degraded", ["dlq_unavailable"]
     ),

@@ -126,11 +126,11 @@ def explain_unreadable(
     """Why a partition cannot be read on from `position`, and what to do about the batch in the way."""
     why = explain_membership(error)
     said = f"{where.topic}/{where.partition} at {position}: {why.detail}"
-    if batch is not None:
-        raising = "raise max_buffer_bytes, or " if isinstance(error, UnpacksTooLarge) else ""
-        skipping = f"to skip this batch, stop the group and set its offset to {batch.end}"
-        said = f"{said}; {raising}{skipping}"
-    return why._replace(detail=said)
+    if batch is None:
+        return why._replace(detail=said)
+    raising = "raise max_buffer_bytes, or " if isinstance(error, UnpacksTooLarge) else ""
+    skipping = f"to skip this batch, stop the group and set its offset to {batch.end}"
+    return Explanation(Problem.UNREADABLE, f"{said}; {raising}{skipping}")
 
 
 def _membership_problem(error: BaseException) -> Problem:

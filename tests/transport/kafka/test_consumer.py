@@ -157,9 +157,24 @@ async def test_other_partitions_go_on_while_one_cannot_be_read(
     assert await reader.read(2) == [b"a", b"b"]
     await reader.until(lambda: reader.consumer.contact().problem, "a word of the partition")
     contact = reader.consumer.contact()
-    assert contact.problem is Problem.ENGINE_FAILED
+    assert contact.problem is Problem.UNREADABLE
     assert "orders/0 at 0" in contact.detail
+    assert "to skip this batch, stop the group and set its offset to 1" in contact.detail
     assert contact.rebuilds == 0
+
+
+async def test_what_stands_before_a_batch_that_cannot_be_read_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though one fetch brings both."""
+    await bench.write(b"a", b"b")
+    await bench.write(b"c", b"poison")
+    _fail_on(monkeypatch, b"poison", times=1_000_000)
+    reader = await bench.reader()
+    assert await reader.read(2) == [b"a", b"b"]
+    await reader.until(lambda: reader.consumer.contact().problem, "a word of the partition")
+    assert "orders/0 at 2" in reader.consumer.contact().detail
+    assert reader.positions[FIRST] == 2
 
 
 async def test_records_that_retention_took_are_passed_and_said_aloud(
