@@ -1,11 +1,16 @@
-"""Batches that no client of Python would make: headers whose names are any bytes."""
+"""Batches that no client of Python would make: headers whose names are any bytes, and bombs."""
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
+import cramjam
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.record.util import calc_crc32c, encode_varint
 
 _ROOM = 10_000_000
 
@@ -41,6 +46,54 @@ def sendable(
     made.append(timestamp=None, key=key, value=value, headers=[(_Name(name), v) for name, v in headers])
     made.close()
     return made
+
+
+GZIP, ZSTD = 1, 4
+_PIECE = 2**20
+
+
+def bomb(mebibytes: int, codec: int) -> BatchBuilder:
+    """One record of so many zeros, for `AIOKafkaProducer.send_batch`; they never stand in memory together."""
+    made = BatchBuilder(_ROOM, 0)
+    header = bytearray(batch((b"", []))[:61])
+    made._buffer = _sealed(header, codec, _packed(_zeros(mebibytes), codec))
+    made._relative_offset = 1
+    made.close()
+    return made
+
+
+def _zeros(mebibytes: int) -> Iterator[bytes]:
+    value = mebibytes * _PIECE
+    before = bytes(3) + _number(-1) + _number(value)  # attributes, both deltas; no key
+    yield _number(len(before) + value + 1) + before
+    for _ in range(mebibytes):
+        yield bytes(_PIECE)
+    yield _number(0)  # headers
+
+
+def _number(value: int) -> bytes:
+    encoded = bytearray()
+    encode_varint(value, encoded.append)
+    return bytes(encoded)
+
+
+def _packed(pieces: Iterator[bytes], codec: int) -> bytes:
+    if codec == GZIP:
+        gzip = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+        return b"".join(map(gzip.compress, pieces)) + gzip.flush()
+    zstd = cramjam.zstd.Compressor()
+    for piece in pieces:
+        zstd.compress(piece)
+    return bytes(zstd.finish())
+
+
+def _sealed(header: bytearray, codec: int, records: bytes) -> bytes:
+    whole = header + records
+    struct.pack_into(">i", whole, 8, len(whole) - 12)
+    struct.pack_into(">h", whole, 21, codec)
+    struct.pack_into(">i", whole, 57, 1)
+    struct.pack_into(">I", whole, 17, calc_crc32c(bytes(whole[21:])))
+    return bytes(whole)
 
 
 def _builder(codec: int) -> _DefaultRecordBatchBuilderPy:

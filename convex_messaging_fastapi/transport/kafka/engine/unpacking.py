@@ -35,6 +35,8 @@ _MODULES = (
 
 _Decoder = Callable[[bytes], bytes]
 
+_PIECE = 8 * 1024 * 1024
+
 _limit: ContextVar[int | None] = ContextVar("unpacked bytes at most", default=None)
 
 
@@ -85,13 +87,22 @@ def span_of(error: BaseException) -> Span | None:
 
 def _gzip(packed: bytes, limit: int) -> bytes:
     member = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    unpacked = member.decompress(packed, limit + 1)
-    if not (member.eof and not member.unused_data) and len(unpacked) <= limit:
+    pieces, size, left = list[bytes](), 0, packed
+    while not member.eof and size <= limit:
+        # More than one only when it is large: what is refused need not be joined.
+        piece = member.decompress(left, _PIECE)
+        if not piece and not left:
+            break
+        pieces.append(piece)
+        size, left = size + len(piece), member.unconsumed_tail
+    if size <= limit:
+        if member.eof and not member.unused_data:
+            return b"".join(pieces)
         # Several members or half of one: for those that know what comes of it.
         unpacked = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(limit + 1)
-    if len(unpacked) > limit:
-        raise UnpacksTooLarge(len(packed), limit)
-    return unpacked
+        if len(unpacked) <= limit:
+            return unpacked
+    raise UnpacksTooLarge(len(packed), limit)
 
 
 def _snappy(packed: bytes, limit: int) -> bytes:

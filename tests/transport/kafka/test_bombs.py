@@ -1,0 +1,88 @@
+"""Small batches that unpack to very much, in a real Kafka: neither the process nor its other work suffers."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from confluent_kafka import Consumer
+from confluent_kafka import TopicPartition as TheirPartition
+
+from convex_messaging_fastapi import MessageBus, MessagingSettings
+from convex_messaging_fastapi.status import live, overall, ready
+from tests.support.batches import GZIP, ZSTD, bomb
+from tests.support.cluster import Cluster
+from tests.support.independent import Independent
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.kafka
+
+MEBIBYTES = 300
+SECONDS = 20
+
+
+async def plant(kafka: Cluster, topic: str, codec: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    try:
+        await (await producer.send_batch(bomb(MEBIBYTES, codec), topic, partition=0))
+    finally:
+        await producer.stop()
+
+
+def commit(kafka: Cluster, group: str, where: TheirPartition) -> None:
+    """As an operator's tool does, while the group is empty."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": group})
+    consumer.commit(offsets=[where], asynchronous=False)
+    consumer.close()
+
+
+def peak() -> float:
+    """The most memory that this process ever had, in MiB."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@pytest.mark.parametrize("codec", [GZIP, ZSTD], ids=["gzip", "zstd"])
+async def test_a_bomb_holds_up_its_partition_and_nothing_else(
+    kafka: Cluster, independent: Independent, unique: str, codec: int
+) -> None:
+    kafka.create_topic(unique, partitions=2)
+    await asyncio.to_thread(independent.write, unique, [b"before"], partition=0)
+    await plant(kafka, unique, codec)
+    await asyncio.to_thread(independent.write, unique, [b"behind"], partition=0)
+    handled: list[bytes] = []
+    bus = MessageBus(
+        MessagingSettings(
+            bootstrap_servers=kafka.bootstrap,
+            topic_prefix="",
+            consumer_group=unique,
+            enable_auto_commit=False,
+        )
+    )
+
+    @bus.subscriber(unique)
+    async def handle(message: bytes) -> None:
+        handled.append(message)
+
+    before = peak()
+    async with bus:
+        await eventually(lambda: overall(bus.status()).reasons == ("unreadable",), SECONDS, "a word of it")
+        await asyncio.to_thread(independent.write, unique, [b"elsewhere"], partition=1)
+        await eventually(lambda: sorted(handled) == [b"before", b"elsewhere"], SECONDS, "the rest")
+        assert live(bus.status()).ok
+        assert ready(bus.status()).ok
+        (worker,) = bus.status().workers
+        assert f"{unique}/0 at 1: UnpacksTooLarge: a batch of" in worker.contact.detail
+        assert "raise max_buffer_bytes, or to skip this batch, stop the group" in worker.contact.detail
+        assert worker.contact.detail.endswith("set its offset to 2")
+    assert peak() - before < MEBIBYTES / 2
+    committed = await asyncio.to_thread(independent.committed, unique, unique)
+    assert {partition: stored.offset for partition, stored in committed.items()} == {0: 1, 1: 1}
+
+    await asyncio.to_thread(commit, kafka, unique, TheirPartition(unique, 0, 2))
+    async with bus:
+        await eventually(lambda: handled[2:] == [b"behind"], SECONDS, "what stands behind it")
