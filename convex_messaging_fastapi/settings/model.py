@@ -95,7 +95,8 @@ class MessagingSettings(BaseSettings):
         default=30_000,
         ge=6000,
         le=1_800_000,
-        description="milliseconds after which a silent member loses its partitions; heartbeats go out every "
+        description="milliseconds after which a member that its group does not hear loses its partitions, "
+        "and lets go of them; more than brokers take to replace a coordinator. Heartbeats go out every "
         "second",
     )
     request_timeout_ms: int = Field(

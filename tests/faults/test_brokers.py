@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ SESSION_SECONDS = 6
 MAX_UNCOMMITTED = 1000
 OFFSETS = "__consumer_offsets"
 
+OUTLASTING: Mapping[str, Any] = {"KAFKA_SESSION_TIMEOUT_MS": 10_000}
+"""A session that outlasts the election of a coordinator, as it does by default: members stay members."""
+
 OUTAGE = Allowed(repeats=MAX_UNCOMMITTED, recovery=10, down_within=15)
 """Longer than the session, so that what was not committed may come again."""
 
@@ -35,7 +38,7 @@ def whole_again(crew_on_three: Crew) -> Iterator[None]:
 
 def test_a_broker_is_killed(crew_on_three: Crew, trials: Trials) -> None:
     cluster = crew_on_three.cluster
-    with trials.run("F1 kill -9 of a broker", crew_on_three) as trial:
+    with trials.run("F1 kill -9 of a broker", crew_on_three, **OUTLASTING) as trial:
         with trial.fault("kill -9 of a broker"):
             trial.chance.choice(cluster.brokers).kill()
             trial.handle_more(600)
@@ -45,7 +48,7 @@ def test_a_broker_is_killed(crew_on_three: Crew, trials: Trials) -> None:
 
 def test_leaders_are_killed_one_after_another(crew_on_three: Crew, trials: Trials) -> None:
     cluster = crew_on_three.cluster
-    with trials.run("F2 kill -9 of the leader, chased three times", crew_on_three) as trial:
+    with trials.run("F2 kill -9 of the leader, chased three times", crew_on_three, **OUTLASTING) as trial:
         for partition in trial.chance.sample(range(PARTITIONS), 3):
             with trial.fault(f"kill -9 of the leader of {partition}"):
                 cluster.leader(trial.topic, partition).kill()
@@ -96,7 +99,9 @@ def test_the_leader_is_frozen_for_long(crew_on_three: Crew, trials: Trials) -> N
 
 def test_the_coordinator_is_killed(crew_on_three: Crew, trials: Trials) -> None:
     cluster = crew_on_three.cluster
-    with trials.run("F18 kill -9 of the coordinator", crew_on_three, allowed=Allowed(recovery=5)) as trial:
+    with trials.run(
+        "F18 kill -9 of the coordinator", crew_on_three, allowed=Allowed(recovery=5), **OUTLASTING
+    ) as trial:
         with trial.fault("kill -9 of the coordinator"):
             cluster.leader(OFFSETS, coordinating(crew_on_three.group)).kill()
             trial.handle_more(600)
