@@ -97,7 +97,7 @@ def _json_files(*places: Variables) -> list[Path]:
 def _read_dotenv(path: Path) -> Variables:
     try:
         return dotenv_values(path, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
 
 
@@ -121,12 +121,16 @@ def _read_json(path: Path) -> Any:
         told = f"{error.msg} at line {error.lineno}, column {error.colno}"
         # Not from the cause: that one carries the whole document, passwords included.
         raise ConfigurationError(f"{path} is not JSON: {told}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigurationError(f"{path} cannot be read: it is nested too deeply") from None
+    except (OSError, ValueError) as error:  # of a number, too, that is too long for Python
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
 
 
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 _STRING = r'"(?:\\.|[^"\\])*"'
