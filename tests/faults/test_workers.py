@@ -15,7 +15,7 @@ from tests.faults import accidents, failpoints
 from tests.faults.checks import longest_stall
 from tests.faults.crew import Crew
 from tests.faults.evidence import Allowed
-from tests.faults.trial import Trial, Trials, life
+from tests.faults.trial import NAME, Trial, Trials, life
 from tests.support.ledgers import Note
 from tests.support.probing import READY
 from tests.support.services import Service
@@ -29,6 +29,8 @@ RECOVERY_SECONDS = SESSION_SECONDS + 2 + 2
 BOUND = 200
 BOUNDED: dict[str, Any] = {"KAFKA_MAX_UNCOMMITTED": BOUND}
 """Settings under which a kill may lead to so many repeats of a partition."""
+STATIC: dict[str, Any] = {"KAFKA_GROUP_INSTANCE_ID": NAME}
+"""Settings of members that keep their place in the group while they are away."""
 KILLED = Allowed(repeats=BOUND, recovery=RECOVERY_SECONDS)
 
 
@@ -52,10 +54,8 @@ def test_workers_are_killed_again_and_again(crew: Crew, trials: Trials) -> None:
 
 def test_a_static_member_that_is_killed_and_back_at_once_stops_nobody(crew: Crew, trials: Trials) -> None:
     with trials.run(
-        "F14 kill -9 of static members", crew, workers=1, allowed=KILLED, **static("one"), **BOUNDED
+        "F14 kill -9 of static members", crew, workers=3, allowed=KILLED, **STATIC, **BOUNDED
     ) as trial:
-        for name in ("two", "three"):
-            trial.hire(name, **static(name), **BOUNDED).wait_ready()
         wait_steady(trial)
         for worker in trial.chance.sample(list(trial.workers.values()), 3):
             others = [one for one in trial.workers.values() if one is not worker]
@@ -176,9 +176,8 @@ def test_a_handler_crashes(crew: Crew, trials: Trials, mark: Path, crash: str) -
         **BOUNDED,
     }
     with trials.run(
-        f"F26 a handler ends in {crash}", crew, workers=1, allowed=allowed, **static("one"), **settings
+        f"F26 a handler ends in {crash}", crew, workers=2, allowed=allowed, **STATIC, **settings
     ) as trial:
-        trial.hire("two", **static("two"), **settings).wait_ready()
         until(mark.exists, 30, "the crash")
         with trial.fault(crash):
             if crash not in SURVIVED:
@@ -214,10 +213,10 @@ def test_a_worker_dies_at_the_worst_moment(crew: Crew, trials: Trials, mark: Pat
     armed = {failpoints.POINT: point, failpoints.AFTER: passes, accidents.CRASH_MARK: mark}
     passed_on = crew.topic(PASSED_ON)
     with trials.run(
-        f"F32 kill -9 when {point}", crew, workers=1, allowed=KILLED, **static("one"), **common
+        f"F32 kill -9 when {point}", crew, workers=1, allowed=KILLED, **STATIC, **common
     ) as trial:
         with trial.fault(f"kill -9 when {point}"):
-            worker = trial.hire("two", **static("two"), **common, **armed).wait_ready()
+            worker = trial.hire("two", **STATIC, **common, **armed)
             if point == failpoints.DRAINING:
                 trial.wait_at_work("two")
                 worker.terminate()
@@ -234,11 +233,6 @@ WHAT_LEADS_TO: dict[str, dict[str, Any]] = {
     failpoints.BURIED: {"FAULTS_POISONED": "key-7", "FAULTS_CURE": "never", "KAFKA_MAX_RETRY_ATTEMPTS": 1},
     failpoints.PASSED_ON: {"FAULTS_PASSES_ON": PASSED_ON},
 }
-
-
-def static(name: str) -> dict[str, Any]:
-    """Settings of a member that keeps its place in the group while it is away."""
-    return {"KAFKA_GROUP_INSTANCE_ID": name}
 
 
 def wait_steady(trial: Trial) -> None:

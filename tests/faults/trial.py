@@ -35,6 +35,7 @@ from tests.support.waiting import until
 RESULTS = Path(__file__).parents[2] / "build" / "reliability"
 PACE: Mapping[str, object] = {"KAFKA_CONCURRENCY": 8, "FAULTS_SLOWEST_SECONDS": 0.05}
 A_SECOND, KEYS = 200, 40
+NAME = "{name}"
 
 
 class Trial:
@@ -63,8 +64,9 @@ class Trial:
         self.sampler: Sampler = ends.enter_context(sampling(lambda: list(self.workers.values())))
 
     def hire(self, name: str, **settings: Any) -> Service:
-        """One worker more, started; its probes are asked until the end."""
-        worker = self.crew.hire(name, **{**PACE, "FAULTS_SEED": self.seed, **settings}).start()
+        """One worker more, started; its probes are asked until the end. `NAME` in a setting is its name."""
+        own = {variable: str(value).replace(NAME, name) for variable, value in settings.items()}
+        worker = self.crew.hire(name, **{**PACE, "FAULTS_SEED": self.seed, **own}).start()
         self.workers[name] = worker
         self.probers[name] = self._ends.enter_context(probing(worker.address))
         return worker
