@@ -16,12 +16,14 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 from tests.faults import checks, gathering
@@ -92,9 +94,13 @@ class Trial:
         until(lambda: len(load.acknowledged) >= target, within, f"{many} acknowledgements")
 
     def stop(self, worker: Service) -> None:
-        """SIGTERM, and wait for the end; how long that took is judged."""
+        """SIGTERM, and wait for the end; how long that took is judged. One that does not end was killed."""
         member, told = life(worker), time.monotonic()
-        code = worker.terminate()
+        try:
+            code = worker.terminate()
+        except TimeoutExpired:
+            code = -signal.SIGKILL
+            self.crew.mourn(worker)
         self.ended.append(Ended(member, time.monotonic() - told, code))
 
     def look_at_commits(self) -> None:
