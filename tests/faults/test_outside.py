@@ -23,7 +23,7 @@ from tests.support.ledgers import FOR_EVER, Turn
 from tests.support.services import Service
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 A_SECOND = 60
 """What two workers can do a second that take one message after another."""
@@ -79,10 +79,8 @@ def crew(kafka: Cluster, unique: str, tmp_path: Path, contestant: Contestant) ->
 
 @among
 def test_a_worker_is_killed_while_a_handler_hangs(contestant: Contestant, crew: Crew, trials: Trials) -> None:
-    hangs: dict[str, Any] = {
-        "FAULTS_STUCK_EVERY": 10**6,
-        "FAULTS_STUCK_SECONDS": STUCK_SECONDS,
-    }  # the first, that is
+    """It is the handler of the first message of all, whose id is 0."""
+    hangs: dict[str, Any] = {"FAULTS_STUCK_EVERY": 10**6, "FAULTS_STUCK_SECONDS": STUCK_SECONDS}
     with running("kill -9 of a worker whose handler hangs", contestant, crew, trials, **hangs) as trial:
         member = one_that_hangs(trial)
         with fault(trial, "kill -9"):
