@@ -35,7 +35,6 @@ from convex_messaging_fastapi.transport.kafka.instance import Instance
 from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, moves, starts, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
-from convex_messaging_fastapi.transport.kafka.session import Session
 from convex_messaging_fastapi.transport.kafka.shares import Shares
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
@@ -43,6 +42,9 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+EARLY_SECONDS = 0.25
+"""Before the end of a session handlers are told to end; whoever fetches looks more often than this."""
 
 
 class KafkaConsumer:
@@ -67,7 +69,7 @@ class KafkaConsumer:
         self._reset_policy = reset_policy
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(clock, drain_seconds, _Nobody())
-        self._session = Session(session_seconds)
+        self._session_seconds = session_seconds - EARLY_SECONDS
         self._supervisor = supervise(self)
         self._topics: tuple[str, ...] = ()
         self._opening: asyncio.Task[Starts] | None = None
@@ -330,30 +332,24 @@ class KafkaConsumer:
         released = await self._ownership.release(lost=False)
         if released is not holding or not holding.member.delivering:
             return  # A rebalance came first, and a new assignment with it.
-        self._take_again(holding, targets(found))
-
-    def _take_again(self, ended: Holding, moved: dict[TopicPartition, Position]) -> None:
-        again = self._ownership.take(ended.member, ended.partitions, moved)
+        again = self._ownership.take(holding.member, holding.partitions, targets(found))
         if again is not None:
             self._taken(again)
 
     async def _mind_the_session(self) -> None:
-        """Let go of what the group may have given away; take it back when the group did not.
+        """Let go of what the group may have given to another by now, and join it again.
 
         Nobody tells a member that is cut off, and the engine would go on: two would handle one record.
+        It joins again also where the group has kept it: of the old membership a commit may still be
+        under way, which is refused only in the next.
         """
         holding = self._ownership.holding
-        if holding is None:
-            if self._session.returns(self._supervisor.current) and (parted := self._session.parted):
-                # Where we had moved to, the group does not know yet, and may have an offset of another log.
-                moved = {w: to for w, to in parted.moved.items() if w not in self._history.stored}
-                self._take_again(parted, moved)
-        elif not holding.closing and self._session.is_over(holding.member):
-            log.warning("group %s did not hear us for a session: what we held may be another's", self._group)
-            self._forget()
-            self._session.parted = holding
-            holding.member.hang_up()
-            await self._ownership.release(lost=True)
+        if holding is None or holding.closing or holding.member.unheard() <= self._session_seconds:
+            return
+        log.warning("group %s did not hear us for a session: what we held may be another's", self._group)
+        self._forget()
+        holding.member.rejoin()
+        await self._ownership.release(lost=True)
 
     # Complaints of the engine.
 
@@ -408,7 +404,6 @@ class KafkaConsumer:
             if task is not None:
                 task.cancel()
         self._opening = None
-        self._session.parted = None
         self._moving.clear()
         self._resting.clear()
         self._shares = Shares()

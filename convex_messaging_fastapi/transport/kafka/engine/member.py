@@ -112,9 +112,10 @@ class Member:
         """Seconds for which the group may not have heard of this member."""
         return self._client.unheard()
 
-    def hang_up(self) -> None:
-        """Make new connections for everything: the old ones may lead nowhere without saying so."""
+    def rejoin(self) -> None:
+        """Join the group anew, over new connections: the old ones may lead nowhere without saying so."""
         self._client.hang_up()
+        self._consumer._coordinator.request_rejoin()
 
     # Records.
 
