@@ -113,9 +113,13 @@ class Member:
         return self._client.unheard()
 
     def rejoin(self) -> None:
-        """Join the group anew, over new connections: the old ones may lead nowhere without saying so."""
-        self._client.hang_up()
+        """Join the group anew, over new connections."""
+        self.hang_up()
         self._consumer._coordinator.request_rejoin()
+
+    def hang_up(self) -> None:
+        """Make new connections for everything: the old ones may lead nowhere without saying so."""
+        self._client.hang_up()
 
     # Records.
 
