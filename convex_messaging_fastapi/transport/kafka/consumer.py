@@ -340,15 +340,13 @@ class KafkaConsumer:
         """Let go of what the group may have given to another by now, and join it again.
 
         Nobody tells a member that is cut off, and the engine would go on: two would handle one record.
-        It joins again also where the group has kept it: of the old membership a commit may still be
-        under way, which is refused only in the next.
         """
         holding = self._ownership.holding
         if holding is None or holding.closing or holding.member.unheard() <= self._session_seconds:
             return
         log.warning("group %s did not hear us for a session: what we held may be another's", self._group)
         self._forget()
-        holding.member.rejoin()
+        holding.member.hang_up()
         await self._ownership.release(lost=True)
 
     # Complaints of the engine.

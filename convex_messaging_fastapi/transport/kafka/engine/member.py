@@ -112,14 +112,14 @@ class Member:
         """Seconds for which the group may not have heard of this member."""
         return self._client.unheard()
 
-    def rejoin(self) -> None:
-        """Join the group anew, over new connections."""
-        self.hang_up()
-        self._consumer._coordinator.request_rejoin()
-
     def hang_up(self) -> None:
-        """Make new connections for everything: the old ones may lead nowhere without saying so."""
+        """Make new connections, which the old ones do not say they need, and join the group anew.
+
+        A commit that is still under way on an old one could land over a later one: in the name of a
+        new membership it is refused.
+        """
         self._client.hang_up()
+        self._consumer._coordinator.request_rejoin()
 
     # Records.
 
