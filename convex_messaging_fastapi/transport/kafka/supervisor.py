@@ -33,6 +33,8 @@ class Engine(Protocol):
 
     def poke(self) -> None: ...
 
+    def hang_up(self) -> None: ...
+
     def curious(self) -> bool: ...
 
 
@@ -248,7 +250,11 @@ class Supervisor(Generic[E]):
         if engine is not self._current:
             return
         if isinstance(answer, Reached):
-            self._reached_at = self._clock.now() if self._reached_at is None else self._reached_at
+            if self._reached_at is None:
+                # The way is free, and the engine hears nothing: its connections are dead, though
+                # nobody told it, and it would wait for their answers for half a minute.
+                self._reached_at = self._clock.now()
+                engine.hang_up()
         elif answer.refused:
             # Left alone, the engine would log in several times a second and lock the account.
             self.replace(engine, answer)

@@ -42,3 +42,24 @@ async def test_a_part_that_minds_no_cancelling_is_left_in_time_and_without_a_wor
 
 async def _as_coroutine(future: asyncio.Future[None]) -> None:
     await asyncio.shield(future)
+
+
+class Broken(Client):
+    """A client of which a part had died: its end fails with what that part died of."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        raise RuntimeError("the handler is closed")
+
+
+async def test_what_a_client_died_of_is_not_told_again_when_it_is_closed() -> None:
+    """Whoever replaced it has told of it; one that is told by the garbage collector fails this test."""
+
+    async def stop() -> None:
+        raise RuntimeError("the handler is closed")
+
+    clock = SystemClock()
+    assert not await end(clock, clock.now() + 1, stop(), [], Broken())
+    gc.collect()

@@ -28,6 +28,7 @@ class PaperEngine:
         self.wants_news = False
         self.refused = False
         self.pokes = 0
+        self.hung_up = 0
         self.stopped = asyncio.Event()
         self.may_stop = asyncio.Event()
         self.may_stop.set()
@@ -51,6 +52,9 @@ class PaperEngine:
 
     def poke(self) -> None:
         self.pokes += 1
+
+    def hang_up(self) -> None:
+        self.hung_up += 1
 
     def curious(self) -> bool:
         return self.wants_news
@@ -339,6 +343,23 @@ async def test_an_engine_that_looks_for_brokers_where_none_are_is_replaced(stage
     await stage.turn(30)
     assert stage.engines[0].stopped.is_set()
     assert stage.supervisor.current is stage.engines[1]
+
+
+async def test_connections_that_died_unnoticed_are_closed_once_the_way_is_free(stage: Stage) -> None:
+    """As behind a firewall that forgot them: nobody tells, and an answer would be waited for long."""
+    await stage.begin()
+    stage.answer = UNREACHABLE
+    stage.engines[0].quiet_for = 7
+    await stage.turn(5)
+    assert stage.engines[0].hung_up == 0, "there is no way to a broker"
+
+    stage.answer = REACHED
+    await stage.turn(5)
+    assert stage.engines[0].hung_up == 1
+
+    await stage.turn(8)
+    assert stage.engines[0].hung_up == 1, "only once: a slow way must not be cut off again and again"
+    assert len(stage.engines) == 1
 
 
 async def test_stop_does_not_wait_for_an_engine_that_does_not_end(stage: Stage) -> None:

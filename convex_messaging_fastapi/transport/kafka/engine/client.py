@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Iterable
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.names import readable
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
+
+log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.01
 """At least so long lies between two questions for metadata."""
@@ -212,6 +215,9 @@ async def end(
     closing = asyncio.ensure_future(client.close())
     if not await settled_within(clock, closing, step):
         await _cancel(clock, [closing], step)
+    elif not closing.cancelled() and (error := closing.exception()) is not None:
+        # A part of the engine had ended with it before: `failure_of` has told of that.
+        log.debug("the engine's connections were closed with an error", exc_info=error)
     return False
 
 

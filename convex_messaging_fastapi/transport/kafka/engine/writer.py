@@ -68,6 +68,9 @@ class Writer:
     def poke(self) -> None:
         self._client.poke()
 
+    def hang_up(self) -> None:
+        self._client.hang_up()
+
     def curious(self) -> bool:
         """A producer asks for itself when it wants to know a topic."""
         return False
