@@ -69,6 +69,9 @@ def page(runs: Sequence[Run], mutants: Sequence[Run], day: date) -> str:
         _HOW,
         "## Scenarios",
         _table(SCENARIO_HEAD, (_scenario(name, of) for name, of in _by_scenario(ours))),
+        "## What a process holds that lives through it",
+        _HELD,
+        _table(HELD_HEAD, _held(ours)),
         "## An engine made wrong is caught",
         _table(("mutant", "caught by the check", "attempts"), (_mutant(mutant) for mutant in mutants)),
         "## Others through the same checks",
@@ -123,6 +126,8 @@ SCENARIO_HEAD = (
     "stall s",
     "stops s",
 )
+_HELD = "In the longest run: first the most of its first seconds, when it was at work, and last when all was done."
+HELD_HEAD = ("scenario", "process", "", "MiB", "open files", "threads", "tasks")
 OUTSIDE_HEAD = (
     "scenario",
     "who",
@@ -149,6 +154,14 @@ def _scenario(name: str, runs: Sequence[Run]) -> Sequence[object]:
         f"{max(run['stall'] for run in runs):.1f}",
         _longest(runs, "stops"),
     )
+
+
+def _held(runs: Sequence[Run]) -> Iterator[Sequence[object]]:
+    longest = max(runs, key=lambda run: run["seconds"])
+    for held in longest["held"]:
+        for when in ("first", "last"):
+            rss, *others = held[when]
+            yield longest["scenario"], held["member"], when, f"{rss:.0f}", *others
 
 
 def _outside(run: Run) -> Sequence[object]:

@@ -354,7 +354,7 @@ def _written_out_of_order(evidence: Evidence) -> Iterator[str]:
 
 
 def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
-    for first, last in _first_and_last(evidence):
+    for first, last in first_and_last(evidence):
         for what, by, most in (
             ("MiB", last.rss_mib - first.rss_mib, allowed.rss_mib),
             ("open files", last.files - first.files, allowed.files),
@@ -365,7 +365,7 @@ def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
                 yield f"{first.member} has {by:.0f} {what} more than at the start, {most:.0f} are allowed"
 
 
-def _first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
+def first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
     """Of each life: the most that it held when it was young, for work comes and goes; and the last it held.
 
     Only of looks at which it told its tasks: one that starts or ends does not.

@@ -126,6 +126,7 @@ def figures(
         "drained": round(checks.drained(evidence) or 0.0, 2),
         "said": {"live": said(evidence, LIVE), "ready": said(evidence, READY)},
         "stops": [round(end.seconds, 2) for end in evidence.ended],
+        "held": held(evidence),
         "versions": versions(trial),
     }
 
@@ -138,6 +139,17 @@ def said(evidence: Evidence, path: str) -> dict[str, int]:
         for answer in answers
         if any(window.began <= answer.at < window.healed for window in evidence.windows)
     )
+
+
+def held(evidence: Evidence) -> list[dict[str, Any]]:
+    """What a process that lived through all of it held when young, and in the end."""
+    ended = {end.member for end in evidence.ended}
+    since = min((usage.at for usage in evidence.usage), default=0.0) + 5
+    return [
+        {"member": first.member.split(":")[0], "first": first[2:], "last": last[2:]}
+        for first, last in checks.first_and_last(evidence)
+        if first.member in ended and first.at < since
+    ]
 
 
 def versions(trial: Trial) -> dict[str, str]:

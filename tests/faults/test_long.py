@@ -27,7 +27,7 @@ SETTINGS: Mapping[str, Any] = {
     "FAULTS_CURE": "never",
 }
 ALLOWED = Allowed(
-    repeats=MAX_UNCOMMITTED, drained=60, zombies=("four",), rss_mib=32, files=8, threads=2, tasks=4
+    repeats=MAX_UNCOMMITTED, drained=60, zombies=("four",), rss_mib=32, files=8, threads=2, tasks=8
 )
 CUTS = (BLACK_HOLE, MUTE, DEAF, FORGOTTEN)
 

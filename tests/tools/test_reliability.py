@@ -24,6 +24,8 @@ RUN: dict[str, Any] = {
     "recovery": [0.5, 2.0],
     "stall": 3.25,
     "stops": [0.2, 0.3],
+    "seconds": 30.0,
+    "held": [{"member": "one", "first": [65.4, 24, 5, 23], "last": [67.6, 22, 5, 22]}],
     "versions": {"kafka": "Apache Kafka 4.3.1", "aiokafka": "0.14.0"},
 }
 CAUGHT = {"mutant": "commit_the_highest", "check": "commit-safety", "attempts": 1, "caught": True}
@@ -40,6 +42,13 @@ def test_runs_of_one_scenario_share_a_line_that_shows_the_worst() -> None:
 
     assert "| F1 kill -9 of a broker | 2 | 2 | 2,400 | 1 | 11 of 20 | unhandled | 2.0 | 9.0 | 0.3 |" in text
     assert "on 2026-01-02: Apache Kafka 4.3.1, aiokafka 0.14.0." in text
+
+
+def test_the_longest_run_tells_what_a_process_held() -> None:
+    text = page([RUN, {**RUN, "scenario": "an hour", "seconds": 3600}], [], DAY)
+
+    assert "| an hour | one | first | 65 | 24 | 5 | 23 |" in text
+    assert "| an hour | one | last | 68 | 22 | 5 | 22 |" in text
 
 
 def test_others_stand_beside_ours_of_the_same_scenario() -> None:
