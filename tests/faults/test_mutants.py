@@ -59,7 +59,8 @@ OTHERS: Mapping[str, set[str]] = {
         "::test_every_situation_is_answered_with_its_code_and_a_closed_body[broker unreachable]",
     },
     "take_a_refusal_for_an_acknowledgement": {
-        "tests/publishing/test_outcomes.py::test_a_refused_message_fails_at_once_and_the_rest_goes_on[at once]",
+        "tests/publishing/test_outcomes.py"
+        "::test_a_refused_message_fails_at_once_and_the_rest_goes_on[at once]",
     },
 }
 
