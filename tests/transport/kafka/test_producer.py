@@ -10,7 +10,7 @@ from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Problem, Verdict
 from tests.support.waiting import eventually
-from tests.support.wire import Api, WireCluster
+from tests.support.wire import Api, WireCluster, wire_cluster
 from tests.transport.kafka.bench import SECONDS, Bench, records
 
 WHERE = TopicPartition("orders", 0)
@@ -147,6 +147,28 @@ async def test_stop_before_any_broker_answered_is_bounded(bench: Bench, wire: Wi
     await producer.stop(began + 1)
     assert bench.clock.now() - began < 1.2
     assert (await asyncio.wait_for(waiting, 1)).verdict is Verdict.FAILED
+
+
+async def test_batches_that_the_engine_tries_again_after_its_end_are_forgotten_without_a_word() -> None:
+    """Those of several brokers, of which it looks at one; what nobody looks at fails the test."""
+    with wire_cluster(brokers=3) as wire:
+        wire.topic("orders", partitions=3)
+        places = [TopicPartition("orders", partition) for partition in range(3)]
+        for where in places:
+            wire.leader(*where, where.partition + 1)
+        bench = Bench(wire.bootstrap_servers)
+        producer = await bench.producer()
+        await asyncio.gather(*(producer.send(where, records(b"a")) for where in places))
+        wire.round_trip(60_000)
+        sends = [asyncio.ensure_future(producer.send(where, records(b"b"))) for where in places]
+        await eventually(lambda: _engine_sends() == 3, SECONDS, "three requests to be under way")
+        await producer.stop(bench.clock.now() + 0.3)
+        assert {sent.verdict for sent in await asyncio.gather(*sends)} == {Verdict.UNKNOWN}
+        await eventually(lambda: not _engine_sends(), SECONDS, "the engine to have tried for the last time")
+
+
+def _engine_sends() -> int:
+    return sum("_send_produce_req" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def test_a_cancelled_send_breaks_nothing(bench: Bench, wire: WireCluster) -> None:
