@@ -30,11 +30,11 @@ test: $(READY)  ## tests and their coverage; REQUIRE_KAFKA=1 fails without a rea
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
 	@$(BIN)/python -m tools.machine kafka
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group bench
 	$(BIN)/python -m pytest -m faults $(ARGS)
 
-test-long: $(READY)  ## half an hour of random faults; FAULTS_MINUTES=, FAULTS_SEED=
+test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=
 	@$(BIN)/python -m tools.machine kafka
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group bench
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found

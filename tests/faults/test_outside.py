@@ -23,7 +23,7 @@ from tests.support.ledgers import FOR_EVER, Turn
 from tests.support.services import Service
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 A_SECOND = 60
 """What two workers can do a second that take one message after another."""
