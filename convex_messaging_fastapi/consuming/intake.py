@@ -8,9 +8,10 @@ from itertools import islice
 
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS
 
-FETCH_RECORDS = 500
-"""The most records of one partition in one fetch; more make large lists and long turns."""
+FETCH_RECORDS = ENOUGH_RECORDS
+"""The most records of one partition in one fetch."""
 
 PARTITION_FETCH_BYTES = 1024 * 1024
 """What one fetch may bring of one partition: the engine's `max_partition_fetch_bytes`."""
