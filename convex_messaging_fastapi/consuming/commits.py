@@ -42,7 +42,7 @@ class Committer:
         self._assignment = assignment
         self._clock = clock
         self._interval = interval
-        self._due_at = 1 if interval is None else max(1, half_span)
+        self.due_at = 1 if interval is None else max(1, half_span)
         self._due = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._on_committed = on_committed
@@ -55,14 +55,13 @@ class Committer:
         """
         self._due.set()
 
-    def note_finished(self, finished_since_commit: int) -> None:
-        """A partition has so many finished records that no commit has covered yet."""
-        if finished_since_commit >= self._due_at:
-            self._due.set()
+    def make_due(self) -> None:
+        """A partition has `due_at` finished records that no commit has covered yet."""
+        self._due.set()
 
     def note_spans(self, partitions: Iterable[OwnedPartition]) -> None:
         """Gaps in a log use up the span, too, and are never finished: look how much of it is used."""
-        if any(owned.ledger.committable - owned.ledger.committed >= self._due_at for owned in partitions):
+        if any(owned.ledger.committable - owned.ledger.committed >= self.due_at for owned in partitions):
             self._due.set()
 
     async def run(self) -> None:

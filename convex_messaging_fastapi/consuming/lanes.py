@@ -87,19 +87,20 @@ class Lanes:
         home = self._homes.get(owned.topic_partition)
         if home is None:
             home = self._homes[owned.topic_partition] = {}
-        lane_key, ripe, gathering = self._lane_key, self._ripe, []
+        lane_key, ripe, gathering, count = self._lane_key, self._ripe, [], 0
         for job in jobs:
             key = lane_key(job)
             lane = home.get(key)
             if lane is None:
                 lane = home[key] = Lane(home, key)
             lane.jobs.append(job)
-            self.waiting += 1
+            count += 1
             if lane.state is IDLE:
                 if len(lane.jobs) >= ripe:
                     self._make_ready(lane)
                 elif len(lane.jobs) == 1:
                     gathering.append(lane)
+        self.waiting += count
         return [lane for lane in gathering if lane.state is IDLE]
 
     def ripen(self, lane: Lane, turn: int) -> None:
@@ -116,7 +117,10 @@ class Lanes:
                 continue  # dropped while it stood in the queue
             lane.state = BUSY
             lane.turn += 1
-            jobs = (lane.jobs.popleft(),) if self._ripe == 1 else self._take_batch(lane)
+            if self._ripe == 1:
+                self.waiting -= 1
+                return lane, (lane.jobs.popleft(),)
+            jobs = self._take_batch(lane)
             self.waiting -= len(jobs)
             return lane, jobs
         return None

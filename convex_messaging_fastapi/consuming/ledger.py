@@ -7,7 +7,9 @@ gaps in a log, so nothing is ever concluded from an offset that did not come.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import ge
 
 from convex_messaging_fastapi.consuming.ranges import Known, Range
 
@@ -48,13 +50,21 @@ class Ledger:
 
     def take(self, offset: int, size: int, owners: int = 1) -> None:
         """Hand out one record of `size` bytes to one subscription or more; offsets only ever rise."""
-        if offset < self.position:
-            raise ValueError(f"offset {offset} was handed out already: the position is {self.position}")
-        self.position = offset + 1
-        self._open.append(offset)
+        self.take_all([offset], size, owners)
+
+    def take_all(self, offsets: Sequence[int], size: int, owners: int = 1) -> None:
+        """As `take`, of records that have `size` bytes together."""
+        if any(map(ge, chain((self.position - 1,), offsets), offsets)):
+            raise ValueError(
+                f"one of offsets {offsets[0]} to {offsets[-1]} was handed out already: "
+                f"the position is {self.position}"
+            )
+        if offsets:
+            self.position = offsets[-1] + 1
+        self._open.extend(offsets)
         self.bytes_unfinished += size
         if owners > 1:
-            self._owners[offset] = owners
+            self._owners.update(dict.fromkeys(offsets, owners))
 
     def pass_over(self, offset: int, timestamp_ms: int) -> bool:
         """Whether an earlier owner had finished this record, so that it is not handed out."""

@@ -53,7 +53,7 @@ class Subscription:
 
     def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
         self.lineup = lineup
-        self.on_finished: Callable[[Job], None] = _unfed
+        self.on_finished: Callable[[Sequence[Job]], None] = _unfed
         self._dispatch = dispatch
         self._clock = clock
         self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
@@ -71,10 +71,17 @@ class Subscription:
 
     def kick(self) -> None:
         """See to it that what is ready begins, as far as it may."""
-        self._start_runners(1)
+        if self._lanes.ready:
+            self._start_runners(1)
+            self._start_others_soon()
+
+    def _start_others_soon(self) -> None:
+        # Only once the first has run: where no handler ever waits, it will have done everything.
+        asyncio.get_running_loop().call_soon(self._start_runners, self.lineup.concurrency)
 
     def _start_runners(self, most: int) -> None:
-        if self._closed:
+        # A runner that is between two jobs will take the next, and see to others when it does.
+        if self._closed or () in self._running.values():
             return
         for _ in range(min(most, self.lineup.concurrency - len(self._running), self._lanes.ready)):
             context = self._context.copy()
@@ -145,11 +152,7 @@ class Subscription:
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         running, now, handle = self._running, self._clock.now, self._dispatch.handle
         turn_began = now()
-        taken = None if self._closed else self._lanes.next()
-        # So all that are needed begin within a few turns of the loop; and where no handler ever
-        # waits, one runner does it all, and not a whole set of them is started for nothing.
-        self._start_runners(2)
-        while taken is not None:
+        while not self._closed and (taken := self._lanes.next()) is not None:
             lane, jobs = taken
             running[task] = jobs
             current_message.set(jobs[0].record)
@@ -164,19 +167,20 @@ class Subscription:
             if self._watchers:
                 self._changed.set()
             if outcome is None:
-                self._finish(jobs)
+                self.on_finished(jobs)
                 self._release(lane)
             else:
                 self._settle(lane, outcome)
             if context != before:
-                return  # the handler changed context variables: the next message must not see them
+                break  # the handler changed context variables: the next message must not see them
             if now() - turn_began >= TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn_began = now()
-            taken = None if self._closed else self._lanes.next()
+                self._start_others_soon()
+        del running[task]  # not only when it is told of: until then nobody would take its place
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
-        self._finish(outcome.finished)
+        self.on_finished(outcome.finished)
         # What outlived its ownership is not tried again here, and nothing that came later waits for it.
         again = [job for job in outcome.again if not job.owned.lease.revoked]
         if outcome.hold is not None:
@@ -188,12 +192,6 @@ class Subscription:
         self._lanes.park(lane, again)
         if outcome.delay is not None:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))
-
-    def _finish(self, jobs: Iterable[Job]) -> None:
-        for job in jobs:
-            if job.owned.holds:
-                job.owned.holds.pop(job, None)
-            self.on_finished(job)
 
     def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         self._lanes.release(lane, leftover)
@@ -216,7 +214,7 @@ class Subscription:
         self._clock.call_later(self.lineup.batch.max_wait_seconds, ripen)
 
     def _runner_ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._running.pop(task, None)
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # Only a defect of this package ends a runner so; the lane it held stays blocked, and
@@ -226,8 +224,8 @@ class Subscription:
         self.kick()
 
 
-def _unfed(job: Job) -> None:
-    raise RuntimeError(f"a subscription finished {job.record!r} although no worker feeds it")
+def _unfed(jobs: Sequence[Job]) -> None:
+    raise RuntimeError(f"a subscription finished {len(jobs)} jobs although no worker feeds it")
 
 
 def lane_key_of(lineup: Lineup) -> Callable[[Job], LaneKey]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
@@ -53,6 +53,7 @@ class Worker:
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._assignment = Assignment(-1, Lease(-1))
         self._room = asyncio.Event()
+        self._lacks_room = False
         self._stopping = False
         self._ended = False
         self._leaving: tuple[Subscription, ...] = ()  # those whose handlers `detach` waits for
@@ -199,11 +200,14 @@ class Worker:
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
+        self._lacks_room = True
         try:
             async with time_limit(self._clock, FETCH_WAIT_SECONDS):
                 await self._room.wait()
         except TimeoutError:
             return  # no room yet, but the member must fetch to stay alive
+        finally:
+            self._lacks_room = False
 
     def _take(self, fetched: Fetched) -> None:
         assignment = self._assignment
@@ -223,11 +227,17 @@ class Worker:
         for subscription in touched:
             subscription.kick()
 
-    def _finished(self, job: Job) -> None:
-        """A subscription has finished one job."""
-        ledger = job.owned.ledger
-        if ledger.finish(job.record.offset, job.size):
-            self._committer.note_finished(ledger.finished_since_commit)
+    def _finished(self, jobs: Sequence[Job]) -> None:
+        """A subscription has finished these."""
+        for job in jobs:
+            owned = job.owned
+            ledger = owned.ledger
+            if owned.holds:
+                owned.holds.pop(job, None)
+            ledger.finish(job.record.offset, job.size)
+            if ledger.finished_since_commit >= self._committer.due_at:
+                self._committer.make_due()
+        if self._lacks_room:
             self._room.set()
 
     # -- coming to an end --------------------------------------------------------------------
@@ -278,9 +288,7 @@ class Worker:
     def _leave_waiting(self, subscription: Subscription) -> None:
         """What a subscription that is gone had waiting holds up no other handler of its topic."""
         for owned in self.partitions:
-            for job in subscription.drop(owned):
-                if self._by_topic.get(job.record.topic):
-                    self._finished(job)
+            self._finished([job for job in subscription.drop(owned) if self._by_topic.get(job.record.topic)])
 
     def _route(self) -> None:
         self._by_topic = {
@@ -289,25 +297,35 @@ class Worker:
         }
 
 
-def hand_on(records: Iterable[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
+def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
     """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
-    entered = enter(records, owned.ledger, len(subscriptions))
-    for subscription in subscriptions:
-        subscription.offer(owned, [Job(record, owned, size) for record, size in entered])
+    jobs = enter(records, owned, len(subscriptions))
+    for subscription in subscriptions[1:]:
+        subscription.offer(owned, [Job(job.record, owned, job.size) for job in jobs])
+    subscriptions[0].offer(owned, jobs)
 
 
-def enter(records: Iterable[Record], ledger: Ledger, owners: int) -> list[tuple[Record, int]]:
-    """The records that are to be handled, each with its size."""
-    entered = []
-    for record in records:
-        if record.offset < ledger.position:
-            continue  # the engine may return a record again after an error; it is in the ledger already
-        if ledger.knows_more and ledger.pass_over(record.offset, record.timestamp_ms):
-            continue
-        size = size_of(record)
-        ledger.take(record.offset, size, owners)
-        entered.append((record, size))
-    return entered
+def enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
+    """What is to be done for the records that nobody has handled yet."""
+    ledger = owned.ledger
+    if not ledger.knows_more:
+        return take(records, owned, owners)
+    # One by one: what is passed over stands in the ledger among the others, in its order.
+    return [
+        job
+        for record in records
+        if record.offset < ledger.position or not ledger.pass_over(record.offset, record.timestamp_ms)
+        for job in take((record,), owned, owners)
+    ]
+
+
+def take(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
+    """Jobs of these records, but for those that the ledger has: the engine may return some again."""
+    ledger = owned.ledger
+    position = ledger.position
+    jobs = [Job(record, owned, size_of(record)) for record in records if record.offset >= position]
+    ledger.take_all([job.record.offset for job in jobs], sum([job.size for job in jobs]), owners)
+    return jobs
 
 
 async def drain(
