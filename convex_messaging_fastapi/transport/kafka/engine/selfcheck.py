@@ -65,7 +65,6 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
 }
 
 _PROPERTIES: dict[type, tuple[str, ...]] = {
-    MessageBatch: ("retry_count",),
     Sender: ("sender_task",),
     SubscriptionState: ("reassignment_in_progress", "subscription"),
     TopicPartitionState: ("has_valid_position", "position"),

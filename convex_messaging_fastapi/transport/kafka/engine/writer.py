@@ -47,8 +47,8 @@ class Writer:
     def _give_up_batches(self) -> None:
         accumulator = self._producer._message_accumulator
         queued = [batch for queue in accumulator._batches.values() for batch in queue]
-        # Of a batch that waits to be sent again the engine forgets that it must not be forgotten twice.
-        accumulator._pending_batches.update(batch for batch in queued if batch.retry_count)
+        # A batch that waits to be sent again, or will only now, is forgotten by the engine twice.
+        accumulator._pending_batches = _Forgiving(accumulator._pending_batches)
         accumulator.fail_all(ProducerClosed())
         for batch in queued:
             # Nobody waits for this one; without a look it would be logged as a forgotten error.
@@ -112,6 +112,12 @@ class Writer:
     def _sender_task(self) -> asyncio.Task[None] | None:
         task: asyncio.Task[None] | None = self._producer._sender.sender_task
         return task
+
+
+class _Forgiving(set[Any]):
+    """Removes what is not there without a word."""
+
+    remove = set.discard
 
 
 def pack(records: Sequence[OutgoingRecord], timestamp_ms: int, limit: int) -> Pack:
