@@ -346,7 +346,7 @@ class KafkaConsumer:
             return
         log.warning("group %s did not hear us for a session: what we held may be another's", self._group)
         self._forget()
-        holding.member.hang_up()
+        holding.member.join_as_another()
         await self._ownership.release(lost=True)
 
     # Complaints of the engine.

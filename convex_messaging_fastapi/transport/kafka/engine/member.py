@@ -113,13 +113,17 @@ class Member:
         return self._client.unheard()
 
     def hang_up(self) -> None:
-        """Make new connections, which the old ones do not say they need, and join the group anew.
-
-        A commit that is still under way on an old one could land over a later one: in the name of a
-        new membership it is refused.
-        """
+        """Make new connections for everything: the old ones may lead nowhere without saying so."""
         self._client.hang_up()
-        self._consumer._coordinator.request_rejoin()
+
+    def join_as_another(self) -> None:
+        """Forget who we were in the group, and join it anew over new connections.
+
+        Whoever comes back as himself may get his partitions back without a new session, and lose
+        them at once without a word; and a commit of before could still land over a later one.
+        """
+        self.hang_up()
+        self._consumer._coordinator.reset_generation()
 
     # Records.
 
