@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 SESSION_SECONDS = 6
 RECOVERY_SECONDS = SESSION_SECONDS + 2 + 2
 """A session, two heartbeats, and two seconds."""
-BOUND = 200
+BOUND = 50
 BOUNDED: dict[str, Any] = {"KAFKA_MAX_UNCOMMITTED": BOUND}
 """Settings under which a kill may lead to so many repeats of a partition."""
 STATIC: dict[str, Any] = {"KAFKA_GROUP_INSTANCE_ID": NAME}
