@@ -77,7 +77,8 @@ class Subscription:
 
     def _start_others_soon(self) -> None:
         # Only once the first has run: where no handler ever waits, it will have done everything.
-        asyncio.get_running_loop().call_soon(self._start_runners, self.lineup.concurrency)
+        if self._lanes.ready > 1 and len(self._running) < self.lineup.concurrency:
+            asyncio.get_running_loop().call_soon(self._start_runners, self.lineup.concurrency)
 
     def _start_runners(self, most: int) -> None:
         # A runner that is between two jobs will take the next, and see to others when it does.
