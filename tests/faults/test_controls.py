@@ -12,6 +12,7 @@ from tests.faults import checks
 from tests.faults.conftest import Report
 from tests.faults.crew import Crew
 from tests.faults.evidence import OK, Allowed, Evidence, Logged, Produced
+from tests.faults.trial import RESULTS
 from tests.support.cluster import Broker
 from tests.support.independent import Independent
 from tests.support.waiting import until
@@ -47,8 +48,18 @@ def test_what_only_the_leader_has_is_lost_with_it_and_was_never_acknowledged_by_
         )
         assert ours == []
         if lost:
+            keep(moment, len(lost))
             return
     pytest.fail(f"acks=1 lost nothing in {ATTEMPTS} attempts: the check would not have noticed a loss either")
+
+
+def keep(moment: Moment, lost: int) -> None:
+    """For the page about reliability."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    acknowledged = sum(sent.outcome == OK for sent in moment.ours)
+    control = {"control": "acks=1", "acknowledged": len(moment.careless), "lost": lost, "check": "lost-write"}
+    ours = {"control": "this package", "acknowledged": acknowledged, "lost": 0, "check": ""}
+    (RESULTS / "controls.json").write_text(json.dumps([control, ours]) + "\n")
 
 
 def leader_dies_ahead_of_its_followers(crew: Crew, topic: str) -> Moment:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import reliability
-from tools.reliability import BEGIN, END, page, quote, with_quote
+from tools.reliability import BEGIN, END, Found, page, quote, with_quote
 
 RUN: dict[str, Any] = {
     "scenario": "F1 kill -9 of a broker",
@@ -25,6 +25,7 @@ RUN: dict[str, Any] = {
     "stall": 3.25,
     "stops": [0.2, 0.3],
     "seconds": 30.0,
+    "said": {"live": {"200": 70}, "ready": {"503": 9, "200": 61}},
     "held": [{"member": "one", "first": [65.4, 24, 5, 23], "last": [67.6, 22, 5, 22]}],
     "versions": {"kafka": "Apache Kafka 4.3.1", "aiokafka": "0.14.0"},
 }
@@ -35,8 +36,9 @@ DAY = date(2026, 1, 2)
 
 def test_runs_of_one_scenario_share_a_line_that_shows_the_worst() -> None:
     text = page(
-        [RUN, {**RUN, "seed": 8, "stall": 9.0, "repeats": 11, "lost": 1, "violations": {"unhandled": 1}}],
-        [],
+        Found(
+            [RUN, {**RUN, "seed": 8, "stall": 9.0, "repeats": 11, "lost": 1, "violations": {"unhandled": 1}}]
+        ),
         DAY,
     )
 
@@ -45,7 +47,7 @@ def test_runs_of_one_scenario_share_a_line_that_shows_the_worst() -> None:
 
 
 def test_the_longest_run_tells_what_a_process_held() -> None:
-    text = page([RUN, {**RUN, "scenario": "an hour", "seconds": 3600}], [], DAY)
+    text = page(Found([RUN, {**RUN, "scenario": "an hour", "seconds": 3600}]), DAY)
 
     assert "| an hour | one | first | 65 | 24 | 5 | 23 |" in text
     assert "| an hour | one | last | 68 | 22 | 5 | 22 |" in text
@@ -53,26 +55,33 @@ def test_the_longest_run_tells_what_a_process_held() -> None:
 
 def test_others_stand_beside_ours_of_the_same_scenario() -> None:
     other = {**RUN, "contestant": "a plain loop", "lost": 9, "violations": {"commit-safety": 9}}
-    text = page([RUN, other, {**RUN, "scenario": "F2"}], [], DAY)
+    text = page(Found([RUN, other, {**RUN, "scenario": "F2"}]), DAY)
 
     beside = text.split("## Others")[1]
     assert "| F1 kill -9 of a broker | this package | 1,200 | 0 | 4 |" in beside
     assert "| F1 kill -9 of a broker | a plain loop | 1,200 | 9 | 4 |" in beside
+    assert "| 200 61 times, 503 9 times | commit-safety |" in beside
     assert "| F2 |" not in beside
 
 
 def test_what_others_lose_is_not_counted_as_ours() -> None:
-    said = quote([RUN, {**RUN, "contestant": "a plain loop", "lost": 9}], [CAUGHT, MISSED])
+    said = quote(Found([RUN, {**RUN, "contestant": "a plain loop", "lost": 9}], [CAUGHT, MISSED]))
 
     assert "In 1 runs of 1 scenarios 1,200 messages were acknowledged and **0 lost**" in said
     assert "1 of 2 mutants" in said
 
 
 def test_a_mutant_that_was_missed_is_told_of() -> None:
-    text = page([RUN], [CAUGHT, MISSED], DAY)
+    text = page(Found([RUN], [CAUGHT, MISSED]), DAY)
 
     assert "| commit the highest | `commit-safety` | 1 |" in text
     assert "| no drain | not caught | 3 |" in text
+
+
+def test_a_control_tells_what_it_lost() -> None:
+    control = {"control": "acks=1", "acknowledged": 100, "lost": 99, "check": "lost-write"}
+
+    assert "| acks=1 | 100 | 99 | `lost-write` |" in page(Found([RUN], controls=[control]), DAY)
 
 
 def test_the_readme_quotes_between_its_markers_only() -> None:
