@@ -265,6 +265,28 @@ async def test_a_member_that_no_longer_fetches_is_replaced(bench: Bench) -> None
     assert reader.consumer.contact().rebuilds == 1
 
 
+async def test_a_connection_that_broke_a_moment_ago_costs_nobody_the_membership(
+    bench: Bench, wire: WireCluster
+) -> None:
+    """uvloop raises `RuntimeError` for a write to what is closed, which no room of the engine expects."""
+    await bench.write(b"a")
+    reader = await bench.reader()
+    await reader.read(1)
+
+    def write(data: bytes) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    broken = list(_engine(reader)._client._conns.values())
+    for connection in broken:
+        connection._writer.write = write
+    _engine(reader)._client.force_metadata_update()
+    await reader.until(lambda: not any(conn.connected() for conn in broken), "all to be noticed")
+    await bench.write(b"b")
+    assert await reader.read(2) == [b"a", b"b"]
+    assert reader.consumer.contact().rebuilds == 0
+    assert len(reader.listener.assignments) == 1
+
+
 async def test_a_member_that_stands_still_though_the_log_goes_on_is_replaced(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import NodeNotReadyError, NoError, RebalanceInProgressError, for_code
+from aiokafka.errors import (
+    KafkaConnectionError,
+    NodeNotReadyError,
+    NoError,
+    RebalanceInProgressError,
+    for_code,
+)
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -47,14 +53,19 @@ class TopicAnswer(NamedTuple):
 
 
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
-    """A connection whose questions about topics never create them."""
+    """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         # Every metadata request of the engine asks for missing topics to be created, and there is
         # no switch: a subscriber with a typo in a topic's name would make that topic.
         if type(request) is MetadataRequest:
             request._allow_auto_topic_creation = False
-        return super().send(request, expect_response)
+        try:
+            return super().send(request, expect_response)
+        except RuntimeError as error:
+            # uvloop's word for a write to what has just been closed: it would end whole parts of the engine.
+            self.close(CloseReason.CONNECTION_BROKEN, error)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]
@@ -217,7 +228,7 @@ async def end(
         await _cancel(clock, [closing], step)
     elif not closing.cancelled() and (error := closing.exception()) is not None:
         # A part of the engine had ended with it before: `failure_of` has told of that.
-        log.debug("the engine's connections were closed with an error", exc_info=error)
+        log.debug("the engine's connections were closed with an error: %r", error)
     return False
 
 
