@@ -71,6 +71,13 @@ def test_what_others_lose_is_not_counted_as_ours() -> None:
     assert "1 of 2 mutants" in said
 
 
+def test_repeats_beyond_their_bound_are_told_as_such() -> None:
+    beyond = {**RUN, "violations": {"repeats": 1}}
+
+    assert "handled again (all inside their bound)" in quote(Found([RUN]))
+    assert "handled again (in 1 runs beyond their bound)" in quote(Found([RUN, beyond]))
+
+
 def test_a_mutant_that_was_missed_is_told_of() -> None:
     text = page(Found([RUN], [CAUGHT, MISSED]), DAY)
 
