@@ -217,10 +217,5 @@ def load(path: Path) -> Evidence:
     )
 
 
-def load_allowed(raw: Mapping[str, object]) -> Allowed:
-    """What `as_json` made."""
-    return Allowed(**{**raw, "zombies": tuple(raw["zombies"])})  # type: ignore[arg-type]
-
-
 def as_json(allowed: Allowed) -> dict[str, object]:
     return asdict(allowed)
