@@ -69,9 +69,9 @@ class Ownership:
         self.holding: Holding | None = None
         self.changed = asyncio.Event()
         self.accepting = True
+        """False once stopping has begun: a rebalance may still end then, and must not reopen."""
         self.stripped: deque[float] = deque(maxlen=THRICE)
         """When the group was last found to have taken our membership away."""
-        """False once stopping has begun: a rebalance may still end then, and must not reopen."""
 
     def take(
         self,
