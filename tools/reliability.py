@@ -139,57 +139,6 @@ compared, at the moment it is sent, with what had been handled by then; in the e
 partition, and their bound; *recovery* is the longest time from a heal to the first record handled, *stall*
 the longest time without one, *stops* the longest way from SIGTERM to the end."""
 
-SCENARIO_HEAD, (_scenario(name, of) for name, of in _by_scenario(ours))),
-        "## What a process holds that lives through it",
-        _HELD,
-        _table(HELD_HEAD, _held(ours)),
-        "## An engine made wrong is caught",
-        _table(("mutant", "caught by the check", "attempts"), map(_mutant, found.mutants)),
-        "## A careless publisher is caught",
-        _table(("publisher", "acknowledged", "lost", "caught by the check"), map(_control, found.controls)),
-        "## Others through the same checks",
-        _table(OUTSIDE_HEAD, map(_outside, compared)),
-        "## Proven elsewhere",
-        _table(("fault", "what", "where"), ELSEWHERE),
-        "## Left out",
-        _table(("what", "why"), LEFT_OUT),
-    )
-    return "\n\n".join(parts) + "\n"
-
-
-def quote(found: Found) -> str:
-    """The sentence that the README shares with the page."""
-    ours, mutants = found.ours, found.mutants
-    broken = sum(bool(run["violations"]) for run in ours)
-    caught = sum(bool(mutant["caught"]) for mutant in mutants)
-    return (
-        f"In {len(ours)} runs of {len({run['scenario'] for run in ours})} scenarios "
-        f"{_sum(ours, 'acknowledged'):,} messages were acknowledged and **{_sum(ours, 'lost'):,} lost**, "
-        f"{broken} runs violated anything, {_sum(ours, 'repeated'):,} records were handled again "
-        f"({_inside_the_bound(ours)}), and {caught} of {len(mutants)} mutants of the engine were caught."
-    )
-
-
-def _inside_the_bound(runs: Iterable[Run]) -> str:
-    beyond = sum("repeats" in run["violations"] for run in runs)
-    return f"in {beyond} runs beyond their bound" if beyond else "all inside their bound"
-
-
-def with_quote(readme: str, sentence: str) -> str:
-    """Between the README's markers."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{sentence}\n{END}{after}"
-
-
-_HOW = """\
-Workers are real processes under load on a real Kafka; probes are asked five times a second. Every commit is
-compared, at the moment it is sent, with what had been handled by then; in the end an independent client
-(librdkafka) reads the logs, the letters and the committed offsets, and the checks of
-`tests/faults/checks.py` judge the whole. *repeats* are the most that one process handled again of one partition, and their
-bound; *recovery* is the longest time from a heal to the first record handled, *stall* the longest time
-without one, *stops* the longest way from SIGTERM to the end."""
-
 SCENARIO_HEAD = (
     "scenario",
     "runs",
