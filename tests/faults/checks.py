@@ -320,7 +320,7 @@ def _fetched(evidence: Evidence) -> dict[tuple[str, int, str, int], list[tuple[i
     for note in evidence.notes:
         if note.event == "fetched":
             who = note.member, note.epoch, note.topic, note.partition
-            found[who].append((note.offset, note.last, note.count))
+            found[who].append((note.offset, note.last, note.many))
     return found
 
 

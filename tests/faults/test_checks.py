@@ -39,7 +39,7 @@ def turn(start: float, end: float, offset: int, member: str = "one:1") -> list[N
 
 
 def fetched(at: float, first: int, last: int, count: int) -> Note:
-    return note(at, "fetched", first, last=last, count=count, epoch=1)
+    return note(at, "fetched", first, last=last, many=count, epoch=1)
 
 
 def committed(at: float, offset: int, member: str = "one:1") -> list[Note]:
@@ -200,7 +200,7 @@ def test_a_log_that_was_made_anew_is_judged_without_what_concerns_the_old_one() 
     """There, the same offsets held other messages, whose owner fetched and committed on for a moment."""
     old = [
         *turn(-3, -2, 0),
-        note(-2.5, "fetched", 0, last=7, count=8, epoch=0),
+        note(-2.5, "fetched", 0, last=7, many=8, epoch=0),
         *(note(0.5, event, 1, id=77) for event in ("start", "ok")),
         *(note(0.6, event, 8, epoch=0) for event in ("commit", "committed")),
         *(note(0.7, event, 8, member="two:2", epoch=1) for event in ("commit", "committed")),

@@ -22,7 +22,7 @@ def watch(ledger: Writer) -> None:
             if records:
                 first, last = records[0].offset, records[-1].offset
                 about = {"topic": topic, "partition": partition, "offset": first, "last": last}
-                ledger.note("fetched", **about, count=len(records), epoch=fetched.epoch)
+                ledger.note("fetched", **about, many=len(records), epoch=fetched.epoch)
         return fetched
 
     async def noted_commit(

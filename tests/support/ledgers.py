@@ -24,7 +24,7 @@ class Note(NamedTuple):
     """`event` is `start`, then `ok`, `error` or `cancelled`; or a moment of the process, with no record.
 
     `member` names one life of one process: a process that was started again is another member.
-    `fetched`: the records from `offset` to `last`, `count` of them. `commit`: `offset` is about to
+    `fetched`: the records from `offset` to `last`, so `many`. `commit`: `offset` is about to
     be committed; `committed`: the cluster accepted it.
     """
 
@@ -38,7 +38,7 @@ class Note(NamedTuple):
     id: int = -1
     epoch: int = -1
     last: int = -1
-    count: int = -1
+    many: int = -1
 
     @property
     def place(self) -> Place:
