@@ -8,6 +8,7 @@ transactions. A violation is a sentence that names the record.
 from __future__ import annotations
 
 import re
+import signal
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -175,11 +176,14 @@ def resources(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 
 def shutdown(evidence: Evidence, allowed: Allowed) -> list[str]:
-    """A process that is asked to end does so in time."""
+    """A process that is asked to end does so in time and in order, and no other ends by itself."""
     return [
-        f"{end.member} took {end.seconds:.1f} s to end, {allowed.stop_seconds} are allowed"
-        for end in evidence.ended
-        if end.seconds > allowed.stop_seconds
+        *(
+            f"{end.member} took {end.seconds:.1f} s to end, {allowed.stop_seconds} are allowed"
+            for end in evidence.ended
+            if end.seconds > allowed.stop_seconds
+        ),
+        *(f"{end.member} ended with {end.code}" for end in evidence.ended if end.code != -signal.SIGTERM),
     ]
 
 

@@ -105,7 +105,7 @@ class Usage(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A process that was asked to end: how long it took, and its exit code."""
+    """A process that was asked to end, or ended by itself: how long it took, and its exit code."""
 
     member: str
     seconds: float

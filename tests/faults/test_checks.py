@@ -155,6 +155,7 @@ WRONG: dict[str, tuple[str, Evidence]] = {
     "threads that stay": ("resources", at_the_end(52, 11, 30, 8)),
     "tasks that stay": ("resources", at_the_end(52, 11, 3, 80)),
     "an end that takes too long": ("shutdown", replace(GOOD, ended=[Ended("one:1", 31.0, -15)])),
+    "an end by itself": ("shutdown", replace(GOOD, ended=[Ended("one:1", 0.0, 1)])),
     "a secret in a log": ("logs", replace(GOOD, logs={"one": "password=hunter2"})),
     "a task that nobody asked": (
         "logs",

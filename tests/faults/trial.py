@@ -103,6 +103,13 @@ class Trial:
             self.crew.mourn(worker)
         self.ended.append(Ended(member, time.monotonic() - told, code))
 
+    def note_death(self, worker: Service) -> None:
+        """Of one that is not at work any more: nobody may have asked it to end."""
+        member = life(worker)
+        if member not in self.crew.killed and member not in {end.member for end in self.ended}:
+            self.crew.mourn(worker)
+            self.ended.append(Ended(member, 0.0, worker.wait(1)))
+
     def look_at_commits(self) -> None:
         """What an independent reader is told that the group has committed; judged like its own notes."""
         asked, found = time.monotonic(), self.crew.committed(self.topic)
@@ -213,6 +220,8 @@ class Trials:
             for worker in trial.workers.values():
                 if worker.alive:
                     trial.stop(worker)
+                else:
+                    trial.note_death(worker)
         evidence = gathering.gather(trial)
         if error is not None:
             evidence.save(self._failed(trial))
