@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
 
 from tests.faults.evidence import FAILED, ILLEGIBLE, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
-from tests.faults.truth import back_too_late, down_too_late, not_alive
+from tests.faults.truth import back_too_late, down_too_late, not_alive, silent
 from tests.support.ledgers import FOR_EVER, Place, Turn
 
 Check = Callable[[Evidence, Allowed], list[str]]
@@ -164,6 +164,7 @@ def health_truth(evidence: Evidence, allowed: Allowed) -> list[str]:
         for name, answers in evidence.answers.items()
         for sentence in (
             *not_alive(name, answers, evidence),
+            *silent(name, answers, evidence, allowed.back_within),
             *down_too_late(name, answers, evidence, allowed.down_within),
             *back_too_late(name, answers, evidence, allowed.back_within),
         )
@@ -231,6 +232,21 @@ def judge(evidence: Evidence, allowed: Allowed) -> dict[str, list[str]]:
     """The violations of every check that found any."""
     found = {name: check(evidence, allowed) for name, check in CHECKS.items()}
     return {name: violations for name, violations in found.items() if violations}
+
+
+def unseen(evidence: Evidence) -> list[str]:
+    """What of a run nobody noted, although it must have happened: checks of that cannot fail."""
+    noted = Counter(note.event for note in evidence.notes)
+    seen = {
+        "sends": evidence.produced,
+        "records": evidence.log,
+        "answers": any(evidence.answers.values()),
+        "measures": evidence.usage,
+        "logs": evidence.logs,
+        "ends": evidence.ended,
+        **{event: noted[event] for event in ("start", "ok", "fetched", "commit", "committed")},
+    }
+    return [what for what, there in seen.items() if not there]
 
 
 def recovered(evidence: Evidence) -> list[tuple[Window, float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checks import CHECKS, judge, key_order
+from tests.faults.checks import CHECKS, judge, key_order, unseen
 from tests.faults.evidence import (
     FAILED,
     OK,
@@ -146,6 +146,12 @@ WRONG: dict[str, tuple[str, Evidence]] = {
         replace(GOOD, notes=[*without_turn(2), *turn(11, 25, 2)]),
     ),
     "live that is not 200": ("health-truth", replace(GOOD, answers={"one": [Answer(6, LIVE, 503, "")]})),
+    "live that nobody answers": (
+        "health-truth",
+        replace(
+            GOOD, answers={"one": [Answer(at, LIVE, s, "") for at, s in ((16, 200), (18, None), (19, 200))]}
+        ),
+    ),
     "ready that stays 503": ("health-truth", replace(GOOD, answers={"one": [Answer(16, READY, 503, "")]})),
     "memory that grows": ("resources", at_the_end(200, 11, 3, 8)),
     "files that stay open": (
@@ -177,6 +183,13 @@ def test_what_is_wrong_is_found_by_the_check_that_is_named_for_it(wrong: str) ->
 
 def test_every_check_has_a_history_that_it_must_find() -> None:
     assert {check for check, _ in WRONG.values()} == set(CHECKS)
+
+
+def test_what_nobody_noted_is_told_for_no_check_of_it_can_fail() -> None:
+    assert unseen(GOOD) == []
+    blind = replace(GOOD, usage=[], notes=[n for n in GOOD.notes if n.event != "commit"])
+    assert judge(blind, ALLOWED) == {}
+    assert unseen(blind) == ["measures", "commit"]
 
 
 def test_a_record_whose_letter_was_written_is_done() -> None:

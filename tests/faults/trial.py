@@ -211,6 +211,7 @@ class Trials:
         self.tell(gathering.sentence(figures))
         if must_hold:
             assert not self.found, self._sentence(trial)
+            assert not (unseen := checks.unseen(self.evidence)), f"{scenario}: nobody noted any {unseen}"
 
     def _conclude(self, trial: Trial, allowed: Allowed, error: BaseException | None) -> Evidence:
         """Wait for what is left, end the workers, and gather all there is to know."""

@@ -15,6 +15,18 @@ def not_alive(name: str, answers: list[Answer], evidence: Evidence) -> Iterator[
             yield f"live was {answer.status}: {answer.said[:200]}"
 
 
+def silent(name: str, answers: list[Answer], evidence: Evidence, within: float) -> Iterator[str]:
+    """So long after each heal whoever answers goes on to answer."""
+    asked = [answer for answer in answers if answer.path == LIVE]
+    for healed, until in _quiet_times(name, evidence):
+        calm = [answer for answer in asked if healed + within < answer.at < until]
+        alive = [answer.at for answer in calm if answer.status == 200]
+        for answer in calm:
+            if answer.status is None and alive and alive[0] < answer.at < alive[-1]:
+                yield f"nobody answered {answer.at - healed:.1f} s after the heal: {answer.said[:200]}"
+                break
+
+
 def down_too_late(
     name: str, answers: list[Answer], evidence: Evidence, within: float | None
 ) -> Iterator[str]:
