@@ -79,6 +79,7 @@ class KafkaConsumer:
         self._complaint: _Rest | None = None
         self._progress = Progress(tuning.stuck_after_seconds)
         self._look_at = 0.0
+        self._hearer: EngineListener | None = None
 
     async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
         self._topics = tuple(topics)
@@ -135,10 +136,13 @@ class KafkaConsumer:
 
     def started(self, member: Member) -> None:
         """A new engine runs: join the group with it."""
-        member.subscribe(self._topics, EngineListener(self._ownership, member, self._taken))
+        self._hearer = EngineListener(self._ownership, member, self._taken)
+        member.subscribe(self._topics, self._hearer)
 
     async def lost(self, member: Member) -> None:
         """The engine is broken, and with it whatever it held."""
+        if self._hearer is not None:
+            self._hearer.gone = True
         self._forget()
         await self._ownership.release(lost=True)
 
@@ -273,8 +277,10 @@ class KafkaConsumer:
         if self._shares.fewer(where, offset, span):
             return
         why = explain_unreadable(error, where, offset, span)
+        before = self._resting.get(where)
         self._resting[where] = _Rest(self._clock.now() + self._tuning.partition_pause_seconds, why)
-        log.error("group %s cannot read %s", self._group, why.detail)
+        told = before is not None and before.why == why
+        log.log(logging.DEBUG if told else logging.ERROR, "group %s cannot read %s", self._group, why.detail)
 
     async def _news(self, holding: Holding, until: float) -> None:
         """Wait until something was fetched, or the assignment changes."""
@@ -315,6 +321,7 @@ class KafkaConsumer:
             found = self._moving.pop(where).result()
             for one, moved in found.items():
                 self._note_loss(one, moved)
+                self._resting.pop(one, None)
             if found[where].backwards:
                 holding.cut |= found.keys()
                 await self._begin_anew(holding, found)

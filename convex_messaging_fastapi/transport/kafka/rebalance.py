@@ -141,6 +141,8 @@ class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, ownership: Ownership, member: Member, taken: Callable[[Holding], None]) -> None:
         self._ownership, self._member, self._taken = ownership, member, taken
+        self.gone = False
+        """Whether the member was given up. It may still end a rebalance then, and must take nothing."""
 
     async def on_partitions_revoked(self, revoked: object) -> None:
         holding = self._ownership.holding
@@ -148,6 +150,8 @@ class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._ownership.release(lost=False)
 
     def on_partitions_assigned(self, assigned: Iterable[tuple[str, int]]) -> None:
+        if self.gone:
+            return
         # Returns at once: there are no heartbeats while this runs.
         holding = self._ownership.take(self._member, (TopicPartition(*where) for where in assigned))
         if holding is not None:

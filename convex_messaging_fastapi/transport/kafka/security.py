@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -52,12 +53,26 @@ class Access:
 
 
 def tls_context(settings: MessagingSettings) -> ssl.SSLContext:
-    """TLS 1.2 or later; the broker's certificate and host name are always checked."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.ssl_ca_location or None)
+    """TLS 1.2 or later; the broker's certificate and host name are always checked.
+
+    Raises `OSError` that names the setting and its file when that cannot be read.
+    """
+    authorities, ours = settings.ssl_ca_location, settings.ssl_certificate_location
+    with _reading("ssl_ca_location", authorities):
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=authorities or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.ssl_certificate_location:
-        context.load_cert_chain(settings.ssl_certificate_location, settings.ssl_key_location)
+    if ours:
+        with _reading("ssl_certificate_location, with ssl_key_location,", ours):
+            context.load_cert_chain(ours, settings.ssl_key_location)
     return context
+
+
+@contextmanager
+def _reading(setting: str, path: str | None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{setting} is {path}: {error.strerror or error}") from error
 
 
 class _Tokens(AbstractTokenProvider):  # type: ignore[misc]

@@ -122,3 +122,14 @@ async def test_another_members_revocation_changes_nothing(gate: Gate) -> None:
     stranger = EngineListener(gate.ownership, FakeMember(), gate.taken.append)  # type: ignore[arg-type]
     await stranger.on_partitions_revoked([])
     assert holding.open
+
+
+async def test_a_member_that_was_given_up_takes_nothing_any_more(gate: Gate) -> None:
+    """Its end lets a rebalance finish; its successor may hold partitions by then."""
+    mine = gate.open()
+    gate.engine.gone = True
+
+    gate.engine.on_partitions_assigned([("orders", 0)])
+
+    assert gate.taken == [mine]
+    assert gate.ownership.holding is mine

@@ -306,7 +306,7 @@ async def test_a_certificate_that_cannot_be_read_is_a_problem_not_a_crash(tmp_pa
     missing = str(tmp_path / "missing.crt")
     producer = await bench.producer(security_protocol="SSL", ssl_ca_location=missing)
     await eventually(lambda: producer.contact().problem is Problem.TLS_FAILED, SECONDS, "the reason")
-    assert "cannot be read" in producer.contact().detail
+    assert f"cannot be read: ssl_ca_location is {missing}: No such file" in producer.contact().detail
     await bench.close()
 
 

@@ -113,8 +113,13 @@ class Member:
         return self._client.unheard()
 
     def hang_up(self) -> None:
-        """Make new connections for everything: the old ones may lead nowhere without saying so."""
+        """Make new connections, for the old ones may lead nowhere without saying so, and join anew.
+
+        A commit that is still under way on an old one could land over a later one: in the name of a
+        new membership it is refused.
+        """
         self._client.hang_up()
+        self._consumer._coordinator.request_rejoin()
 
     def join_as_another(self) -> None:
         """Forget who we were in the group, and join it anew over new connections.

@@ -55,6 +55,7 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     GroupCoordinator.check_errors: ("self",),
     GroupCoordinator.coordinator_dead: ("self",),
     GroupCoordinator.ensure_coordinator_known: ("self",),
+    GroupCoordinator.request_rejoin: ("self",),
     GroupCoordinator.reset_generation: ("self",),
     AIOKafkaConnection.authenticator_oauth: ("self",),
     OAuthAuthenticator.step: ("self", "payload"),
