@@ -12,7 +12,7 @@ import signal
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 
 from tests.faults.evidence import FAILED, ILLEGIBLE, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
 from tests.faults.truth import back_too_late, down_too_late, not_alive, silent
@@ -250,13 +250,37 @@ def unseen(evidence: Evidence) -> list[str]:
 
 
 def recovered(evidence: Evidence) -> list[tuple[Window, float]]:
-    """For each fault: seconds from its heal to the first record that was handled to its end after it."""
-    ends = sorted(turn.end for turn in evidence.history().turns if turn.is_ok)
+    """For each fault: seconds from its heal to the first record handled that was fetched after it, too.
+
+    What had been fetched before needs no Kafka. Of processes that note no fetches every record counts.
+    """
+    fetched = _fetched_at(evidence)
+    ends = sorted(
+        (turn.end, fetched.get((turn.member, turn.place), turn.end))
+        for turn in evidence.history().turns
+        if turn.is_ok
+    )
     return [
-        (window, next((end - window.healed for end in ends if end >= window.healed), FOR_EVER))
+        (window, seconds)
         for window in evidence.windows
-        if _had_work(evidence, window.healed)
+        if (seconds := _first_fresh(ends, window.healed)) < FOR_EVER or _had_work(evidence, window.healed)
     ]
+
+
+def _first_fresh(ends: list[tuple[float, float]], healed: float) -> float:
+    """Seconds to the first end of a turn whose record was fetched after the heal."""
+    later = islice(ends, bisect_left(ends, (healed, 0.0)), None)
+    return next((end - healed for end, fetched in later if fetched >= healed), FOR_EVER)
+
+
+def _fetched_at(evidence: Evidence) -> dict[tuple[str, Place], float]:
+    """When each member last fetched each record."""
+    return {
+        (note.member, Place(note.topic, note.partition, offset)): note.at
+        for note in evidence.notes
+        if note.event == "fetched"
+        for offset in range(note.offset, note.last + 1)
+    }
 
 
 def repeated(evidence: Evidence) -> Counter[tuple[str, str, int, int]]:
@@ -285,9 +309,8 @@ def drained(evidence: Evidence) -> float | None:
 
 
 def _had_work(evidence: Evidence, at: float) -> bool:
-    """Whether anything was left to be handled, or came later."""
-    last = max((sent.ended for sent in evidence.produced if sent.outcome == OK), default=0.0)
-    return last > at or any(done > at for done in _done_at(evidence).values())
+    """Whether a message was sent after that, which could be fetched only then."""
+    return any(sent.outcome == OK and sent.began >= at for sent in evidence.produced)
 
 
 def _done_at(evidence: Evidence) -> dict[Place, float]:

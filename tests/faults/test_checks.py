@@ -130,7 +130,11 @@ WRONG: dict[str, tuple[str, Evidence]] = {
     "a commit that falls": ("commit-regress", with_notes(note(14, "committed", 1, "two:2"))),
     "nothing handled after the heal": (
         "recovery",
-        replace(GOOD, notes=[*without_turn(2), *turn(17, 18, 2)]),
+        replace(
+            GOOD,
+            produced=[Produced(2, "ada", 10.5, 10.6, OK, 0, 2)],
+            notes=[*without_turn(2), fetched(16.5, 2, 2, 1), *turn(17, 18, 2)],
+        ),
     ),
     "nothing handled ever again": (
         "recovery",
