@@ -115,8 +115,9 @@ class Member:
     def hang_up(self) -> None:
         """Make new connections, for the old ones may lead nowhere without saying so, and join anew.
 
-        A commit that is still under way on an old one could land over a later one: in the name of a
-        new membership it is refused.
+        A commit that is still under way on an old one could land over a later one, and so move back
+        what is committed; where joining makes a new generation, it is refused. A follower may be
+        given the old one again.
         """
         self._client.hang_up()
         self._consumer._coordinator.request_rejoin()
