@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import plot, report
 from benchmarks.job import Job
+from benchmarks.quoting import put_into_readme
 from benchmarks.report import Outcome
 from benchmarks.rounds import ROOT, measure, medians, play, run
 from benchmarks.stage import Stage, set_up
@@ -37,6 +38,8 @@ def main() -> None:
         told = report.conditions(stage.cluster.origin, options.rounds)
     whole = len(chosen) == len(WORKLOADS) and not options.quick and not options.contestants
     _write(Path(options.out) if options.out else FULL if whole else PARTIAL, told, outcomes)
+    if whole and not options.out:
+        put_into_readme(FULL / "results.json")
 
 
 def _warm_the_broker(stage: Stage) -> None:
