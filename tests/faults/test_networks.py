@@ -20,6 +20,7 @@ from tests.faults.trial import Trial, Trials
 from tests.support.frames import (
     BLACK_HOLE,
     DEAF,
+    FORGOTTEN,
     MUTE,
     Api,
     Fate,
@@ -69,6 +70,16 @@ def test_all_brokers_are_cut_off_for_long(
             if rst:
                 network.reset()
             pass_time(20)
+        trial.handle_more(300)
+
+
+def test_all_brokers_swallow_what_they_are_sent(
+    crew_through_proxies: Crew, network: Proxied, trials: Trials
+) -> None:
+    """They still take connections, and those made meanwhile lead nowhere either, without a word of it."""
+    with run(trials, "F6 all brokers mute for 9 s, and forgetful", crew_through_proxies, LONG) as trial:
+        with trial.fault("everything sent is lost"), network.following(FORGOTTEN):
+            pass_time(9)
         trial.handle_more(300)
 
 

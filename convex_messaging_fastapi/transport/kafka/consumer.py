@@ -311,16 +311,23 @@ class KafkaConsumer:
     # Offsets that the log does not have.
 
     async def _find_moves(self, holding: Holding, where: TopicPartition, offset: int) -> Moves:
-        return await self._answer(
-            lambda: moves(holding.member, where, holding.next, self._reset_policy, self._history.stored),
-            f"where to read on, for {where.topic}/{where.partition} has no offset {offset}",
-        )
+        def ask() -> Awaitable[Moves]:
+            return moves(holding.member, where, holding.next, self._reset_policy, self._history.stored)
+
+        what = f"where to read on, for {where.topic}/{where.partition} has no offset {offset}"
+        found = await self._answer(ask, what)
+        if not found[where].backwards:
+            return found
+        holding.member.poke()
+        await sleep(self._clock, self._tuning.confirm_seconds)
+        return await self._answer(ask, what)
 
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:
             found = self._moving.pop(where).result()
             for one, moved in found.items():
-                self._note_loss(one, moved)
+                if moved.is_loss:
+                    self._note_loss(one, moved)
                 self._resting.pop(one, None)
             if found[where].backwards:
                 holding.cut |= found.keys()

@@ -25,6 +25,10 @@ class Move(NamedTuple):
     def backwards(self) -> bool:
         return self.to < self.offset
 
+    @property
+    def is_loss(self) -> bool:
+        return self.to != self.offset
+
 
 Moves: TypeAlias = dict[TopicPartition, Move]
 
@@ -77,10 +81,22 @@ async def moves(
     `held` are the next offsets of the whole assignment, `stored` as for `starts`.
     """
     found = await move(member, where, held[where], policy)
+    if not found.is_loss:
+        found = await _anew_or_stay(member, found, where, policy, stored)
     if not found.backwards:
         return {where: found}
     others = {other: held[other] for other in held if other.topic == where.topic and other != where}
     return {where: found} | await _moves_beside(member, others, policy, stored)
+
+
+async def _anew_or_stay(
+    member: Member, stay: Move, where: TopicPartition, policy: str, stored: Mapping[TopicPartition, int]
+) -> Move:
+    """The log has the offset: it is the old one, unless Kafka forgot with it what the group had stored."""
+    if where not in stored or where in await member.committed([where]):
+        return stay
+    to = (await member.ends([where], last=policy == "latest"))[where]
+    return decide_anew(stay.offset, to, policy)
 
 
 async def _moves_beside(
@@ -129,6 +145,9 @@ def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0)
         return Move(
             offset, first, gone, f"{gone} records are gone before they were read: {offset}..{first - 1}"
         )
+    if offset <= end:
+        # A leader that was deposed and did not know it yet had less than its successor.
+        return Move(offset, offset, 0, f"the log has offset {offset} after all")
     to, skipped = (end, end - first) if policy == "latest" else (first, 0)
     said = f"the log ends at {end}, before offset {offset} that was to be read: it was cut or made anew"
     return Move(offset, to, unread + skipped, f"{said}, {unread} known records unread, {skipped} skipped")

@@ -42,6 +42,9 @@ class Tuning:
     """How long a partition rests after the engine could not read it."""
     unpacked_bytes: int = 64 * 1024 * 1024
     """What one batch may unpack to; `max_buffer_bytes` where that is more."""
+    confirm_seconds: float = 3.0
+    """How long a leader that says the log was cut is not believed: one that was frozen, and deposed
+    meanwhile, knows less than its successor until it learns of that."""
     stuck_after_seconds: float = 60.0
     """How long a partition may stand still although its log goes on and brokers answer."""
     rival_seconds: float = 30.0

@@ -33,6 +33,13 @@ def test_what_is_known_to_have_stood_in_a_log_that_was_cut_is_counted() -> None:
     assert decide_move(offset=50, first=1, end=3, policy="latest", unread=7).lost == 9
 
 
+def test_a_log_that_has_the_offset_after_all_is_read_on() -> None:
+    """A leader that was frozen, and deposed meanwhile, said that it had it not."""
+    for offset in (0, 850, 852):
+        found = decide_move(offset=offset, first=0, end=852, policy="earliest")
+        assert (found.to, found.lost, found.is_loss) == (offset, 0, False)
+
+
 @pytest.mark.parametrize(("policy", "to", "lost"), [("earliest", 0, 0), ("latest", 4, 4)])
 def test_a_topic_that_was_made_anew_begins_where_the_policy_says(policy: str, to: int, lost: int) -> None:
     found = decide_anew(offset=9, to=to, policy=policy)
@@ -75,6 +82,15 @@ async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_te
     }
     assert found[SHORT].lost == 10, "what had been heard of and not read"
     assert "made anew" in found[GROWN].sentence
+
+
+async def test_a_log_that_grew_past_the_offset_again_is_known_by_what_kafka_forgot_with_the_old_one() -> None:
+    grown: Any = Logs({**HELD, GROWN: 99}, {})
+    assert (await moves(grown, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}))[GROWN].to == 0
+
+    remembered: Any = Logs({**HELD, GROWN: 99}, {GROWN: 40})
+    stays = (await moves(remembered, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}))[GROWN]
+    assert (stays.to, stays.is_loss) == (50, False)
 
 
 async def test_what_retention_removed_of_one_partition_is_no_news_of_others() -> None:

@@ -37,6 +37,10 @@ REFUSED_SECONDS = 5.0
 _COUNTS_ON_US = (NoError.errno, RebalanceInProgressError.errno)
 """Answers to a heartbeat of a member that is in its group."""
 
+CONNECT_MS = 5_000
+"""How long making a connection may take. The engine makes one at a time, and would give each as long
+as a request has: one broker that swallows what it is sent kept all others waiting for half a minute."""
+
 LETTING_GO_SECONDS = 0.5
 """How long one hard step of an end may take, where there is that much time."""
 
@@ -74,6 +78,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     _ended = False
     _refused_until = 0.0
     _heard_at = 0.0
+    _patience: float | None = None
     mending: frozenset[TopicPartition] = frozenset()
     """Partitions whose records are made readable before the engine reads them."""
     unpacked_bytes = 0
@@ -84,6 +89,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """Take over a client that a consumer or producer of the engine made for itself."""
         client.__class__ = cls
         adopted: Client = client
+        adopted._patience = client._request_timeout_ms / 1000
+        adopted._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)
         return adopted
 
     async def send(
@@ -116,6 +123,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         if connection is None:
             return None
         connection.__class__ = Connection
+        if self._patience is not None:
+            connection._request_timeout = self._patience
         if self._ended:
             connection.close()
             return None

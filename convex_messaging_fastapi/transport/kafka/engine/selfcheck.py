@@ -22,8 +22,8 @@ from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unbounded
 
 _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
-    AIOKafkaClient: ("_conns", "_md_update_fut", "_retry_backoff", "_sync_task"),
-    AIOKafkaConnection: ("_last_action", "_sasl_oauth_token_provider"),
+    AIOKafkaClient: ("_conns", "_md_update_fut", "_request_timeout_ms", "_retry_backoff", "_sync_task"),
+    AIOKafkaConnection: ("_last_action", "_request_timeout", "_sasl_oauth_token_provider"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     BatchBuilder: ("_builder", "_relative_offset"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
