@@ -8,6 +8,7 @@ The folder holds one JSON file a run (`tests/faults/trial.py` writes it), `mutan
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -233,7 +234,12 @@ def _by_scenario(runs: Iterable[Run]) -> Iterator[tuple[str, list[Run]]]:
     scenarios: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         scenarios[run["scenario"]].append(run)
-    return iter(sorted(scenarios.items()))
+    return iter(sorted(scenarios.items(), key=lambda named: _natural(named[0])))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """F2 before F12."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _violations(runs: Iterable[Run]) -> str:

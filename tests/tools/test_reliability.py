@@ -53,6 +53,12 @@ def test_the_longest_run_tells_what_a_process_held() -> None:
     assert "| an hour | one | last | 68 | 22 | 5 | 22 |" in text
 
 
+def test_scenarios_are_in_the_order_of_their_numbers() -> None:
+    text = page(Found([{**RUN, "scenario": name} for name in ("F12 frozen", "F2 killed", "ten kills")]), DAY)
+
+    assert text.index("| F2 killed") < text.index("| F12 frozen") < text.index("| ten kills")
+
+
 def test_others_stand_beside_ours_of_the_same_scenario() -> None:
     other = {**RUN, "contestant": "a plain loop", "lost": 9, "violations": {"commit-safety": 9}}
     text = page(Found([RUN, other, {**RUN, "scenario": "F2"}]), DAY)
