@@ -34,7 +34,7 @@ from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
 from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, moves, starts, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
-from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Ownership
+from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Nobody, Ownership
 from convex_messaging_fastapi.transport.kafka.shares import Shares
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
@@ -68,7 +68,7 @@ class KafkaConsumer:
         self.instance = instance
         self._reset_policy = reset_policy
         self._drain_seconds = drain_seconds
-        self._ownership = Ownership(clock, drain_seconds, _Nobody())
+        self._ownership = Ownership(clock, drain_seconds, Nobody())
         self._session_seconds = session_seconds - EARLY_SECONDS
         self._supervisor = supervise(self)
         self._topics: tuple[str, ...] = ()
@@ -107,6 +107,8 @@ class KafkaConsumer:
         holding = self._ownership.holding
         if holding is None or holding.epoch != epoch or holding.over:
             return CommitOutcome.STALE
+        if {where.topic for where in offsets} & {where.topic for where in self._moving}:
+            return CommitOutcome.FAILED  # Perhaps a log was made anew: see below; it is tried again.
         # In a log that was made anew the old positions would hide new records from whoever comes next.
         offsets = {where: position for where, position in offsets.items() if where not in holding.cut}
         attempt = asyncio.ensure_future(holding.member.commit(offsets, holding.who))
@@ -311,16 +313,15 @@ class KafkaConsumer:
     # Offsets that the log does not have.
 
     async def _find_moves(self, holding: Holding, where: TopicPartition, offset: int) -> Moves:
-        def ask() -> Awaitable[Moves]:
-            return moves(holding.member, where, holding.next, self._reset_policy, self._history.stored)
+        async def doubt() -> None:
+            holding.member.poke()
+            await sleep(self._clock, self._tuning.confirm_seconds)
 
-        what = f"where to read on, for {where.topic}/{where.partition} has no offset {offset}"
-        found = await self._answer(ask, what)
-        if not found[where].backwards:
-            return found
-        holding.member.poke()
-        await sleep(self._clock, self._tuning.confirm_seconds)
-        return await self._answer(ask, what)
+        policy, stored = self._reset_policy, self._history.stored
+        return await self._answer(
+            lambda: moves(holding.member, where, holding.next, policy, stored, doubt),
+            f"where to read on, for {where.topic}/{where.partition} has no offset {offset}",
+        )
 
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:
@@ -343,6 +344,7 @@ class KafkaConsumer:
 
     async def _begin_anew(self, holding: Holding, found: Moves) -> None:
         """Offsets of an assignment only grow: to go back, end it and begin another."""
+        self._forget()
         released = await self._ownership.release(lost=False)
         if released is not holding or not holding.member.delivering:
             return  # A rebalance came first, and a new assignment with it.
@@ -427,14 +429,6 @@ class _Rest(NamedTuple):
 
     until: float
     why: Explanation
-
-
-class _Nobody:
-    """Listens before `start` has said who does."""
-
-    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
-
-    async def revoked(self, epoch: int, deadline: float) -> None: ...
 
 
 def _outcome(attempt: asyncio.Future[None]) -> CommitOutcome:

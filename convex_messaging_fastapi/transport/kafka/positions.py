@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 from convex_messaging_fastapi.records import TopicPartition
@@ -75,28 +75,50 @@ async def moves(
     held: Mapping[TopicPartition, int],
     policy: str,
     stored: Mapping[TopicPartition, int],
+    doubt: Callable[[], Awaitable[None]],
 ) -> Moves:
     """Where to go on in `where`, and in what else was cut or made anew with it. Raises `KafkaError`.
 
-    `held` are the next offsets of the whole assignment, `stored` as for `starts`.
+    `held` are the next offsets of the whole assignment, `stored` as for `starts`. A leader that was
+    frozen, and deposed meanwhile, knows less than its successor: when it alone says that the log was
+    cut, `doubt` is awaited, and the question asked again.
     """
-    found = await move(member, where, held[where], policy)
-    if not found.is_loss:
-        found = await _anew_or_stay(member, found, where, policy, stored)
+    found = await _moves(member, where, held, policy, stored)
+    if found[where].backwards and not await _is_forgotten(member, where, stored):
+        await doubt()
+        found = await _moves(member, where, held, policy, stored)
+    return found
+
+
+async def _moves(
+    member: Member,
+    where: TopicPartition,
+    held: Mapping[TopicPartition, int],
+    policy: str,
+    stored: Mapping[TopicPartition, int],
+) -> Moves:
+    offset = held[where]
+    unread = _unread(member, where, offset)
+    first, end = await _bounds(member, [where])
+    found = decide_move(offset, first[where], end[where], policy, unread)
+    if not found.is_loss and await _is_forgotten(member, where, stored):
+        found = decide_anew(offset, (end if policy == "latest" else first)[where], policy)
     if not found.backwards:
         return {where: found}
     others = {other: held[other] for other in held if other.topic == where.topic and other != where}
     return {where: found} | await _moves_beside(member, others, policy, stored)
 
 
-async def _anew_or_stay(
-    member: Member, stay: Move, where: TopicPartition, policy: str, stored: Mapping[TopicPartition, int]
-) -> Move:
-    """The log has the offset: it is the old one, unless Kafka forgot with it what the group had stored."""
-    if where not in stored or where in await member.committed([where]):
-        return stay
-    to = (await member.ends([where], last=policy == "latest"))[where]
-    return decide_anew(stay.offset, to, policy)
+async def _is_forgotten(member: Member, where: TopicPartition, stored: Mapping[TopicPartition, int]) -> bool:
+    """Whether Kafka has forgotten what the group had stored, as it does with a topic that is deleted."""
+    return where in stored and where not in await member.committed([where])
+
+
+async def _bounds(
+    member: Member, wanted: Collection[TopicPartition]
+) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """Where logs begin, and where they end."""
+    return await member.ends(wanted, last=False), await member.ends(wanted, last=True)
 
 
 async def _moves_beside(
@@ -109,7 +131,7 @@ async def _moves_beside(
     if not held:
         return {}
     unread = {where: _unread(member, where, offset) for where, offset in held.items()}
-    first, end = await member.ends(held, last=False), await member.ends(held, last=True)
+    first, end = await _bounds(member, held.keys())
     known = await member.committed(held)
     to = end if policy == "latest" else first
     cut = {
@@ -119,14 +141,6 @@ async def _moves_beside(
     }
     forgotten = held.keys() & stored.keys() - known.keys() - cut.keys()
     return cut | {where: decide_anew(held[where], to[where], policy) for where in forgotten}
-
-
-async def move(member: Member, where: TopicPartition, offset: int, policy: str) -> Move:
-    """Where to go on instead of at `offset`, which the log does not have. Raises `KafkaError`."""
-    unread = _unread(member, where, offset)
-    first = (await member.ends([where], last=False))[where]
-    end = (await member.ends([where], last=True))[where]
-    return decide_move(offset, first, end, policy, unread)
 
 
 def _unread(member: Member, where: TopicPartition, offset: int) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka import ConsumerRebalanceListener
 
@@ -134,6 +134,14 @@ class Ownership:
             await self._listener.revoked(holding.epoch, deadline)
         except Exception:
             log.exception("the owner of epoch %s did not let go of it properly", holding.epoch)
+
+
+class Nobody:
+    """Listens before `start` has said who does."""
+
+    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
+
+    async def revoked(self, epoch: int, deadline: float) -> None: ...
 
 
 class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -14,6 +14,7 @@ from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import live, overall, ready
 from convex_messaging_fastapi.transport.base import CommitOutcome, Loss
+from convex_messaging_fastapi.transport.kafka.positions import Moves
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until
@@ -184,3 +185,24 @@ def create_unsafe(cluster: Cluster, topic: str, replicas: list[int]) -> None:
     admin = cluster.admin()
     admin.create_topics([new], operation_timeout=10)[topic].result(20)
     until(lambda: cluster.leader(topic).id == replicas[0], 20, "the leader")
+
+
+async def test_nothing_of_a_topic_is_committed_while_its_log_is_in_doubt(
+    real: Bench, kafka: Cluster, unique: str
+) -> None:
+    """An old offset in a log made anew would hide its beginning from whoever comes next."""
+    topic = kafka.create_topic(unique, partitions=2)
+    reader = await real.reader(topic, group=unique)
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    never: asyncio.Future[Moves] = asyncio.get_running_loop().create_future()
+
+    reader.consumer._moving[other] = asyncio.ensure_future(_of(never))
+    assert await reader.commit({one: 0}) is CommitOutcome.FAILED
+
+    reader.consumer._moving.pop(other).cancel()
+    assert await reader.commit({one: 0}) is CommitOutcome.COMMITTED
+
+
+async def _of(answer: asyncio.Future[Moves]) -> Moves:
+    return await answer

@@ -62,6 +62,19 @@ class Logs:
         return 60
 
 
+class Doubt:
+    """How often a leader was doubted; its successor has `afterwards`."""
+
+    def __init__(self, logs: Any = None, afterwards: dict[TopicPartition, int] | None = None) -> None:
+        self.times = 0
+        self._logs, self._afterwards = logs, afterwards
+
+    async def __call__(self) -> None:
+        self.times += 1
+        if self._afterwards is not None:
+            self._logs._ends = self._afterwards
+
+
 SHORT, GROWN, UNTOUCHED, UNSTORED = (TopicPartition("orders", n) for n in range(4))
 ELSEWHERE = TopicPartition("payments", 0)
 HELD = dict.fromkeys((SHORT, GROWN, UNTOUCHED, UNSTORED, ELSEWHERE), 50)
@@ -73,7 +86,9 @@ async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_te
     held = HELD | {TopicPartition("orders", 4): 50}
     logs: Any = Logs(ends, {UNTOUCHED: 45, ELSEWHERE: 45})
 
-    found = await moves(logs, TopicPartition("orders", 4), held, "earliest", {GROWN: 40, UNTOUCHED: 45})
+    found = await moves(
+        logs, TopicPartition("orders", 4), held, "earliest", {GROWN: 40, UNTOUCHED: 45}, Doubt()
+    )
 
     assert {where: moved.to for where, moved in found.items()} == {
         TopicPartition("orders", 4): 0,
@@ -86,11 +101,39 @@ async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_te
 
 async def test_a_log_that_grew_past_the_offset_again_is_known_by_what_kafka_forgot_with_the_old_one() -> None:
     grown: Any = Logs({**HELD, GROWN: 99}, {})
-    assert (await moves(grown, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}))[GROWN].to == 0
+    assert (await moves(grown, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, Doubt()))[GROWN].to == 0
 
     remembered: Any = Logs({**HELD, GROWN: 99}, {GROWN: 40})
-    stays = (await moves(remembered, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}))[GROWN]
+    stays = (await moves(remembered, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, Doubt()))[GROWN]
     assert (stays.to, stays.is_loss) == (50, False)
+
+
+async def test_a_leader_that_was_deposed_without_knowing_it_is_not_believed() -> None:
+    logs: Any = Logs({GROWN: 45}, {GROWN: 40})
+    doubt = Doubt(logs, afterwards={GROWN: 52})
+
+    found = await moves(logs, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, doubt)
+
+    assert (found[GROWN].to, found[GROWN].is_loss, doubt.times) == (50, False, 1)
+
+
+async def test_a_log_that_its_leader_says_again_was_cut_is_left() -> None:
+    logs: Any = Logs({GROWN: 45}, {GROWN: 40})
+    doubt = Doubt()
+
+    found = await moves(logs, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, doubt)
+
+    assert (found[GROWN].to, doubt.times) == (0, 1)
+
+
+async def test_a_topic_that_kafka_forgot_was_made_anew_beyond_doubt() -> None:
+    doubt = Doubt()
+
+    logs: Any = Logs({GROWN: 3}, {})
+
+    found = await moves(logs, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, doubt)
+
+    assert (found[GROWN].to, doubt.times) == (0, 0)
 
 
 async def test_what_retention_removed_of_one_partition_is_no_news_of_others() -> None:
@@ -100,7 +143,7 @@ async def test_what_retention_removed_of_one_partition_is_no_news_of_others() ->
 
     logs: Any = Trimmed({}, {})
 
-    found = await moves(logs, SHORT, HELD, "earliest", {GROWN: 40})
+    found = await moves(logs, SHORT, HELD, "earliest", {GROWN: 40}, Doubt())
 
     assert {where: (moved.to, moved.lost) for where, moved in found.items()} == {SHORT: (70, 20)}
 
