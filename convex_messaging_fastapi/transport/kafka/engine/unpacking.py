@@ -189,33 +189,35 @@ _ZSTD_SIZE_BYTES, _ZSTD_DICTIONARY_BYTES = (0, 2, 4, 8), (0, 1, 2, 4)
 _REPEATED_BYTE, _COMPRESSED_BLOCK = 1, 2
 
 
-def _lz4_blocks(packed: bytes) -> Iterator[int]:
-    at = 0
+def _frame_from(at: int, packed: bytes, wanted: int) -> int:
+    """Where the next frame begins, behind what is to be skipped; the end or more where there is none."""
     while at < len(packed):
         (magic,) = struct.unpack_from("<I", packed, at)
-        if magic & _SKIPPED_MASK == _SKIPPED:
-            at += 8 + struct.unpack_from("<I", packed, at + 4)[0]
-            continue
+        if magic & _SKIPPED_MASK != _SKIPPED:
+            if magic != wanted:
+                raise IndexError("no frame that is known")
+            return at
+        at += 8 + struct.unpack_from("<I", packed, at + 4)[0]
+    return at
+
+
+def _lz4_blocks(packed: bytes) -> Iterator[int]:
+    at = _frame_from(0, packed, _LZ4_FRAME)
+    while at < len(packed):
         flags, described = packed[at + 4], packed[at + 5]
-        if magic != _LZ4_FRAME or flags >> 6 != 1:
+        if flags >> 6 != 1:
             raise IndexError("no frame that is known")
         largest = 1 << (8 + 2 * (described >> 4 & 7))
         at += 7 + 8 * (flags >> 3 & 1) + 4 * (flags & 1)
         while size := struct.unpack_from("<I", packed, at)[0] & 0x7FFFFFFF:
             yield largest
             at += 4 + size + 4 * (flags >> 4 & 1)
-        at += 4 + 4 * (flags >> 2 & 1)
+        at = _frame_from(at + 4 + 4 * (flags >> 2 & 1), packed, _LZ4_FRAME)
 
 
 def _zstd_blocks(packed: bytes) -> Iterator[int]:
-    at = 0
+    at = _frame_from(0, packed, _ZSTD_FRAME)
     while at < len(packed):
-        (magic,) = struct.unpack_from("<I", packed, at)
-        if magic & _SKIPPED_MASK == _SKIPPED:
-            at += 8 + struct.unpack_from("<I", packed, at + 4)[0]
-            continue
-        if magic != _ZSTD_FRAME:
-            raise IndexError("no frame that is known")
         flags = packed[at + 4]
         single = flags >> 5 & 1
         size_bytes = _ZSTD_SIZE_BYTES[flags >> 6] or single
@@ -226,7 +228,7 @@ def _zstd_blocks(packed: bytes) -> Iterator[int]:
             last, kind, size = low & 1 == 1, low >> 1 & 3, low >> 3 | high << 5
             yield _ZSTD_BLOCK if kind == _COMPRESSED_BLOCK else size
             at += 3 + (1 if kind == _REPEATED_BYTE else size)
-        at += 4 * (flags >> 2 & 1)
+        at = _frame_from(at + 4 * (flags >> 2 & 1), packed, _ZSTD_FRAME)
 
 
 # Where the engine is told.
