@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rounds import ROOT
+from tools.markdown import between, table
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
@@ -16,20 +17,11 @@ HEAD = ("workload", "this package", "target", "measured")
 
 def quote(results: Mapping[str, Any]) -> str:
     """A table of the targets in what `report.as_json` made."""
-    rows = [_row(target) for target in results["targets"] if "measured" in target]
-    lines = (HEAD, ["---"] * len(HEAD), *rows)
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def with_quote(readme: str, table: str) -> str:
-    """Between the README's markers."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return table(HEAD, (_row(target) for target in results["targets"] if "measured" in target))
 
 
 def put_into_readme(results: Path) -> None:
-    README.write_text(with_quote(README.read_text(), quote(json.loads(results.read_text()))))
+    README.write_text(between(README.read_text(), BEGIN, END, quote(json.loads(results.read_text()))))
 
 
 def _row(target: Mapping[str, Any]) -> Iterable[object]:

@@ -14,6 +14,7 @@ from benchmarks.job import Sample
 from benchmarks.rounds import medians
 from benchmarks.targets import TARGETS, Medians, Target
 from benchmarks.workloads import Part, Workload
+from tools.markdown import row, table
 
 GUARANTEES: Mapping[Part, Mapping[str, str]] = {
     "publishing": PUBLISHING,
@@ -133,14 +134,14 @@ def _target_table(found: Medians) -> list[str]:
     for line in judged(found):
         if "measured" in line:
             verdict = "reached" if line["reached"] else "**not reached**"
-            lines.append(_row([line["workload"], line["what"], line["target"], line["measured"], verdict]))
+            lines.append(row([line["workload"], line["what"], line["target"], line["measured"], verdict]))
     return [*lines, ""]
 
 
 def _guarantees(part: Part, outcomes: Sequence[Outcome]) -> list[str]:
     names = dict.fromkeys(name for outcome in outcomes for name in outcome.samples)
     return [*_head(["contestant", "what it does and guarantees"])] + [
-        _row([name, GUARANTEES[part][name]]) for name in names
+        row([name, GUARANTEES[part][name]]) for name in names
     ]
 
 
@@ -153,7 +154,7 @@ def _table(outcome: Outcome) -> list[str]:
     title = (
         f"### {outcome.workload.title} (`{outcome.workload.name}`, {outcome.workload.partitions} partitions)"
     )
-    rows = [_row([name, *(_cell(it, column) for column in shown)]) for name, it in found.items()]
+    rows = [row([name, *(_cell(it, column) for column in shown)]) for name, it in found.items()]
     return [title, "", *_head(["contestant", *(COLUMNS[column][0] for column in shown)]), *rows, ""]
 
 
@@ -167,11 +168,7 @@ def _cell(sample: Sample, column: str) -> str:
 
 
 def _head(names: Sequence[str]) -> list[str]:
-    return [_row(names), _row(["---"] * len(names))]
-
-
-def _row(cells: Sequence[object]) -> str:
-    return f"| {' | '.join(str(cell) for cell in cells)} |"
+    return table(names, ()).splitlines()
 
 
 def _version(name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from benchmarks.__main__ import FULL
-from benchmarks.quoting import BEGIN, END, README, quote, with_quote
+from benchmarks.quoting import README, quote
 
 REACHED = {
     "workload": "publish-1000",
@@ -30,10 +30,6 @@ def test_a_target_that_was_missed_is_told_of_and_one_that_was_not_measured_is_no
     assert "| `publish-1000` | rate / aiokafka | ≥ 2.2 | 2.5 |" in table
     assert "| `consume` | rate / aiokafka | ≥ 0.5 | 0.42 (not reached) |" in table
     assert "latency-200" not in table
-
-
-def test_only_what_stands_between_the_markers_is_written_anew() -> None:
-    assert with_quote(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
 
 
 def test_the_readme_quotes_the_results_that_are_kept() -> None:

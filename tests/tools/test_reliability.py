@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tools import reliability
-from tools.reliability import BEGIN, END, Found, page, quote, with_quote
+from tools.markdown import between
+from tools.reliability import BEGIN, END, Found, page, quote
 
 RUN: dict[str, Any] = {
     "scenario": "F1 kill -9 of a broker",
@@ -98,7 +99,7 @@ def test_a_control_tells_what_it_lost() -> None:
 
 
 def test_the_readme_quotes_between_its_markers_only() -> None:
-    assert with_quote(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
+    assert between(f"a\n{BEGIN}\nold\n{END}\nb", BEGIN, END, "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
 
 
 def test_the_figures_in_the_readme_are_those_of_the_page() -> None:
