@@ -30,6 +30,7 @@ from tests.support.waiting import until
 
 APP = "tests.faults.app:app"
 PARTITIONS = 4
+OFFSETS = "__consumer_offsets"
 KEYS = 200
 CANARY = "what-no-log-may-tell"
 """A part of every payload of a load."""
@@ -204,3 +205,11 @@ def kill_brokers(cluster: Cluster) -> float:
     for broker in cluster.brokers:
         broker.kill()
     return at
+
+
+def coordinating(group: str) -> int:
+    """The partition of the offsets topic that a group belongs to: Java's hash of its name, unsigned."""
+    hashed = 0
+    for character in group:
+        hashed = (31 * hashed + ord(character)) & 0xFFFFFFFF
+    return (hashed & 0x7FFFFFFF) % 4

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.faults.evidence import Usage
+from tests.support.background import at_work
 from tests.support.services import Service
 
 EVERY_SECONDS = 1.0
@@ -42,13 +43,8 @@ class Sampler:
 def sampling(processes: Callable[[], Iterable[Service]]) -> Iterator[Sampler]:
     """A sampler at work in a thread of its own until the end."""
     sampler = Sampler(processes)
-    thread = threading.Thread(target=sampler.run, name="sampler", daemon=True)
-    thread.start()
-    try:
+    with at_work(sampler, "sampler"):
         yield sampler
-    finally:
-        sampler.end()
-        thread.join(15)
 
 
 def usage_of(service: Service) -> Usage | None:

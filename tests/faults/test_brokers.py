@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,16 @@ from typing import Any
 import pytest
 from confluent_kafka import ElectionType, TopicPartition
 
-from tests.faults.crew import PARTITIONS, Crew, kill_brokers
+from tests.faults.crew import OFFSETS, PARTITIONS, Crew, coordinating, kill_brokers
 from tests.faults.evidence import Allowed
 from tests.faults.trial import Trial, Trials
 from tests.support.cluster import Broker
-from tests.support.waiting import until
+from tests.support.waiting import pass_time, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 SESSION_SECONDS = 6
 MAX_UNCOMMITTED = 1000
-OFFSETS = "__consumer_offsets"
 
 OUTLASTING: Mapping[str, Any] = {"KAFKA_SESSION_TIMEOUT_MS": 10_000}
 """A session that outlasts the election of a coordinator, as it does by default: members stay members."""
@@ -78,7 +76,7 @@ def test_the_whole_cluster_is_down_for_longer_than_a_session(crew_on_three: Crew
         with trial.fault("three brokers killed"):
             died_at = kill_brokers(cluster)
             wait_said(trial, 503, died_at)
-            until(lambda: time.monotonic() > died_at + 2 * SESSION_SECONDS, 30, "two sessions to be over")
+            pass_time(2 * SESSION_SECONDS, since=died_at)
             cluster.heal()
         trial.handle_more(300)
 
@@ -166,8 +164,7 @@ def restart(trial: Trial, broker: Broker) -> None:
 def freeze(trial: Trial, broker: Broker, seconds: float) -> None:
     with trial.fault(f"a broker frozen for {seconds} s"):
         broker.pause()
-        frozen_at = time.monotonic()
-        until(lambda: time.monotonic() > frozen_at + seconds, seconds + 10, "the thaw")
+        pass_time(seconds)
         trial.crew.cluster.heal()
 
 
@@ -185,11 +182,3 @@ def elect_preferred(trial: Trial) -> None:
     partitions = [TopicPartition(trial.topic, partition) for partition in range(PARTITIONS)]
     admin = trial.crew.cluster.admin()  # which must outlive its question
     admin.elect_leaders(ElectionType.PREFERRED, partitions).result(20)
-
-
-def coordinating(group: str) -> int:
-    """The partition of the offsets topic that a group belongs to: Java's hash of its name, unsigned."""
-    hashed = 0
-    for character in group:
-        hashed = (31 * hashed + ord(character)) & 0xFFFFFFFF
-    return (hashed & 0x7FFFFFFF) % 4

@@ -15,7 +15,7 @@ from tests.faults.trial import Trial, Trials
 from tests.support.frames import BLACK_HOLE, DEAF, FORGOTTEN, MUTE, Api, Fate, answers, slow
 from tests.support.proxied import Proxied
 from tests.support.services import Service
-from tests.support.waiting import until
+from tests.support.waiting import pass_time
 
 MINUTES = float(os.environ.get("FAULTS_MINUTES", "30"))
 MAX_UNCOMMITTED = 200
@@ -148,9 +148,3 @@ def test_random_faults_lose_nothing_and_leave_nothing_behind(
 
 def a_mortal(trial: Trial) -> Service:
     return trial.workers[trial.chance.choice(["two", "three", "four"])]
-
-
-def pass_time(seconds: float) -> None:
-    """What the fault is: so long a time."""
-    until_at = time.monotonic() + seconds
-    until(lambda: time.monotonic() > until_at, seconds + 10, "a fault to pass")

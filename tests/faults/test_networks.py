@@ -6,16 +6,14 @@ directly. What is cut off is cut off from the workers and from whoever publishes
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from tests.faults.crew import Crew
+from tests.faults.crew import OFFSETS, Crew, coordinating
 from tests.faults.evidence import OK, Allowed
-from tests.faults.test_brokers import OFFSETS, coordinating
 from tests.faults.trial import Trial, Trials
 from tests.support.frames import (
     BLACK_HOLE,
@@ -31,7 +29,7 @@ from tests.support.frames import (
     slow,
 )
 from tests.support.proxied import Proxied
-from tests.support.waiting import until
+from tests.support.waiting import pass_time, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -236,12 +234,6 @@ def run(
     )
     trials.tell(f"fetched again after {fetching:.1f} s, acknowledged again after {sending:.1f} s")
     assert max(fetching, sending) <= within
-
-
-def pass_time(seconds: float) -> None:
-    """For as long as the fault is to last."""
-    began = time.monotonic()
-    until(lambda: time.monotonic() > began + seconds, seconds + 10, "the fault to be over")
 
 
 @contextmanager

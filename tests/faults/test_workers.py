@@ -19,7 +19,7 @@ from tests.faults.trial import NAME, Trial, Trials, life
 from tests.support.ledgers import Note
 from tests.support.probing import READY
 from tests.support.services import Service
-from tests.support.waiting import until
+from tests.support.waiting import pass_time, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 
@@ -114,7 +114,7 @@ def test_workers_come_and_go(crew: Crew, trials: Trials) -> None:
             ends_at = time.monotonic() + 15
             while time.monotonic() < ends_at:
                 come_or_go(trial)
-                trial.pass_time(trial.chance.uniform(0.5, 2))
+                pass_time(trial.chance.uniform(0.5, 2))
         trial.handle_more(200)
     assert longest_stall(trials.evidence) < 10
 
@@ -200,7 +200,7 @@ def test_a_handler_blocks_the_event_loop(crew: Crew, trials: Trials, mark: Path)
         until(mark.exists, 30, "the loop to be blocked")
         trial.zombies.append(started(trial, 300).member)
         with trial.fault(f"a loop that is blocked for {seconds} s"):
-            trial.pass_time(seconds)
+            pass_time(seconds)
         trial.wait_at_work("one", "two")
         trial.look_at_commits()
         trial.handle_more(200)

@@ -128,11 +128,6 @@ class Trial:
         self.pass_time(seconds)
         worker.resume()
 
-    def pass_time(self, seconds: float) -> None:
-        """What the fault is: so long a time."""
-        ends_at = time.monotonic() + seconds
-        until(lambda: time.monotonic() > ends_at, seconds + 10, "a fault to pass")
-
     def wait_death(self, within: float = 60) -> Service:
         """Wait for one of the workers to end by itself; that one, which may be started again."""
 

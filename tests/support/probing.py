@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import httpx
 
+from tests.support.background import at_work
+
 EVERY_SECONDS = 0.2
 LIVE, READY = "/health/kafka/live", "/health/kafka/ready"
 
@@ -60,13 +62,8 @@ class Prober:
 def probing(address: str) -> Iterator[Prober]:
     """A prober at work in a thread of its own until the end."""
     prober = Prober(address)
-    thread = threading.Thread(target=prober.run, name="prober", daemon=True)
-    thread.start()
-    try:
+    with at_work(prober, "prober"):
         yield prober
-    finally:
-        prober.end()
-        thread.join(15)
 
 
 def _ask(client: httpx.Client, path: str) -> Answer:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tests.support import by_maven
 from tests.support.cluster import Broker, Cluster
 from tests.support.common import HOST, free_ports
-from tests.support.frames import PASS, Rule
+from tests.support.frames import Rule
 from tests.support.proxy import Proxy, proxies_of
 
 SIZE = 3
@@ -37,11 +37,10 @@ class Proxied:
     @contextmanager
     def following(self, rule: Rule) -> Iterator[None]:
         """All of them, until the end of the block; then everything passes."""
-        self.follow(rule)
-        try:
+        with ExitStack() as ends:
+            for proxy in self.proxies.values():
+                ends.enter_context(proxy.following(rule))
             yield
-        finally:
-            self.follow(PASS)
 
     def single_out(self, client: str, rule: Rule | None) -> None:
         for proxy in self.proxies.values():

@@ -21,6 +21,12 @@ def until(condition: Callable[[], object], within: float, what: str) -> None:
         _never.wait(EVERY_SECONDS)
 
 
+def pass_time(seconds: float, since: float | None = None) -> None:
+    """For what takes time by its nature, as a fault: `seconds` from now, or from a time (CLOCK_MONOTONIC)."""
+    over = (time.monotonic() if since is None else since) + seconds
+    until(lambda: time.monotonic() > over, seconds + 10, "a fault to pass")
+
+
 async def eventually(condition: Callable[[], object], within: float, what: str) -> None:
     """The same for a test on the event loop; `condition` must not block."""
     async with asyncio.timeout(within) as limit:
