@@ -28,6 +28,9 @@ IMPATIENT: dict[str, Any] = {
     "partition_pause_seconds": 0.1,
     "complaint_seconds": 1.0,
 }
+# A broker answers what comes on one connection in turn: a question waits behind a fetch that waits for
+# records. Less patience than that takes an idle cluster for a silent one, and whoever holds it joins anew.
+ON_REAL_KAFKA: dict[str, Any] = {"ask_after_seconds": 0.7, "explain_after_seconds": 2.0}
 SECONDS = 10.0
 """How long a test waits for what must happen."""
 
@@ -96,7 +99,7 @@ class Bench:
         self._made: list[KafkaProducer | KafkaConsumer] = []
 
     def transport(self, **choices: Any) -> KafkaTransport:
-        bench = {} if self._real else ON_THE_WIRE
+        bench = ON_REAL_KAFKA if self._real else ON_THE_WIRE
         tuning = Tuning(**(IMPATIENT | bench | choices.pop("tuning", {})))
         chosen = settings(self._bootstrap, real=self._real, **choices)
         return KafkaTransport(chosen, self.clock, tuning=tuning)
