@@ -11,6 +11,7 @@ from itertools import count, repeat
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import outcomes
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
+from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
 from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
 
@@ -38,12 +39,18 @@ class PartitionQueue:
     """
 
     def __init__(
-        self, where: TopicPartition, producer: ProducerTransport, clock: Clock, outstanding: Outstanding
+        self,
+        where: TopicPartition,
+        producer: ProducerTransport,
+        clock: Clock,
+        outstanding: Outstanding,
+        turns: Turns,
     ) -> None:
         self._where = where
         self._producer = producer
         self._clock = clock
         self._outstanding = outstanding
+        self._turns = turns
         self._line = Line()
         self._in_flight: list[Pending] = []
         self._offer = FIRST_OFFER
@@ -118,9 +125,7 @@ class PartitionQueue:
             while batch := self._line.take(self._offer):
                 sent = await self._send(batch)
                 if len(batch) > 1:
-                    # The engine's turn, in which it puts what waited for this answer on the wire. Else
-                    # everybody whom the answer wakes would go first, and the cluster would idle meanwhile.
-                    await sleep(self._clock, 0)
+                    await self._turns.take(len(batch))
                 if self._settle(batch, sent):
                     await self._wait_before_resending()
         finally:

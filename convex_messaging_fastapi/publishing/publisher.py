@@ -13,6 +13,7 @@ from convex_messaging_fastapi.publishing import outcomes
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
 from convex_messaging_fastapi.publishing.topics import Topic
+from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt
 from convex_messaging_fastapi.status import ProducerStatus
 from convex_messaging_fastapi.transport.base import ProducerTransport, contact_status
@@ -42,6 +43,7 @@ class Publisher:
         self._partitioner = partitioner
         self._topics: dict[str, Topic] = {}
         self._outstanding = Outstanding(clock, self._expire)
+        self._turns = Turns(clock)
         self._accepting = False
 
     async def start(self) -> None:
@@ -170,7 +172,7 @@ class Publisher:
                 self._outstanding.settle(message, outcomes.not_running(topic))
 
     def _new_topic(self, name: str) -> Topic:
-        topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding)
+        topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding, self._turns)
         self._topics[name] = topic
         return topic
 

@@ -14,6 +14,7 @@ from convex_messaging_fastapi.publishing import outcomes
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
+from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ProducerTransport
 
@@ -35,12 +36,14 @@ class Topic:
         clock: Clock,
         partitioner: Partitioner,
         outstanding: Outstanding,
+        turns: Turns,
     ) -> None:
         self._name = name
         self._producer = producer
         self._clock = clock
         self._partitioner = partitioner
         self._outstanding = outstanding
+        self._turns = turns
         self._count: int | None = None
         self._stale_at = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -49,13 +52,19 @@ class Topic:
         self._sticky = Sticky(self._queues, self._queue)
 
     def append(self, message: Pending, now: float) -> None:
-        if self._count is None:
+        count, key = self._count, message.record.key
+        if count is None:
             self._line.append(message)
             self._ask()
             return
         if now >= self._stale_at:
             self._ask()
-        self._route(message, self._count)
+        if message.partition is not None:
+            self._route_to(message.partition, message, count)
+        elif key is None:
+            self._sticky.queue(count).append(message)
+        else:
+            self._queue(self._partitioner.partition(key, count)).append(message)
 
     def append_all(self, messages: Sequence[Pending], now: float) -> None:
         """`append` of each, for a list that names no partitions."""
@@ -108,23 +117,15 @@ class Topic:
 
     def _know(self, count: int) -> None:
         self._count = count
-        self._stale_at = self._clock.now() + REFRESH_SECONDS
+        now = self._clock.now()
+        self._stale_at = now + REFRESH_SECONDS
         for message in self._line.take(len(self._line)):
-            self._route(message, count)
+            self.append(message, now)
 
     def _forget(self, reason: str) -> None:
         self._count = None
         for message in self._line.waiting():
             self._outstanding.settle(message, outcomes.no_topic(self._name, reason))
-
-    def _route(self, message: Pending, count: int) -> None:
-        key, partition = message.record.key, message.partition
-        if partition is not None:
-            self._route_to(partition, message, count)
-        elif key is None:
-            self._sticky.queue(count).append(message)
-        else:
-            self._queue(self._partitioner.partition(key, count)).append(message)
 
     def _route_to(self, partition: int, message: Pending, count: int) -> None:
         if 0 <= partition < count:
@@ -137,7 +138,7 @@ class Topic:
         queue = self._queues.get(partition)
         if queue is None:
             where = TopicPartition(self._name, partition)
-            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding)
+            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding, self._turns)
             self._queues[partition] = queue
         return queue
 
