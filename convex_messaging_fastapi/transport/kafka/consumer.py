@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
@@ -22,10 +22,10 @@ from convex_messaging_fastapi.transport.base import (
     Position,
     Problem,
 )
+from convex_messaging_fastapi.transport.kafka.complaints import Complaints
 from convex_messaging_fastapi.transport.kafka.diagnosis import (
     RIVAL,
     Explanation,
-    explain_membership,
     explain_unreadable,
     outcome_of,
 )
@@ -74,9 +74,8 @@ class KafkaConsumer:
         self._topics: tuple[str, ...] = ()
         self._opening: asyncio.Task[Starts] | None = None
         self._moving: dict[TopicPartition, asyncio.Task[Moves]] = {}
-        self._resting: dict[TopicPartition, _Rest] = {}
         self._shares = Shares()
-        self._complaint: _Rest | None = None
+        self._complaints = Complaints(group, clock, tuning)
         self._progress = Progress(tuning.stuck_after_seconds)
         self._look_at = 0.0
         self._hearer: EngineListener | None = None
@@ -96,7 +95,7 @@ class KafkaConsumer:
         member = self._supervisor.current
         contact = self._supervisor.contact(member=member is not None and member.joined)
         contact = replace(contact, losses=self._history.losses, lost=self._history.lost)
-        ours = self._own_problem()
+        ours = self._complaints.current() or self._missing_topics()
         if contact.problem is not None or ours is None:
             return contact
         return replace(contact, problem=ours.problem, detail=ours.detail)
@@ -237,7 +236,7 @@ class KafkaConsumer:
             except Exception as error:  # noqa: BLE001 - decompression may raise anything at all
                 self._unreadable(holding, where, error)
                 continue
-            self._resting.pop(where, None)
+            self._complaints.is_read(where)
             self._shares.taken(where)
             if taken:
                 records[where] = taken
@@ -260,8 +259,7 @@ class KafkaConsumer:
 
     def _is_free(self, where: TopicPartition) -> bool:
         """Whether nothing keeps us from reading on: no move under way, no rest after a failure."""
-        rest = self._resting.get(where)
-        return where not in self._moving and (rest is None or rest.until <= self._clock.now())
+        return where not in self._moving and not self._complaints.rests(where)
 
     def _unreadable(self, holding: Holding, where: TopicPartition, error: Exception) -> None:
         """The engine could not read one partition: go back to what was delivered, and say so."""
@@ -278,11 +276,7 @@ class KafkaConsumer:
         span = span_of(error)
         if self._shares.fewer(where, offset, span):
             return
-        why = explain_unreadable(error, where, offset, span)
-        before = self._resting.get(where)
-        self._resting[where] = _Rest(self._clock.now() + self._tuning.partition_pause_seconds, why)
-        told = before is not None and before.why == why
-        log.log(logging.DEBUG if told else logging.ERROR, "group %s cannot read %s", self._group, why.detail)
+        self._complaints.let_rest(where, explain_unreadable(error, where, offset, span))
 
     async def _news(self, holding: Holding, until: float) -> None:
         """Wait until something was fetched, or the assignment changes."""
@@ -329,7 +323,7 @@ class KafkaConsumer:
             for one, moved in found.items():
                 if moved.is_loss:
                     self._note_loss(one, moved)
-                self._resting.pop(one, None)
+                self._complaints.is_read(one)
             if found[where].backwards:
                 holding.cut |= found.keys()
                 await self._begin_anew(holding, found)
@@ -373,37 +367,20 @@ class KafkaConsumer:
             return
         if (rival := self._rival()) is not None:
             self._ownership.stripped.clear()
-            self._complaint = _Rest(self._clock.now() + self._tuning.rival_seconds, rival)
+            self._complaints.hear_of_rival(rival)
             self._supervisor.replace(member, rival)
             return
         try:
             member.look_alive()
         except KafkaError as error:
-            self._complain(member, error)
-
-    def _complain(self, member: Member, error: KafkaError) -> None:
-        """One complaint may pass; of two within a few seconds the engine does not recover by itself."""
-        now = self._clock.now()
-        before, why = self._complaint, explain_membership(error)
-        self._complaint = _Rest(now + self._tuning.complaint_seconds, why)
-        log.warning("group %s: %s", self._group, why.detail)
-        if before is not None and before.until > now:
-            self._supervisor.replace(member, why)
+            if (why := self._complaints.hear(error)) is not None:
+                self._supervisor.replace(member, why)
 
     def _rival(self) -> Explanation | None:
         """Whether another process seems to be a member under the same name: the engine never says so."""
         if self.instance.id is None or not self._ownership.stripped_thrice(self._tuning.rival_seconds):
             return None
         return Explanation(Problem.GROUP_REFUSED, f"{self.instance.claim()}: {RIVAL}")
-
-    def _own_problem(self) -> Explanation | None:
-        """What is wrong although the cluster answers."""
-        now = self._clock.now()
-        if self._complaint is not None and self._complaint.until > now:
-            return self._complaint.why
-        for rest in self._resting.values():
-            return rest.why
-        return self._missing_topics()
 
     def _missing_topics(self) -> Explanation | None:
         member = self._supervisor.current
@@ -419,16 +396,9 @@ class KafkaConsumer:
                 task.cancel()
         self._opening = None
         self._moving.clear()
-        self._resting.clear()
+        self._complaints.forget_partitions()
         self._shares = Shares()
         self._progress = Progress(self._tuning.stuck_after_seconds)
-
-
-class _Rest(NamedTuple):
-    """A complaint that holds until then."""
-
-    until: float
-    why: Explanation
 
 
 def _outcome(attempt: asyncio.Future[None]) -> CommitOutcome:

@@ -1,0 +1,67 @@
+"""What is wrong with a member although its cluster answers: in its group, or in a partition it reads."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from aiokafka.errors import KafkaError
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+
+class Complaints:
+    """Remembers what was complained of, for as long as it holds."""
+
+    def __init__(self, group: str, clock: Clock, tuning: Tuning) -> None:
+        self._group, self._clock, self._tuning = group, clock, tuning
+        self._of_group: _Complaint | None = None
+        self._unreadable: dict[TopicPartition, _Complaint] = {}
+
+    def hear(self, error: KafkaError) -> Explanation | None:
+        """The engine complains of its group. One complaint may pass; of two within a few seconds the
+        engine does not recover by itself: then the answer says what it suffers from."""
+        now = self._clock.now()
+        before, why = self._of_group, explain_membership(error)
+        self._of_group = _Complaint(now + self._tuning.complaint_seconds, why)
+        log.warning("group %s: %s", self._group, why.detail)
+        return why if before is not None and before.until > now else None
+
+    def hear_of_rival(self, rival: Explanation) -> None:
+        self._of_group = _Complaint(self._clock.now() + self._tuning.rival_seconds, rival)
+
+    def let_rest(self, where: TopicPartition, why: Explanation) -> None:
+        """A partition that cannot be read is left alone for a while; an error in the log says so once."""
+        before = self._unreadable.get(where)
+        self._unreadable[where] = _Complaint(self._clock.now() + self._tuning.partition_pause_seconds, why)
+        told = before is not None and before.why == why
+        log.log(logging.DEBUG if told else logging.ERROR, "group %s cannot read %s", self._group, why.detail)
+
+    def rests(self, where: TopicPartition) -> bool:
+        rest = self._unreadable.get(where)
+        return rest is not None and rest.until > self._clock.now()
+
+    def is_read(self, where: TopicPartition) -> None:
+        """Reading goes on there: what was said of it is past."""
+        self._unreadable.pop(where, None)
+
+    def forget_partitions(self) -> None:
+        self._unreadable.clear()
+
+    def current(self) -> Explanation | None:
+        """What is wrong now. A partition's complaint outlives its rest, until it is read."""
+        if self._of_group is not None and self._of_group.until > self._clock.now():
+            return self._of_group.why
+        return next((rest.why for rest in self._unreadable.values()), None)
+
+
+class _Complaint(NamedTuple):
+    """Holds until then."""
+
+    until: float
+    why: Explanation

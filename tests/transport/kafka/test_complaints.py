@@ -1,0 +1,82 @@
+"""What is wrong is said for as long as it holds; what is said twice does not pass by itself."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from aiokafka.errors import GroupAuthorizationFailedError
+
+from convex_messaging_fastapi.clock import ManualClock
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import Problem
+from convex_messaging_fastapi.transport.kafka.complaints import Complaints
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+REFUSED = GroupAuthorizationFailedError("billing")
+UNREADABLE = Explanation(Problem.UNREADABLE, "orders/1 at 7: broken")
+WHERE = TopicPartition("orders", 1)
+TUNING = Tuning(complaint_seconds=10, partition_pause_seconds=5, rival_seconds=30)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def complaints(clock: ManualClock) -> Complaints:
+    return Complaints("billing", clock, TUNING)
+
+
+def test_one_complaint_may_pass_and_a_second_soon_after_does_not(
+    complaints: Complaints, clock: ManualClock
+) -> None:
+    assert complaints.hear(REFUSED) is None
+    clock.advance(9)
+    assert complaints.hear(REFUSED) == complaints.current() == explain_membership(REFUSED)
+    clock.advance(11)
+    assert complaints.current() is None
+    assert complaints.hear(REFUSED) is None
+
+
+def test_a_rival_is_told_of_for_as_long_as_it_takes_to_be_sure(
+    complaints: Complaints, clock: ManualClock
+) -> None:
+    rival = Explanation(Problem.GROUP_REFUSED, "another has our name")
+    complaints.hear_of_rival(rival)
+    clock.advance(29)
+    assert complaints.current() is rival
+    clock.advance(2)
+    assert complaints.current() is None
+
+
+def test_a_partition_rests_and_is_complained_of_until_it_is_read(
+    complaints: Complaints, clock: ManualClock
+) -> None:
+    complaints.let_rest(WHERE, UNREADABLE)
+    assert complaints.rests(WHERE)
+    clock.advance(6)
+    assert not complaints.rests(WHERE)
+    assert complaints.current() is UNREADABLE
+    complaints.is_read(WHERE)
+    assert complaints.current() is None
+
+
+def test_the_log_has_one_error_of_it_and_another_when_it_changes(
+    complaints: Complaints, caplog: pytest.LogCaptureFixture
+) -> None:
+    for why in (UNREADABLE, UNREADABLE, Explanation(Problem.UNREADABLE, "orders/1 at 8: broken")):
+        complaints.let_rest(WHERE, why)
+    assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
+        "group billing cannot read orders/1 at 7: broken",
+        "group billing cannot read orders/1 at 8: broken",
+    ]
+
+
+def test_partitions_are_forgotten_with_their_assignment(complaints: Complaints) -> None:
+    complaints.let_rest(WHERE, UNREADABLE)
+    complaints.forget_partitions()
+    assert not complaints.rests(WHERE)
+    assert complaints.current() is None
