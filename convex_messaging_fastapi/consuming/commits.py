@@ -21,6 +21,9 @@ COMMIT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 """Between an attempt that failed and the next one."""
 
+LAST_RETRY_SECONDS = 0.2
+"""The same when there is no more time than a drain leaves."""
+
 
 class Committer:
     """Commits the finished prefix of every partition of one worker.
@@ -86,6 +89,15 @@ class Committer:
             return await self._commit(self._assignment(), deadline)
         finally:
             self._one_at_a_time.release()
+
+    async def commit_at_last(self, deadline: float) -> None:
+        """Commit before the assignment ends: what is not, its next owner handles again.
+
+        A coordinator that moves, as it does when brokers are restarted in turn, refuses for a moment.
+        """
+        again = (CommitOutcome.FAILED, CommitOutcome.UNKNOWN)
+        while await self.commit(deadline) in again and self._clock.now() + LAST_RETRY_SECONDS < deadline:
+            await sleep(self._clock, LAST_RETRY_SECONDS)
 
     async def _commit(self, assignment: Assignment, deadline: float) -> CommitOutcome:
         offsets = committable(assignment, int(self._clock.unix() * 1000))

@@ -135,9 +135,9 @@ class Worker:
     def alive(self) -> bool:
         """False once a task that must run has ended by itself."""
         tasks = (self._fetching, self._committing)
-        return not any(task is not None and task.done() for task in tasks) and not any(
-            subscription.failed for subscription in self.subscriptions
-        )
+        ended = any(task is not None and task.done() for task in tasks)
+        failed = any(subscription.failed for subscription in self.subscriptions)
+        return not ended and not failed and self._transport.contact().alive
 
     @property
     def rebalancing_seconds(self) -> float | None:
@@ -259,7 +259,7 @@ class Worker:
                     subscription.drop(partition)
             await asyncio.gather(*[drain(each, owned, deadline, self._clock) for each in busy])
             if commit_by is not None:
-                await self._committer.commit(commit_by)
+                await self._committer.commit_at_last(commit_by)
 
     async def _wind_down(self, drain_seconds: float, deadline: float) -> None:
         if self._fetching is None:

@@ -121,10 +121,10 @@ class Publisher:
             await self._end_tasks(deadline)
 
     def status(self) -> ProducerStatus:
-        outstanding = self._outstanding
+        outstanding, contact = self._outstanding, self._producer.contact()
         return ProducerStatus(
-            alive=self._accepting,
-            contact=contact_status(self._producer.contact(), self._clock.now()),
+            alive=self._accepting and contact.alive,
+            contact=contact_status(contact, self._clock.now()),
             pending=outstanding.pending,
             published=outstanding.published,
             failed=outstanding.failed,

@@ -56,6 +56,7 @@ class Contact:
     `detail` may name hosts and is for authorised eyes only; it never holds a secret.
     `rebuilds` counts how often the engine was replaced.
     `losses` are a consumer's latest, `lost` is the number of records in all of them and in older ones.
+    `alive` is false once nothing looks after the engine any more, which only a restart mends.
     """
 
     last: float | None
@@ -65,6 +66,7 @@ class Contact:
     rebuilds: int = 0
     losses: tuple[Loss, ...] = ()
     lost: int = 0
+    alive: bool = True
 
 
 def contact_status(contact: Contact, now: float) -> ContactStatus:

@@ -40,6 +40,7 @@ class ScriptedTransport:
         self.wants: list[Mapping[TopicPartition, int]] = []
         self.commits: list[tuple[int, Mapping[TopicPartition, Position]]] = []
         self.outcomes: deque[CommitOutcome] = deque()
+        self.supervised = True
         self.commit_gate: asyncio.Event | None = None
         self.epoch = 0
         self.broken: Exception | None = None
@@ -78,7 +79,7 @@ class ScriptedTransport:
         self.stopped = True
 
     def contact(self) -> Contact:
-        return Contact(0.0, member=True)
+        return Contact(0.0, member=True, alive=self.supervised)
 
     # What the test says.
 

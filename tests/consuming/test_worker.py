@@ -393,6 +393,41 @@ async def test_a_transport_that_raises_leaves_a_worker_that_says_it_is_dead(
     await bench.worker.stop(0.0, bench.clock.now() + 1)
 
 
+async def test_a_worker_is_dead_when_nothing_looks_after_its_engine_any_more() -> None:
+    async with Bench(Handler()) as bench:
+        assert bench.worker.alive
+        bench.transport.supervised = False
+        assert not bench.worker.alive
+
+
+async def test_the_last_commit_of_a_drain_is_tried_again_while_there_is_time() -> None:
+    """A coordinator that moves refuses for a moment, and what is not committed is handled twice."""
+    async with Bench(Handler()) as bench:
+        bench.transport.assign()
+        await bench.advance(0.5)
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        bench.transport.outcomes.extend([CommitOutcome.FAILED, CommitOutcome.UNKNOWN])
+        revoking = bench.transport.revoke(bench.clock.now() + 5)
+        await bench.advance(1)
+        await revoking
+        assert bench.transport.committed == {WHERE: 2}
+
+
+async def test_the_last_commit_of_a_drain_is_given_up_when_the_time_is_over() -> None:
+    async with Bench(Handler()) as bench:
+        bench.transport.assign()
+        await bench.advance(0.5)
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        bench.transport.outcomes.extend([CommitOutcome.FAILED] * 100)
+        revoking = bench.transport.revoke(bench.clock.now() + 1)
+        await bench.advance(0.5)
+        assert not revoking.done()
+        await bench.advance(10)
+        await revoking
+
+
 async def test_a_partition_whose_letter_cannot_be_written_waits_and_the_others_go_on() -> None:
     from convex_messaging_fastapi.errors import PublishFailed
 

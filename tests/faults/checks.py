@@ -21,8 +21,6 @@ from tests.support.ledgers import FOR_EVER, Place, Turn
 Check = Callable[[Evidence, Allowed], list[str]]
 Where = tuple[str, int]
 
-TERMINAL = frozenset({"ok", "discarded"})
-
 
 def lost_write(evidence: Evidence, allowed: Allowed) -> list[str]:
     """What a publisher was told is written is in the log, where it was told."""
@@ -101,8 +99,7 @@ def overlap(evidence: Evidence, allowed: Allowed) -> list[str]:
     """No two turns of one key are at the same time, but for those of a process that was frozen."""
     return [
         f"{_turn(one)} still ran when {_turn(other)} began: key {one.key}"
-        for one, other in evidence.history().overlaps()
-        if not any(turn.member.startswith(allowed.zombies or ("\0",)) for turn in (one, other))
+        for one, other in evidence.history().overlaps(but=allowed.zombies)
     ]
 
 
@@ -317,7 +314,7 @@ def _done_at(evidence: Evidence) -> dict[Place, float]:
     """When each record was first done: handled to the end, or its letter made."""
     done: dict[Place, float] = {}
     for note in evidence.notes:
-        if note.event in TERMINAL:
+        if note.event == "ok":
             done[note.place] = min(note.at, done.get(note.place, FOR_EVER))
     for letter in evidence.buried:
         done[letter.place] = min(letter.at, done.get(letter.place, FOR_EVER))
@@ -409,14 +406,10 @@ def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
 
 
 def first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
-    """Of each life: the most that it held when it was young, for work comes and goes; and the last it held.
-
-    Only of looks at which it told its tasks: one that starts or ends does not.
-    """
+    """Of each life the most that it held when it was young, for work comes and goes, and the last."""
     lives: dict[str, list[Usage]] = defaultdict(list)
     for usage in evidence.usage:
-        if usage.tasks >= 0:
-            lives[usage.member].append(usage)
+        lives[usage.member].append(usage)
     return ((_most(seen[:YOUNG]), seen[-1]) for seen in lives.values())
 
 

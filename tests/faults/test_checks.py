@@ -268,15 +268,6 @@ def test_a_frozen_process_may_overlap_its_successor(frozen: str) -> None:
     assert CHECKS["overlap"](overlapping, zombie) == []
 
 
-def test_a_process_that_starts_or_ends_is_no_measure_of_what_it_holds() -> None:
-    """It does not tell its tasks then."""
-    starting, ending = Usage(0, "one:1", 20, 4, 1, -1), Usage(18, "one:1", 52, 9, 3, -1)
-    grown = at_the_end(52, 11, 3, 80).usage
-
-    assert judge(replace(GOOD, usage=[starting, *GOOD.usage, ending]), ALLOWED) == {}
-    assert set(judge(replace(GOOD, usage=[*grown, ending]), ALLOWED)) == {"resources"}
-
-
 def test_evidence_that_was_saved_is_the_same_when_loaded(tmp_path: Path) -> None:
     GOOD.save(tmp_path / "evidence.json")
 

@@ -26,9 +26,7 @@ SETTINGS: Mapping[str, Any] = {
     "FAULTS_POISONED": "key-7",
     "FAULTS_CURE": "never",
 }
-ALLOWED = Allowed(
-    repeats=MAX_UNCOMMITTED, drained=60, zombies=("four",), rss_mib=32, files=8, threads=2, tasks=8
-)
+ALLOWED = Allowed(repeats=MAX_UNCOMMITTED, drained=60, rss_mib=32, files=8, threads=2, tasks=8)
 CUTS = (BLACK_HOLE, MUTE, DEAF, FORGOTTEN)
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(MINUTES * 60 + 600)]
@@ -107,9 +105,7 @@ def a_worker_is_restarted(trial: Trial, network: Proxied) -> None:
 def a_worker_is_frozen(trial: Trial, network: Proxied) -> None:
     """Sometimes for longer than its session: then its successors may overlap with it."""
     worker = trial.workers["four"]
-    worker.pause()
-    pass_time(trial.chance.uniform(1, 10))
-    worker.resume()
+    trial.freeze(worker, trial.chance.uniform(1, 10))
     worker.wait_ready()
 
 

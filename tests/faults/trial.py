@@ -32,7 +32,7 @@ from tests.faults.evidence import Allowed, Ended, Evidence, Logged, Lost, Seen, 
 from tests.faults.sampling import Sampler, sampling
 from tests.support.probing import Prober, probing
 from tests.support.services import Service
-from tests.support.waiting import until
+from tests.support.waiting import pass_time, until
 
 RESULTS = Path(__file__).parents[2] / "build" / "reliability"
 PACE: Mapping[str, object] = {"KAFKA_CONCURRENCY": 8, "FAULTS_SLOWEST_SECONDS": 0.05}
@@ -117,15 +117,18 @@ class Trial:
         self.seen += [Seen(at, *where, offset, asked) for where, offset in found.items()]
 
     def kill(self, worker: Service) -> None:
-        """SIGKILL; what had been committed until then is looked at."""
-        self.crew.kill(worker)
+        """SIGKILL; what had been committed until then is looked at. One that is dead already is noted so."""
+        if worker.alive:
+            self.crew.kill(worker)
+        else:
+            self.note_death(worker)
         self.look_at_commits()
 
     def freeze(self, worker: Service, seconds: float) -> None:
         """SIGSTOP and, so much later, SIGCONT."""
         self.zombies.append(life(worker))
         worker.pause()
-        self.pass_time(seconds)
+        pass_time(seconds)
         worker.resume()
 
     def wait_death(self, within: float = 60) -> Service:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import pytest
@@ -205,7 +205,3 @@ class Fleet:
         ends = await self.witness.ends(self.on_wire(topic))
         committed = await self.witness.committed(group or self.group, self.on_wire(topic))
         return all(committed.get(partition) == end for partition, end in ends.items() if end)
-
-
-def values_of(records: Sequence[Record]) -> list[bytes | None]:
-    return [record.value for record in records]

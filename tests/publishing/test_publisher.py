@@ -118,3 +118,10 @@ async def test_status_counts_outcomes_and_tells_the_contact(
     )
     assert status.contact == ContactStatus(2.0, True, "broker_unreachable", "10.0.0.1 refused", 2)
     await publisher.stop(1)
+
+
+async def test_it_is_dead_when_nothing_looks_after_its_engine_any_more(
+    publisher: Publisher, producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer, "contact", lambda: Contact(0.0, True, Problem.ENGINE_FAILED, alive=False))
+    assert not publisher.status().alive

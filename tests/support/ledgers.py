@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,12 +167,16 @@ class History:
             if one.place.offset > other.place.offset
         ]
 
-    def overlaps(self) -> list[tuple[Turn, Turn]]:
-        """Turns of one key at the same time."""
+    def overlaps(self, but: tuple[str, ...] = ()) -> list[tuple[Turn, Turn]]:
+        """Turns of one key at the same time, leaving aside those of members whose names begin so.
+
+        Of several before it, the one that ends last is the one that a turn is held against.
+        """
+        counted = (turn for turn in self.turns if not turn.member.startswith(but))
         return [
             (one, other)
-            for turns in _by_key(self.turns)
-            for one, other in pairwise(turns)
+            for turns in _by_key(counted)
+            for one, other in zip(accumulate(turns, _later_end), turns[1:], strict=False)
             if other.start < one.end
         ]
 
@@ -187,6 +191,10 @@ def _turns(notes: Iterable[Note], ended: Mapping[str, float]) -> Iterator[Turn]:
             yield Turn(start.at, note.at, note.member, note.place, note.key, note.event == "ok")
     for (member, place), start in running.items():
         yield Turn(start.at, ended.get(member, FOR_EVER), member, place, start.key, is_ok=False)
+
+
+def _later_end(one: Turn, other: Turn) -> Turn:
+    return other if other.end > one.end else one
 
 
 def _by_key(turns: Iterable[Turn]) -> Iterable[list[Turn]]:

@@ -64,6 +64,9 @@ def test_two_at_once_of_one_key_are_found_whoever_handles_them() -> None:
     assert len(history(turn(0, 2, 0), turn(1, 3, 1, member="two:2")).overlaps()) == 1
     assert len(history(turn(0, None, 0), turn(9, 10, 1)).overlaps()) == 1, "it never ended"
     assert history(turn(0, 2, 0), turn(1, 3, 1, key="bob")).overlaps() == []
+    long = history(turn(0, 9, 0), turn(1, 2, 1, member="two:2"), turn(3, 4, 2, member="three:3"))
+    assert len(long.overlaps()) == 2, "the first ends after both"
+    assert len(long.overlaps(but=("two",))) == 1
 
 
 def test_what_a_killed_process_noted_is_there_and_is_read_once(tmp_path: Path) -> None:

@@ -59,10 +59,6 @@ class WireCluster:
         self._must(self._lib.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, replicas))
         return name
 
-    def topic_error(self, name: str, error: int) -> None:
-        """What metadata says of the topic from now on; 0 = nothing wrong."""
-        self._lib.rd_kafka_mock_topic_set_error(self._cluster, name.encode(), error)
-
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Let retention remove every record below `before`."""
         self._must(
@@ -99,9 +95,6 @@ class WireCluster:
 
     def track_requests(self) -> None:
         self._lib.rd_kafka_mock_start_request_tracking(self._cluster)
-
-    def clear_requests(self) -> None:
-        self._lib.rd_kafka_mock_clear_requests(self._cluster)
 
     def requests(self) -> list[int]:
         """The kinds of the requests that arrived since tracking began, in order."""
@@ -142,7 +135,6 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_mock_cluster_bootstraps": (_S, [_P]),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [_P, ctypes.c_int32]),
     "rd_kafka_mock_topic_create": (_I, [_P, _S, _I, _I]),
-    "rd_kafka_mock_topic_set_error": (None, [_P, _S, _I]),
     "rd_kafka_mock_partition_delete_records": (_I, [_P, _S, ctypes.c_int32, _L]),
     "rd_kafka_mock_push_request_errors_array": (
         None,
@@ -154,7 +146,6 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "rd_kafka_mock_broker_set_rtt": (_I, [_P, ctypes.c_int32, _I]),
     "rd_kafka_mock_partition_set_leader": (_I, [_P, _S, ctypes.c_int32, ctypes.c_int32]),
     "rd_kafka_mock_start_request_tracking": (None, [_P]),
-    "rd_kafka_mock_clear_requests": (None, [_P]),
     "rd_kafka_mock_get_requests": (ctypes.POINTER(_P), [_P, ctypes.POINTER(ctypes.c_size_t)]),
     "rd_kafka_mock_request_api_key": (ctypes.c_int16, [_P]),
     "rd_kafka_mock_request_destroy_array": (None, [ctypes.POINTER(_P), ctypes.c_size_t]),

@@ -106,8 +106,18 @@ class KafkaConsumer:
         holding = self._ownership.holding
         if holding is None or holding.epoch != epoch or holding.over:
             return CommitOutcome.STALE
-        if {where.topic for where in offsets} & {where.topic for where in self._moving}:
-            return CommitOutcome.FAILED  # Perhaps a log was made anew: see below; it is tried again.
+        # Their logs may have been made anew: see below. The rest is committed, and they are tried again.
+        doubtful = {where.topic for where in self._moving}
+        certain = {where: position for where, position in offsets.items() if where.topic not in doubtful}
+        if offsets and not certain:
+            return CommitOutcome.FAILED
+        outcome = await self._commit(holding, certain, deadline)
+        left_out = outcome is CommitOutcome.COMMITTED and len(certain) < len(offsets)
+        return CommitOutcome.UNKNOWN if left_out else outcome
+
+    async def _commit(
+        self, holding: Holding, offsets: Mapping[TopicPartition, Position], deadline: float
+    ) -> CommitOutcome:
         # In a log that was made anew the old positions would hide new records from whoever comes next.
         offsets = {where: position for where, position in offsets.items() if where not in holding.cut}
         attempt = asyncio.ensure_future(holding.member.commit(offsets, holding.who))

@@ -20,7 +20,7 @@ from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, verdict_on
-from convex_messaging_fastapi.transport.kafka.engine import Pack, Writer, pack, size_in_batch
+from convex_messaging_fastapi.transport.kafka.engine import InvalidRecord, Pack, Writer, pack, size_in_batch
 from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
@@ -153,10 +153,11 @@ class KafkaProducer:
     def _judge(self, error: KafkaError, topic: str, packed: Pack) -> Sent | None:
         verdict = verdict_on(error)
         if verdict is not Verdict.TOO_LARGE:
-            return Sent(packed.taken, verdict, reason=f"{type(error).__name__}: {error}")
+            return Sent(packed.taken, verdict, reason=_reason(error, packed.taken))
         if packed.taken == 1:
             return Sent(1, verdict, reason=f"{packed.size} bytes are more than the topic takes")
-        # The batch was too large, which says nothing of any record in it.
+        # The batch was too large, which says nothing of any record in it. The limit is not raised again:
+        # each try would cost a producer, and with it the certainty of all else that is under way.
         self._limits[topic] = max(1, packed.size // 2)
         return None
 
@@ -193,6 +194,14 @@ class KafkaProducer:
         if answer.exists:
             await writer.follow(topic)
         return _REASONS.get(answer.error)
+
+
+def _reason(error: KafkaError, records: int) -> str:
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, InvalidRecord) and records > 1:
+        # Kafka answers for a batch as a whole, and sending it in parts would cost a producer for each.
+        return f"{said}; it may be another of the {records} that were sent together, and this one good"
+    return said
 
 
 def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:

@@ -83,6 +83,7 @@ class Supervisor(Generic[E]):
         self._at_once = False
         self._complained: Explanation | None = None
         self._stopped = False
+        self._ended = False
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{self._name} supervisor")
@@ -134,7 +135,8 @@ class Supervisor(Generic[E]):
         self._listen()
         if self._well:
             return Contact(self._last, member, None, "", self._rebuilds)
-        return Contact(self._last, member, self._why.problem, self._why.detail, self._rebuilds)
+        why = self._why
+        return Contact(self._last, member, why.problem, why.detail, self._rebuilds, alive=not self._ended)
 
     async def _run(self) -> None:
         while True:
@@ -281,10 +283,12 @@ class Supervisor(Generic[E]):
         return min(cap, first * 2.0 ** min(self._failures - 1, 16)) * random.uniform(0.8, 1.0)
 
     def _say_why_it_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._well = False
-            self._why = Explanation(Problem.ENGINE_FAILED, f"the supervisor failed: {error!r}")
-            log.critical("%s is no longer supervised", self._name, exc_info=error)
+        if self._stopped:
+            return
+        error = None if task.cancelled() else task.exception()
+        self._well, self._ended = False, True
+        self._why = Explanation(Problem.ENGINE_FAILED, f"the supervisor ended: {error!r}")
+        log.critical("%s is no longer supervised", self._name, exc_info=error)
 
     def _let_go(self, engine: E, deadline: float) -> asyncio.Task[None]:
         ending = asyncio.get_running_loop().create_task(engine.stop(self._clock, deadline))

@@ -12,8 +12,6 @@ from convex_messaging_fastapi.transport.memory.broker import MemoryBroker, share
 from tests.settings.effects.test_consuming import Bet, bus_with
 from tests.support.waiting import eventually
 
-WAITS = {"drain_timeout_seconds": 4, "shutdown_timeout_seconds": 60}
-
 
 @pytest.mark.parametrize("seconds", [2, 40])
 async def test_publish_timeout_seconds_is_how_long_publish_waits_for_its_acknowledgement(

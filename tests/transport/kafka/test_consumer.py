@@ -18,7 +18,6 @@ from tests.transport.kafka.bench import SECONDS, Bench, Reader
 FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)
 
 UNKNOWN_TOPIC, GROUP_AUTHORIZATION_FAILED, FENCED_INSTANCE, UNKNOWN_MEMBER = 3, 30, 82, 25
-FETCH_FAILS_ONCE = 29
 
 
 async def test_partitions_are_assigned_before_the_first_record_is_delivered(bench: Bench) -> None:

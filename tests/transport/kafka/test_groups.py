@@ -210,7 +210,11 @@ async def test_a_compacted_topic_refuses_what_has_no_key(real: Bench, kafka: Clu
     compacted = {"cleanup.policy": "compact"}
     where = TopicPartition(kafka.create_topic(unique, partitions=1, config=compacted), 0)
     producer = await real.producer()
-    assert (await producer.send(where, records(b"a"))).verdict is Verdict.REFUSED
+    refused = await producer.send(where, records(b"a", b"b", b"c"))
+    assert refused.verdict is Verdict.REFUSED
+    assert "none without a key" in refused.reason
+    assert "it may be another of the 3 that were sent together" in refused.reason
+    assert "another" not in (await producer.send(where, records(b"a"))).reason
 
 
 async def test_subscribing_to_a_topic_with_a_typo_does_not_make_it(

@@ -204,5 +204,22 @@ async def test_nothing_of_a_topic_is_committed_while_its_log_is_in_doubt(
     assert await reader.commit({one: 0}) is CommitOutcome.COMMITTED
 
 
+async def test_the_doubt_about_a_log_holds_up_no_commit_of_another_topic(
+    real: Bench, kafka: Cluster, unique: str, independent: Independent
+) -> None:
+    doubtful, sound = (kafka.create_topic(f"{unique}-{name}", partitions=1) for name in ("a", "b"))
+    reader = await real.reader(doubtful, sound, group=unique)
+    await reader.until(lambda: len(reader.listener.held) == 2, "an assignment")
+    never: asyncio.Future[Moves] = asyncio.get_running_loop().create_future()
+
+    reader.consumer._moving[TopicPartition(doubtful, 0)] = asyncio.ensure_future(_of(never))
+    both = {TopicPartition(doubtful, 0): 0, TopicPartition(sound, 0): 0}
+    assert await reader.commit(both) is CommitOutcome.UNKNOWN, "to be tried again: one is left out"
+
+    assert not await asyncio.to_thread(independent.committed, unique, doubtful)
+    assert await asyncio.to_thread(independent.committed, unique, sound)
+    reader.consumer._moving.popitem()[1].cancel()
+
+
 async def _of(answer: asyncio.Future[Moves]) -> Moves:
     return await answer

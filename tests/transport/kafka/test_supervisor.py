@@ -433,3 +433,36 @@ async def test_an_outage_that_comes_back_is_told_again(
 
     told = [record.getMessage() for record in caplog.records]
     assert told.count(f"the engine has no cluster, trying again: {UNREACHABLE.detail}") == 2
+
+
+async def test_a_supervisor_that_ends_by_a_defect_says_that_nothing_looks_after_the_engine_any_more(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defect(engine: PaperEngine) -> None:
+        raise RuntimeError("a defect")
+
+    stage.prepare = defect
+    await stage.begin()
+    contact = stage.supervisor.contact(member=False)
+    assert (contact.alive, contact.problem) == (False, Problem.ENGINE_FAILED)
+    assert "a defect" in contact.detail
+    assert "the engine is no longer supervised" in caplog.text
+
+
+async def test_so_does_one_that_somebody_else_cancelled(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.begin()
+    (supervising,) = [task for task in asyncio.all_tasks() if task.get_name() == "the engine supervisor"]
+    supervising.cancel()
+    await stage.turn(0)
+    assert not stage.supervisor.contact(member=True).alive
+    assert "the engine is no longer supervised" in caplog.text
+
+
+async def test_one_that_was_stopped_says_nothing(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    await stage.begin()
+    await stage.supervisor.stop(stage.clock.now() + 1)
+    await stage.turn(0)
+    assert stage.supervisor.contact(member=True).alive
+    assert "no longer supervised" not in caplog.text
