@@ -63,8 +63,8 @@ LEFT_OUT = (
     ("F28 memory pressure", "needs a control group of its own"),
     (
         "F29 a clock that jumps",
-        "waiting reads a monotonic clock, tested on one turned by hand; a wall clock only dates what is written, "
-        "and what is finished above a commit is repeated where it disagrees",
+        "waiting reads a monotonic clock (one turned by hand tests it); a wall clock dates what is written: "
+        "what is finished above a commit is repeated where two of them disagree",
     ),
     ("exactly-once", "the package promises at least once, and has no transactions"),
 )

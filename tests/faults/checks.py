@@ -199,8 +199,8 @@ NEGLECT = re.compile(
     r"never (?:retrieved|awaited)|Unclosed|was destroyed but it is pending|Traceback|ResourceWarning"
 )
 
-YOUNG = 5
-"""How many looks at a process are the beginning of its life; there is one a second."""
+LOOKS = 5
+"""How many looks at a process are the beginning of its life, and its end; there is one a second."""
 
 CHECKS: Mapping[str, Check] = {
     check.__name__.replace("_", "-"): check
@@ -406,16 +406,19 @@ def _grown(evidence: Evidence, allowed: Allowed) -> Iterator[str]:
 
 
 def first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
-    """Of each life the most that it held when it was young, for work comes and goes, and the last."""
+    """Of each life the most that it held when it was young, and the least that it held at last.
+
+    Work comes and goes, also at the moment at which a life is ended: what stays is there at every look.
+    """
     lives: dict[str, list[Usage]] = defaultdict(list)
     for usage in evidence.usage:
         lives[usage.member].append(usage)
-    return ((_most(seen[:YOUNG]), seen[-1]) for seen in lives.values())
+    return ((_each(max, seen[:LOOKS]), _each(min, seen[-LOOKS:])) for seen in lives.values())
 
 
-def _most(seen: list[Usage]) -> Usage:
-    """Of each kind the most, as if it had been at one time."""
-    held = (max(held) for held in zip(*(usage[2:] for usage in seen), strict=True))
+def _each(choose: Callable[[Iterable[float]], float], seen: list[Usage]) -> Usage:
+    """Of each kind one, as if all had been at one time."""
+    held = (choose(held) for held in zip(*(usage[2:] for usage in seen), strict=True))
     return Usage(seen[0].at, seen[0].member, *held)
 
 

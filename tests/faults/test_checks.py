@@ -81,7 +81,8 @@ def without_turn(offset: int) -> list[Note]:
 
 def at_the_end(rss: float, files: int, threads: int, tasks: int) -> Evidence:
     young = [Usage(at, "one:1", 50, 10, 3, 8) for at in range(10)]
-    return replace(GOOD, usage=[*young, Usage(17, "one:1", rss, files, threads, tasks)])
+    old = [Usage(at, "one:1", rss, files, threads, tasks) for at in range(13, 18)]
+    return replace(GOOD, usage=[*young, *old])
 
 
 WRONG: dict[str, tuple[str, Evidence]] = {
@@ -172,6 +173,12 @@ WRONG: dict[str, tuple[str, Evidence]] = {
         replace(GOOD, logs={"one": "Task exception was never retrieved"}),
     ),
 }
+
+
+def test_much_that_is_under_way_at_one_look_is_nothing_that_stays() -> None:
+    seen = at_the_end(52, 11, 3, 8)
+    busy = Usage(18, "one:1", 52, 11, 3, 80)
+    assert judge(replace(seen, usage=[*seen.usage, busy]), ALLOWED) == {}
 
 
 def test_the_good_history_passes_every_check() -> None:
