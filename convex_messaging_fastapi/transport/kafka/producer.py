@@ -197,11 +197,12 @@ class KafkaProducer:
 
 
 def _reason(error: KafkaError, records: int) -> str:
-    said = f"{type(error).__name__}: {error}"
-    if isinstance(error, InvalidRecord) and records > 1:
-        # Kafka answers for a batch as a whole, and sending it in parts would cost a producer for each.
-        return f"{said}; it may be another of the {records} that were sent together, and this one good"
-    return said
+    if not isinstance(error, InvalidRecord):
+        return f"{type(error).__name__}: {error}"
+    if records == 1:
+        return error.description
+    # Kafka answers for a batch as a whole, and sending it in parts would cost a producer for each.
+    return f"{error.description}; it may be another of the {records} sent together, and this one good"
 
 
 def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:

@@ -213,7 +213,7 @@ async def test_a_compacted_topic_refuses_what_has_no_key(real: Bench, kafka: Clu
     refused = await producer.send(where, records(b"a", b"b", b"c"))
     assert refused.verdict is Verdict.REFUSED
     assert "none without a key" in refused.reason
-    assert "it may be another of the 3 that were sent together" in refused.reason
+    assert "it may be another of the 3 sent together" in refused.reason
     assert "another" not in (await producer.send(where, records(b"a"))).reason
 
 

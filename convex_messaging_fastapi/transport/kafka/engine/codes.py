@@ -20,7 +20,7 @@ class FencedInstanceId(BrokerResponseError):  # type: ignore[misc]
 class InvalidRecord(BrokerResponseError):  # type: ignore[misc]
     errno = 87
     message = "INVALID_RECORD"
-    description = "The topic takes no such record: a compacted topic takes none without a key."
+    description = "the topic takes no such record (a compacted topic takes none without a key)"
 
 
 def teach_codes() -> None:
