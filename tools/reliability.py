@@ -149,7 +149,7 @@ SCENARIO_HEAD = (
     "stall s",
     "stops s",
 )
-_HELD = "In the longest run: first the most of its first seconds, at work; last when all was done."
+_HELD = "In the longest run: first is the most of the first five looks, one a second; last the least of five."
 HELD_HEAD = ("scenario", "process", "", "MiB", "open files", "threads", "tasks")
 OUTSIDE_HEAD = (
     "scenario",
