@@ -32,7 +32,15 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
 from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored, span_of
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, moves, starts, targets
+from convex_messaging_fastapi.transport.kafka.positions import (
+    Move,
+    Moves,
+    Reading,
+    Starts,
+    moves,
+    starts,
+    targets,
+)
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Nobody, Ownership
 from convex_messaging_fastapi.transport.kafka.shares import Shares
@@ -106,7 +114,9 @@ class KafkaConsumer:
         holding = self._ownership.holding
         if holding is None or holding.epoch != epoch or holding.over:
             return CommitOutcome.STALE
-        # Their logs may have been made anew: see below. The rest is committed, and they are tried again.
+        # In a log that was made anew the old positions would hide new records from whoever comes next.
+        offsets = {where: position for where, position in offsets.items() if not holding.is_left(where)}
+        # Where that is in doubt they are tried again; the rest is committed.
         doubtful = {where.topic for where in self._moving}
         certain = {where: position for where, position in offsets.items() if where.topic not in doubtful}
         if offsets and not certain:
@@ -118,8 +128,6 @@ class KafkaConsumer:
     async def _commit(
         self, holding: Holding, offsets: Mapping[TopicPartition, Position], deadline: float
     ) -> CommitOutcome:
-        # In a log that was made anew the old positions would hide new records from whoever comes next.
-        offsets = {where: position for where, position in offsets.items() if where not in holding.cut}
         attempt = asyncio.ensure_future(holding.member.commit(offsets, holding.who))
         try:
             in_time = await settled_within(self._clock, attempt, deadline - self._clock.now())
@@ -166,6 +174,8 @@ class KafkaConsumer:
 
     async def _find_starts(self, holding: Holding) -> Starts:
         """Positions for the whole assignment."""
+        topics = {where.topic for where in holding.partitions}
+        holding.topic_ids = {topic: holding.member.topic_id(topic) for topic in topics}
         unknown = holding.partitions - holding.moved.keys()
         return await self._answer(
             lambda: starts(holding.member, unknown, self._reset_policy, self._history.stored),
@@ -238,6 +248,8 @@ class KafkaConsumer:
         records: dict[TopicPartition, list[Record]] = {}
         positions: dict[TopicPartition, int] = {}
         await self._finish_moves(holding, positions)
+        if holding.open:
+            self._leave_remade(holding)
         for where, limit in wanted.items():
             if limit < 1 or not self._readable(holding, where):
                 continue
@@ -275,9 +287,7 @@ class KafkaConsumer:
         """The engine could not read one partition: go back to what was delivered, and say so."""
         offset = holding.next[where]
         if isinstance(error, OffsetOutOfRangeError):
-            moving = asyncio.get_running_loop().create_task(self._find_moves(holding, where, offset))
-            moving.add_done_callback(self._wake)
-            self._moving[where] = moving
+            self._begin_move(holding, where)
             return
         holding.member.seek(where, offset)
         if holding.member.mend(where, error):
@@ -316,16 +326,30 @@ class KafkaConsumer:
 
     # Offsets that the log does not have.
 
-    async def _find_moves(self, holding: Holding, where: TopicPartition, offset: int) -> Moves:
-        async def doubt() -> None:
-            holding.member.poke()
-            await sleep(self._clock, self._tuning.confirm_seconds)
+    def _leave_remade(self, holding: Holding) -> None:
+        """No broker complains of an offset in a topic made anew that has grown past it already."""
+        for topic in holding.remade() - {where.topic for where in self._moving}:
+            one = next((where for where in holding.next if where.topic == topic), None)
+            if one is not None:
+                self._begin_move(holding, one)
 
-        policy, stored = self._reset_policy, self._history.stored
-        return await self._answer(
-            lambda: moves(holding.member, where, holding.next, policy, stored, doubt),
-            f"where to read on, for {where.topic}/{where.partition} has no offset {offset}",
-        )
+    def _begin_move(self, holding: Holding, where: TopicPartition) -> None:
+        moving = asyncio.get_running_loop().create_task(self._find_moves(holding, where))
+        moving.add_done_callback(self._wake)
+        self._moving[where] = moving
+
+    async def _find_moves(self, holding: Holding, where: TopicPartition) -> Moves:
+        async def ask() -> Moves:
+            await holding.member.learn()
+            reading = Reading(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
+            return await moves(holding.member, where, reading, doubt)
+
+        async def doubt() -> None:
+            await sleep(self._clock, self._tuning.confirm_seconds)
+            await holding.member.learn()
+
+        what = f"where to read on in {where.topic}/{where.partition}, at {holding.next[where]}"
+        return await self._answer(ask, what)
 
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:
@@ -334,7 +358,7 @@ class KafkaConsumer:
                 if moved.is_loss:
                     self._note_loss(one, moved)
                 self._complaints.is_read(one)
-            if found[where].backwards:
+            if found[where].is_another_log:
                 holding.cut |= found.keys()
                 await self._begin_anew(holding, found)
                 return

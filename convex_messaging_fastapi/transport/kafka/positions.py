@@ -13,17 +13,20 @@ from convex_messaging_fastapi.transport.kafka.engine import Member
 class Move(NamedTuple):
     """From an offset that the log does not have to one that it has; says what is gone.
 
-    `lost` counts the offsets that are known to be passed over.
+    `lost` counts the offsets that are known to be passed over. `anew`: the log is another one, whatever
+    offsets it has.
     """
 
     offset: int
     to: int
     lost: int
     sentence: str
+    anew: bool = False
 
     @property
-    def backwards(self) -> bool:
-        return self.to < self.offset
+    def is_another_log(self) -> bool:
+        """Whether what was read so far tells nothing of the log there is now."""
+        return self.anew or self.to < self.offset
 
     @property
     def is_loss(self) -> bool:
@@ -69,49 +72,62 @@ async def starts(
     return Starts(committed, {where: Position(offset) for where, offset in ends.items()}, moves)
 
 
+class Reading(NamedTuple):
+    """What is known of an assignment whose logs may be others by now.
+
+    `held` are its next offsets, `topic_ids` those of its topics when it began, `stored` as for `starts`.
+    """
+
+    held: Mapping[TopicPartition, int]
+    topic_ids: Mapping[str, bytes | None]
+    stored: Mapping[TopicPartition, int]
+    policy: str
+
+
+def remade(member: Member, topic_ids: Mapping[str, bytes | None]) -> set[str]:
+    """Topics that are known to be others now than those that bore their names."""
+    return {
+        topic
+        for topic, before in topic_ids.items()
+        if before is not None and (now := member.topic_id(topic)) is not None and now != before
+    }
+
+
 async def moves(
-    member: Member,
-    where: TopicPartition,
-    held: Mapping[TopicPartition, int],
-    policy: str,
-    stored: Mapping[TopicPartition, int],
-    doubt: Callable[[], Awaitable[None]],
+    member: Member, where: TopicPartition, reading: Reading, doubt: Callable[[], Awaitable[None]]
 ) -> Moves:
     """Where to go on in `where`, and in what else was cut or made anew with it. Raises `KafkaError`.
 
-    `held` are the next offsets of the whole assignment, `stored` as for `starts`. A leader that was
-    frozen, and deposed meanwhile, knows less than its successor: when it alone says that the log was
-    cut, `doubt` is awaited, and the question asked again.
+    A leader that was frozen, and deposed meanwhile, knows less than its successor: when it alone says
+    that the log was cut, `doubt` is awaited, and the question asked again.
     """
-    found = await _moves(member, where, held, policy, stored)
-    if found[where].backwards and not await _is_forgotten(member, where, stored):
+    found = await _moves(member, where, reading)
+    if found[where].is_another_log and not await _is_another(member, where, reading):
         await doubt()
-        found = await _moves(member, where, held, policy, stored)
+        found = await _moves(member, where, reading)
     return found
 
 
-async def _moves(
-    member: Member,
-    where: TopicPartition,
-    held: Mapping[TopicPartition, int],
-    policy: str,
-    stored: Mapping[TopicPartition, int],
-) -> Moves:
-    offset = held[where]
+async def _moves(member: Member, where: TopicPartition, reading: Reading) -> Moves:
+    offset, policy = reading.held[where], reading.policy
     unread = _unread(member, where, offset)
     first, end = await _bounds(member, [where])
     found = decide_move(offset, first[where], end[where], policy, unread)
-    if not found.is_loss and await _is_forgotten(member, where, stored):
+    if not found.is_loss and await _is_another(member, where, reading):
         found = decide_anew(offset, (end if policy == "latest" else first)[where], policy)
-    if not found.backwards:
+    if not found.is_another_log:
         return {where: found}
-    others = {other: held[other] for other in held if other.topic == where.topic and other != where}
-    return {where: found} | await _moves_beside(member, others, policy, stored)
+    return {where: found} | await _moves_beside(member, where, reading)
 
 
-async def _is_forgotten(member: Member, where: TopicPartition, stored: Mapping[TopicPartition, int]) -> bool:
-    """Whether Kafka has forgotten what the group had stored, as it does with a topic that is deleted."""
-    return where in stored and where not in await member.committed([where])
+async def _is_another(member: Member, where: TopicPartition, reading: Reading) -> bool:
+    """Whether the topic has another id, or Kafka has forgotten what the group had stored of it.
+
+    It does so with a topic that is deleted.
+    """
+    if where.topic in remade(member, reading.topic_ids):
+        return True
+    return where in reading.stored and where not in await member.committed([where])
 
 
 async def _bounds(
@@ -121,26 +137,26 @@ async def _bounds(
     return await member.ends(wanted, last=False), await member.ends(wanted, last=True)
 
 
-async def _moves_beside(
-    member: Member, held: Mapping[TopicPartition, int], policy: str, stored: Mapping[TopicPartition, int]
-) -> Moves:
+async def _moves_beside(member: Member, one: TopicPartition, reading: Reading) -> Moves:
     """A topic is made anew in all its partitions, of which the engine finds out one after another.
 
     Meanwhile a commit would carry old offsets into new logs, for whoever comes next to begin there.
     """
+    held = {where: at for where, at in reading.held.items() if where.topic == one.topic and where != one}
     if not held:
         return {}
     unread = {where: _unread(member, where, offset) for where, offset in held.items()}
     first, end = await _bounds(member, held.keys())
-    known = await member.committed(held)
-    to = end if policy == "latest" else first
+    to = end if reading.policy == "latest" else first
     cut = {
-        where: decide_move(offset, first[where], end[where], policy, unread[where])
+        where: decide_move(offset, first[where], end[where], reading.policy, unread[where])
         for where, offset in held.items()
         if offset > end[where]
     }
-    forgotten = held.keys() & stored.keys() - known.keys() - cut.keys()
-    return cut | {where: decide_anew(held[where], to[where], policy) for where in forgotten}
+    another = held.keys() - cut.keys()
+    if one.topic not in remade(member, reading.topic_ids):
+        another &= reading.stored.keys() - (await member.committed(another)).keys()
+    return cut | {where: decide_anew(held[where], to[where], reading.policy) for where in another}
 
 
 def _unread(member: Member, where: TopicPartition, offset: int) -> int:
@@ -170,6 +186,5 @@ def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0)
 def decide_anew(offset: int, to: int, policy: str) -> Move:
     """The group had come to `offset` in a log that is no more."""
     skipped = to if policy == "latest" else 0
-    return Move(
-        offset, to, skipped, f"the topic was made anew after it had been read to {offset}, {skipped} skipped"
-    )
+    sentence = f"the topic was made anew after it had been read to {offset}, {skipped} skipped"
+    return Move(offset, to, skipped, sentence, anew=True)

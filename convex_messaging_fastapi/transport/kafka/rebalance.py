@@ -14,6 +14,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import AssignmentListener, Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, Member
+from convex_messaging_fastapi.transport.kafka.positions import remade
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Holding:
         """Start positions that are known already and differ from what the group has stored."""
         self.next: dict[TopicPartition, int] = {}
         """Our own next offsets: what has been delivered, whatever the engine believes."""
+        self.topic_ids: dict[str, bytes | None] = {}
+        """What its topics were when their positions were looked up."""
         self.cut: set[TopicPartition] = set()
         """Partitions whose log was found to end before our offset: nothing of them is committed."""
         self.announced = False
@@ -54,6 +57,14 @@ class Holding:
     @property
     def open(self) -> bool:
         return self.announced and not self.closing and not self.over
+
+    def remade(self) -> set[str]:
+        """Topics that are known to be others now than those that were assigned."""
+        return remade(self.member, self.topic_ids)
+
+    def is_left(self, where: TopicPartition) -> bool:
+        """Whether the log that was read is no more."""
+        return where in self.cut or where.topic in self.remade()
 
 
 class Ownership:

@@ -114,6 +114,30 @@ async def test_a_topic_made_anew_is_told_of_and_read_from_where_the_policy_says(
     assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 5
 
 
+async def test_a_topic_made_anew_is_known_although_its_log_is_longer_than_before_at_once(
+    real: Bench, kafka: Cluster, independent: Independent, unique: str
+) -> None:
+    """No broker says a word of it then, and of the old log Kafka has no commit to forget.
+
+    The engine fetches by name: it reads on where it stood, until it looks again at what topics there are.
+    """
+    topic = kafka.create_topic(unique, partitions=1)
+    await real.write(*numbers(0, 3), topic=topic)
+    reader = await real.reader(topic, group=unique, tuning={"metadata_max_age_ms": 500})
+    await reader.read(3)
+    reader.records.clear()
+
+    # Not in a thread: the engine, in this one, is to find nothing but the new topic.
+    make_anew(kafka, topic)
+    independent.write(topic, numbers(100, 110))
+    whole = set(numbers(100, 110))
+    await reader.until(lambda: {record.value for record in reader.records} >= whole, "the new log", 20)
+
+    (loss,) = reader.consumer.contact().losses
+    assert (loss.from_offset >= 3, loss.to_offset, loss.records) == (True, 0, 0)
+    assert "made anew" in loss.reason
+
+
 async def test_a_bus_tells_of_both_kinds_and_goes_on_ready_and_alive(
     real: Bench, kafka: Cluster, independent: Independent, unique: str
 ) -> None:
@@ -202,6 +226,22 @@ async def test_nothing_of_a_topic_is_committed_while_its_log_is_in_doubt(
 
     reader.consumer._moving.pop(other).cancel()
     assert await reader.commit({one: 0}) is CommitOutcome.COMMITTED
+
+
+async def test_nothing_that_was_read_of_a_topic_that_is_another_now_is_committed(
+    real: Bench, kafka: Cluster, unique: str, independent: Independent
+) -> None:
+    """And nobody waits for it to be: there is nothing to commit it to."""
+    topic = kafka.create_topic(unique, partitions=1)
+    reader = await real.reader(topic, group=unique)
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    holding = reader.consumer._ownership.holding
+    assert holding is not None
+    assert holding.topic_ids[topic] is not None
+
+    holding.topic_ids[topic] = b"of one before"
+    assert await reader.commit({TopicPartition(topic, 0): 7}) is CommitOutcome.COMMITTED
+    assert not await asyncio.to_thread(independent.committed, unique, topic)
 
 
 async def test_the_doubt_about_a_log_holds_up_no_commit_of_another_topic(

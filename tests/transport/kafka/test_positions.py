@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -10,20 +10,20 @@ import pytest
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Loss, Position
 from convex_messaging_fastapi.transport.kafka.history import LOSSES_KEPT, History
-from convex_messaging_fastapi.transport.kafka.positions import decide_anew, decide_move, moves
+from convex_messaging_fastapi.transport.kafka.positions import Reading, decide_anew, decide_move, moves
 
 
 @pytest.mark.parametrize("policy", ["earliest", "latest"])
 def test_what_retention_left_is_read_under_any_policy(policy: str) -> None:
     found = decide_move(offset=2, first=5, end=10, policy=policy)
-    assert (found.to, found.backwards) == (5, False)
+    assert (found.to, found.is_another_log) == (5, False)
     assert found.sentence == "3 records are gone before they were read: 2..4"
 
 
 @pytest.mark.parametrize(("policy", "to"), [("earliest", 0), ("latest", 3)])
 def test_a_log_that_was_cut_is_read_from_where_the_policy_says(policy: str, to: int) -> None:
     found = decide_move(offset=50, first=0, end=3, policy=policy)
-    assert (found.to, found.backwards) == (to, True)
+    assert (found.to, found.is_another_log) == (to, True)
     assert "ends at 3, before offset 50" in found.sentence
 
 
@@ -43,14 +43,22 @@ def test_a_log_that_has_the_offset_after_all_is_read_on() -> None:
 @pytest.mark.parametrize(("policy", "to", "lost"), [("earliest", 0, 0), ("latest", 4, 4)])
 def test_a_topic_that_was_made_anew_begins_where_the_policy_says(policy: str, to: int, lost: int) -> None:
     found = decide_anew(offset=9, to=to, policy=policy)
-    assert (found.offset, found.to, found.lost) == (9, to, lost)
+    assert (found.offset, found.to, found.lost, found.is_another_log) == (9, to, lost, True)
+
+
+OLD, NEW = b"the old topic", b"the new topic"
 
 
 class Logs:
     """What a member is told: where logs begin and end, and what its group has committed."""
 
-    def __init__(self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int]) -> None:
-        self._ends, self._committed = ends, committed
+    def __init__(
+        self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int], topic_id: bytes = OLD
+    ) -> None:
+        self._ends, self._committed, self._topic_id = ends, committed, topic_id
+
+    def topic_id(self, topic: str) -> bytes | None:
+        return self._topic_id
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
         return {where: self._ends[where] if last else 0 for where in wanted}
@@ -63,21 +71,32 @@ class Logs:
 
 
 class Doubt:
-    """How often a leader was doubted; its successor has `afterwards`."""
+    """How often a leader was doubted; its successor has `afterwards`, and tells of `topic_id`."""
 
-    def __init__(self, logs: Any = None, afterwards: dict[TopicPartition, int] | None = None) -> None:
+    def __init__(
+        self,
+        logs: Any = None,
+        afterwards: dict[TopicPartition, int] | None = None,
+        topic_id: bytes | None = OLD,
+    ) -> None:
         self.times = 0
-        self._logs, self._afterwards = logs, afterwards
+        self._logs, self._afterwards, self._topic_id = logs, afterwards, topic_id
 
     async def __call__(self) -> None:
         self.times += 1
         if self._afterwards is not None:
-            self._logs._ends = self._afterwards
+            self._logs._ends, self._logs._topic_id = self._afterwards, self._topic_id
 
 
 SHORT, GROWN, UNTOUCHED, UNSTORED = (TopicPartition("orders", n) for n in range(4))
 ELSEWHERE = TopicPartition("payments", 0)
 HELD = dict.fromkeys((SHORT, GROWN, UNTOUCHED, UNSTORED, ELSEWHERE), 50)
+
+
+def reading(
+    held: Mapping[TopicPartition, int], stored: Mapping[TopicPartition, int], topic_id: bytes | None = OLD
+) -> Reading:
+    return Reading(held, {where.topic: topic_id for where in held}, stored, "earliest")
 
 
 async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_tells() -> None:
@@ -86,9 +105,7 @@ async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_te
     held = HELD | {TopicPartition("orders", 4): 50}
     logs: Any = Logs(ends, {UNTOUCHED: 45, ELSEWHERE: 45})
 
-    found = await moves(
-        logs, TopicPartition("orders", 4), held, "earliest", {GROWN: 40, UNTOUCHED: 45}, Doubt()
-    )
+    found = await moves(logs, TopicPartition("orders", 4), reading(held, {GROWN: 40, UNTOUCHED: 45}), Doubt())
 
     assert {where: moved.to for where, moved in found.items()} == {
         TopicPartition("orders", 4): 0,
@@ -101,10 +118,10 @@ async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_te
 
 async def test_a_log_that_grew_past_the_offset_again_is_known_by_what_kafka_forgot_with_the_old_one() -> None:
     grown: Any = Logs({**HELD, GROWN: 99}, {})
-    assert (await moves(grown, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, Doubt()))[GROWN].to == 0
+    assert (await moves(grown, GROWN, reading({GROWN: 50}, {GROWN: 40}), Doubt()))[GROWN].to == 0
 
     remembered: Any = Logs({**HELD, GROWN: 99}, {GROWN: 40})
-    stays = (await moves(remembered, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, Doubt()))[GROWN]
+    stays = (await moves(remembered, GROWN, reading({GROWN: 50}, {GROWN: 40}), Doubt()))[GROWN]
     assert (stays.to, stays.is_loss) == (50, False)
 
 
@@ -112,7 +129,7 @@ async def test_a_leader_that_was_deposed_without_knowing_it_is_not_believed() ->
     logs: Any = Logs({GROWN: 45}, {GROWN: 40})
     doubt = Doubt(logs, afterwards={GROWN: 52})
 
-    found = await moves(logs, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, doubt)
+    found = await moves(logs, GROWN, reading({GROWN: 50}, {GROWN: 40}), doubt)
 
     assert (found[GROWN].to, found[GROWN].is_loss, doubt.times) == (50, False, 1)
 
@@ -121,7 +138,7 @@ async def test_a_log_that_its_leader_says_again_was_cut_is_left() -> None:
     logs: Any = Logs({GROWN: 45}, {GROWN: 40})
     doubt = Doubt()
 
-    found = await moves(logs, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, doubt)
+    found = await moves(logs, GROWN, reading({GROWN: 50}, {GROWN: 40}), doubt)
 
     assert (found[GROWN].to, doubt.times) == (0, 1)
 
@@ -131,9 +148,40 @@ async def test_a_topic_that_kafka_forgot_was_made_anew_beyond_doubt() -> None:
 
     logs: Any = Logs({GROWN: 3}, {})
 
-    found = await moves(logs, GROWN, {GROWN: 50}, "earliest", {GROWN: 40}, doubt)
+    found = await moves(logs, GROWN, reading({GROWN: 50}, {GROWN: 40}), doubt)
 
     assert (found[GROWN].to, doubt.times) == (0, 0)
+
+
+@pytest.mark.parametrize("end", [3, 99], ids=["shorter", "longer"])
+async def test_a_topic_with_another_id_was_made_anew_beyond_doubt_in_all_its_partitions(end: int) -> None:
+    """Whatever Kafka still tells of what the group had committed in it, and although nothing was stored."""
+    held = {GROWN: 50, UNTOUCHED: 50, ELSEWHERE: 50}
+    doubt = Doubt()
+    logs: Any = Logs({**held, GROWN: end}, {GROWN: 40, UNTOUCHED: 45}, topic_id=NEW)
+
+    found = await moves(logs, GROWN, reading(held, {}), doubt)
+
+    assert {where: moved.to for where, moved in found.items()} == {GROWN: 0, UNTOUCHED: 0}
+    assert doubt.times == 0
+
+
+async def test_a_log_that_grew_past_the_offset_while_its_leader_was_doubted_is_known_by_its_id() -> None:
+    logs: Any = Logs({GROWN: 3}, {GROWN: 40})
+    doubt = Doubt(logs, afterwards={GROWN: 99}, topic_id=NEW)
+
+    found = await moves(logs, GROWN, reading({GROWN: 50}, {}), doubt)
+
+    assert (found[GROWN].to, doubt.times) == (0, 1)
+
+
+@pytest.mark.parametrize("ids", [(None, NEW), (OLD, None)], ids=["not known before", "not known now"])
+async def test_an_id_that_is_not_known_tells_nothing(ids: tuple[bytes | None, Any]) -> None:
+    """Of brokers before Kafka 2.8 none is."""
+    before, now = ids
+    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=now)
+    found = await moves(logs, GROWN, reading({GROWN: 50}, {GROWN: 40}, before), Doubt())
+    assert not found[GROWN].is_loss
 
 
 async def test_what_retention_removed_of_one_partition_is_no_news_of_others() -> None:
@@ -143,7 +191,7 @@ async def test_what_retention_removed_of_one_partition_is_no_news_of_others() ->
 
     logs: Any = Trimmed({}, {})
 
-    found = await moves(logs, SHORT, HELD, "earliest", {GROWN: 40}, Doubt())
+    found = await moves(logs, SHORT, reading(HELD, {GROWN: 40}), Doubt())
 
     assert {where: (moved.to, moved.lost) for where, moved in found.items()} == {SHORT: (70, 20)}
 

@@ -23,6 +23,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.engine.identities import Cluster, IdentifyingRequest, Identities
 from convex_messaging_fastapi.transport.kafka.engine.names import readable
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
@@ -60,10 +61,8 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
     """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
-        # Every metadata request of the engine asks for missing topics to be created, and there is
-        # no switch: a subscriber with a typo in a topic's name would make that topic.
         if type(request) is MetadataRequest:
-            request._allow_auto_topic_creation = False
+            request = IdentifyingRequest(request)
         try:
             return super().send(request, expect_response)
         except RuntimeError as error:
@@ -89,6 +88,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """Take over a client that a consumer or producer of the engine made for itself."""
         client.__class__ = cls
         adopted: Client = client
+        Cluster.adopt(client.cluster)
         adopted._patience = client._request_timeout_ms / 1000
         adopted._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)
         return adopted
@@ -189,6 +189,11 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """How many partitions the last metadata knows of `topic`; 0 = it does not know the topic."""
         return len(self.cluster.partitions_for_topic(topic) or ())
 
+    def topic_id(self, topic: str) -> bytes | None:
+        """What tells a topic from a later one of the same name, or `None` where it is not known."""
+        identities: Identities = self.cluster.identities
+        return identities.of(topic)
+
     @property
     def metadata_task(self) -> asyncio.Task[None] | None:
         task: asyncio.Task[None] | None = self._sync_task
@@ -203,7 +208,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         node = self.get_random_node()
         if node is None:
             raise NodeNotReadyError("no broker is known yet")
-        response = await self.send(node, MetadataRequest([topic], allow_auto_topic_creation=False))
+        response = await self.send(node, MetadataRequest([topic]))
         described = next(t for t in response.to_object()["topics"] if t["topic"] == topic)
         return TopicAnswer(for_code(described["error_code"]), len(described["partitions"]))
 

@@ -87,6 +87,13 @@ class Member:
         """Which of `topics` the last metadata does not know."""
         return [topic for topic in topics if not self._client.partitions(topic)]
 
+    def topic_id(self, topic: str) -> bytes | None:
+        return self._client.topic_id(topic)
+
+    async def learn(self) -> None:
+        """Hear again of topics and their leaders, from whichever broker answers, if one does."""
+        await self._client.force_metadata_update()
+
     # Membership.
 
     @property

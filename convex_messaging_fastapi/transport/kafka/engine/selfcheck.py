@@ -8,6 +8,7 @@ from typing import Any
 
 import aiokafka
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
 from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
@@ -22,7 +23,14 @@ from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unbounded
 
 _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
-    AIOKafkaClient: ("_conns", "_md_update_fut", "_request_timeout_ms", "_retry_backoff", "_sync_task"),
+    AIOKafkaClient: (
+        "_conns",
+        "_md_update_fut",
+        "_request_timeout_ms",
+        "_retry_backoff",
+        "_sync_task",
+        "cluster",
+    ),
     AIOKafkaConnection: ("_last_action", "_request_timeout", "_sasl_oauth_token_provider"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     BatchBuilder: ("_builder", "_relative_offset"),
@@ -39,7 +47,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     ),
     MessageAccumulator: ("_batches", "_closed", "_exception", "_pending_batches"),
     MessageBatch: ("_drain_waiter", "future"),
-    MetadataRequest: ("_allow_auto_topic_creation",),
+    MetadataRequest: ("_allow_auto_topic_creation", "_topics"),
     TopicPartitionState: ("lso", "timestamp"),
 }
 
@@ -48,6 +56,7 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     AIOKafkaClient._on_connection_closed: ("self", "conn", "reason"),
     AIOKafkaClient._metadata_update: ("self", "cluster_metadata", "topics"),
     AIOKafkaClient.send: ("self", "node_id", "request", "group"),
+    ClusterMetadata.update_metadata: ("self", "metadata"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),
     Fetcher._create_fetch_waiter: ("self",),
     GroupCoordinator._do_commit_offsets: ("self", "assignment", "offsets"),

@@ -1,0 +1,70 @@
+"""A topic is told from a later one of the same name, by any broker that has ids, at no cost to the others."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.types import Schema
+
+from convex_messaging_fastapi.transport.kafka.engine import identities
+from convex_messaging_fastapi.transport.kafka.engine.identities import (
+    METADATA,
+    NO_ID,
+    IdentifyingRequest,
+    Identities,
+)
+
+A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
+ANSWER: Schema = identities._ANSWER
+
+
+def answer(topic_id: bytes) -> bytes:
+    partition = (0, 4, 1, 17, [1, 2], [1], [2], {})
+    brokers = [(1, "localhost", 9092, None, {})]
+    topics = [(0, "orders", topic_id, False, [partition], 0, {})]
+    encoded: bytes = ANSWER.encode((0, brokers, "cluster", 1, topics, 0, {}))
+    return encoded
+
+
+def test_an_id_that_was_replaced_is_never_believed_again() -> None:
+    """A broker that is behind tells of the old topic still."""
+    known = Identities()
+    heard = []
+    for id in (A, B, A, B, C, A):
+        known.hear({"orders": id})
+        heard.append(known.of("orders"))
+    assert heard == [A, B, B, B, C, C]
+    assert known.of("payments") is None
+
+
+def test_an_answer_reads_as_one_of_the_version_that_the_engine_knows() -> None:
+    read: Any = identities._Answer.decode(BytesIO(answer(A)))
+    assert read.brokers == [(1, "localhost", 9092, None)]
+    assert read.topics == [(0, "orders", False, [(0, 4, 1, [1, 2], [1], [2])])]
+    assert (read.controller_id, read.ids) == (1, {"orders": A})
+
+
+def test_a_broker_that_has_no_id_to_tell_tells_none() -> None:
+    read: Any = identities._Answer.decode(answer(NO_ID))
+    assert read.ids == {}
+
+
+@pytest.mark.parametrize("length", range(0, 50, 7))
+def test_an_answer_that_is_cut_off_is_refused(length: int) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        identities._Answer.decode(answer(A)[:length])
+
+
+@pytest.mark.parametrize(("newest", "version"), [(5, 5), (9, 5), (10, 10), (13, 10)])
+@pytest.mark.parametrize("topics", [None, [], ["orders"]])
+def test_each_broker_is_asked_in_the_newest_version_that_it_knows(
+    newest: int, version: int, topics: list[str] | None
+) -> None:
+    """About all topics, none or some; and no topic is ever made by it."""
+    asked = IdentifyingRequest(MetadataRequest(topics)).prepare({METADATA: (0, newest)})
+    assert (asked.API_VERSION, asked.allow_auto_topic_creation) == (version, False)
+    names = topics if version == 5 or topics is None else [(NO_ID, topic, {}) for topic in topics]
+    assert asked.topics == names
