@@ -47,6 +47,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
         self._coming: set[asyncio.Task[None]] = set()
+        self._shut = False
 
     def follow(self, rule: Rule) -> None:
         """From now on, on open connections and new ones; what was held and may pass now does so."""
@@ -126,6 +127,7 @@ class Proxy:
 
     async def shut(self) -> None:
         assert self._server is not None
+        self._shut = True
         self._server.close()
         for coming in tuple(self._coming):
             coming.cancel()
@@ -142,9 +144,16 @@ class Proxy:
             connection.stir()
 
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def gone(coming: asyncio.Task[None]) -> None:
+            self._coming.discard(coming)
+            writer.close()  # it may have been cancelled before it began, or while it looked for its broker
+
+        if self._shut:
+            writer.close()  # it was accepted before
+            return
         coming = self._loop.create_task(self._serve((reader, writer)))
         self._coming.add(coming)
-        coming.add_done_callback(self._coming.discard)
+        coming.add_done_callback(gone)
 
     async def _serve(self, client: Streams) -> None:
         host, port = self._target.split(":")
@@ -163,8 +172,7 @@ class Proxy:
         finally:
             del self._connections[connection]
             running.cancel()
-            for _, writer in (client, broker):
-                await _leave(writer, connection.by_reset)
+            await _leave(client[1], broker[1], by_reset=connection.by_reset)
 
 
 class _Connection:
@@ -319,15 +327,17 @@ class _Way:
                 await self._stirred.wait()
 
 
-async def _leave(writer: asyncio.StreamWriter, by_reset: bool) -> None:
-    if by_reset:
-        with suppress(OSError):  # it is closed already
-            linger = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        writer.transport.abort()
-    writer.close()
-    with suppress(OSError):  # the other side has reset it
-        await writer.wait_closed()
+async def _leave(*writers: asyncio.StreamWriter, by_reset: bool) -> None:
+    for writer in writers:  # all of them, before this can be cancelled
+        if by_reset:
+            with suppress(OSError):  # it is closed already
+                linger = struct.pack("ii", 1, 0)
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        writer.close()
+    for writer in writers:
+        with suppress(OSError):  # the other side has reset it
+            await writer.wait_closed()
 
 
 @contextmanager

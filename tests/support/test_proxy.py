@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import socketserver
 import struct
@@ -382,3 +383,41 @@ def test_an_end_passes_where_frames_are_dropped() -> None:
 
 def test_nothing_is_done_to_anything_unless_a_rule_says_so() -> None:
     assert Rule() == PASS
+
+
+def test_a_client_that_still_waits_for_its_broker_is_let_go_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looking = threading.Event()
+
+    async def look_for_ever(*_: object) -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "open_connection", look_for_ever)
+    with ExitStack() as ends:
+        with proxies_of({1: f"{HOST}:1"}) as proxies:
+            client = Client(proxies[1].address)
+            ends.callback(client.socket.close)
+            assert looking.wait(SOON)
+        with pytest.raises(EOFError):
+            client.hear()
+
+
+def test_both_sides_are_let_go_although_the_end_comes_while_one_is_leaving(
+    echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving = threading.Event()
+
+    async def take_for_ever(self: asyncio.StreamWriter) -> None:
+        leaving.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.StreamWriter, "wait_closed", take_for_ever)
+    with proxies_of({1: echo.address}) as proxies:
+        client = Client(proxies[1].address)
+        client.ask()
+        client.hear()
+        client.socket.close()
+        assert leaving.wait(SOON)
+    until(lambda: echo.ends == ["closed"], SOON, "the broker to hear of it")
