@@ -95,5 +95,6 @@ def _watch_drains(patch: pytest.MonkeyPatch) -> None:
     async def watched(*args: Any) -> None:
         asyncio.get_running_loop().call_later(0.01, reach, DRAINING)
         await drain(*args)
+        reach(DRAINING)  # it was a short one, with nothing under way
 
     patch.setattr(worker, "drain", watched)

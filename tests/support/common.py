@@ -6,10 +6,14 @@ import random
 import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from functools import cache
+from itertools import cycle
 
 from tests.support.cluster import DEFAULT_PARTITIONS
 
 HOST = "127.0.0.1"
+_BLOCK = 400
+_claims: list[socket.socket] = []
 CLUSTER_ID = urlsafe_b64encode(b"convex-messaging").decode().rstrip("=")  # Kafka wants sixteen bytes
 
 
@@ -44,9 +48,29 @@ def free_ports() -> Iterator[int]:
     A client that calls a dead broker on such a port may be connected to itself, and keeps the
     broker from coming back.
     """
-    for port in random.sample(range(20000, 32000), 200):
+    ours = _ours()
+    for _ in range(_BLOCK):
+        port = next(ours)
         if is_free(port):
             yield port
+
+
+@cache
+def _ours() -> Iterator[int]:
+    """Around a block that no other run of tests on this machine takes from, as long as this one lasts.
+
+    In turns: whoever was given a port may not listen on it yet.
+    """
+    for first in random.sample(range(20_000, 32_000, _BLOCK), 12_000 // _BLOCK):
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind((HOST, first))
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return cycle(range(first + 1, first + _BLOCK))
+    raise RuntimeError("every block of ports between 20000 and 32000 is taken by other runs of these tests")
 
 
 def is_free(port: int) -> bool:

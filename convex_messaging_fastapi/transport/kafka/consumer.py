@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import (
     ENOUGH_RECORDS,
@@ -22,6 +21,7 @@ from convex_messaging_fastapi.transport.base import (
     Position,
     Problem,
 )
+from convex_messaging_fastapi.transport.kafka.asking import Asking
 from convex_messaging_fastapi.transport.kafka.complaints import Complaints
 from convex_messaging_fastapi.transport.kafka.diagnosis import (
     RIVAL,
@@ -32,15 +32,8 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
 from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored, span_of
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.positions import (
-    Move,
-    Moves,
-    Reading,
-    Starts,
-    moves,
-    starts,
-    targets,
-)
+from convex_messaging_fastapi.transport.kafka.marks import marked
+from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Nobody, Ownership
 from convex_messaging_fastapi.transport.kafka.shares import Shares
@@ -48,8 +41,6 @@ from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 EARLY_SECONDS = 0.25
 """Before the end of a session handlers are told to end; whoever fetches looks more often than this."""
@@ -74,7 +65,7 @@ class KafkaConsumer:
         self._group, self._clock, self._tuning = group, clock, tuning
         self._history = history
         self.instance = instance
-        self._reset_policy = reset_policy
+        self._asking = Asking(group, clock, tuning, history, reset_policy)
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(clock, drain_seconds, Nobody())
         self._session_seconds = session_seconds - EARLY_SECONDS
@@ -115,7 +106,12 @@ class KafkaConsumer:
         if holding is None or holding.epoch != epoch or holding.over:
             return CommitOutcome.STALE
         # In a log that was made anew the old positions would hide new records from whoever comes next.
-        offsets = {where: position for where, position in offsets.items() if not holding.is_left(where)}
+        remade = holding.remade()
+        offsets = {
+            where: position
+            for where, position in offsets.items()
+            if where not in holding.cut and where.topic not in remade
+        }
         # Where that is in doubt they are tried again; the rest is committed.
         doubtful = {where.topic for where in self._moving}
         certain = {where: position for where, position in offsets.items() if where.topic not in doubtful}
@@ -128,7 +124,11 @@ class KafkaConsumer:
     async def _commit(
         self, holding: Holding, offsets: Mapping[TopicPartition, Position], deadline: float
     ) -> CommitOutcome:
-        attempt = asyncio.ensure_future(holding.member.commit(offsets, holding.who))
+        told = {
+            where: Position(offset, marked(metadata, holding.topic_ids.get(where.topic)))
+            for where, (offset, metadata) in offsets.items()
+        }
+        attempt = asyncio.ensure_future(holding.member.commit(told, holding.who))
         try:
             in_time = await settled_within(self._clock, attempt, deadline - self._clock.now())
         finally:
@@ -169,35 +169,8 @@ class KafkaConsumer:
 
     def _taken(self, holding: Holding) -> None:
         self._forget()
-        self._opening = asyncio.get_running_loop().create_task(self._find_starts(holding))
+        self._opening = asyncio.get_running_loop().create_task(self._asking.starts(holding))
         self._opening.add_done_callback(self._wake)
-
-    async def _find_starts(self, holding: Holding) -> Starts:
-        """Positions for the whole assignment."""
-        topics = {where.topic for where in holding.partitions}
-        holding.topic_ids = {topic: holding.member.topic_id(topic) for topic in topics}
-        unknown = holding.partitions - holding.moved.keys()
-        return await self._answer(
-            lambda: starts(holding.member, unknown, self._reset_policy, self._history.stored),
-            "where to start",
-        )
-
-    async def _answer(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
-        """Ask until there is an answer, and say once why there is none yet."""
-        said = False
-        while True:
-            try:
-                return await ask()
-            except KafkaError as error:
-                log.log(
-                    logging.DEBUG if said else logging.WARNING,
-                    "group %s does not know yet %s: %s",
-                    self._group,
-                    what,
-                    error,
-                )
-                said = True
-                await sleep(self._clock, self._tuning.retry_seconds)
 
     async def _open_holding(self, until: float) -> Holding | None:
         """What is held and open, waiting for it until then."""
@@ -248,10 +221,9 @@ class KafkaConsumer:
         records: dict[TopicPartition, list[Record]] = {}
         positions: dict[TopicPartition, int] = {}
         await self._finish_moves(holding, positions)
-        if holding.open:
-            self._leave_remade(holding)
+        left = self._leave_remade(holding) if holding.open else set()
         for where, limit in wanted.items():
-            if limit < 1 or not self._readable(holding, where):
+            if limit < 1 or where.topic in left or not self._readable(holding, where):
                 continue
             try:
                 taken = await holding.member.take(where, self._shares.of(where, limit))
@@ -326,30 +298,20 @@ class KafkaConsumer:
 
     # Offsets that the log does not have.
 
-    def _leave_remade(self, holding: Holding) -> None:
+    def _leave_remade(self, holding: Holding) -> set[str]:
         """No broker complains of an offset in a topic made anew that has grown past it already."""
-        for topic in holding.remade() - {where.topic for where in self._moving}:
+        holding.note_topic_ids()
+        remade = holding.remade()
+        for topic in remade - {where.topic for where in self._moving}:
             one = next((where for where in holding.next if where.topic == topic), None)
             if one is not None:
                 self._begin_move(holding, one)
+        return remade
 
     def _begin_move(self, holding: Holding, where: TopicPartition) -> None:
-        moving = asyncio.get_running_loop().create_task(self._find_moves(holding, where))
+        moving = asyncio.get_running_loop().create_task(self._asking.moves(holding, where))
         moving.add_done_callback(self._wake)
         self._moving[where] = moving
-
-    async def _find_moves(self, holding: Holding, where: TopicPartition) -> Moves:
-        async def ask() -> Moves:
-            await holding.member.learn()
-            reading = Reading(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
-            return await moves(holding.member, where, reading, doubt)
-
-        async def doubt() -> None:
-            await sleep(self._clock, self._tuning.confirm_seconds)
-            await holding.member.learn()
-
-        what = f"where to read on in {where.topic}/{where.partition}, at {holding.next[where]}"
-        return await self._answer(ask, what)
 
     async def _finish_moves(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
         for where in [where for where, moving in self._moving.items() if moving.done()]:

@@ -1,4 +1,4 @@
-"""Where reading starts: committed offsets, the reset policy, and offsets that the log does not have."""
+"""Where reading starts: committed offsets, the reset policy, and logs that are not what they were."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import NamedTuple, TypeAlias
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine import Member
+from convex_messaging_fastapi.transport.kafka.marks import unmarked
 
 
 class Move(NamedTuple):
-    """From an offset that the log does not have to one that it has; says what is gone.
+    """From an offset that the log does not have, or not as the one it was, to one that it has.
 
-    `lost` counts the offsets that are known to be passed over. `anew`: the log is another one, whatever
-    offsets it has.
+    Says what is gone. `lost` counts the offsets that are known to be passed over. `anew`: the topic is
+    another one, whatever offsets it has.
     """
 
     offset: int
@@ -30,7 +31,7 @@ class Move(NamedTuple):
 
     @property
     def is_loss(self) -> bool:
-        return self.to != self.offset
+        return self.anew or self.to != self.offset
 
 
 Moves: TypeAlias = dict[TopicPartition, Move]
@@ -57,19 +58,54 @@ async def starts(
     partitions: Collection[TopicPartition],
     policy: str,
     stored: Mapping[TopicPartition, int],
+    doubt: Callable[[], Awaitable[None]],
 ) -> Starts:
     """The group's positions; where it has none, the begin or (`latest`) the end of the log.
 
     `stored` are positions that the group is known to have had. Kafka forgets them with their topic:
-    where it knows none any more the log was made anew. One attempt. Raises `KafkaError`.
+    where it knows none any more the log was made anew. Where it has some of another topic than there
+    is, by what one broker says, `doubt` is awaited: that broker may be behind. One attempt. Raises
+    `KafkaError`.
     """
     if not partitions:
         return Starts({}, {}, {})
-    committed = await member.committed(partitions)
-    fresh = [where for where in partitions if where not in committed]
-    ends = await member.ends(fresh, last=policy == "latest") if fresh else {}
-    moves = {where: decide_anew(stored[where], end, policy) for where, end in ends.items() if where in stored}
-    return Starts(committed, {where: Position(offset) for where, offset in ends.items()}, moves)
+    found = await _committed(member, partitions)
+    if not found.all_gone(member):
+        await doubt()
+        found = await _committed(member, partitions)
+    fresh = [where for where in partitions if where not in found.ours]
+    first, end = await _bounds(member, fresh) if fresh else ({}, {})
+    to = end if policy == "latest" else first
+    had = {where: found.old[where][0] if where in found.old else stored.get(where) for where in fresh}
+    moves = {
+        where: decide_anew(at, first[where], end[where], policy)
+        for where, at in had.items()
+        if at is not None
+    }
+    return Starts(found.ours, {where: Position(to[where]) for where in fresh}, moves)
+
+
+class _Found(NamedTuple):
+    """What a group has stored, `ours` of the topics there are; `old` of earlier ones: offset, topic's id."""
+
+    ours: dict[TopicPartition, Position]
+    old: dict[TopicPartition, tuple[int, bytes]]
+
+    def all_gone(self, member: Member) -> bool:
+        """Whether the earlier ones are known to be gone."""
+        return all(member.is_gone(topic_id) for _, topic_id in self.old.values())
+
+
+async def _committed(member: Member, wanted: Collection[TopicPartition]) -> _Found:
+    found = _Found({}, {})
+    for where, position in (await member.committed(wanted)).items():
+        metadata, topic_id = unmarked(position.metadata)
+        now = member.topic_id(where.topic)
+        if topic_id is None or now is None or topic_id == now:
+            found.ours[where] = Position(position.offset, metadata)
+        else:
+            found.old[where] = (position.offset, topic_id)
+    return found
 
 
 class Reading(NamedTuple):
@@ -110,11 +146,11 @@ async def moves(
 
 async def _moves(member: Member, where: TopicPartition, reading: Reading) -> Moves:
     offset, policy = reading.held[where], reading.policy
-    unread = _unread(member, where, offset)
     first, end = await _bounds(member, [where])
-    found = decide_move(offset, first[where], end[where], policy, unread)
-    if not found.is_loss and await _is_another(member, where, reading):
-        found = decide_anew(offset, (end if policy == "latest" else first)[where], policy)
+    found = decide_move(offset, first[where], end[where], policy, _unread(member, where, offset))
+    # A log that was cut tells for itself, with what was known of it.
+    if not found.is_another_log and await _is_another(member, where, reading):
+        found = decide_anew(offset, first[where], end[where], policy)
     if not found.is_another_log:
         return {where: found}
     return {where: found} | await _moves_beside(member, where, reading)
@@ -127,7 +163,7 @@ async def _is_another(member: Member, where: TopicPartition, reading: Reading) -
     """
     if where.topic in remade(member, reading.topic_ids):
         return True
-    return where in reading.stored and where not in await member.committed([where])
+    return where in reading.stored and where not in (await _committed(member, [where])).ours
 
 
 async def _bounds(
@@ -147,7 +183,6 @@ async def _moves_beside(member: Member, one: TopicPartition, reading: Reading) -
         return {}
     unread = {where: _unread(member, where, offset) for where, offset in held.items()}
     first, end = await _bounds(member, held.keys())
-    to = end if reading.policy == "latest" else first
     cut = {
         where: decide_move(offset, first[where], end[where], reading.policy, unread[where])
         for where, offset in held.items()
@@ -155,8 +190,10 @@ async def _moves_beside(member: Member, one: TopicPartition, reading: Reading) -
     }
     another = held.keys() - cut.keys()
     if one.topic not in remade(member, reading.topic_ids):
-        another &= reading.stored.keys() - (await member.committed(another)).keys()
-    return cut | {where: decide_anew(held[where], to[where], reading.policy) for where in another}
+        another &= reading.stored.keys() - (await _committed(member, another)).ours.keys()
+    return cut | {
+        where: decide_anew(held[where], first[where], end[where], reading.policy) for where in another
+    }
 
 
 def _unread(member: Member, where: TopicPartition, offset: int) -> int:
@@ -183,8 +220,8 @@ def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0)
     return Move(offset, to, unread + skipped, f"{said}, {unread} known records unread, {skipped} skipped")
 
 
-def decide_anew(offset: int, to: int, policy: str) -> Move:
-    """The group had come to `offset` in a log that is no more."""
-    skipped = to if policy == "latest" else 0
+def decide_anew(offset: int, first: int, end: int, policy: str) -> Move:
+    """The group had come to `offset` in a log that is no more. `first` and `end` are of the new one."""
+    to, skipped = (end, end - first) if policy == "latest" else (first, 0)
     sentence = f"the topic was made anew after it had been read to {offset}, {skipped} skipped"
     return Move(offset, to, skipped, sentence, anew=True)

@@ -47,9 +47,9 @@ class Holding:
         self.next: dict[TopicPartition, int] = {}
         """Our own next offsets: what has been delivered, whatever the engine believes."""
         self.topic_ids: dict[str, bytes | None] = {}
-        """What its topics were when their positions were looked up."""
+        """Which topics were assigned; `None` where that is not known."""
         self.cut: set[TopicPartition] = set()
-        """Partitions whose log was found to end before our offset: nothing of them is committed."""
+        """Partitions whose log was found to be another one now: nothing of them is committed."""
         self.announced = False
         self.closing = False
         self.over = False
@@ -58,13 +58,15 @@ class Holding:
     def open(self) -> bool:
         return self.announced and not self.closing and not self.over
 
+    def note_topic_ids(self) -> None:
+        """What is not known yet, as far as it can be known now."""
+        for topic in {where.topic for where in self.partitions}:
+            if self.topic_ids.get(topic) is None:
+                self.topic_ids[topic] = self.member.topic_id(topic)
+
     def remade(self) -> set[str]:
         """Topics that are known to be others now than those that were assigned."""
         return remade(self.member, self.topic_ids)
-
-    def is_left(self, where: TopicPartition) -> bool:
-        """Whether the log that was read is no more."""
-        return where in self.cut or where.topic in self.remade()
 
 
 class Ownership:

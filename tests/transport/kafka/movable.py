@@ -60,7 +60,8 @@ async def door_to(movable: Movable) -> AsyncIterator[str]:
     def remember(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         way = asyncio.ensure_future(lead(reader, writer))
         open_ways.add(way)
-        way.add_done_callback(lambda way: (open_ways.discard(way), writer.close()))
+        way.add_done_callback(open_ways.discard)
+        way.add_done_callback(lambda _: writer.close())
 
     async with await asyncio.start_server(remember, HOST, 0) as server:
         yield f"{HOST}:{server.sockets[0].getsockname()[1]}"

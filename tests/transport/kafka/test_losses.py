@@ -13,8 +13,10 @@ from confluent_kafka.cimpl import NewTopic
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import live, overall, ready
-from convex_messaging_fastapi.transport.base import CommitOutcome, Loss
+from convex_messaging_fastapi.transport.base import CommitOutcome, Loss, Position
+from convex_messaging_fastapi.transport.kafka.marks import marked, unmarked
 from convex_messaging_fastapi.transport.kafka.positions import Moves
+from convex_messaging_fastapi.transport.kafka.rebalance import Holding
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until
@@ -114,28 +116,54 @@ async def test_a_topic_made_anew_is_told_of_and_read_from_where_the_policy_says(
     assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 5
 
 
-async def test_a_topic_made_anew_is_known_although_its_log_is_longer_than_before_at_once(
+LOOK_OFTEN = {"metadata_max_age_ms": 500, "confirm_seconds": 0.5}
+LONG_SESSION = 30_000
+"""Longer than a test may hold up the loop."""
+
+
+async def test_topics_made_anew_are_known_although_their_logs_are_longer_than_before_at_once(
     real: Bench, kafka: Cluster, independent: Independent, unique: str
 ) -> None:
-    """No broker says a word of it then, and of the old log Kafka has no commit to forget.
+    """No broker says a word of it then, and old offsets may be committed in new logs.
 
     The engine fetches by name: it reads on where it stood, until it looks again at what topics there are.
     """
-    topic = kafka.create_topic(unique, partitions=1)
-    await real.write(*numbers(0, 3), topic=topic)
-    reader = await real.reader(topic, group=unique, tuning={"metadata_max_age_ms": 500})
-    await reader.read(3)
+    topics = [kafka.create_topic(f"{unique}-{name}", partitions=1) for name in ("a", "b")]
+    for topic in topics:
+        await real.write(*numbers(0, 3), topic=topic)
+    reader = await real.reader(*topics, group=unique, session_timeout_ms=LONG_SESSION, tuning=LOOK_OFTEN)
+    await reader.read(6)
     reader.records.clear()
 
-    # Not in a thread: the engine, in this one, is to find nothing but the new topic.
-    make_anew(kafka, topic)
-    independent.write(topic, numbers(100, 110))
-    whole = set(numbers(100, 110))
-    await reader.until(lambda: {record.value for record in reader.records} >= whole, "the new log", 20)
+    # Not in a thread: the engine, in this one, is to find nothing but the new topics.
+    for topic in topics:
+        make_anew(kafka, topic)
+        independent.write(topic, numbers(100, 110))
+    assert await reader.commit({TopicPartition(topic, 0): 3 for topic in topics}) is CommitOutcome.COMMITTED
+    whole = {(topic, value) for topic in topics for value in numbers(100, 110)}
+    await reader.until(lambda: {(seen.topic, seen.value) for seen in reader.records} >= whole, "new logs", 20)
 
-    (loss,) = reader.consumer.contact().losses
-    assert (loss.from_offset >= 3, loss.to_offset, loss.records) == (True, 0, 0)
-    assert "made anew" in loss.reason
+    losses = reader.consumer.contact().losses
+    assert [(loss.from_offset >= 3, loss.to_offset, loss.records) for loss in losses] == [(True, 0, 0)] * 2
+    assert {loss.where.topic for loss in losses} == set(topics)
+    assert all("made anew" in loss.reason for loss in losses)
+
+
+async def test_a_commit_in_a_topic_that_is_no_more_is_none_to_whoever_comes_next(
+    real: Bench, kafka: Cluster, unique: str
+) -> None:
+    """A member that had not heard of the new topic may have left it there, and died."""
+    topic = kafka.create_topic(unique, partitions=1)
+    await real.write(*numbers(0, 10), topic=topic)
+    dead = await real.reader(topic, group=unique)
+    holding = await holding_of(dead)
+    stale = Position(7, marked("", b"an earlier topic"))
+    await holding.member.commit({TopicPartition(topic, 0): stale}, holding.who)
+    await dead.consumer.stop(real.clock.now() + 2)
+
+    reader = await real.reader(topic, group=unique, tuning=LOOK_OFTEN)
+    assert await reader.read(10) == numbers(0, 10)
+    assert told(reader.consumer.contact().losses) == [(7, 0, 0)]
 
 
 async def test_a_bus_tells_of_both_kinds_and_goes_on_ready_and_alive(
@@ -234,14 +262,23 @@ async def test_nothing_that_was_read_of_a_topic_that_is_another_now_is_committed
     """And nobody waits for it to be: there is nothing to commit it to."""
     topic = kafka.create_topic(unique, partitions=1)
     reader = await real.reader(topic, group=unique)
+    holding = await holding_of(reader)
+    where = TopicPartition(topic, 0)
+    assert await reader.commit({where: 0}) is CommitOutcome.COMMITTED
+    stored = (await holding.member.committed([where]))[where]
+    assert unmarked(stored.metadata) == ("", holding.member.topic_id(topic))
+    assert holding.member.topic_id(topic) is not None
+
+    holding.topic_ids[topic] = b"of one before"
+    assert await reader.commit({where: 7}) is CommitOutcome.COMMITTED
+    assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 0
+
+
+async def holding_of(reader: Reader) -> Holding:
     await reader.until(lambda: reader.listener.held, "an assignment")
     holding = reader.consumer._ownership.holding
     assert holding is not None
-    assert holding.topic_ids[topic] is not None
-
-    holding.topic_ids[topic] = b"of one before"
-    assert await reader.commit({TopicPartition(topic, 0): 7}) is CommitOutcome.COMMITTED
-    assert not await asyncio.to_thread(independent.committed, unique, topic)
+    return holding
 
 
 async def test_the_doubt_about_a_log_holds_up_no_commit_of_another_topic(

@@ -10,7 +10,14 @@ import pytest
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Loss, Position
 from convex_messaging_fastapi.transport.kafka.history import LOSSES_KEPT, History
-from convex_messaging_fastapi.transport.kafka.positions import Reading, decide_anew, decide_move, moves
+from convex_messaging_fastapi.transport.kafka.marks import marked
+from convex_messaging_fastapi.transport.kafka.positions import (
+    Reading,
+    decide_anew,
+    decide_move,
+    moves,
+    starts,
+)
 
 
 @pytest.mark.parametrize("policy", ["earliest", "latest"])
@@ -40,13 +47,15 @@ def test_a_log_that_has_the_offset_after_all_is_read_on() -> None:
         assert (found.to, found.lost, found.is_loss) == (offset, 0, False)
 
 
-@pytest.mark.parametrize(("policy", "to", "lost"), [("earliest", 0, 0), ("latest", 4, 4)])
+@pytest.mark.parametrize(("policy", "to", "lost"), [("earliest", 3, 0), ("latest", 9, 6)])
 def test_a_topic_that_was_made_anew_begins_where_the_policy_says(policy: str, to: int, lost: int) -> None:
-    found = decide_anew(offset=9, to=to, policy=policy)
-    assert (found.offset, found.to, found.lost, found.is_another_log) == (9, to, lost, True)
+    """And that is told, also where it happens to be the same offset."""
+    found = decide_anew(offset=9, first=3, end=9, policy=policy)
+    assert (found.offset, found.to, found.lost) == (9, to, lost)
+    assert (found.is_another_log, found.is_loss) == (True, True)
 
 
-OLD, NEW = b"the old topic", b"the new topic"
+OLD, NEW = b"the old topic's ", b"the new topic's "
 
 
 class Logs:
@@ -56,15 +65,21 @@ class Logs:
         self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int], topic_id: bytes = OLD
     ) -> None:
         self._ends, self._committed, self._topic_id = ends, committed, topic_id
+        self.gone: set[bytes] = set()
+        self.committed_in: bytes | None = None
 
     def topic_id(self, topic: str) -> bytes | None:
         return self._topic_id
+
+    def is_gone(self, topic_id: bytes) -> bool:
+        return topic_id in self.gone
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
         return {where: self._ends[where] if last else 0 for where in wanted}
 
     async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
-        return {where: Position(self._committed[where]) for where in wanted if where in self._committed}
+        text = marked("finished", self.committed_in)
+        return {where: Position(self._committed[where], text) for where in wanted if where in self._committed}
 
     def end_seen(self, where: TopicPartition) -> int | None:
         return 60
@@ -194,6 +209,51 @@ async def test_what_retention_removed_of_one_partition_is_no_news_of_others() ->
     found = await moves(logs, SHORT, reading(HELD, {GROWN: 40}), Doubt())
 
     assert {where: (moved.to, moved.lost) for where, moved in found.items()} == {SHORT: (70, 20)}
+
+
+async def test_a_remade_topic_is_one_although_retention_has_begun_in_the_new_log() -> None:
+    class Trimmed(Logs):
+        async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
+            return dict.fromkeys(wanted, 90 if last else 70)
+
+    logs: Any = Trimmed({}, {}, topic_id=NEW)
+    found = await moves(logs, SHORT, reading({SHORT: 50, GROWN: 50}, {}), Doubt())
+    assert {where: (moved.to, moved.lost) for where, moved in found.items()} == {
+        SHORT: (70, 0),
+        GROWN: (70, 0),
+    }
+
+
+async def test_an_assignment_starts_where_the_group_had_come_to_and_elsewhere_where_the_policy_says() -> None:
+    logs: Any = Logs({GROWN: 99, SHORT: 3}, {GROWN: 40})
+    logs.committed_in = OLD
+    found = await starts(logs, [GROWN, SHORT], "latest", {GROWN: 40}, Doubt())
+    assert found == ({GROWN: Position(40, "finished")}, {SHORT: Position(3)}, {})
+
+
+async def test_a_commit_of_an_earlier_topic_of_that_name_is_none_and_is_told() -> None:
+    """Whoever made it; nobody doubts what is known to be gone."""
+    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=NEW)
+    logs.committed_in, logs.gone = OLD, {OLD}
+    doubt = Doubt()
+    found = await starts(logs, [GROWN], "earliest", {}, doubt)
+    assert (found.stored, found.placed, doubt.times) == ({}, {GROWN: Position(0)}, 0)
+    assert (found.moves[GROWN].offset, found.moves[GROWN].to) == (40, 0)
+
+
+async def test_a_broker_that_is_behind_is_not_believed_about_a_commit() -> None:
+    """It tells of a topic that is gone, of which it has not heard; the commit is of the one there is."""
+    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=OLD)
+    logs.committed_in = NEW
+    doubt = Doubt(logs, afterwards={GROWN: 99}, topic_id=NEW)
+    found = await starts(logs, [GROWN], "earliest", {}, doubt)
+    assert (found.stored, found.moves, doubt.times) == ({GROWN: Position(40, "finished")}, {}, 1)
+
+
+async def test_what_the_group_had_stored_and_kafka_has_forgotten_is_told_at_the_start() -> None:
+    logs: Any = Logs({GROWN: 99}, {})
+    found = await starts(logs, [GROWN], "earliest", {GROWN: 40}, Doubt())
+    assert (found.placed, found.moves[GROWN].offset) == ({GROWN: Position(0)}, 40)
 
 
 def test_the_latest_losses_are_kept_and_all_are_counted() -> None:

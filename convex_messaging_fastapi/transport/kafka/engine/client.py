@@ -189,10 +189,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """How many partitions the last metadata knows of `topic`; 0 = it does not know the topic."""
         return len(self.cluster.partitions_for_topic(topic) or ())
 
-    def topic_id(self, topic: str) -> bytes | None:
-        """What tells a topic from a later one of the same name, or `None` where it is not known."""
+    @property
+    def identities(self) -> Identities:
         identities: Identities = self.cluster.identities
-        return identities.of(topic)
+        return identities
 
     @property
     def metadata_task(self) -> asyncio.Task[None] | None:

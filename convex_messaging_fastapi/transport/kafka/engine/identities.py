@@ -24,7 +24,7 @@ NO_ID = bytes(_ID_BYTES)
 
 
 class _Id(AbstractType):  # type: ignore[misc]
-    """A UUID as its bytes: it is compared, and never shown."""
+    """A UUID as its bytes."""
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
@@ -154,6 +154,9 @@ class Identities:
                 self._gone.add(before)
             if id not in self._gone:
                 self._now[topic] = id
+
+    def is_gone(self, id: bytes) -> bool:
+        return id in self._gone
 
     def of(self, topic: str) -> bytes | None:
         """`None` where no broker has told yet."""

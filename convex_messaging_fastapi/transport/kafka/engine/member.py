@@ -13,7 +13,7 @@ from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
@@ -88,11 +88,16 @@ class Member:
         return [topic for topic in topics if not self._client.partitions(topic)]
 
     def topic_id(self, topic: str) -> bytes | None:
-        return self._client.topic_id(topic)
+        """What tells a topic from a later one of the same name, or `None` where it is not known."""
+        return self._client.identities.of(topic)
 
-    async def learn(self) -> None:
-        """Hear again of topics and their leaders, from whichever broker answers, if one does."""
-        await self._client.force_metadata_update()
+    def is_gone(self, topic_id: bytes) -> bool:
+        """Whether a topic is known to have been replaced by another of its name."""
+        return self._client.identities.is_gone(topic_id)
+
+    async def learn(self, clock: Clock, seconds: float) -> None:
+        """Hear of topics and their leaders, from whichever broker answers, if one does so in time."""
+        await settled_within(clock, self._client.force_metadata_update(), seconds)
 
     # Membership.
 

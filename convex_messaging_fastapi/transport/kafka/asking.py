@@ -1,0 +1,81 @@
+"""Asks the cluster where reading starts, or goes on, until it knows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiokafka.errors import KafkaError
+
+from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.engine import Member
+from convex_messaging_fastapi.transport.kafka.history import History
+from convex_messaging_fastapi.transport.kafka.positions import Moves, Reading, Starts, moves, starts
+from convex_messaging_fastapi.transport.kafka.rebalance import Holding
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Asking:
+    """For one group. Whoever asks cancels what is not wanted any more."""
+
+    def __init__(self, group: str, clock: Clock, tuning: Tuning, history: History, reset_policy: str) -> None:
+        self._group, self._clock, self._tuning = group, clock, tuning
+        self._history, self._reset_policy = history, reset_policy
+
+    async def starts(self, holding: Holding) -> Starts:
+        """Positions for the whole assignment."""
+        member, unknown = holding.member, holding.partitions - holding.moved.keys()
+
+        async def doubt() -> None:
+            await self._doubt(member)
+            holding.topic_ids.clear()
+            holding.note_topic_ids()
+
+        await self._learn(member)
+        holding.note_topic_ids()
+        return await self._answer(
+            lambda: starts(member, unknown, self._reset_policy, self._history.stored, doubt), "where to start"
+        )
+
+    async def moves(self, holding: Holding, where: TopicPartition) -> Moves:
+        """Where to go on in a log that does not have our offset, or is another one."""
+        member = holding.member
+
+        async def ask() -> Moves:
+            await self._learn(member)
+            reading = Reading(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
+            return await moves(member, where, reading, lambda: self._doubt(member))
+
+        what = f"where to read on in {where.topic}/{where.partition}, at {holding.next[where]}"
+        return await self._answer(ask, what)
+
+    async def _doubt(self, member: Member) -> None:
+        """Give a broker that is behind time to learn better, and ask again."""
+        await sleep(self._clock, self._tuning.confirm_seconds)
+        await self._learn(member)
+
+    async def _learn(self, member: Member) -> None:
+        await member.learn(self._clock, self._tuning.confirm_seconds)
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
+        """Ask until there is an answer, and say once why there is none yet."""
+        said = False
+        while True:
+            try:
+                return await ask()
+            except KafkaError as error:
+                log.log(
+                    logging.DEBUG if said else logging.WARNING,
+                    "group %s does not know yet %s: %s",
+                    self._group,
+                    what,
+                    error,
+                )
+                said = True
+                await sleep(self._clock, self._tuning.retry_seconds)
