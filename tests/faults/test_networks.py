@@ -196,6 +196,14 @@ def test_a_member_leaves_before_it_hears_that_it_has_joined(
         trial.handle_more(300)
 
 
+def test_answers_to_fetches_are_lost(crew_through_proxies: Crew, network: Proxied, trials: Trials) -> None:
+    """Nobody waits for one that will not come: what is asked behind it is answered, and so tells."""
+    with run(trials, "answers to fetches lost", crew_through_proxies, SHORT) as trial:
+        with trial.fault("answers to fetches lost"), lost(network, Api.FETCH, 1):
+            pass_time(3)
+        trial.handle_more(300)
+
+
 @pytest.mark.parametrize("fate", [Fate.DROP, Fate.RESET], ids=["dropped", "reset"])
 def test_answers_to_what_is_published_are_lost(
     fate: Fate, crew_through_proxies: Crew, network: Proxied, trials: Trials

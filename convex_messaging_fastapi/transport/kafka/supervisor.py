@@ -33,6 +33,8 @@ class Engine(Protocol):
 
     def poke(self) -> None: ...
 
+    def chase(self, seconds: float) -> None: ...
+
     def hang_up(self) -> None: ...
 
     def curious(self) -> bool: ...
@@ -226,6 +228,7 @@ class Supervisor(Generic[E]):
             self._explain(engine)
         if silence > self._tuning.ask_after_seconds or engine.curious():
             engine.poke()
+        engine.chase(self._tuning.ask_after_seconds)
 
     def _listen(self) -> None:
         silence = self._current.silence() if self._current is not None else None

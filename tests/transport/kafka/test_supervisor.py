@@ -28,6 +28,7 @@ class PaperEngine:
         self.wants_news = False
         self.refused = False
         self.pokes = 0
+        self.chased: list[float] = []
         self.hung_up = 0
         self.stopped = asyncio.Event()
         self.may_stop = asyncio.Event()
@@ -52,6 +53,9 @@ class PaperEngine:
 
     def poke(self) -> None:
         self.pokes += 1
+
+    def chase(self, seconds: float) -> None:
+        self.chased.append(seconds)
 
     def hang_up(self) -> None:
         self.hung_up += 1
@@ -258,6 +262,12 @@ async def test_an_engine_that_waits_for_news_is_asked_at_every_look(stage: Stage
     stage.engines[0].wants_news = True
     await stage.turn(3)
     assert stage.engines[0].pokes == 3
+
+
+async def test_answers_that_are_owed_for_long_are_chased_also_while_others_come(stage: Stage) -> None:
+    await stage.begin()
+    await stage.turn(3)
+    assert stage.engines[0].chased == [Tuning().ask_after_seconds] * 3
 
 
 async def test_silence_is_explained_and_forgotten_when_it_ends(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     for_code,
 )
+from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
@@ -60,6 +61,9 @@ class TopicAnswer(NamedTuple):
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
     """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
+    _chased_at: float | None = None
+    _chasing: asyncio.Task[Any] | None = None
+
     def send(self, request: Any, expect_response: bool = True) -> Any:
         if type(request) is MetadataRequest:
             request = IdentifyingRequest(request)
@@ -69,6 +73,24 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
             # uvloop's word for a write to what has just been closed: it would end whole parts of the engine.
             self.close(CloseReason.CONNECTION_BROKEN, error)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
+
+    def chase(self, seconds: float) -> None:
+        """Ask something where an answer is owed, and nothing was heard for so long.
+
+        Answers come in the order of the questions: one to this shows that an earlier one was lost on
+        its way, and the engine makes a new connection. It would wait for that one for half a minute.
+        """
+        quiet = time.monotonic() - self._last_action > seconds and self._chased_at != self._last_action
+        if quiet and self._requests and self.connected():
+            self._chased_at = self._last_action
+            self._chasing = asyncio.ensure_future(self.send(ApiVersionRequest()))
+            self._chasing.add_done_callback(_seen)
+
+
+def _seen(chasing: asyncio.Task[Any]) -> None:
+    """What it ended with is told to whoever waits for what it was sent after."""
+    if not chasing.cancelled():
+        chasing.exception()
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]
@@ -180,6 +202,12 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         """Close every connection; whatever waits for an answer there fails, and may be asked again."""
         for connection in tuple(self._conns.values()):
             connection.close()
+
+    def chase(self, seconds: float) -> None:
+        """On each connection that owes an answer and was not heard for so long."""
+        for connection in tuple(self._conns.values()):
+            if isinstance(connection, Connection):
+                connection.chase(seconds)
 
     def poke(self) -> None:
         """Ask for metadata, so that a healthy cluster is heard from although there is no work."""

@@ -79,6 +79,9 @@ class Member:
     def poke(self) -> None:
         self._client.poke()
 
+    def chase(self, seconds: float) -> None:
+        self._client.chase(seconds)
+
     def curious(self) -> bool:
         """Whether metadata cannot come soon enough: a topic is not known yet."""
         return bool(self.missing(self._consumer.subscription()))

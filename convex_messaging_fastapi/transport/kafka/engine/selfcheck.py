@@ -31,7 +31,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "_sync_task",
         "cluster",
     ),
-    AIOKafkaConnection: ("_last_action", "_request_timeout", "_sasl_oauth_token_provider"),
+    AIOKafkaConnection: ("_last_action", "_request_timeout", "_requests", "_sasl_oauth_token_provider"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     BatchBuilder: ("_builder", "_relative_offset"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),

@@ -68,6 +68,9 @@ class Writer:
     def poke(self) -> None:
         self._client.poke()
 
+    def chase(self, seconds: float) -> None:
+        self._client.chase(seconds)
+
     def hang_up(self) -> None:
         self._client.hang_up()
 
