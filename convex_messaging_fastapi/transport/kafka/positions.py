@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
-from convex_messaging_fastapi.transport.kafka.engine import Member
+from convex_messaging_fastapi.transport.kafka.engine import Member, TopicId
 from convex_messaging_fastapi.transport.kafka.marks import unmarked
 
 
@@ -35,6 +35,7 @@ class Move(NamedTuple):
 
 
 Moves: TypeAlias = dict[TopicPartition, Move]
+TopicIds: TypeAlias = Mapping[str, TopicId | None]
 
 
 def targets(moves: Moves) -> dict[TopicPartition, Position]:
@@ -89,7 +90,7 @@ class _Found(NamedTuple):
     """What a group has stored, `ours` of the topics there are; `old` of earlier ones: offset, topic's id."""
 
     ours: dict[TopicPartition, Position]
-    old: dict[TopicPartition, tuple[int, bytes]]
+    old: dict[TopicPartition, tuple[int, TopicId]]
 
     def all_gone(self, member: Member) -> bool:
         """Whether the earlier ones are known to be gone."""
@@ -100,11 +101,10 @@ async def _committed(member: Member, wanted: Collection[TopicPartition]) -> _Fou
     found = _Found({}, {})
     for where, position in (await member.committed(wanted)).items():
         metadata, topic_id = unmarked(position.metadata)
-        now = member.topic_id(where.topic)
-        if topic_id is None or now is None or topic_id == now:
-            found.ours[where] = Position(position.offset, metadata)
-        else:
+        if topic_id is not None and topic_id.is_not(member.topic_id(where.topic)):
             found.old[where] = (position.offset, topic_id)
+        else:
+            found.ours[where] = Position(position.offset, metadata)
     return found
 
 
@@ -115,17 +115,17 @@ class Reading(NamedTuple):
     """
 
     held: Mapping[TopicPartition, int]
-    topic_ids: Mapping[str, bytes | None]
+    topic_ids: TopicIds
     stored: Mapping[TopicPartition, int]
     policy: str
 
 
-def remade(member: Member, topic_ids: Mapping[str, bytes | None]) -> set[str]:
+def remade(member: Member, topic_ids: TopicIds) -> set[str]:
     """Topics that are known to be others now than those that bore their names."""
     return {
         topic
         for topic, before in topic_ids.items()
-        if before is not None and (now := member.topic_id(topic)) is not None and now != before
+        if before is not None and before.is_not(member.topic_id(topic))
     }
 
 

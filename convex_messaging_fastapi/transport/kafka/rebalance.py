@@ -13,7 +13,7 @@ from aiokafka import ConsumerRebalanceListener
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import AssignmentListener, Position
-from convex_messaging_fastapi.transport.kafka.engine import Identity, Member
+from convex_messaging_fastapi.transport.kafka.engine import Identity, Member, TopicId
 from convex_messaging_fastapi.transport.kafka.positions import remade
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Holding:
         """Start positions that are known already and differ from what the group has stored."""
         self.next: dict[TopicPartition, int] = {}
         """Our own next offsets: what has been delivered, whatever the engine believes."""
-        self.topic_ids: dict[str, bytes | None] = {}
+        self.topic_ids: dict[str, TopicId | None] = {}
         """Which topics were assigned; `None` where that is not known."""
         self.cut: set[TopicPartition] = set()
         """Partitions whose log was found to be another one now: nothing of them is committed."""

@@ -16,6 +16,7 @@ from convex_messaging_fastapi.transport.kafka.engine.identities import (
     NO_ID,
     IdentifyingRequest,
     Identities,
+    TopicId,
 )
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
@@ -35,11 +36,22 @@ def test_an_id_that_was_replaced_is_never_believed_again() -> None:
     known = Identities()
     heard = []
     for id in (A, B, A, B, C, A):
-        known.hear({"orders": id})
+        known.hear("here", {"orders": id})
         heard.append(known.of("orders"))
-    assert heard == [A, B, B, B, C, C]
+    assert heard == [TopicId("here", id) for id in (A, B, B, B, C, C)]
     assert known.of("payments") is None
-    assert [known.is_gone(id) for id in (A, B, C)] == [True, True, False]
+    assert [known.is_gone(TopicId("here", id)) for id in (A, B, C)] == [True, True, False]
+
+
+def test_a_mirror_in_another_cluster_takes_no_topics_place() -> None:
+    """Nor does the first cluster's, when clients come back to it."""
+    known = Identities()
+    for cluster, id in (("here", A), ("there", B), ("here", A)):
+        known.hear(cluster, {"orders": id})
+        assert known.of("orders") == TopicId(cluster, id)
+    assert not TopicId("here", A).is_not(TopicId("there", B))
+    assert not TopicId("here", A).is_not(None)
+    assert TopicId("here", A).is_not(TopicId("here", B))
 
 
 def test_an_answer_reads_as_one_of_the_version_that_the_engine_knows() -> None:

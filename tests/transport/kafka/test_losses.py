@@ -157,7 +157,9 @@ async def test_a_commit_in_a_topic_that_is_no_more_is_none_to_whoever_comes_next
     await real.write(*numbers(0, 10), topic=topic)
     dead = await real.reader(topic, group=unique)
     holding = await holding_of(dead)
-    stale = Position(7, marked("", b"an earlier topic"))
+    now = holding.member.topic_id(topic)
+    assert now is not None
+    stale = Position(7, marked("", now._replace(id=b"an earlier topic")))
     await holding.member.commit({TopicPartition(topic, 0): stale}, holding.who)
     await dead.consumer.stop(real.clock.now() + 2)
 
@@ -269,7 +271,9 @@ async def test_nothing_that_was_read_of_a_topic_that_is_another_now_is_committed
     assert unmarked(stored.metadata) == ("", holding.member.topic_id(topic))
     assert holding.member.topic_id(topic) is not None
 
-    holding.topic_ids[topic] = b"of one before"
+    now = holding.topic_ids[topic]
+    assert now is not None
+    holding.topic_ids[topic] = now._replace(id=b"an earlier topic")
     assert await reader.commit({where: 7}) is CommitOutcome.COMMITTED
     assert (await asyncio.to_thread(independent.committed, unique, topic))[0].offset == 0
 

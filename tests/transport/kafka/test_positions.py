@@ -9,6 +9,7 @@ import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Loss, Position
+from convex_messaging_fastapi.transport.kafka.engine import TopicId
 from convex_messaging_fastapi.transport.kafka.history import LOSSES_KEPT, History
 from convex_messaging_fastapi.transport.kafka.marks import marked
 from convex_messaging_fastapi.transport.kafka.positions import (
@@ -55,23 +56,23 @@ def test_a_topic_that_was_made_anew_begins_where_the_policy_says(policy: str, to
     assert (found.is_another_log, found.is_loss) == (True, True)
 
 
-OLD, NEW = b"the old topic's ", b"the new topic's "
+OLD, NEW, MIRRORED = (TopicId(c, i * 16) for c, i in (("here", b"o"), ("here", b"n"), ("there", b"o")))
 
 
 class Logs:
     """What a member is told: where logs begin and end, and what its group has committed."""
 
     def __init__(
-        self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int], topic_id: bytes = OLD
+        self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int], topic_id: TopicId = OLD
     ) -> None:
         self._ends, self._committed, self._topic_id = ends, committed, topic_id
-        self.gone: set[bytes] = set()
-        self.committed_in: bytes | None = None
+        self.gone: set[TopicId] = set()
+        self.committed_in: TopicId | None = None
 
-    def topic_id(self, topic: str) -> bytes | None:
+    def topic_id(self, topic: str) -> TopicId | None:
         return self._topic_id
 
-    def is_gone(self, topic_id: bytes) -> bool:
+    def is_gone(self, topic_id: TopicId) -> bool:
         return topic_id in self.gone
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
@@ -92,7 +93,7 @@ class Doubt:
         self,
         logs: Any = None,
         afterwards: dict[TopicPartition, int] | None = None,
-        topic_id: bytes | None = OLD,
+        topic_id: TopicId | None = OLD,
     ) -> None:
         self.times = 0
         self._logs, self._afterwards, self._topic_id = logs, afterwards, topic_id
@@ -109,7 +110,7 @@ HELD = dict.fromkeys((SHORT, GROWN, UNTOUCHED, UNSTORED, ELSEWHERE), 50)
 
 
 def reading(
-    held: Mapping[TopicPartition, int], stored: Mapping[TopicPartition, int], topic_id: bytes | None = OLD
+    held: Mapping[TopicPartition, int], stored: Mapping[TopicPartition, int], topic_id: TopicId | None = OLD
 ) -> Reading:
     return Reading(held, {where.topic: topic_id for where in held}, stored, "earliest")
 
@@ -190,8 +191,12 @@ async def test_a_log_that_grew_past_the_offset_while_its_leader_was_doubted_is_k
     assert (found[GROWN].to, doubt.times) == (0, 1)
 
 
-@pytest.mark.parametrize("ids", [(None, NEW), (OLD, None)], ids=["not known before", "not known now"])
-async def test_an_id_that_is_not_known_tells_nothing(ids: tuple[bytes | None, Any]) -> None:
+@pytest.mark.parametrize(
+    "ids",
+    [(None, NEW), (OLD, None), (MIRRORED, NEW)],
+    ids=["not known before", "not known now", "another cluster's"],
+)
+async def test_an_id_that_is_not_known_tells_nothing(ids: tuple[TopicId | None, Any]) -> None:
     """Of brokers before Kafka 2.8 none is."""
     before, now = ids
     logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=now)
@@ -239,6 +244,13 @@ async def test_a_commit_of_an_earlier_topic_of_that_name_is_none_and_is_told() -
     found = await starts(logs, [GROWN], "earliest", {}, doubt)
     assert (found.stored, found.placed, doubt.times) == ({}, {GROWN: Position(0)}, 0)
     assert (found.moves[GROWN].offset, found.moves[GROWN].to) == (40, 0)
+
+
+async def test_a_commit_that_was_mirrored_from_another_cluster_is_good() -> None:
+    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=NEW)
+    logs.committed_in = MIRRORED
+    found = await starts(logs, [GROWN], "latest", {}, Doubt())
+    assert (found.stored, found.moves) == ({GROWN: Position(40, "finished")}, {})
 
 
 async def test_a_broker_that_is_behind_is_not_believed_about_a_commit() -> None:

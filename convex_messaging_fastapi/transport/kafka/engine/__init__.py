@@ -14,6 +14,7 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
     InvalidRecord,
     teach_codes,
 )
+from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.member import Identity, Member, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
@@ -36,6 +37,7 @@ __all__ = [
     "Pack",
     "Span",
     "TopicAnswer",
+    "TopicId",
     "UnpacksTooLarge",
     "Writer",
     "check_engine",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.protocol.abstract import AbstractType
@@ -137,6 +137,17 @@ class IdentifyingRequest(Request[MetadataRequestStruct | _Question]):  # type: i
         return _Question(topics, False, False, False, {})
 
 
+class TopicId(NamedTuple):
+    """What tells a topic from a later one of the same name. A mirror has the same topic under another id."""
+
+    cluster: str
+    id: bytes
+
+    def is_not(self, other: TopicId | None) -> bool:
+        """Whether one of the two has taken the place of the other; false where that is not known."""
+        return other is not None and self.cluster == other.cluster and self.id != other.id
+
+
 class Identities:
     """Which topic a name stands for now.
 
@@ -144,21 +155,22 @@ class Identities:
     """
 
     def __init__(self) -> None:
-        self._now: dict[str, bytes] = {}
-        self._gone: set[bytes] = set()
+        self._now: dict[str, TopicId] = {}
+        self._gone: set[TopicId] = set()
 
-    def hear(self, ids: Mapping[str, bytes]) -> None:
+    def hear(self, cluster: str, ids: Mapping[str, bytes]) -> None:
         for topic, id in ids.items():
-            before = self._now.get(topic, id)
-            if before != id and id not in self._gone:
+            heard, before = TopicId(cluster, id), self._now.get(topic)
+            if heard in self._gone:
+                continue
+            if before is not None and before.is_not(heard):
                 self._gone.add(before)
-            if id not in self._gone:
-                self._now[topic] = id
+            self._now[topic] = heard
 
-    def is_gone(self, id: bytes) -> bool:
-        return id in self._gone
+    def is_gone(self, topic: TopicId) -> bool:
+        return topic in self._gone
 
-    def of(self, topic: str) -> bytes | None:
+    def of(self, topic: str) -> TopicId | None:
         """`None` where no broker has told yet."""
         return self._now.get(topic)
 
@@ -175,4 +187,5 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
 
     def update_metadata(self, metadata: Any) -> None:
         super().update_metadata(metadata)
-        self.identities.hear(getattr(metadata, "ids", {}))
+        if isinstance(metadata, _Answer) and metadata.cluster_id:
+            self.identities.hear(metadata.cluster_id, metadata.ids)

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
@@ -90,11 +91,11 @@ class Member:
         """Which of `topics` the last metadata does not know."""
         return [topic for topic in topics if not self._client.partitions(topic)]
 
-    def topic_id(self, topic: str) -> bytes | None:
-        """What tells a topic from a later one of the same name, or `None` where it is not known."""
+    def topic_id(self, topic: str) -> TopicId | None:
+        """Which topic that name stands for now, or `None` where it is not known."""
         return self._client.identities.of(topic)
 
-    def is_gone(self, topic_id: bytes) -> bool:
+    def is_gone(self, topic_id: TopicId) -> bool:
         """Whether a topic is known to have been replaced by another of its name."""
         return self._client.identities.is_gone(topic_id)
 
