@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.records import TopicPartition
@@ -29,19 +29,24 @@ class Asking:
         self._history, self._reset_policy = history, reset_policy
 
     async def starts(self, holding: Holding) -> Starts:
-        """Positions for the whole assignment."""
+        """Positions for the whole assignment, and which topics they are of."""
         member, unknown = holding.member, holding.partitions - holding.moved.keys()
 
-        async def doubt() -> None:
-            await self._doubt(member)
-            holding.topic_ids.clear()
-            holding.note_topic_ids()
+        async def ask() -> Starts:
+            doubted = False
+            while True:
+                ids = holding.topics_now()
+                found = await starts(member, unknown, ids, self._reset_policy, self._history.stored)
+                if ids != holding.topics_now():
+                    continue  # they became others while we asked
+                if doubted or all(member.is_gone(topic) for topic in found.strange):
+                    return found
+                # Where a broker that is behind tells of old topics, commits in new ones seem strange.
+                await self._doubt(member)
+                doubted = True
 
         await self._learn(member)
-        holding.note_topic_ids()
-        return await self._answer(
-            lambda: starts(member, unknown, self._reset_policy, self._history.stored, doubt), "where to start"
-        )
+        return await self._answer(ask, "where to start")
 
     async def moves(self, holding: Holding, where: TopicPartition) -> Moves:
         """Where to go on in a log that does not have our offset, or is another one."""
@@ -56,12 +61,13 @@ class Asking:
         return await self._answer(ask, what)
 
     async def _doubt(self, member: Member) -> None:
-        """Give a broker that is behind time to learn better, and ask again."""
+        """Give a broker that is behind time to learn better, and ask again. Raises `KafkaTimeoutError`."""
         await sleep(self._clock, self._tuning.confirm_seconds)
-        await self._learn(member)
+        if not await self._learn(member):
+            raise KafkaTimeoutError("no broker tells what topics there are")
 
-    async def _learn(self, member: Member) -> None:
-        await member.learn(self._clock, self._tuning.confirm_seconds)
+    async def _learn(self, member: Member) -> bool:
+        return await member.learn(self._clock, self._tuning.confirm_seconds)
 
     async def _answer(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
         """Ask until there is an answer, and say once why there is none yet."""

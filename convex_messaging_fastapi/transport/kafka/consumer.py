@@ -192,6 +192,7 @@ class KafkaConsumer:
         if opening is None or not opening.done() or not holding.member.delivering:
             return False
         found = opening.result()
+        holding.topic_ids = dict(found.topic_ids)
         positions = found.stored | found.placed | holding.moved
         for where, position in positions.items():
             holding.member.seek(where, position.offset)
@@ -300,7 +301,7 @@ class KafkaConsumer:
 
     def _leave_remade(self, holding: Holding) -> set[str]:
         """No broker complains of an offset in a topic made anew that has grown past it already."""
-        holding.note_topic_ids()
+        holding.learn_topics()
         remade = holding.remade()
         for topic in remade - {where.topic for where in self._moving}:
             one = next((where for where in holding.next if where.topic == topic), None)

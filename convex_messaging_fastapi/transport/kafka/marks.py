@@ -11,8 +11,7 @@ import re
 
 from convex_messaging_fastapi.transport.kafka.engine import TopicId
 
-MAX_CHARACTERS = 128
-"""What a mark adds at most. Kafka names clusters by 22 characters, others by some more."""
+# Kafka names clusters by 22 characters, others by some more.
 _MARKED = re.compile(r"(?s)(.*)\|topic:([A-Za-z0-9_-]{22})@([A-Za-z0-9_.:-]{1,96})")
 
 

@@ -47,62 +47,62 @@ class Starts(NamedTuple):
     """Where reading starts: where the group had come to, or where its policy has placed it.
 
     `moves` are the placed ones of which the group had come to somewhere in a log that is no more.
+    `topic_ids` are the topics that all this is about, `strange` others of which the group has commits.
     """
 
     stored: dict[TopicPartition, Position]
     placed: dict[TopicPartition, Position]
     moves: Moves
+    topic_ids: TopicIds
+    strange: frozenset[TopicId] = frozenset()
 
 
 async def starts(
     member: Member,
     partitions: Collection[TopicPartition],
+    topic_ids: TopicIds,
     policy: str,
     stored: Mapping[TopicPartition, int],
-    doubt: Callable[[], Awaitable[None]],
 ) -> Starts:
     """The group's positions; where it has none, the begin or (`latest`) the end of the log.
 
     `stored` are positions that the group is known to have had. Kafka forgets them with their topic:
-    where it knows none any more the log was made anew. Where it has some of another topic than there
-    is, by what one broker says, `doubt` is awaited: that broker may be behind. One attempt. Raises
-    `KafkaError`.
+    where it knows none any more the log was made anew. One attempt. Raises `KafkaError`.
     """
     if not partitions:
-        return Starts({}, {}, {})
-    found = await _committed(member, partitions)
-    if not found.all_gone(member):
-        await doubt()
-        found = await _committed(member, partitions)
+        return Starts({}, {}, {}, topic_ids)
+    found = await _committed(member, partitions, topic_ids)
     fresh = [where for where in partitions if where not in found.ours]
     first, end = await _bounds(member, fresh) if fresh else ({}, {})
     to = end if policy == "latest" else first
-    had = {where: found.old[where][0] if where in found.old else stored.get(where) for where in fresh}
+    had = {where: found.old[where].offset if where in found.old else stored.get(where) for where in fresh}
     moves = {
         where: decide_anew(at, first[where], end[where], policy)
         for where, at in had.items()
         if at is not None
     }
-    return Starts(found.ours, {where: Position(to[where]) for where in fresh}, moves)
+    placed = {where: Position(to[where]) for where in fresh}
+    return Starts(found.ours, placed, moves, topic_ids, frozenset(old.topic for old in found.old.values()))
+
+
+class _Old(NamedTuple):
+    offset: int
+    topic: TopicId
 
 
 class _Found(NamedTuple):
-    """What a group has stored, `ours` of the topics there are; `old` of earlier ones: offset, topic's id."""
+    """What a group has stored, `ours` of the topics there are; `old` of others that bore their names."""
 
     ours: dict[TopicPartition, Position]
-    old: dict[TopicPartition, tuple[int, TopicId]]
-
-    def all_gone(self, member: Member) -> bool:
-        """Whether the earlier ones are known to be gone."""
-        return all(member.is_gone(topic_id) for _, topic_id in self.old.values())
+    old: dict[TopicPartition, _Old]
 
 
-async def _committed(member: Member, wanted: Collection[TopicPartition]) -> _Found:
+async def _committed(member: Member, wanted: Collection[TopicPartition], topic_ids: TopicIds) -> _Found:
     found = _Found({}, {})
     for where, position in (await member.committed(wanted)).items():
-        metadata, topic_id = unmarked(position.metadata)
-        if topic_id is not None and topic_id.is_not(member.topic_id(where.topic)):
-            found.old[where] = (position.offset, topic_id)
+        metadata, topic = unmarked(position.metadata)
+        if topic is not None and topic.is_not(topic_ids.get(where.topic)):
+            found.old[where] = _Old(position.offset, topic)
         else:
             found.ours[where] = Position(position.offset, metadata)
     return found
@@ -163,7 +163,9 @@ async def _is_another(member: Member, where: TopicPartition, reading: Reading) -
     """
     if where.topic in remade(member, reading.topic_ids):
         return True
-    return where in reading.stored and where not in (await _committed(member, [where])).ours
+    return (
+        where in reading.stored and where not in (await _committed(member, [where], reading.topic_ids)).ours
+    )
 
 
 async def _bounds(
@@ -190,7 +192,7 @@ async def _moves_beside(member: Member, one: TopicPartition, reading: Reading) -
     }
     another = held.keys() - cut.keys()
     if one.topic not in remade(member, reading.topic_ids):
-        another &= reading.stored.keys() - (await _committed(member, another)).ours.keys()
+        another &= reading.stored.keys() - (await _committed(member, another, reading.topic_ids)).ours.keys()
     return cut | {
         where: decide_anew(held[where], first[where], end[where], reading.policy) for where in another
     }

@@ -47,7 +47,7 @@ class Holding:
         self.next: dict[TopicPartition, int] = {}
         """Our own next offsets: what has been delivered, whatever the engine believes."""
         self.topic_ids: dict[str, TopicId | None] = {}
-        """Which topics were assigned; `None` where that is not known."""
+        """Which topics it reads; `None` where that is not known."""
         self.cut: set[TopicPartition] = set()
         """Partitions whose log was found to be another one now: nothing of them is committed."""
         self.announced = False
@@ -58,10 +58,14 @@ class Holding:
     def open(self) -> bool:
         return self.announced and not self.closing and not self.over
 
-    def note_topic_ids(self) -> None:
-        """What is not known yet, as far as it can be known now."""
-        for topic in {where.topic for where in self.partitions}:
-            if self.topic_ids.get(topic) is None:
+    def topics_now(self) -> dict[str, TopicId | None]:
+        """Which topics the names that were assigned stand for now."""
+        return {topic: self.member.topic_id(topic) for topic in {where.topic for where in self.partitions}}
+
+    def learn_topics(self) -> None:
+        """What was not known yet when reading started, as far as it can be known now."""
+        for topic, known in self.topic_ids.items():
+            if known is None:
                 self.topic_ids[topic] = self.member.topic_id(topic)
 
     def remade(self) -> set[str]:

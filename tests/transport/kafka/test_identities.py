@@ -31,16 +31,25 @@ def answer(topic_id: bytes) -> bytes:
     return encoded
 
 
-def test_an_id_that_was_replaced_is_never_believed_again() -> None:
+def test_two_answers_in_a_row_make_a_topic_another_and_the_one_before_is_never_believed_again() -> None:
     """A broker that is behind tells of the old topic still."""
     known = Identities()
     heard = []
-    for id in (A, B, A, B, C, A):
+    for id in (A, B, A, B, B, A, B, C, C, A, A):
         known.hear("here", {"orders": id})
         heard.append(known.of("orders"))
-    assert heard == [TopicId("here", id) for id in (A, B, B, B, C, C)]
+    assert heard == [TopicId("here", id) for id in (A, A, A, A, B, B, B, B, C, C, C)]
     assert known.of("payments") is None
     assert [known.is_gone(TopicId("here", id)) for id in (A, B, C)] == [True, True, False]
+
+
+def test_one_answer_that_tells_of_another_topic_makes_a_second_one_wanted() -> None:
+    known = Identities()
+    unsure = []
+    for id in (A, B, A, B, B):
+        known.hear("here", {"orders": id})
+        unsure.append(known.unsure)
+    assert unsure == [False, True, False, True, False]
 
 
 def test_a_mirror_in_another_cluster_takes_no_topics_place() -> None:

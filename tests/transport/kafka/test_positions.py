@@ -66,14 +66,10 @@ class Logs:
         self, ends: dict[TopicPartition, int], committed: dict[TopicPartition, int], topic_id: TopicId = OLD
     ) -> None:
         self._ends, self._committed, self._topic_id = ends, committed, topic_id
-        self.gone: set[TopicId] = set()
         self.committed_in: TopicId | None = None
 
     def topic_id(self, topic: str) -> TopicId | None:
         return self._topic_id
-
-    def is_gone(self, topic_id: TopicId) -> bool:
-        return topic_id in self.gone
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
         return {where: self._ends[where] if last else 0 for where in wanted}
@@ -232,39 +228,30 @@ async def test_a_remade_topic_is_one_although_retention_has_begun_in_the_new_log
 async def test_an_assignment_starts_where_the_group_had_come_to_and_elsewhere_where_the_policy_says() -> None:
     logs: Any = Logs({GROWN: 99, SHORT: 3}, {GROWN: 40})
     logs.committed_in = OLD
-    found = await starts(logs, [GROWN, SHORT], "latest", {GROWN: 40}, Doubt())
-    assert found == ({GROWN: Position(40, "finished")}, {SHORT: Position(3)}, {})
+    found = await starts(logs, [GROWN, SHORT], {"orders": OLD}, "latest", {GROWN: 40})
+    assert found[:3] == ({GROWN: Position(40, "finished")}, {SHORT: Position(3)}, {})
+    assert (found.topic_ids, found.strange) == ({"orders": OLD}, frozenset())
 
 
 async def test_a_commit_of_an_earlier_topic_of_that_name_is_none_and_is_told() -> None:
-    """Whoever made it; nobody doubts what is known to be gone."""
-    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=NEW)
-    logs.committed_in, logs.gone = OLD, {OLD}
-    doubt = Doubt()
-    found = await starts(logs, [GROWN], "earliest", {}, doubt)
-    assert (found.stored, found.placed, doubt.times) == ({}, {GROWN: Position(0)}, 0)
+    """Whoever made it, and whether or not it is known which of the two came first."""
+    logs: Any = Logs({GROWN: 99}, {GROWN: 40})
+    logs.committed_in = OLD
+    found = await starts(logs, [GROWN], {"orders": NEW}, "earliest", {})
+    assert (found.stored, found.placed, found.strange) == ({}, {GROWN: Position(0)}, {OLD})
     assert (found.moves[GROWN].offset, found.moves[GROWN].to) == (40, 0)
 
 
 async def test_a_commit_that_was_mirrored_from_another_cluster_is_good() -> None:
-    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=NEW)
+    logs: Any = Logs({GROWN: 99}, {GROWN: 40})
     logs.committed_in = MIRRORED
-    found = await starts(logs, [GROWN], "latest", {}, Doubt())
-    assert (found.stored, found.moves) == ({GROWN: Position(40, "finished")}, {})
-
-
-async def test_a_broker_that_is_behind_is_not_believed_about_a_commit() -> None:
-    """It tells of a topic that is gone, of which it has not heard; the commit is of the one there is."""
-    logs: Any = Logs({GROWN: 99}, {GROWN: 40}, topic_id=OLD)
-    logs.committed_in = NEW
-    doubt = Doubt(logs, afterwards={GROWN: 99}, topic_id=NEW)
-    found = await starts(logs, [GROWN], "earliest", {}, doubt)
-    assert (found.stored, found.moves, doubt.times) == ({GROWN: Position(40, "finished")}, {}, 1)
+    found = await starts(logs, [GROWN], {"orders": NEW}, "latest", {})
+    assert (found.stored, found.strange) == ({GROWN: Position(40, "finished")}, frozenset())
 
 
 async def test_what_the_group_had_stored_and_kafka_has_forgotten_is_told_at_the_start() -> None:
     logs: Any = Logs({GROWN: 99}, {})
-    found = await starts(logs, [GROWN], "earliest", {GROWN: 40}, Doubt())
+    found = await starts(logs, [GROWN], {"orders": OLD}, "earliest", {GROWN: 40})
     assert (found.placed, found.moves[GROWN].offset) == ({GROWN: Position(0)}, 40)
 
 

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     KafkaConnectionError,
+    KafkaError,
     NodeNotReadyError,
     NoError,
     RebalanceInProgressError,
@@ -75,7 +77,7 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
     def chase(self, seconds: float) -> None:
-        """Ask something where an answer is owed, and nothing was heard for so long.
+        """Ask something where an answer is owed, once in each silence that lasts so long.
 
         Answers come in the order of the questions: one to this shows that an earlier one was lost on
         its way, and the engine makes a new connection. It would wait for that one for half a minute.
@@ -83,14 +85,12 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
         quiet = time.monotonic() - self._last_action > seconds and self._chased_at != self._last_action
         if quiet and self._requests and self.connected():
             self._chased_at = self._last_action
-            self._chasing = asyncio.ensure_future(self.send(ApiVersionRequest()))
-            self._chasing.add_done_callback(_seen)
+            self._chasing = asyncio.ensure_future(self._ask_anything())
 
-
-def _seen(chasing: asyncio.Task[Any]) -> None:
-    """What it ended with is told to whoever waits for what it was sent after."""
-    if not chasing.cancelled():
-        chasing.exception()
+    async def _ask_anything(self) -> None:
+        # What becomes of the connection is told to whoever waits for the earlier answers.
+        with suppress(KafkaError, asyncio.TimeoutError):
+            await self.send(ApiVersionRequest())
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]

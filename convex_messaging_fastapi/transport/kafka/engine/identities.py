@@ -151,21 +151,36 @@ class TopicId(NamedTuple):
 class Identities:
     """Which topic a name stands for now.
 
-    A topic whose id was replaced is gone for ever: a broker that still tells of it is behind.
+    That it is another one is believed when two answers in a row say so: one broker may be behind. The
+    one before is gone for ever then, whoever still tells of it.
     """
 
     def __init__(self) -> None:
         self._now: dict[str, TopicId] = {}
+        self._rumours: dict[str, TopicId] = {}
         self._gone: set[TopicId] = set()
 
     def hear(self, cluster: str, ids: Mapping[str, bytes]) -> None:
+        """What one broker says."""
         for topic, id in ids.items():
-            heard, before = TopicId(cluster, id), self._now.get(topic)
-            if heard in self._gone:
-                continue
-            if before is not None and before.is_not(heard):
-                self._gone.add(before)
+            heard = TopicId(cluster, id)
+            if heard not in self._gone:
+                self._weigh(topic, heard)
+
+    def _weigh(self, topic: str, heard: TopicId) -> None:
+        before, rumour = self._now.get(topic), self._rumours.pop(topic, None)
+        if before is None or not before.is_not(heard):
             self._now[topic] = heard
+        elif heard == rumour:
+            self._gone.add(before)
+            self._now[topic] = heard
+        else:
+            self._rumours[topic] = heard
+
+    @property
+    def unsure(self) -> bool:
+        """Whether another answer would tell more."""
+        return bool(self._rumours)
 
     def is_gone(self, topic: TopicId) -> bool:
         return topic in self._gone

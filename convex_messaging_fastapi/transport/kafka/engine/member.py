@@ -84,8 +84,8 @@ class Member:
         self._client.chase(seconds)
 
     def curious(self) -> bool:
-        """Whether metadata cannot come soon enough: a topic is not known yet."""
-        return bool(self.missing(self._consumer.subscription()))
+        """Whether metadata cannot come soon enough: a topic is not known yet, or is said to be another."""
+        return self._client.identities.unsure or bool(self.missing(self._consumer.subscription()))
 
     def missing(self, topics: Iterable[str]) -> list[str]:
         """Which of `topics` the last metadata does not know."""
@@ -99,9 +99,16 @@ class Member:
         """Whether a topic is known to have been replaced by another of its name."""
         return self._client.identities.is_gone(topic_id)
 
-    async def learn(self, clock: Clock, seconds: float) -> None:
-        """Hear of topics and their leaders, from whichever broker answers, if one does so in time."""
-        await settled_within(clock, self._client.force_metadata_update(), seconds)
+    async def learn(self, clock: Clock, seconds: float) -> bool:
+        """Hear of topics and their leaders from whichever broker answers; whether one did so in time."""
+        until = clock.now() + seconds
+        for _ in range(2):
+            update = self._client.force_metadata_update()
+            if not await settled_within(clock, update, until - clock.now()) or not update.result():
+                return False
+            if not self._client.identities.unsure:
+                break
+        return True
 
     # Membership.
 
