@@ -133,9 +133,9 @@ _HOW = """\
 Workers are real processes under load on a real Kafka; probes are asked five times a second. Every commit is
 compared, at the moment it is sent, with what had been handled by then; in the end an independent client
 (librdkafka) reads the logs, the letters and the committed offsets, and the checks of
-`tests/faults/checks.py` judge the whole. *repeats* are the most that one process handled again of one
-partition, and their bound; *recovery* is the longest time from a heal to the first record handled, *stall*
-the longest time without one, *stops* the longest way from SIGTERM to the end."""
+`tests/faults/checks.py` judge the whole. *repeats* are the most that one assignment of one partition
+handled again, and their bound; *recovery* is the longest time from a heal to the first record handled,
+*stall* the longest time without one, *stops* the longest way from SIGTERM to the end."""
 
 SCENARIO_HEAD = (
     "scenario",

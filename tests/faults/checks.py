@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import signal
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import accumulate, islice, pairwise
+from operator import attrgetter, itemgetter
 
 from tests.faults.evidence import FAILED, ILLEGIBLE, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
 from tests.faults.truth import back_too_late, down_too_late, not_alive, silent
@@ -65,7 +66,7 @@ def duplicate(evidence: Evidence, allowed: Allowed) -> list[str]:
 
 
 def repeats(evidence: Evidence, allowed: Allowed) -> list[str]:
-    """After each fault no more records were handled again than the scenario allows, by life and partition."""
+    """No assignment of a partition handled more records again than the scenario allows."""
     return [
         f"{member} handled {count} records of {topic}[{partition}] again, {allowed.repeats} are allowed"
         for (member, topic, partition, _), count in repeated(evidence).items()
@@ -281,10 +282,22 @@ def _fetched_at(evidence: Evidence) -> dict[tuple[str, Place], float]:
 
 
 def repeated(evidence: Evidence) -> Counter[tuple[str, str, int, int]]:
-    """How often each member, topic and partition began a finished record again, by the fault before it."""
-    began = [window.began for window in evidence.windows]
+    """How often each member, topic and partition began a finished record again, by the epoch it was in.
+
+    By the epoch, and not by the fault before it: the next one may come while the last is made good for.
+    """
+    epochs = defaultdict[tuple[str, str, int], list[tuple[float, int]]](list)
+    for note in sorted(evidence.notes, key=attrgetter("at")):
+        if note.event == "fetched":
+            epochs[note.member, note.place.topic, note.place.partition].append((note.at, note.epoch))
+
+    def epoch(turn: Turn) -> int:
+        fetched = epochs[turn.member, turn.place.topic, turn.place.partition]
+        last = bisect_right(fetched, turn.start, key=itemgetter(0))
+        return fetched[last - 1][1] if last else 0
+
     return Counter(
-        (turn.member, turn.place.topic, turn.place.partition, bisect_left(began, turn.start))
+        (turn.member, turn.place.topic, turn.place.partition, epoch(turn))
         for turn in evidence.history().begun_again()
     )
 

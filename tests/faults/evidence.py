@@ -116,7 +116,7 @@ class Ended(NamedTuple):
 class Allowed:
     """What a scenario may do to a crew; everything else is a violation.
 
-    `repeats` are for each partition of each life that came after; times are in seconds.
+    `repeats` are for each assignment of each partition; times are in seconds.
     """
 
     repeats: int = 0

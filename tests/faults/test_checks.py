@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.checks import CHECKS, judge, key_order, unseen
+from tests.faults.checks import CHECKS, judge, key_order, repeats, unseen
 from tests.faults.evidence import (
     FAILED,
     OK,
@@ -279,3 +279,12 @@ def test_evidence_that_was_saved_is_the_same_when_loaded(tmp_path: Path) -> None
     GOOD.save(tmp_path / "evidence.json")
 
     assert load(tmp_path / "evidence.json") == GOOD
+
+
+def test_what_is_handled_again_is_held_against_the_bound_by_assignment() -> None:
+    """Not by fault: two evictions may come between one fault and the next."""
+    once = replace(ALLOWED, repeats=1)
+    again = [fetched(20, 0, 0, 1)._replace(epoch=2), *turn(21, 22, 0)]
+    and_again = [fetched(30, 0, 1, 2)._replace(epoch=3), *turn(31, 32, 0)]
+    assert repeats(with_notes(*again, *and_again), once) == []
+    assert len(repeats(with_notes(*again, *and_again, *turn(33, 34, 1)), once)) == 1
