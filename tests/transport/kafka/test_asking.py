@@ -20,7 +20,7 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 WHERE = TopicPartition("orders", 0)
 OLD, NEW = TopicId("here", b"o" * 16), TopicId("here", b"n" * 16)
-NOT_HEARD, OLD_AGAIN, NEW_AT_LAST = None, OLD, NEW
+NOT_HEARD, NEW_AT_LAST = None, NEW
 
 
 class Cluster:
