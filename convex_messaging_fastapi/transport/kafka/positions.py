@@ -74,14 +74,13 @@ async def starts(
     found = await _committed(member, partitions, topic_ids)
     fresh = [where for where in partitions if where not in found.ours]
     first, end = await _bounds(member, fresh) if fresh else ({}, {})
-    to = end if policy == "latest" else first
     had = {where: found.old[where].offset if where in found.old else stored.get(where) for where in fresh}
     moves = {
         where: decide_anew(at, first[where], end[where], policy)
         for where, at in had.items()
         if at is not None
     }
-    placed = {where: Position(to[where]) for where in fresh}
+    placed = {where: Position(_by_policy(first[where], end[where], policy)[0]) for where in fresh}
     return Starts(found.ours, placed, moves, topic_ids, frozenset(old.topic for old in found.old.values()))
 
 
@@ -217,13 +216,18 @@ def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0)
     if offset <= end:
         # A leader that was deposed and did not know it yet had less than its successor.
         return Move(offset, offset, 0, f"the log has offset {offset} after all")
-    to, skipped = (end, end - first) if policy == "latest" else (first, 0)
+    to, skipped = _by_policy(first, end, policy)
     said = f"the log ends at {end}, before offset {offset} that was to be read: it was cut or made anew"
     return Move(offset, to, unread + skipped, f"{said}, {unread} known records unread, {skipped} skipped")
 
 
+def _by_policy(first: int, end: int, policy: str) -> tuple[int, int]:
+    """Where to begin in a log of which nothing was read, and how many offsets that skips."""
+    return (end, end - first) if policy == "latest" else (first, 0)
+
+
 def decide_anew(offset: int, first: int, end: int, policy: str) -> Move:
     """The group had come to `offset` in a log that is no more. `first` and `end` are of the new one."""
-    to, skipped = (end, end - first) if policy == "latest" else (first, 0)
+    to, skipped = _by_policy(first, end, policy)
     sentence = f"the topic was made anew after it had been read to {offset}, {skipped} skipped"
     return Move(offset, to, skipped, sentence, anew=True)
