@@ -16,6 +16,9 @@ FETCH_RECORDS = ENOUGH_RECORDS
 PARTITION_FETCH_BYTES = 1024 * 1024
 """What one fetch may bring of one partition: the engine's `max_partition_fetch_bytes`."""
 
+REFILL_SHARE = 1 / 8
+"""A full buffer of which others still keep all handlers busy is filled again once so much of it is free."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -32,6 +35,15 @@ def buffered(partitions: Collection[OwnedPartition]) -> tuple[int, int]:
         sum(owned.ledger.unfinished for owned in partitions),
         sum(owned.ledger.bytes_unfinished for owned in partitions),
     )
+
+
+def lacking(partitions: Collection[OwnedPartition], limits: Limits) -> int:
+    """How many records more must be finished until a fetch is worth its while; none when 0 or less.
+
+    A fetch costs about as much as ten records, whether it brings one or a hundred.
+    """
+    records, _ = buffered(partitions)
+    return int(limits.max_buffer_records * REFILL_SHARE) - (limits.max_buffer_records - records)
 
 
 def wanted(

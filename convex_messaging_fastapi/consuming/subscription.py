@@ -69,6 +69,11 @@ class Subscription:
         for lane in self._lanes.add(owned, jobs):
             self._ripen_later(lane)
 
+    @property
+    def short_of_work(self) -> bool:
+        """Whether a handler may have nothing to do once one more is done: nothing ready is to spare."""
+        return self._lanes.ready + len(self._running) <= self.lineup.concurrency
+
     def kick(self) -> None:
         """See to it that what is ready begins, as far as it may."""
         if self._lanes.ready:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
 from convex_messaging_fastapi.consuming.commits import Committer
-from convex_messaging_fastapi.consuming.intake import Limits, next_turn, wanted
+from convex_messaging_fastapi.consuming.intake import Limits, lacking, next_turn, wanted
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import decode
 from convex_messaging_fastapi.consuming.subscription import Subscription
@@ -53,7 +53,9 @@ class Worker:
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._assignment = Assignment(-1, Lease(-1))
         self._room = asyncio.Event()
-        self._lacks_room = False
+        self._lacking: int | None = (
+            None  # records to finish until it is worth a fetch, while it waits for that
+        )
         self._stopping = False
         self._ended = False
         self._leaving: tuple[Subscription, ...] = ()  # those whose handlers `detach` waits for
@@ -185,10 +187,10 @@ class Worker:
     async def _fetch(self) -> None:
         turn = 0
         while True:
-            want = {} if self._stopping else wanted(self.partitions, self._limits, turn)
+            want = self._wanted(turn)
             if not want and self.partitions and not self._stopping:
                 await self._wait_for_room()
-                want = wanted(self.partitions, self._limits, turn)
+                want = self._wanted(turn)
             partitions = self._assignment.partitions
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
             wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
@@ -198,16 +200,25 @@ class Worker:
             self._committer.note_spans(self.partitions)
             await asyncio.sleep(0)  # a transport with records at hand need not have waited at all
 
+    def _wanted(self, turn: int) -> Mapping[TopicPartition, int]:
+        if self._stopping or not (self._is_short_of_work or lacking(self.partitions, self._limits) <= 0):
+            return {}
+        return wanted(self.partitions, self._limits, turn)
+
+    @property
+    def _is_short_of_work(self) -> bool:
+        return any(subscription.short_of_work for subscription in self._subscriptions.values())
+
     async def _wait_for_room(self) -> None:
         self._room.clear()
-        self._lacks_room = True
+        self._lacking = lacking(self.partitions, self._limits)
         try:
             async with time_limit(self._clock, FETCH_WAIT_SECONDS):
                 await self._room.wait()
         except TimeoutError:
             return  # no room yet, but the member must fetch to stay alive
         finally:
-            self._lacks_room = False
+            self._lacking = None
 
     def _take(self, fetched: Fetched) -> None:
         assignment = self._assignment
@@ -237,8 +248,10 @@ class Worker:
             ledger.finish(job.record.offset, job.size)
             if ledger.finished_since_commit >= self._committer.due_at:
                 self._committer.make_due()
-        if self._lacks_room:
-            self._room.set()
+        if self._lacking is not None:
+            self._lacking -= len(jobs)
+            if self._lacking <= 0 or self._is_short_of_work:
+                self._room.set()
 
     # -- coming to an end --------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from convex_messaging_fastapi.consuming.intake import (
     PARTITION_FETCH_BYTES,
     Limits,
     buffered,
+    lacking,
     next_turn,
     wanted,
 )
@@ -48,6 +49,21 @@ def test_a_full_buffer_wants_nothing() -> None:
     limits = Limits(10_000, max_buffer_records=50, max_buffer_bytes=64 * 1024 * 1024)
 
     assert wanted([partition(0, open_records=50), partition(1)], limits) == {}
+
+
+def test_an_eighth_of_the_buffer_is_worth_a_fetch() -> None:
+    limits = Limits(10_000, max_buffer_records=80, max_buffer_bytes=64 * 1024 * 1024)
+
+    assert lacking([partition(0, open_records=50), partition(1, open_records=30)], limits) == 10
+    assert lacking([partition(0, open_records=73)], limits) == 3
+    assert lacking([partition(0, open_records=70)], limits) == 0
+    assert lacking([], limits) == -70
+
+
+def test_a_buffer_of_a_few_records_is_never_too_full_for_a_fetch() -> None:
+    limits = Limits(10_000, max_buffer_records=1, max_buffer_bytes=64 * 1024 * 1024)
+
+    assert lacking([partition(0, open_records=1)], limits) == 0
 
 
 def test_a_partition_at_its_span_is_left_out_and_the_others_go_on() -> None:

@@ -44,6 +44,18 @@ class Handler:
         self.finished.append(message)
 
 
+class Turnstile:
+    """A handler of which each call waits until the test lets one more through."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.passes = asyncio.Semaphore(0)
+
+    async def __call__(self, message: int) -> None:
+        self.begun += 1
+        await self.passes.acquire()
+
+
 async def test_finished_work_is_committed_at_the_interval() -> None:
     handler = Handler()
     async with Bench(handler, commit_interval=5) as bench:
@@ -109,6 +121,38 @@ async def test_a_full_buffer_stops_fetching_and_a_finished_record_starts_it_agai
         handler.slow.clear()
         await bench.turns()
         assert sorted(handler.finished) == list(range(20))
+
+
+async def test_a_full_buffer_is_filled_in_one_go_while_all_handlers_have_work() -> None:
+    limits = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
+    handler = Turnstile()
+    async with Bench(handler, limits=limits, concurrency=4) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(100))
+        await bench.turns()
+        before = len(bench.transport.wants)
+
+        handler.passes.release()
+        await bench.turns()
+        assert bench.transport.wants[before:] == [], "one record would cost as much as two"
+        handler.passes.release()
+        await bench.turns()
+        assert bench.transport.wants[before] == {WHERE: 2}
+
+
+async def test_a_full_buffer_is_filled_one_by_one_when_a_handler_would_have_no_work() -> None:
+    limits = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
+    handler = Turnstile()
+    async with Bench(handler, limits=limits, concurrency=16) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(100))
+        await bench.turns()
+        before = len(bench.transport.wants)
+
+        handler.passes.release()
+        await bench.turns()
+        assert bench.transport.wants[before] == {WHERE: 1}
+        assert handler.begun == 17
 
 
 async def test_a_full_worker_still_fetches_with_nothing_wanted_to_stay_alive() -> None:
