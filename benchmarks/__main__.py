@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -20,6 +21,7 @@ FULL = ROOT / "benchmarks" / "results"
 PARTIAL = ROOT / "build" / "bench"
 QUICK_SHARE = 0.2
 WARMING = "publish-many"
+OURS = "ours"
 
 
 def main() -> None:
@@ -40,6 +42,8 @@ def main() -> None:
     _write(Path(options.out) if options.out else FULL if whole else PARTIAL, told, outcomes)
     if whole and not options.out:
         put_into_readme(FULL / "results.json")
+    if any(name.startswith(OURS) for outcome in outcomes for name in outcome.failed):
+        sys.exit("this package failed in a workload: the table says in which, and why")
 
 
 def _warm_the_broker(stage: Stage) -> None:
@@ -65,9 +69,9 @@ def _measure(stage: Stage, chosen: Sequence[Workload], number: int, options: arg
     print(f"{workload.name}: {workload.title}", flush=True)
     with stage.set_for(workload) as topic:
         jobs = {name: replace(job, topic=topic) for name, job in _jobs(stage, workload, options).items()}
-        samples = play(jobs, options.rounds, lambda line: print(line, flush=True))
+        played = play(jobs, options.rounds, lambda line: print(line, flush=True))
     stage.let_go(_needed(chosen[number + 1 :]))
-    return Outcome(workload, samples)
+    return Outcome(workload, played.samples, played.failed)
 
 
 def _jobs(stage: Stage, workload: Workload, options: argparse.Namespace) -> dict[str, Job]:

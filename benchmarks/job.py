@@ -11,6 +11,9 @@ Kind = Literal["sequential", "concurrent", "many", "consume", "latency", "waitin
 Sample = dict[str, float]
 """What one measurement came to; see `measuring` for the names."""
 
+FAILED = "failed: "
+"""What a line begins with that says why there is no sample."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -1,6 +1,7 @@
 """Runs a job in this process and prints its sample as the last line: `python -m benchmarks.one JOB`.
 
 Of several jobs each sample has a line. With `--profile`, where the time goes is printed before it.
+A job that fails says why in one line; its traceback goes to stderr.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 from benchmarks.contestants import contestant
 from benchmarks.drivers import DRIVERS
-from benchmarks.job import Job, Sample
+from benchmarks.job import FAILED, Job, Sample
 from benchmarks.measuring import memory_mib, peak_mib
 
 PROFILE = "--profile"
@@ -26,7 +27,11 @@ def main() -> None:
     jobs = [Job.from_text(text) for text in sys.argv[1:] if text != PROFILE]
     measure = _profiled if PROFILE in sys.argv else run
     for job in jobs:
-        print(json.dumps(measure(job)))
+        try:
+            print(json.dumps(measure(job)))
+        except Exception as error:
+            print(f"{FAILED}{type(error).__name__}: {error}")
+            raise
 
 
 def _profiled(job: Job) -> Sample:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.contestants import CONSUMING, PUBLISHING, PUBLISHING_MANY
@@ -43,10 +43,11 @@ LIBRARIES = ("aiokafka", "confluent-kafka", "fastapi", "faststream", "pydantic",
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One workload's samples, by contestant, one a round."""
+    """One workload's samples, by contestant, one a round; and why others have none."""
 
     workload: Workload
     samples: Mapping[str, Sequence[Sample]]
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 def conditions(broker: str, rounds: int) -> dict[str, str]:
@@ -64,7 +65,7 @@ def as_json(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
     return json.dumps(
         {
             "conditions": told,
-            "targets": [line for line in judged(all_medians(outcomes)) if "measured" in line],
+            "targets": [line for line in judged(outcomes) if "measured" in line],
             "workloads": {
                 outcome.workload.name: {
                     "title": outcome.workload.title,
@@ -72,6 +73,7 @@ def as_json(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
                     "partitions": outcome.workload.partitions,
                     "medians": {name: medians(samples) for name, samples in outcome.samples.items()},
                     "rounds": outcome.samples,
+                    "failed": outcome.failed,
                 }
                 for outcome in outcomes
             },
@@ -83,7 +85,7 @@ def as_json(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
 def as_table(told: Mapping[str, str], outcomes: Sequence[Outcome]) -> str:
     """Markdown."""
     lines = ["# Results of `make bench`", "", *_introduction(told), "", "![the rates](results.svg)", ""]
-    lines += _target_table(all_medians(outcomes))
+    lines += _target_table(outcomes)
     for part, heading in HEADINGS.items():
         of_part = [outcome for outcome in outcomes if outcome.workload.part == part]
         if of_part:
@@ -100,8 +102,10 @@ def all_medians(outcomes: Sequence[Outcome]) -> Medians:
     }
 
 
-def judged(found: Medians) -> Iterator[dict[str, object]]:
-    """Each target, and what was measured of it where its workloads were run."""
+def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, object]]:
+    """Each target, and what was measured of it where its workloads were run, or who failed there."""
+    found = all_medians(outcomes)
+    failed = {outcome.workload.name: ", ".join(outcome.failed) for outcome in outcomes if outcome.failed}
     for target in TARGETS:
         told: dict[str, object] = {
             "workload": target.workload,
@@ -110,8 +114,9 @@ def judged(found: Medians) -> Iterator[dict[str, object]]:
         }
         try:
             measured = target.measure(found)
-        except (KeyError, ZeroDivisionError):  # its workloads were not run, or not for long enough
-            yield told
+        except (KeyError, ZeroDivisionError):  # not run, not for long enough, or not to its end
+            who = failed.get(target.workload)
+            yield told | {"measured": f"{who} failed", "reached": False} if who else told
         else:
             yield told | {"measured": round(measured, 2), "reached": target.reached(measured)}
 
@@ -129,9 +134,9 @@ def _introduction(told: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _target_table(found: Medians) -> list[str]:
+def _target_table(outcomes: Sequence[Outcome]) -> list[str]:
     lines = ["## Targets", "", *_head(["workload", "what", "target", "measured", ""])]
-    for line in judged(found):
+    for line in judged(outcomes):
         if "measured" in line:
             verdict = "reached" if line["reached"] else "**not reached**"
             lines.append(row([line["workload"], line["what"], line["target"], line["measured"], verdict]))
@@ -139,7 +144,7 @@ def _target_table(found: Medians) -> list[str]:
 
 
 def _guarantees(part: Part, outcomes: Sequence[Outcome]) -> list[str]:
-    names = dict.fromkeys(name for outcome in outcomes for name in outcome.samples)
+    names = dict.fromkeys(name for outcome in outcomes for name in (*outcome.samples, *outcome.failed))
     return [*_head(["contestant", "what it does and guarantees"])] + [
         row([name, GUARANTEES[part][name]]) for name in names
     ]
@@ -155,6 +160,10 @@ def _table(outcome: Outcome) -> list[str]:
         f"### {outcome.workload.title} (`{outcome.workload.name}`, {outcome.workload.partitions} partitions)"
     )
     rows = [row([name, *(_cell(it, column) for column in shown)]) for name, it in found.items()]
+    rows += [
+        row([name, f"failed: {why.replace('|', '/')}", *[""] * (len(shown) - 1)])
+        for name, why in outcome.failed.items()
+    ]
     return [title, "", *_head(["contestant", *(COLUMNS[column][0] for column in shown)]), *rows, ""]
 
 

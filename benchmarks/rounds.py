@@ -6,29 +6,51 @@ import json
 import statistics
 import subprocess
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.job import Job, Sample
+from benchmarks.job import FAILED, Job, Sample
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300.0
+LONGEST_REASON = 120
 
 
 class Failed(Exception):
-    """A contestant's process ended without a sample; the text is the end of what it said."""
+    """A contestant's process ended without a sample: `reason` in a line, and the end of what it said."""
+
+    def __init__(self, who: str, reason: str, said: str = "") -> None:
+        self.reason = " ".join(reason.split())[:LONGEST_REASON]
+        super().__init__(f"{who}: {self.reason}\n{said}".rstrip())
 
 
-def play(jobs: Mapping[str, Job], rounds: int, tell: Callable[[str], None]) -> dict[str, list[Sample]]:
-    """Every contestant's samples, one a round."""
-    samples: defaultdict[str, list[Sample]] = defaultdict(list)
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Every contestant's samples, one a round; or, of one that failed, why and nothing else."""
+
+    samples: Mapping[str, Sequence[Sample]]
+    failed: Mapping[str, str]
+
+
+def play(jobs: Mapping[str, Job], rounds: int, tell: Callable[[str], None]) -> Played:
+    """One that fails once is left out of the rounds that follow: what it did before proves nothing."""
+    samples: dict[str, list[Sample]] = {name: [] for name in jobs}
+    failed: dict[str, str] = {}
     for number in range(rounds):
         for name, job in jobs.items():
-            (sample,) = measure(job)
-            samples[name].append(sample)
-            tell(f"  {number + 1}/{rounds} {name}: {sample['rate']:,.0f}/s")
-    return dict(samples)
+            if name in failed:
+                continue
+            try:
+                (sample,) = measure(job)
+            except Failed as failure:
+                failed[name] = failure.reason
+                del samples[name]
+                tell(f"  {number + 1}/{rounds} {failure}")
+            else:
+                samples[name].append(sample)
+                tell(f"  {number + 1}/{rounds} {name}: {sample['rate']:,.0f}/s")
+    return Played(samples, failed)
 
 
 def measure(*jobs: Job) -> list[Sample]:
@@ -39,12 +61,16 @@ def measure(*jobs: Job) -> list[Sample]:
 def run(jobs: Sequence[Job], *options: str) -> str:
     """All that the jobs' process printed."""
     command = [sys.executable, "-m", "benchmarks.one", *[job.as_text() for job in jobs], *options]
-    ran = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
-    )
+    names = ", ".join(f"{job.contestant} in {job.kind}" for job in jobs)
+    try:
+        ran = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(names, f"not done after {PATIENCE_SECONDS:.0f} s") from None
     if ran.returncode or not ran.stdout:
-        names = ", ".join(f"{job.contestant} in {job.kind}" for job in jobs)
-        raise Failed(f"{names}:\n{ran.stderr[-2000:]}")
+        reason = ran.stdout.rpartition(FAILED)[2] or f"ended with {ran.returncode}"
+        raise Failed(names, reason, ran.stderr[-2000:])
     return ran.stdout
 
 

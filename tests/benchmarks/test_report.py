@@ -49,6 +49,26 @@ def test_a_contestant_that_did_nothing_costs_only_its_ratio() -> None:
     assert "| aiokafka | 0 |  |" in table
 
 
+def test_a_contestant_that_failed_is_a_row_that_says_so_and_costs_its_targets() -> None:
+    played = outcome("publish-10000", ours=[5, 5, 5], faststream=[2, 2, 2])
+    failed = replace(played, failed={"aiokafka": "KafkaTimeoutError"})
+    table = report.as_table({}, [failed])
+    assert "| aiokafka | failed: KafkaTimeoutError |  |  |  |" in table
+    assert "| publish-10000 | rate / aiokafka | ≥ 20 | aiokafka failed | **not reached** |" in table
+    assert "| faststream | 2 | 2.50 |" in table
+
+    told = json.loads(report.as_json({}, [failed]))
+    assert told["workloads"]["publish-10000"]["failed"] == {"aiokafka": "KafkaTimeoutError"}
+    assert [target["reached"] for target in told["targets"]] == [False]
+
+
+def test_a_workload_in_which_everyone_failed_is_still_a_table() -> None:
+    table = report.as_table(
+        {}, [replace(outcome("publish-1000"), failed={"ours": "no", "aiokafka": "nor I"})]
+    )
+    assert "| ours | failed: no" in table
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.workload} {target.sentence}")
 def test_every_target_is_of_a_workload_that_there_is(target: Target) -> None:
     assert target.workload in BY_NAME
