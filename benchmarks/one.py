@@ -30,8 +30,14 @@ def main() -> None:
         try:
             print(json.dumps(measure(job)))
         except Exception as error:
-            print(f"{FAILED}{type(error).__name__}: {error}")
+            print(f"{FAILED}{_in_a_line(error)}")
             raise
+
+
+def _in_a_line(error: Exception) -> str:
+    """The engine's errors say their name themselves."""
+    name, said = type(error).__name__, str(error)
+    return said if said.startswith(name) else f"{name}: {said}"
 
 
 def _profiled(job: Job) -> Sample:
