@@ -17,7 +17,7 @@ PARTITION_FETCH_BYTES = 1024 * 1024
 """What one fetch may bring of one partition: the engine's `max_partition_fetch_bytes`."""
 
 REFILL_SHARE = 1 / 8
-"""A full buffer of which others still keep all handlers busy is filled again once so much of it is free."""
+"""How much of a small buffer must be free to be worth a fetch; of a large one, what a fetch may bring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,14 @@ def buffered(partitions: Collection[OwnedPartition]) -> tuple[int, int]:
 
 
 def lacking(partitions: Collection[OwnedPartition], limits: Limits) -> int:
-    """How many records more must be finished until a fetch is worth its while; none when 0 or less.
+    """How many records more must be finished until there is room that is worth a fetch; none when 0 or less.
 
-    A fetch costs about as much as ten records, whether it brings one or a hundred.
+    A fetch costs about as much as ten records, whether it brings one or a hundred. Only records are
+    looked at: a buffer that is full by its bytes lacks none.
     """
     records, _ = buffered(partitions)
-    return int(limits.max_buffer_records * REFILL_SHARE) - (limits.max_buffer_records - records)
+    worth_a_fetch = min(int(limits.max_buffer_records * REFILL_SHARE), FETCH_RECORDS)
+    return worth_a_fetch - (limits.max_buffer_records - records)
 
 
 def wanted(

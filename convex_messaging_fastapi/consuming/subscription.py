@@ -54,6 +54,7 @@ class Subscription:
     def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
         self.lineup = lineup
         self.on_finished: Callable[[Sequence[Job]], None] = _unfed
+        self.on_idle: Callable[[], None] = _unwatched
         self._dispatch = dispatch
         self._clock = clock
         self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
@@ -71,7 +72,7 @@ class Subscription:
 
     @property
     def short_of_work(self) -> bool:
-        """Whether a handler may have nothing to do once one more is done: nothing ready is to spare."""
+        """Whether nothing that is ready would be left if every handler were at work."""
         return self._lanes.ready + len(self._running) <= self.lineup.concurrency
 
     def kick(self) -> None:
@@ -228,10 +229,16 @@ class Subscription:
             self.failed = True
             logger.critical("a runner of %r died: %r", self.lineup.id, error, exc_info=error)
         self.kick()
+        if not self._lanes.ready:
+            self.on_idle()
 
 
 def _unfed(jobs: Sequence[Job]) -> None:
     raise RuntimeError(f"a subscription finished {len(jobs)} jobs although no worker feeds it")
+
+
+def _unwatched() -> None:
+    """Nobody wants to know."""
 
 
 def lane_key_of(lineup: Lineup) -> Callable[[Job], LaneKey]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
@@ -90,6 +91,7 @@ class Worker:
     def add(self, subscription: Subscription) -> None:
         """Let a subscription have every record that is handed out from now on."""
         subscription.on_finished = self._finished
+        subscription.on_idle = self._idle
         self._subscriptions[subscription.lineup.id] = subscription
         self._route()
 
@@ -181,13 +183,14 @@ class Worker:
         lost = self._clock.now() >= deadline
         await self._give_up_assignment(deadline, None if lost else deadline + LAST_COMMIT_SECONDS)
         self._assignment = Assignment(-1, Lease(-1))
+        self._room.set()  # the next assignment is learnt of by fetching
 
     # -- at work -----------------------------------------------------------------------------
 
     async def _fetch(self) -> None:
         turn = 0
         while True:
-            want = self._wanted(turn)
+            want = self._wanted(turn) if self._is_worth_a_fetch else {}
             if not want and self.partitions and not self._stopping:
                 await self._wait_for_room()
                 want = self._wanted(turn)
@@ -201,24 +204,37 @@ class Worker:
             await asyncio.sleep(0)  # a transport with records at hand need not have waited at all
 
     def _wanted(self, turn: int) -> Mapping[TopicPartition, int]:
-        if self._stopping or not (self._is_short_of_work or lacking(self.partitions, self._limits) <= 0):
-            return {}
-        return wanted(self.partitions, self._limits, turn)
+        return {} if self._stopping else wanted(self.partitions, self._limits, turn)
+
+    @property
+    def _is_worth_a_fetch(self) -> bool:
+        """Whether there is room for many records, or a handler that may be waiting for one."""
+        return self._is_short_of_work or lacking(self.partitions, self._limits) <= 0
 
     @property
     def _is_short_of_work(self) -> bool:
         return any(subscription.short_of_work for subscription in self._subscriptions.values())
 
     async def _wait_for_room(self) -> None:
-        self._room.clear()
-        self._lacking = lacking(self.partitions, self._limits)
+        """Return once a fetch is worth its cost, and after `FETCH_WAIT_SECONDS` for what room there is.
+
+        Then a partition of which nothing is buffered is not kept waiting by the others for longer,
+        and the member fetches often enough to stay alive.
+        """
         try:
-            async with time_limit(self._clock, FETCH_WAIT_SECONDS):
-                await self._room.wait()
-        except TimeoutError:
-            return  # no room yet, but the member must fetch to stay alive
+            with suppress(TimeoutError):
+                async with time_limit(self._clock, FETCH_WAIT_SECONDS):
+                    await self._room_that_is_worth_a_fetch()
         finally:
             self._lacking = None
+
+    async def _room_that_is_worth_a_fetch(self) -> None:
+        while True:
+            self._room.clear()
+            self._lacking = lacking(self.partitions, self._limits)
+            await self._room.wait()
+            if self._stopping or self._is_worth_a_fetch:
+                return
 
     def _take(self, fetched: Fetched) -> None:
         assignment = self._assignment
@@ -240,18 +256,24 @@ class Worker:
 
     def _finished(self, jobs: Sequence[Job]) -> None:
         """A subscription has finished these."""
+        freed = 0
         for job in jobs:
             owned = job.owned
             ledger = owned.ledger
             if owned.holds:
                 owned.holds.pop(job, None)
-            ledger.finish(job.record.offset, job.size)
+            freed += ledger.finish(job.record.offset, job.size)
             if ledger.finished_since_commit >= self._committer.due_at:
                 self._committer.make_due()
-        if self._lacking is not None:
-            self._lacking -= len(jobs)
+        if self._lacking is not None and not self._room.is_set():
+            self._lacking -= freed
             if self._lacking <= 0 or self._is_short_of_work:
                 self._room.set()
+
+    def _idle(self) -> None:
+        """A handler of a subscription has nothing to do."""
+        if self._lacking is not None:
+            self._room.set()
 
     # -- coming to an end --------------------------------------------------------------------
 
