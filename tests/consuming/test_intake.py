@@ -60,6 +60,10 @@ def test_an_eighth_of_the_buffer_is_worth_a_fetch() -> None:
     assert lacking([], limits) == -70
 
 
+def test_of_a_large_buffer_a_fetchs_worth_is_enough() -> None:
+    assert lacking([partition(0, open_records=ROOMY.max_buffer_records)], ROOMY) == FETCH_RECORDS
+
+
 def test_a_buffer_of_a_few_records_is_never_too_full_for_a_fetch() -> None:
     limits = Limits(10_000, max_buffer_records=1, max_buffer_bytes=64 * 1024 * 1024)
 

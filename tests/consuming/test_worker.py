@@ -123,10 +123,15 @@ async def test_a_full_buffer_stops_fetching_and_a_finished_record_starts_it_agai
         assert sorted(handler.finished) == list(range(20))
 
 
-async def test_a_full_buffer_is_filled_in_one_go_while_all_handlers_have_work() -> None:
-    limits = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
+FOR_SIXTEEN = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
+
+
+@pytest.mark.parametrize("commit_interval", [5.0, None])
+async def test_a_full_buffer_is_filled_in_one_go_while_all_handlers_have_work(
+    commit_interval: float | None,
+) -> None:
     handler = Turnstile()
-    async with Bench(handler, limits=limits, concurrency=4) as bench:
+    async with Bench(handler, limits=FOR_SIXTEEN, concurrency=4, commit_interval=commit_interval) as bench:
         bench.transport.assign()
         bench.transport.feed(*range(100))
         await bench.turns()
@@ -140,10 +145,78 @@ async def test_a_full_buffer_is_filled_in_one_go_while_all_handlers_have_work() 
         assert bench.transport.wants[before] == {WHERE: 2}
 
 
-async def test_a_full_buffer_is_filled_one_by_one_when_a_handler_would_have_no_work() -> None:
-    limits = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
+async def test_a_record_makes_room_once_all_who_handle_it_have_finished() -> None:
+    one, other = Turnstile(), Turnstile()
+    async with Bench(one, limits=FOR_SIXTEEN, concurrency=4) as bench:
+        bench.worker.add(bench.subscribe(other, id="other", concurrency=4))
+        bench.transport.assign()
+        bench.transport.feed(*range(100))
+        await bench.turns()
+        before = len(bench.transport.wants)
+
+        one.passes.release()
+        other.passes.release()
+        await bench.turns()
+        assert bench.transport.wants[before:] == []
+
+
+async def test_a_full_buffer_is_topped_up_before_long_in_any_case() -> None:
     handler = Turnstile()
-    async with Bench(handler, limits=limits, concurrency=16) as bench:
+    async with Bench(handler, limits=FOR_SIXTEEN, concurrency=4) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(100))
+        await bench.turns()
+        before = len(bench.transport.wants)
+
+        handler.passes.release()
+        await bench.advance(0.3)
+        assert bench.transport.wants[before] == {WHERE: 1}
+
+
+async def test_handlers_that_end_together_beside_a_buffer_that_backs_off_are_all_given_work() -> None:
+    waiting: list[asyncio.Event] = []
+
+    async def handler(message: int) -> None:
+        if message < 75:
+            raise RuntimeError("on purpose")
+        waiting.append(asyncio.Event())
+        await waiting[-1].wait()
+
+    limits = Limits(max_uncommitted=1000, max_buffer_records=80, max_buffer_bytes=64 * MIB)
+    async with Bench(handler, limits=limits, concurrency=4) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(500))
+        for _ in range(10):
+            await bench.turns()
+        assert len(waiting) == 4, "and one record more is ready, so that nobody seems to be short of work"
+
+        bench.clock.advance(0.006)  # longer than a runner goes on without a turn of the loop
+        for gate in tuple(waiting):
+            gate.set()
+        await bench.turns()
+        assert len(waiting) == 8
+        for gate in waiting:
+            gate.set()
+
+
+async def test_a_worker_that_has_lost_its_partitions_does_not_wait_for_room() -> None:
+    async with Bench(fails, limits=FOR_SIXTEEN, concurrency=4) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(100))
+        await bench.turns()
+        assert bench.subscription.status().backing_off == 16
+        await bench.advance(0.1)
+        before = len(bench.transport.wants)
+
+        revoked = bench.transport.revoke(bench.clock.now())
+        await bench.turns()
+        assert bench.transport.wants[before:], "it fetches, for only so it hears of its next assignment"
+        await revoked
+
+
+async def test_a_full_buffer_is_filled_one_by_one_when_a_handler_would_have_no_work() -> None:
+    handler = Turnstile()
+    async with Bench(handler, limits=FOR_SIXTEEN, concurrency=16) as bench:
         bench.transport.assign()
         bench.transport.feed(*range(100))
         await bench.turns()
