@@ -101,9 +101,9 @@ def _write(folder: Path, told: dict[str, str], outcomes: Sequence[Outcome]) -> N
     folder.mkdir(parents=True, exist_ok=True)
     table = report.as_table(told, outcomes)
     panels = [
-        (f"{outcome.workload.name}: {outcome.workload.title}", _rates(outcome))
+        (f"{outcome.workload.name}: {outcome.workload.title}", rates)
         for outcome in outcomes
-        if outcome.workload.part not in ("latency", "memory")
+        if outcome.workload.part not in ("latency", "memory") and (rates := _rates(outcome))
     ]
     (folder / "results.md").write_text(table)
     (folder / "results.json").write_text(report.as_json(told, outcomes))

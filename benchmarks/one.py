@@ -36,7 +36,7 @@ def main() -> None:
 
 def _in_a_line(error: Exception) -> str:
     """The engine's errors say their name themselves."""
-    name, said = type(error).__name__, str(error)
+    name, said = type(error).__name__, " ".join(str(error).split())
     return said if said.startswith(name) else f"{name}: {said}"
 
 

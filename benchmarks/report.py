@@ -105,7 +105,7 @@ def all_medians(outcomes: Sequence[Outcome]) -> Medians:
 def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, object]]:
     """Each target, and what was measured of it where its workloads were run, or who failed there."""
     found = all_medians(outcomes)
-    failed = {outcome.workload.name: ", ".join(outcome.failed) for outcome in outcomes if outcome.failed}
+    failed = {(outcome.workload.name, name) for outcome in outcomes for name in outcome.failed}
     for target in TARGETS:
         told: dict[str, object] = {
             "workload": target.workload,
@@ -114,11 +114,18 @@ def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, object]]:
         }
         try:
             measured = target.measure(found)
-        except (KeyError, ZeroDivisionError):  # not run, not for long enough, or not to its end
-            who = failed.get(target.workload)
-            yield told | {"measured": f"{who} failed", "reached": False} if who else told
+        except ZeroDivisionError:  # not run for long enough
+            yield told
+        except KeyError as missing:  # not run, or not to its end
+            who = missing.args[0]
+            yield told | {"measured": None, "reached": False, "failed": who[1]} if who in failed else told
         else:
             yield told | {"measured": round(measured, 2), "reached": target.reached(measured)}
+
+
+def measured(target: Mapping[str, object]) -> object:
+    """What is shown of a target's measurement."""
+    return f"{target['failed']} failed" if "failed" in target else target["measured"]
 
 
 def _limit(target: Target) -> str:
@@ -139,7 +146,7 @@ def _target_table(outcomes: Sequence[Outcome]) -> list[str]:
     for line in judged(outcomes):
         if "measured" in line:
             verdict = "reached" if line["reached"] else "**not reached**"
-            lines.append(row([line["workload"], line["what"], line["target"], line["measured"], verdict]))
+            lines.append(row([line["workload"], line["what"], line["target"], measured(line), verdict]))
     return [*lines, ""]
 
 
@@ -155,7 +162,7 @@ def _table(outcome: Outcome) -> list[str]:
     own = next((found[name] for name in ("ours", "ours-pipeline") if name in found), None)
     if own is not None and outcome.workload.part != "latency":
         found = {name: it | _ratio(own, it) for name, it in found.items()}
-    shown = [column for column in COLUMNS if any(column in it for it in found.values())]
+    shown = [column for column in COLUMNS if any(column in it for it in found.values())] or ["rate"]
     title = (
         f"### {outcome.workload.title} (`{outcome.workload.name}`, {outcome.workload.partitions} partitions)"
     )

@@ -15,13 +15,14 @@ from benchmarks.job import FAILED, Job, Sample
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 300.0
 LONGEST_REASON = 120
+LONGEST_QUOTE = 2000
 
 
 class Failed(Exception):
     """A contestant's process ended without a sample: `reason` in a line, and the end of what it said."""
 
     def __init__(self, who: str, reason: str, said: str = "") -> None:
-        self.reason = " ".join(reason.split())[:LONGEST_REASON]
+        self.reason = reason[:LONGEST_REASON]
         super().__init__(f"{who}: {self.reason}\n{said}".rstrip())
 
 
@@ -55,23 +56,33 @@ def play(jobs: Mapping[str, Job], rounds: int, tell: Callable[[str], None]) -> P
 
 def measure(*jobs: Job) -> list[Sample]:
     """Run these jobs one after another in one process of their own; raises `Failed`."""
-    return [json.loads(line) for line in run(jobs).splitlines()]
+    said = run(jobs)
+    try:
+        return [json.loads(line) for line in said.splitlines()]
+    except ValueError:
+        raise Failed(_names(jobs), "what it printed is no sample", said[-LONGEST_QUOTE:]) from None
 
 
 def run(jobs: Sequence[Job], *options: str) -> str:
     """All that the jobs' process printed."""
     command = [sys.executable, "-m", "benchmarks.one", *[job.as_text() for job in jobs], *options]
-    names = ", ".join(f"{job.contestant} in {job.kind}" for job in jobs)
     try:
         ran = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
         )
-    except subprocess.TimeoutExpired:
-        raise Failed(names, f"not done after {PATIENCE_SECONDS:.0f} s") from None
+    except subprocess.TimeoutExpired as expired:
+        said = (expired.stderr or b"").decode(errors="replace")
+        reason = f"not done after {PATIENCE_SECONDS:.0f} s"
+        raise Failed(_names(jobs), reason, said[-LONGEST_QUOTE:]) from None
     if ran.returncode or not ran.stdout:
-        reason = ran.stdout.rpartition(FAILED)[2] or f"ended with {ran.returncode}"
-        raise Failed(names, reason, ran.stderr[-2000:])
+        told = [line.removeprefix(FAILED) for line in ran.stdout.splitlines() if line.startswith(FAILED)]
+        reason = told[-1] if told else f"ended with {ran.returncode}"
+        raise Failed(_names(jobs), reason, ran.stderr[-LONGEST_QUOTE:])
     return ran.stdout
+
+
+def _names(jobs: Sequence[Job]) -> str:
+    return ", ".join(f"{job.contestant} in {job.kind}" for job in jobs)
 
 
 def medians(samples: Sequence[Sample]) -> Sample:

@@ -59,14 +59,23 @@ def test_a_contestant_that_failed_is_a_row_that_says_so_and_costs_its_targets() 
 
     told = json.loads(report.as_json({}, [failed]))
     assert told["workloads"]["publish-10000"]["failed"] == {"aiokafka": "KafkaTimeoutError"}
-    assert [target["reached"] for target in told["targets"]] == [False]
+    (target,) = told["targets"]
+    assert (target["reached"], target["measured"], target["failed"]) == (False, None, "aiokafka")
 
 
 def test_a_workload_in_which_everyone_failed_is_still_a_table() -> None:
     table = report.as_table(
         {}, [replace(outcome("publish-1000"), failed={"ours": "no", "aiokafka": "nor I"})]
     )
-    assert "| ours | failed: no" in table
+    assert "| contestant | messages/s |" in table
+    assert "| ours | failed: no |" in table
+
+
+def test_a_target_is_not_missed_by_the_failure_of_somebody_else() -> None:
+    played = replace(outcome("consume", ours=[1], aiokafka=[0]), failed={"confluent": "no"})
+    table = report.as_table({}, [played])
+    assert "rate / aiokafka" not in table, "it did nothing in its time"
+    assert "rate / faststream" not in table, "it was not asked"
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.workload} {target.sentence}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,24 @@ def test_one_that_does_not_end_is_ended_and_has_failed(monkeypatch: pytest.Monke
 
     with pytest.raises(Failed, match="floor in consume: not done after 0 s"):
         measure(FLOOR)
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("print('{}'); sys.exit(3)", "ended with 3"),
+        ("print('failed: KafkaError: commit failed: no'); sys.exit(1)", "KafkaError: commit failed: no"),
+        ("print('hello')", "what it printed is no sample"),
+    ],
+)
+def test_why_it_failed_is_what_it_said_or_how_it_ended(
+    program: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport sys\n{program}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(rounds.sys, "executable", str(python))
+
+    with pytest.raises(Failed) as failed:
+        measure(FLOOR)
+    assert failed.value.reason == reason
