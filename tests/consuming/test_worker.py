@@ -126,16 +126,21 @@ async def test_a_full_buffer_stops_fetching_and_a_finished_record_starts_it_agai
 FOR_SIXTEEN = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
 
 
+async def filled(bench: Bench) -> int:
+    """Feed more than the buffer holds; how often the worker had fetched when it was full."""
+    bench.transport.assign()
+    bench.transport.feed(*range(100))
+    await bench.turns()
+    return len(bench.transport.wants)
+
+
 @pytest.mark.parametrize("commit_interval", [5.0, None])
 async def test_a_full_buffer_is_filled_in_one_go_while_all_handlers_have_work(
     commit_interval: float | None,
 ) -> None:
     handler = Turnstile()
     async with Bench(handler, limits=FOR_SIXTEEN, concurrency=4, commit_interval=commit_interval) as bench:
-        bench.transport.assign()
-        bench.transport.feed(*range(100))
-        await bench.turns()
-        before = len(bench.transport.wants)
+        before = await filled(bench)
 
         handler.passes.release()
         await bench.turns()
@@ -149,10 +154,7 @@ async def test_a_record_makes_room_once_all_who_handle_it_have_finished() -> Non
     one, other = Turnstile(), Turnstile()
     async with Bench(one, limits=FOR_SIXTEEN, concurrency=4) as bench:
         bench.worker.add(bench.subscribe(other, id="other", concurrency=4))
-        bench.transport.assign()
-        bench.transport.feed(*range(100))
-        await bench.turns()
-        before = len(bench.transport.wants)
+        before = await filled(bench)
 
         one.passes.release()
         other.passes.release()
@@ -163,10 +165,7 @@ async def test_a_record_makes_room_once_all_who_handle_it_have_finished() -> Non
 async def test_a_full_buffer_is_topped_up_before_long_in_any_case() -> None:
     handler = Turnstile()
     async with Bench(handler, limits=FOR_SIXTEEN, concurrency=4) as bench:
-        bench.transport.assign()
-        bench.transport.feed(*range(100))
-        await bench.turns()
-        before = len(bench.transport.wants)
+        before = await filled(bench)
 
         handler.passes.release()
         await bench.advance(0.3)
@@ -217,10 +216,7 @@ async def test_a_worker_that_has_lost_its_partitions_does_not_wait_for_room() ->
 async def test_a_full_buffer_is_filled_one_by_one_when_a_handler_would_have_no_work() -> None:
     handler = Turnstile()
     async with Bench(handler, limits=FOR_SIXTEEN, concurrency=16) as bench:
-        bench.transport.assign()
-        bench.transport.feed(*range(100))
-        await bench.turns()
-        before = len(bench.transport.wants)
+        before = await filled(bench)
 
         handler.passes.release()
         await bench.turns()
