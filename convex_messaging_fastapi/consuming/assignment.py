@@ -56,21 +56,19 @@ class Assignment:
 
 
 class Job:
-    """One record of `size` bytes for one subscription. `attempts` counts tries that failed so far."""
+    """One record for one subscription. `attempts` counts tries that failed so far.
+
+    `size` is the bytes that it is counted as while it is buffered.
+    """
 
     __slots__ = ("attempts", "burials", "failure", "owned", "record", "single", "size")
 
-    def __init__(self, record: Record, owned: OwnedPartition, size: int = 0) -> None:
+    def __init__(self, record: Record, owned: OwnedPartition) -> None:
+        value, key = record.value, record.key
         self.record = record
-        self.size = size
+        self.size = (len(value) if value else 0) + (len(key) if key else 0)
         self.owned = owned
         self.attempts = 0
         self.single = False  # a member of a batch whose attempts are spent: it runs alone
         self.burials = 0  # tries to bury it that failed
         self.failure: Failure | None = None  # set once it is to be buried
-
-
-def size_of(record: Record) -> int:
-    """Bytes that a buffered record is counted as."""
-    value, key = record.value, record.key
-    return (len(value) if value else 0) + (len(key) if key else 0)

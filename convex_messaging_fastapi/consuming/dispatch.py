@@ -91,6 +91,7 @@ class Dispatch:
     ) -> None:
         self._treatment = treatment
         self._decode = treatment.plan.decode
+        self._is_batch = treatment.is_batch
         is_plain = treatment.plan.is_direct and treatment.timeout is None and not treatment.is_batch
         self._plain: Callable[[Any], Awaitable[None]] | None = treatment.plan.function if is_plain else None
         self._surroundings = surroundings
@@ -105,7 +106,7 @@ class Dispatch:
 
         `None` is the outcome of nearly all of them: every job finished, nothing more to say.
         """
-        if self._treatment.is_batch:
+        if self._is_batch:
             return await self._handle_batch(jobs)
         job = jobs[0]
         if job.failure is not None:

@@ -3,6 +3,9 @@
 Pure, and without back-pressure: whoever adds jobs must know when to stop (the worker does). A lane
 is busy while its head is being handled, so nothing behind it can start; ready lanes take turns,
 one job each, so that no key or partition starves another.
+
+As long as one is at work alone, and whatever it begins it finishes, no lane is needed: jobs are taken
+in the order in which they came. They are parted into lanes once a second asks, or one must wait.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
+from itertools import groupby
+from operator import attrgetter
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.records import TopicPartition
@@ -34,12 +39,20 @@ class Lane:
 
     __slots__ = ("home", "jobs", "key", "state", "turn")
 
-    def __init__(self, home: dict[LaneKey, Lane], key: LaneKey) -> None:
-        self.home = home
-        self.key = key
+    def __init__(self) -> None:
+        self.home: dict[LaneKey, Lane] = {}
+        self.key: LaneKey = None
         self.jobs: deque[Job] = deque()
         self.state: LaneState = IDLE
         self.turn = 0
+
+
+class Aisle(Lane):
+    """Where one job after another of any order is taken, until it must become the lane of the last."""
+
+    __slots__ = ("job",)
+
+    job: Job
 
 
 def by_key(job: Job) -> LaneKey:
@@ -74,33 +87,58 @@ class Lanes:
         self._ripe = ripe
         self._homes: dict[TopicPartition, dict[LaneKey, Lane]] = {}
         self._ready: deque[Lane] = deque()
+        self._sorted = 0  # lanes that stand in their homes
+        self._unsorted: deque[Job] = deque()
+        self._aisle = Aisle()
         self.waiting = 0  # jobs that are not being handled
         self.backing_off = 0  # lanes whose head backs off
 
     @property
     def ready(self) -> int:
-        """How many lanes have a job that may start now, or had one before they were dropped."""
-        return len(self._ready)
+        """How many lanes have a job that may start now, or had one before they were dropped.
 
-    def add(self, owned: OwnedPartition, jobs: Iterable[Job]) -> list[Lane]:
+        Of jobs that are not sorted yet each counts as a lane.
+        """
+        return len(self._ready) + len(self._unsorted)
+
+    def add(self, owned: OwnedPartition, jobs: Sequence[Job]) -> list[Lane]:
         """Queue jobs of one partition behind those of their lanes; the lanes that began to gather."""
+        self.waiting += len(jobs)
+        if self._ripe == 1 and not self._sorted:
+            self._unsorted.extend(jobs)
+            return []
+        return self._sort_into(self._home(owned), jobs)
+
+    def sort(self) -> None:
+        """Part what came into lanes; whoever knows that a handler is waiting for something calls this."""
+        aisle, unsorted = self._aisle, self._unsorted
+        if aisle.state is BUSY:
+            self._aisle = Aisle()
+            self._enter(aisle, self._home(aisle.job.owned), self._lane_key(aisle.job))
+        self._unsorted = deque()
+        for owned, jobs in groupby(unsorted, attrgetter("owned")):
+            self._sort_into(self._home(owned), jobs)
+
+    def _home(self, owned: OwnedPartition) -> dict[LaneKey, Lane]:
         home = self._homes.get(owned.topic_partition)
         if home is None:
             home = self._homes[owned.topic_partition] = {}
-        lane_key, ripe, gathering, count = self._lane_key, self._ripe, [], 0
+        return home
+
+    def _sort_into(self, home: dict[LaneKey, Lane], jobs: Iterable[Job]) -> list[Lane]:
+        lane_key, ripe, gathering = self._lane_key, self._ripe, []
         for job in jobs:
             key = lane_key(job)
             lane = home.get(key)
             if lane is None:
-                lane = home[key] = Lane(home, key)
+                lane = Lane()
+                self._enter(lane, home, key)
             lane.jobs.append(job)
-            count += 1
             if lane.state is IDLE:
                 if len(lane.jobs) >= ripe:
                     self._make_ready(lane)
                 elif len(lane.jobs) == 1:
                     gathering.append(lane)
-        self.waiting += count
         return [lane for lane in gathering if lane.state is IDLE]
 
     def ripen(self, lane: Lane, turn: int) -> None:
@@ -110,6 +148,14 @@ class Lanes:
 
     def next(self) -> tuple[Lane, Sequence[Job]] | None:
         """The next ready lane with the jobs at its head, busy until it is released or parked."""
+        if self._unsorted:
+            aisle = self._aisle
+            if aisle.state is not BUSY:
+                aisle.state = BUSY
+                aisle.job = job = self._unsorted.popleft()
+                self.waiting -= 1
+                return aisle, (job,)
+            self.sort()
         ready = self._ready
         while ready:
             lane = ready.popleft()
@@ -127,6 +173,11 @@ class Lanes:
 
     def release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         """A busy lane's jobs are done, but for `leftover`; the lane goes to the end of the queue."""
+        if lane is self._aisle:
+            if not leftover:
+                lane.state = DROPPED
+                return
+            self.sort()
         if leftover:
             self._put_back(lane, leftover)
         waiting = len(lane.jobs)
@@ -140,6 +191,8 @@ class Lanes:
 
     def park(self, lane: Lane, leftover: Sequence[Job]) -> None:
         """A busy lane's head backs off; the lane holds no runner meanwhile."""
+        if lane is self._aisle:
+            self.sort()
         self._put_back(lane, leftover)
         if lane.jobs:
             lane.state = WAITING
@@ -159,6 +212,7 @@ class Lanes:
         A busy lane stays, so that a key whose last handler call is still running starts nothing
         beside it, should the partition come back.
         """
+        self.sort()
         home = self._homes.get(owned.topic_partition, {})
         dropped = [job for lane in list(home.values()) for job in self._drop_from(lane, owned)]
         if not home:
@@ -192,6 +246,12 @@ class Lanes:
         lane.state = DROPPED
         if lane.home.get(lane.key) is lane:
             del lane.home[lane.key]
+            self._sorted -= 1
+
+    def _enter(self, lane: Lane, home: dict[LaneKey, Lane], key: LaneKey) -> None:
+        lane.home, lane.key = home, key
+        home[key] = lane
+        self._sorted += 1
 
     def _make_ready(self, lane: Lane) -> None:
         lane.state = READY

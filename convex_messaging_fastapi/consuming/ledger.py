@@ -114,6 +114,15 @@ class Ledger:
         self.finished_since_commit += 1
         return True
 
+    def finish_all(self, offsets: Sequence[int], sizes: Sequence[int]) -> int:
+        """As `finish`, of several; for how many it was the last one."""
+        if self._owners:
+            return sum(map(self.finish, offsets, sizes))
+        self._finished.update(offsets)
+        self.bytes_unfinished -= sum(sizes)
+        self.finished_since_commit += len(offsets)
+        return len(offsets)
+
     def _last_owner(self, offset: int) -> bool:
         owners = self._owners.pop(offset, 1) - 1
         if owners:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 
@@ -62,10 +63,11 @@ class Subscription:
         self._context = context
         self._changed = asyncio.Event()
         self._watchers = 0  # of `_changed`
+        self._finished: list[Job] = []  # since the loop's last turn, and not told of yet
         self._closed = False
         self.failed = False
 
-    def offer(self, owned: OwnedPartition, jobs: Iterable[Job]) -> None:
+    def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> None:
         """Queue jobs of one partition; call `kick` after the last ones."""
         for lane in self._lanes.add(owned, jobs):
             self._ripen_later(lane)
@@ -83,8 +85,14 @@ class Subscription:
 
     def _start_others_soon(self) -> None:
         # Only once the first has run: where no handler ever waits, it will have done everything.
-        if self._lanes.ready > 1 and len(self._running) < self.lineup.concurrency:
-            asyncio.get_running_loop().call_soon(self._start_runners, self.lineup.concurrency)
+        if self._lanes.ready > 1:
+            asyncio.get_running_loop().call_soon(self._start_others)
+
+    def _start_others(self) -> None:
+        # A runner that is between two jobs has not waited: what came may go on in its order.
+        if () not in self._running.values():
+            self._lanes.sort()
+            self._start_runners(self.lineup.concurrency)
 
     def _start_runners(self, most: int) -> None:
         # A runner that is between two jobs will take the next, and see to others when it does.
@@ -117,20 +125,26 @@ class Subscription:
                 task.cancel()
 
     async def quiesced(self, partitions: Iterable[OwnedPartition], deadline: float) -> bool:
-        """Whether no handler is at work on these any more, once that is so or the deadline is here."""
+        """Whether no handler is at work on these any more, once that is so or the deadline is here.
+
+        What they have finished by then has been told of.
+        """
         wanted = set(partitions)
+        await self._quiet(wanted, deadline)
+        self._tell_finished()
+        return not self._is_busy_with(wanted)
+
+    async def _quiet(self, wanted: set[OwnedPartition], deadline: float) -> None:
         if self._clock.now() < deadline:
             self._watchers += 1
             try:
-                async with time_limit(self._clock, deadline - self._clock.now()):
-                    while self._is_busy_with(wanted):
-                        self._changed.clear()
-                        await self._changed.wait()
-            except TimeoutError:
-                return False
+                with suppress(TimeoutError):
+                    async with time_limit(self._clock, deadline - self._clock.now()):
+                        while self._is_busy_with(wanted):
+                            self._changed.clear()
+                            await self._changed.wait()
             finally:
                 self._watchers -= 1
-        return not self._is_busy_with(wanted)
 
     def _is_busy_with(self, wanted: set[OwnedPartition]) -> bool:
         return any(job.owned in wanted for jobs in self._running.values() for job in jobs)
@@ -157,9 +171,9 @@ class Subscription:
         """Work through what is ready; `context` is the one that this task runs in."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
-        running, now, handle = self._running, self._clock.now, self._dispatch.handle
-        turn_began = now()
-        while not self._closed and (taken := self._lanes.next()) is not None:
+        running, lanes, now, handle = self._running, self._lanes, self._clock.now, self._dispatch.handle
+        turn_began, loop = now(), asyncio.get_running_loop()
+        while not self._closed and (taken := lanes.next()) is not None:
             lane, jobs = taken
             running[task] = jobs
             current_message.set(jobs[0].record)
@@ -174,7 +188,9 @@ class Subscription:
             if self._watchers:
                 self._changed.set()
             if outcome is None:
-                self.on_finished(jobs)
+                if not self._finished:  # told of together once the loop has a turn, and at the latest then
+                    loop.call_soon(self._tell_finished)
+                self._finished += jobs
                 self._release(lane)
             else:
                 self._settle(lane, outcome)
@@ -185,6 +201,15 @@ class Subscription:
                 turn_began = now()
                 self._start_others_soon()
         del running[task]  # not only when it is told of: until then nobody would take its place
+
+    def _tell_finished(self) -> None:
+        finished, self._finished = self._finished, []
+        if not finished:
+            return
+        try:
+            self.on_finished(finished)
+        except Exception as error:  # noqa: BLE001 - the loop that calls this would only log it
+            self._fail(f"telling of {len(finished)} finished messages of", error)
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
         self.on_finished(outcome.finished)
@@ -224,13 +249,18 @@ class Subscription:
         self._running.pop(task, None)
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Only a defect of this package ends a runner so; the lane it held stays blocked, and
-            # its partition uncommitted, rather than counted as done.
-            self.failed = True
-            logger.critical("a runner of %r died: %r", self.lineup.id, error, exc_info=error)
+            self._fail("a runner of", error)
         self.kick()
         if not self._lanes.ready:
             self.on_idle()
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        """Only a defect of this package comes here.
+
+        A lane that was held stays blocked, and its partition uncommitted, rather than counted as done.
+        """
+        self.failed = True
+        logger.critical("%s %r died: %r", what, self.lineup.id, error, exc_info=error)
 
 
 def _unfed(jobs: Sequence[Job]) -> None:

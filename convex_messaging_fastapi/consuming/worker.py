@@ -10,9 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 
 from convex_messaging_fastapi.clock import Clock, time_limit
-from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, size_of
+from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.intake import Limits, lacking, next_turn, wanted
 from convex_messaging_fastapi.consuming.ledger import Ledger
@@ -22,6 +24,8 @@ from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
 logger = logging.getLogger(__name__)
+
+_owned = attrgetter("owned")
 
 FETCH_WAIT_SECONDS = 0.2
 FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
@@ -257,12 +261,13 @@ class Worker:
     def _finished(self, jobs: Sequence[Job]) -> None:
         """A subscription has finished these."""
         freed = 0
-        for job in jobs:
-            owned = job.owned
-            ledger = owned.ledger
+        for owned, group in groupby(jobs, _owned):
+            some = list(group)
             if owned.holds:
-                owned.holds.pop(job, None)
-            freed += ledger.finish(job.record.offset, job.size)
+                for job in some:
+                    owned.holds.pop(job, None)
+            ledger = owned.ledger
+            freed += ledger.finish_all([job.record.offset for job in some], [job.size for job in some])
             if ledger.finished_since_commit >= self._committer.due_at:
                 self._committer.make_due()
         if self._lacking is not None and not self._room.is_set():
@@ -336,7 +341,7 @@ def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Seq
     """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
     jobs = enter(records, owned, len(subscriptions))
     for subscription in subscriptions[1:]:
-        subscription.offer(owned, [Job(job.record, owned, job.size) for job in jobs])
+        subscription.offer(owned, [Job(job.record, owned) for job in jobs])
     subscriptions[0].offer(owned, jobs)
 
 
@@ -357,8 +362,9 @@ def enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list
 def take(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
     """Jobs of these records, but for those that the ledger has: the engine may return some again."""
     ledger = owned.ledger
-    position = ledger.position
-    jobs = [Job(record, owned, size_of(record)) for record in records if record.offset >= position]
+    if records and records[0].offset < ledger.position:
+        records = [record for record in records if record.offset >= ledger.position]
+    jobs = [Job(record, owned) for record in records]
     ledger.take_all([job.record.offset for job in jobs], sum([job.size for job in jobs]), owners)
     return jobs
 

@@ -93,9 +93,10 @@ class ScriptedTransport:
         assert self.listener is not None
         return asyncio.ensure_future(self.listener.revoked(self.epoch, deadline))
 
-    def feed(self, *offsets: int, where: TopicPartition = WHERE) -> None:
+    def feed(self, *offsets: int, where: TopicPartition = WHERE, key: bytes | None = None) -> None:
+        """Each with a key of its own, unless all are to have the same."""
         log = self.logs.setdefault(where, deque())
-        log.extend(Record(*where, offset, 0, b"key-%d" % offset, b"%d" % offset) for offset in offsets)
+        log.extend(Record(*where, offset, 0, key or b"key-%d" % offset, b"%d" % offset) for offset in offsets)
         self.ring()
 
     def ring(self) -> None:

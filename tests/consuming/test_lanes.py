@@ -48,6 +48,19 @@ def fill(lanes: Lanes, *jobs: Job) -> None:
         lanes.add(each.owned, [each])
 
 
+def a_hot_key_and_two_others(home: OwnedPartition) -> list[Job]:
+    return [*(job(home, n, b"hot") for n in range(5)), job(home, 5, b"a"), job(home, 6, b"b")]
+
+
+def one_by_one(lanes: Lanes) -> list[int]:
+    """Offsets of everything, as one after another is begun and finished."""
+    order = []
+    while (taken := lanes.next()) is not None:
+        order.append(taken[1][0].record.offset)
+        lanes.release(taken[0])
+    return order
+
+
 def test_one_key_runs_one_after_another_and_other_keys_beside_it() -> None:
     lanes, home = Lanes(by_key), owned()
     fill(lanes, job(home, 0, b"a"), job(home, 1, b"a"), job(home, 2, b"b"))
@@ -104,14 +117,63 @@ def test_partition_order_ignores_keys() -> None:
 
 def test_a_key_with_a_backlog_takes_turns_with_the_others() -> None:
     lanes, home = Lanes(by_key), owned()
-    fill(lanes, *(job(home, n, b"hot") for n in range(5)), job(home, 5, b"a"), job(home, 6, b"b"))
+    fill(lanes, *a_hot_key_and_two_others(home))
+    lanes.sort()
 
-    order = []
-    while (taken := lanes.next()) is not None:
-        order.append(taken[1][0].record.offset)
-        lanes.release(taken[0])
+    assert one_by_one(lanes)[:3] == [0, 5, 6]
 
-    assert order[:3] == [0, 5, 6]
+
+def test_whoever_is_at_work_alone_takes_what_came_in_its_order() -> None:
+    lanes, home = Lanes(by_key), owned()
+    fill(lanes, *a_hot_key_and_two_others(home))
+
+    assert (lanes.ready, lanes.waiting) == (7, 7)
+    assert one_by_one(lanes) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_second_at_work_does_not_begin_what_the_first_must_finish_before() -> None:
+    lanes, home = Lanes(by_key), owned()
+    fill(lanes, *a_hot_key_and_two_others(home))
+    hot = lanes.next()
+    assert hot is not None
+
+    assert started(lanes) == [5, 6]
+    lanes.release(hot[0])
+    assert started(lanes) == [1]
+
+
+def test_what_comes_while_the_first_is_at_work_is_kept_in_its_order_too() -> None:
+    lanes, home = Lanes(by_key), owned()
+    fill(lanes, job(home, 0, b"hot"))
+    hot = lanes.next()
+    assert hot is not None
+    fill(lanes, job(home, 1, b"hot"), job(home, 2, b"a"))
+
+    assert started(lanes) == [2]
+    lanes.release(hot[0])
+    assert started(lanes) == [1]
+
+
+def test_a_job_that_is_to_be_tried_again_at_once_stays_before_what_came_after_it() -> None:
+    lanes, home = Lanes(by_key), owned()
+    fill(lanes, job(home, 0, b"a"), job(home, 1, b"a"), job(home, 2, b"b"))
+    failed = lanes.next()
+    assert failed is not None
+
+    lanes.release(*failed)
+
+    assert one_by_one(lanes) == [2, 0, 1]
+
+
+def test_once_all_lanes_are_empty_whoever_is_alone_has_what_comes_in_its_order_again() -> None:
+    lanes, home = Lanes(by_key), owned()
+    fill(lanes, *a_hot_key_and_two_others(home))
+    lanes.sort()
+    one_by_one(lanes)
+
+    fill(lanes, *a_hot_key_and_two_others(home))
+
+    assert one_by_one(lanes) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_failing_key_waits_and_nothing_of_it_overtakes() -> None:
@@ -274,6 +336,10 @@ class LanesKeepOrder(RuleBasedStateMachine):
             self.lanes.release(lane)
         if not gone and not fails:
             self.queued[self.order_of(jobs[0])].pop(0)
+
+    @rule()
+    def sort(self) -> None:
+        self.lanes.sort()
 
     @precondition(lambda self: self.parked)
     @rule()
