@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,7 +27,7 @@ from convex_messaging_fastapi.publishing.outgoing import (
     outgoing_many,
     outgoing_tombstone,
 )
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus, Phase
 from convex_messaging_fastapi.subscribers import (
@@ -66,7 +66,7 @@ class _Running:
     async def write_many(
         self,
         topic: str,
-        records: Sequence[OutgoingRecord],
+        records: OutgoingRecords,
         timeout: float | None,
     ) -> list[Receipt]:
         return await self.machine.publisher.publish_many(
@@ -141,7 +141,8 @@ class MessageBus:
         the others stay written, and `PublishManyError` names which failed and which are unknown.
         """
         running = self._get_running()
-        records = outgoing_many(messages, key, headers, correlation_id, running.machine.clock.unix())
+        now = running.machine.clock.unix()
+        records = await outgoing_many(messages, key, headers, correlation_id, now)
         return await running.write_many(topic, records, timeout)
 
     async def tombstone(

@@ -5,7 +5,7 @@ Topics here are names on the wire, prefix included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -41,6 +41,26 @@ class OutgoingRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+class OutgoingRecords:
+    """The records of one call. Each is put together when it is looked at, and is the same whenever it is.
+
+    Ten thousand that wait are bytes in lists so, which the garbage collector passes over; as tuples
+    of tuples it would walk through them all, again and again.
+    """
+
+    __slots__ = ("_record_of", "keys")
+
+    def __init__(self, keys: Sequence[bytes | None], record_of: Callable[[int], OutgoingRecord]) -> None:
+        self.keys = keys
+        self._record_of = record_of
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> OutgoingRecord:
+        return self._record_of(index)
 
 
 class Receipt(NamedTuple):

@@ -4,7 +4,7 @@ from convex_messaging_fastapi.messages.convex_message import ConvexMessage
 from convex_messaging_fastapi.messages.dead_letter import DeadLetterMessage
 from convex_messaging_fastapi.messages.decoding import Decoder, codec_for
 from convex_messaging_fastapi.messages.encoding import encode, message_type
-from convex_messaging_fastapi.messages.headers import outgoing_headers
+from convex_messaging_fastapi.messages.headers import headers_for_many, outgoing_headers
 from convex_messaging_fastapi.messages.topics import dead_letter_topic, default_queue_group, topic_on_wire
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "dead_letter_topic",
     "default_queue_group",
     "encode",
+    "headers_for_many",
     "message_type",
     "outgoing_headers",
     "topic_on_wire",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from convex_messaging_fastapi.errors import EncodeError
@@ -38,16 +38,51 @@ def outgoing_headers(
     a value that is neither text nor bytes.
     """
     own = message_id if isinstance(message_id, bytes) else _encoded(MESSAGE_ID, message_id)
-    ours: Headers = (
-        _type_header(message_type),
+    ours = _ours(
+        message_type,
         _time_header(int(unix_seconds)),
-        (MESSAGE_ID, own),
-        (CORRELATION_ID, own if correlation_id is None else _encoded(CORRELATION_ID, correlation_id)),
-        _JSON,
+        own,
+        own if correlation_id is None else _encoded(CORRELATION_ID, correlation_id),
     )
     if trace:
-        ours += tuple((name, value.encode()) for name, value in trace.items())
+        ours += _traces(trace)
     return ours if not user else _with_theirs(ours, dict(_checked(user)))
+
+
+def headers_for_many(
+    *,
+    unix_seconds: float,
+    correlation_id: str | None,
+    user: Mapping[str, str | bytes] | None = None,
+    trace: Mapping[str, str] | None = None,
+) -> Callable[[str, bytes], Headers]:
+    """What `outgoing_headers` gives for each `message_type` and `message_id`; the rest is encoded once."""
+    time = _time_header(int(unix_seconds))
+    correlation = None if correlation_id is None else _encoded(CORRELATION_ID, correlation_id)
+    traces = _traces(trace) if trace else ()
+    theirs = dict(_checked(user)) if user else {}
+
+    def headers_of(message_type: str, message_id: bytes) -> Headers:
+        ours = _ours(message_type, time, message_id, message_id if correlation is None else correlation)
+        if traces:
+            ours += traces
+        return _with_theirs(ours, theirs) if theirs else ours
+
+    return headers_of
+
+
+def _ours(message_type: str, time: Header, message_id: bytes, correlation_id: bytes) -> Headers:
+    return (
+        _type_header(message_type),
+        time,
+        (MESSAGE_ID, message_id),
+        (CORRELATION_ID, correlation_id),
+        _JSON,
+    )
+
+
+def _traces(trace: Mapping[str, str]) -> Headers:
+    return tuple((name, value.encode()) for name, value in trace.items())
 
 
 # These two say the same for many messages in a row.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
 from convex_messaging_fastapi.errors import EncodeError
-from convex_messaging_fastapi.messages import encode, message_type, outgoing_headers
+from convex_messaging_fastapi.messages import encode, headers_for_many, message_type, outgoing_headers
 from convex_messaging_fastapi.observability.tracing import trace_headers
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.ids import new_message_id
-from convex_messaging_fastapi.records import Headers, OutgoingRecord
+from convex_messaging_fastapi.records import Headers, OutgoingRecord, OutgoingRecords
 
 M = TypeVar("M")
+
+MESSAGES_A_TURN = 1_000
+"""As many as are encoded before the loop goes on: a few milliseconds."""
 
 Key = str | bytes | None
 UserHeaders = Mapping[str, str | bytes]
@@ -38,34 +42,40 @@ def outgoing(
     )
 
 
-def outgoing_many(
+async def outgoing_many(
     messages: Iterable[M],
     key: Key | Callable[[M], Key],
     headers: UserHeaders | None,
     correlation_id: str | None,
     unix_seconds: float,
-) -> list[OutgoingRecord]:
-    """The records of messages that are published by one call. Raises `EncodeError` as `outgoing` does."""
+) -> OutgoingRecords:
+    """The records of messages that are published by one call. Raises `EncodeError` as `outgoing` does.
+
+    A long list gives the loop its turns. It may change meanwhile, its messages must not.
+    """
+    headers_of = headers_for_many(
+        unix_seconds=unix_seconds,
+        correlation_id=correlation_id or current_correlation_id(),
+        user=headers,
+        trace=trace_headers(),
+    )
+    messages = list(messages)
     key_of = key if callable(key) else lambda message: key
-    correlation_id = correlation_id or current_correlation_id()
-    trace = trace_headers()
-    return [
-        _record(
-            (
-                key_bytes(key_of(message)),
-                encode(message),
-                outgoing_headers(
-                    message_type=message_type(message),
-                    unix_seconds=unix_seconds,
-                    message_id=new_message_id(),
-                    correlation_id=correlation_id,
-                    user=headers,
-                    trace=trace,
-                ),
-            )
-        )
-        for message in messages
-    ]
+    keys: list[bytes | None] = []
+    values: list[bytes] = []
+    for start in range(0, len(messages), MESSAGES_A_TURN):
+        if start:
+            await asyncio.sleep(0)
+        some = messages[start : start + MESSAGES_A_TURN]
+        keys += [key_bytes(key_of(message)) for message in some]
+        values += [encode(message) for message in some]
+    types = [message_type(message) for message in messages]
+    ids = [new_message_id() for _ in messages]
+
+    def record(index: int) -> OutgoingRecord:
+        return _record((keys[index], values[index], headers_of(types[index], ids[index])))
+
+    return OutgoingRecords(keys, record)
 
 
 def outgoing_tombstone(key: str | bytes, headers: UserHeaders | None, unix_seconds: float) -> OutgoingRecord:

@@ -9,7 +9,7 @@ from math import inf
 
 from convex_messaging_fastapi.clock import Clock, Timer
 from convex_messaging_fastapi.errors import PublishError, PublishUnknown
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
 
 SWEEP_SECONDS = 0.05
 """Deadlines are looked at no more often than this, so one may be noticed so much late."""
@@ -18,34 +18,51 @@ _EARLY_SECONDS = 0.001
 
 
 class Call:
-    """What a caller of many messages waits for: that each of them has an outcome."""
+    """What a caller of many messages waits for: that each of them has an outcome, at its index."""
 
-    __slots__ = ("done", "left")
+    __slots__ = ("done", "left", "outcomes")
 
     def __init__(self, messages: int) -> None:
         self.left = messages
+        self.outcomes: list[Receipt | PublishError | None] = [None] * messages
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Pending:
-    """One message from the call that published it to its outcome.
+    """One message from the call that published it to its outcome: number `index` of `records`.
 
-    It is one of the messages of `call`, or has a caller of its own who waits for `done`. `line` is
+    It is one of the messages of `call`, which does not know it, so that it goes once it has its
+    outcome; or it has a caller of its own who waits for `done`. `line` is
     where it waits, `None` while the transport has it. `doubtful` says that an earlier attempt may
     have written it.
     """
 
-    __slots__ = ("call", "deadline", "done", "doubtful", "line", "outcome", "partition", "record")
+    __slots__ = (
+        "_records",
+        "call",
+        "deadline",
+        "done",
+        "doubtful",
+        "index",
+        "key",
+        "line",
+        "outcome",
+        "partition",
+    )
 
     def __init__(
         self,
-        record: OutgoingRecord,
+        records: OutgoingRecords | tuple[OutgoingRecord],
+        index: int,
+        key: bytes | None,
         deadline: float,
         partition: int | None = None,
         call: Call | None = None,
         done: asyncio.Future[None] | None = None,
     ) -> None:
-        self.record = record
+        self._records = records
+        self.index = index
+        self.key = key
         self.deadline = deadline
         self.partition = partition
         self.call = call
@@ -53,6 +70,10 @@ class Pending:
         self.line: Line | None = None
         self.doubtful = False
         self.outcome: Receipt | PublishError | None = None
+
+    @property
+    def record(self) -> OutgoingRecord:
+        return self._records[self.index]
 
     @property
     def certainly_unwritten(self) -> bool:
@@ -214,6 +235,7 @@ def _tell(message: Pending) -> None:
     """Wake whoever waits for this message, and for no other that has no outcome yet."""
     call, done = message.call, message.done
     if call is not None:
+        call.outcomes[message.index] = message.outcome
         call.left -= 1
         done = None if call.left else call.done
     if done is not None and not done.done():

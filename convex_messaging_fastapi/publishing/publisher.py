@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import cast
 
@@ -14,7 +14,7 @@ from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
 from convex_messaging_fastapi.publishing.topics import Topic
 from convex_messaging_fastapi.publishing.turns import Turns
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
 from convex_messaging_fastapi.status import ProducerStatus
 from convex_messaging_fastapi.transport.base import ProducerTransport, contact_status
 
@@ -64,21 +64,19 @@ class Publisher:
         """
         now = self._clock.now()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        message = Pending(record, now + timeout, partition, None, done)
+        message = Pending((record,), 0, record.key, now + timeout, partition, None, done)
         self._accept(topic, message, now)
         try:
             await done
         except asyncio.CancelledError:
-            self._abandon([message], topic)
+            self._abandon(message, topic)
             raise
         outcome = message.outcome
         if isinstance(outcome, Receipt):
             return outcome
         raise cast("PublishError", outcome)
 
-    async def publish_many(
-        self, topic: str, records: Sequence[OutgoingRecord], timeout: float
-    ) -> list[Receipt]:
+    async def publish_many(self, topic: str, records: OutgoingRecords, timeout: float) -> list[Receipt]:
         """Write all of `records`; the receipts are in the order given.
 
         `timeout` is seconds for all of them together. Raises `PublishManyError` unless every one
@@ -87,15 +85,15 @@ class Publisher:
         if not records:
             return []
         call = Call(len(records))
-        messages = await self._accept_all(topic, records, timeout, call)
         try:
+            await self._accept_all(topic, records, timeout, call)
             await call.done
         except asyncio.CancelledError:
-            self._abandon(messages, topic)
+            self._abandon_all(call, topic)
             raise
-        receipts = [message.outcome for message in messages if isinstance(message.outcome, Receipt)]
-        if len(receipts) < len(messages):
-            raise _what_failed(messages)
+        receipts = [outcome for outcome in call.outcomes if isinstance(outcome, Receipt)]
+        if len(receipts) < len(call.outcomes):
+            raise _what_failed(call.outcomes)
         return receipts
 
     async def flush(self, seconds: float) -> bool:
@@ -131,23 +129,16 @@ class Publisher:
             unknown=outstanding.unknown,
         )
 
-    async def _accept_all(
-        self, topic: str, records: Sequence[OutgoingRecord], timeout: float, call: Call
-    ) -> list[Pending]:
+    async def _accept_all(self, topic: str, records: OutgoingRecords, timeout: float, call: Call) -> None:
         deadline = self._clock.now() + timeout
-        messages: list[Pending] = []
-        try:
-            for start in range(0, len(records), _RECORDS_A_TURN):
-                if start:
-                    await sleep(self._clock, 0)  # a long list must not hold up the loop
-                some = records[start : start + _RECORDS_A_TURN]
-                accepted = [Pending(record, deadline, None, call) for record in some]
-                messages += accepted
-                self._accept_together(topic, accepted, deadline)
-        except asyncio.CancelledError:
-            self._abandon(messages, topic)
-            raise
-        return messages
+        for start in range(0, len(records), _RECORDS_A_TURN):
+            if start:
+                await sleep(self._clock, 0)  # a long list must not hold up the loop
+            keys = records.keys[start : start + _RECORDS_A_TURN]
+            accepted = [
+                Pending(records, index, key, deadline, None, call) for index, key in enumerate(keys, start)
+            ]
+            self._accept_together(topic, accepted, deadline)
 
     def _accept(self, topic: str, message: Pending, now: float) -> None:
         self._outstanding.add(1, message.deadline)
@@ -157,10 +148,15 @@ class Publisher:
         else:
             self._outstanding.settle(message, outcomes.not_running(topic))
 
-    def _abandon(self, messages: Iterable[Pending], topic: str) -> None:
-        for message in messages:
-            if message.outcome is None:
-                self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
+    def _abandon(self, message: Pending, topic: str) -> None:
+        if message.outcome is None:
+            self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
+
+    def _abandon_all(self, call: Call, topic: str) -> None:
+        known = self._topics.get(topic)
+        for message in known.outstanding() if known is not None else ():
+            if message.call is call:
+                self._abandon(message, topic)
 
     def _accept_together(self, topic: str, messages: Sequence[Pending], deadline: float) -> None:
         self._outstanding.add(len(messages), deadline)
@@ -191,13 +187,9 @@ class Publisher:
         await settled_within(self._clock, ended, deadline - self._clock.now())
 
 
-def _what_failed(messages: Sequence[Pending]) -> PublishManyError:
-    receipts = [message.outcome if isinstance(message.outcome, Receipt) else None for message in messages]
-    errors = {
-        index: message.outcome
-        for index, message in enumerate(messages)
-        if isinstance(message.outcome, PublishError)
-    }
+def _what_failed(outcomes: Sequence[Receipt | PublishError | None]) -> PublishManyError:
+    receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
+    errors = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, PublishError)}
     unknown = {index: error for index, error in errors.items() if isinstance(error, PublishUnknown)}
     failed = {index: error for index, error in errors.items() if index not in unknown}
     return PublishManyError(receipts, failed, unknown)

@@ -52,7 +52,7 @@ class Topic:
         self._sticky = Sticky(self._queues, self._queue)
 
     def append(self, message: Pending, now: float) -> None:
-        count, key = self._count, message.record.key
+        count, key = self._count, message.key
         if count is None:
             self._line.append(message)
             self._ask()
@@ -68,7 +68,7 @@ class Topic:
 
     def append_all(self, messages: Sequence[Pending], now: float) -> None:
         """`append` of each, for a list that names no partitions."""
-        if self._count is None or any(message.record.key is not None for message in messages):
+        if self._count is None or any(message.key is not None for message in messages):
             for message in messages:
                 self.append(message, now)
             return
@@ -87,6 +87,11 @@ class Topic:
             error = outcomes.overdue(message, repr(self._name), self._why_unknown())
             self._outstanding.settle(message, error)
         return min([nearest, *(queue.expire(until) for queue in self._queues.values())])
+
+    def outstanding(self) -> list[Pending]:
+        """Every message that has no outcome yet, and maybe some that have."""
+        queues = self._queues.values()
+        return [*self._line.waiting(), *(message for queue in queues for message in queue.outstanding())]
 
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""

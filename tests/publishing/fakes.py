@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, TopicPartition
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 
 TIMESTAMP_MS = 1_767_225_600_000
@@ -110,6 +110,11 @@ def _answer(written: asyncio.Future[Sent]) -> Sent:
     if written.cancelled() or written.exception() is not None:
         return Sent(1, Verdict.UNKNOWN, reason="scripted to be raised")
     return written.result()
+
+
+def listed(records: Sequence[OutgoingRecord]) -> OutgoingRecords:
+    """The same records as those of one call."""
+    return OutgoingRecords([record.key for record in records], records.__getitem__)
 
 
 async def until(condition: Callable[[], object]) -> None:

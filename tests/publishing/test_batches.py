@@ -11,7 +11,7 @@ from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
 from convex_messaging_fastapi.transport.base import Sent, Verdict
-from tests.publishing.fakes import FakeProducer, record, until
+from tests.publishing.fakes import FakeProducer, listed, record, until
 
 CROWD = 10_000
 
@@ -34,7 +34,7 @@ async def test_a_batch_that_fits_in_part_keeps_its_order_and_less_is_offered_nex
     publisher: Publisher, producer: FakeProducer
 ) -> None:
     producer.fits = 30
-    await publisher.publish_many("t", [record(n) for n in range(900)], 10)
+    await publisher.publish_many("t", listed([record(n) for n in range(900)]), 10)
     assert producer.values("t") == [str(n).encode() for n in range(900)]
     assert [offered for _, offered in producer.offers][:2] == [900, 60]
 
@@ -42,9 +42,9 @@ async def test_a_batch_that_fits_in_part_keeps_its_order_and_less_is_offered_nex
 async def test_a_long_queue_is_offered_in_growing_batches(
     publisher: Publisher, producer: FakeProducer
 ) -> None:
-    await publisher.publish_many("t", [record(n) for n in range(5_000)], 10)
+    await publisher.publish_many("t", listed([record(n) for n in range(5_000)]), 10)
     producer.gate.clear()
-    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(5_000)], 10))
+    task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(5_000)]), 10))
     await until(lambda: publisher.status().pending == 5_000)
     producer.gate.set()
     await task
@@ -90,7 +90,7 @@ async def test_order_survives_failures_between(
 ) -> None:
     producer.fits = 7
     producer.script.extend([Verdict.WRITTEN, Verdict.FAILED, Verdict.UNKNOWN, Verdict.FAILED])
-    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(40)], 100))
+    task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(40)]), 100))
     for _ in range(3):
         await until(lambda: clock.next_due() is not None and clock.next_due() < 3)
         clock.advance(clock.next_due() or 0)

@@ -16,7 +16,7 @@ from convex_messaging_fastapi.errors import PublishFailed, PublishManyError, Pub
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
 from convex_messaging_fastapi.transport.base import Verdict
-from tests.publishing.fakes import FakeProducer
+from tests.publishing.fakes import FakeProducer, listed
 
 T = TypeVar("T")
 PARTITIONS = 2
@@ -52,7 +52,7 @@ class Publishing(RuleBasedStateMachine):
     @rule(keys=st.lists(st.sampled_from([b"", b"a", b"b", None]), min_size=1, max_size=6), timeout=TIMEOUTS)
     def publish_many(self, keys: list[bytes | None], timeout: float) -> None:
         messages = [self.message(key) for key in keys]
-        self.begin(messages, self.publisher.publish_many("t", messages, timeout))
+        self.begin(messages, self.publisher.publish_many("t", listed(messages), timeout))
 
     @rule(verdicts=st.lists(st.sampled_from(list(Verdict)), min_size=1, max_size=4), lands=st.booleans())
     def answer(self, verdicts: list[Verdict], lands: bool) -> None:

@@ -18,7 +18,7 @@ from convex_messaging_fastapi.errors import (
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
 from convex_messaging_fastapi.transport.base import Problem, Verdict
-from tests.publishing.fakes import FakeProducer, record, until
+from tests.publishing.fakes import FakeProducer, listed, record, until
 
 FAILED, UNKNOWN, REFUSED = Verdict.FAILED, Verdict.UNKNOWN, Verdict.REFUSED
 WRITTEN, TOO_LARGE = Verdict.WRITTEN, Verdict.TOO_LARGE
@@ -206,10 +206,10 @@ async def test_many_messages_have_their_receipts_in_the_order_given(
     publisher: Publisher, producer: FakeProducer
 ) -> None:
     records = [record(number, key=str(number % 7).encode()) for number in range(2_500)]
-    receipts = await publisher.publish_many("t", records, 10)
+    receipts = await publisher.publish_many("t", listed(records), 10)
     landed = [producer.log[TopicPartition("t", at.partition)][at.offset] for at in receipts]
     assert landed == records
-    assert await publisher.publish_many("t", [], 10) == []
+    assert await publisher.publish_many("t", listed([]), 10) == []
 
 
 async def test_many_tell_which_failed_and_which_are_unknown(
@@ -217,7 +217,7 @@ async def test_many_tell_which_failed_and_which_are_unknown(
 ) -> None:
     producer.fits = 1
     producer.script.extend([WRITTEN, REFUSED, UNKNOWN, *[FAILED] * 100])
-    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(4)], 10))
+    task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(4)]), 10))
     await time_runs_out(task, clock)
     with pytest.raises(PublishManyError) as caught:
         await task
@@ -231,7 +231,7 @@ async def test_a_cancelled_publish_many_takes_back_what_was_not_sent(
     publisher: Publisher, producer: FakeProducer
 ) -> None:
     producer.gate.clear()
-    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(3_000)], 10))
+    task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(3_000)]), 10))
     await until(producer.entered.is_set)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -246,7 +246,7 @@ async def test_a_publish_many_that_is_cancelled_while_it_is_taken_in_leaves_noth
     publisher: Publisher, producer: FakeProducer
 ) -> None:
     producer.gate.clear()
-    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(5_000)], 10))
+    task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(5_000)]), 10))
     await until(lambda: 0 < publisher.status().pending < 5_000)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -259,7 +259,7 @@ async def test_a_cancelled_publish_many_leaves_what_was_written(
 ) -> None:
     producer.fits = 1
     producer.script.extend([WRITTEN, FAILED])
-    task = asyncio.create_task(publisher.publish_many("t", [record(n) for n in range(3)], 10))
+    task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(3)]), 10))
     await until(lambda: backing_off(clock))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -294,7 +294,7 @@ async def test_before_the_start_and_after_the_stop_nothing_is_accepted(
     with pytest.raises(PublishFailed, match="not running"):
         await publisher.publish("t", record("a"), 10)
     with pytest.raises(PublishManyError, match="not running") as many:
-        await publisher.publish_many("t", [record(n) for n in range(3)], 10)
+        await publisher.publish_many("t", listed([record(n) for n in range(3)]), 10)
     assert list(many.value.failed) == [0, 1, 2]
     assert producer.log == {}
 
@@ -309,7 +309,7 @@ async def test_an_acknowledgement_without_offset_or_time_says_so_with_minus_one_
 
     publisher = Publisher(Silent(), clock, Partitioner())
     await publisher.start()
-    receipts = await publisher.publish_many("t", [record("a"), record("b")], 10)
+    receipts = await publisher.publish_many("t", listed([record("a"), record("b")]), 10)
     assert [at.offset for at in receipts] == [-1, -1]
     assert receipts[0].timestamp.timestamp() == clock.unix()
     await publisher.stop(1)

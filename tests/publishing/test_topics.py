@@ -12,7 +12,7 @@ from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.publishing.topics import REFRESH_SECONDS, STICKY_RECORDS
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Problem
-from tests.publishing.fakes import FakeProducer, record, until
+from tests.publishing.fakes import FakeProducer, listed, record, until
 
 
 async def test_the_partition_count_is_asked_once_for_all(
@@ -163,8 +163,8 @@ async def test_a_keyless_list_is_shared_evenly_and_learns_of_new_partitions_like
     producer.partitions = 8
     clock.advance(REFRESH_SECONDS)
     keyless_list = [record(n, key=None) for n in range(8 * STICKY_RECORDS)]
-    first = await publisher.publish_many("t", keyless_list, 10)
-    again = await publisher.publish_many("t", keyless_list, 10)
+    first = await publisher.publish_many("t", listed(keyless_list), 10)
+    again = await publisher.publish_many("t", listed(keyless_list), 10)
     assert {at.partition for at in first + again} == set(range(8))
     for partition in range(8):
         log = producer.log[TopicPartition("t", partition)]
