@@ -202,10 +202,11 @@ class Worker:
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
             wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
             fetched = await self._transport.fetch(want, wait)
-            turn = next_turn(turn, partitions, want, fetched.records)
             self._take(fetched)
+            # The handlers first; and a transport with records at hand need not have waited at all.
+            await asyncio.sleep(0)
+            turn = next_turn(turn, partitions, want, fetched.records)
             self._committer.note_spans(self.partitions)
-            await asyncio.sleep(0)  # a transport with records at hand need not have waited at all
 
     def _wanted(self, turn: int) -> Mapping[TopicPartition, int]:
         return {} if self._stopping else wanted(self.partitions, self._limits, turn)

@@ -245,11 +245,11 @@ class KafkaConsumer:
 
     def _readable(self, holding: Holding, where: TopicPartition) -> bool:
         return (
-            holding.open
+            holding.member.has_data(where)  # first, for most have none
+            and holding.open
             and holding.member.delivering
             and where in holding.next
             and self._is_free(where)
-            and holding.member.has_data(where)
         )
 
     def _is_free(self, where: TopicPartition) -> bool:
