@@ -8,6 +8,8 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
+from typing import Any
 
 from benchmarks.contestants import CONSUMING, PUBLISHING, PUBLISHING_MANY
 from benchmarks.job import Sample
@@ -50,13 +52,12 @@ class Outcome:
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
-def conditions(broker: str, rounds: int) -> dict[str, str]:
+def conditions(broker: str) -> dict[str, str]:
     """What the numbers were measured on; ratios travel, absolute numbers do not."""
     return {
         "broker": broker,
         "processors": str(os.cpu_count()),
         "python": platform.python_version(),
-        "rounds": str(rounds),
         **{name: found for name in LIBRARIES if (found := _version(name))},
     }
 
@@ -102,12 +103,12 @@ def all_medians(outcomes: Sequence[Outcome]) -> Medians:
     }
 
 
-def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, object]]:
+def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
     """Each target, and what was measured of it where its workloads were run, or who failed there."""
     found = all_medians(outcomes)
     failed = {(outcome.workload.name, name) for outcome in outcomes for name in outcome.failed}
     for target in TARGETS:
-        told: dict[str, object] = {
+        told: dict[str, Any] = {
             "workload": target.workload,
             "what": target.sentence,
             "target": _limit(target),
@@ -120,7 +121,25 @@ def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, object]]:
             who = missing.args[0]
             yield told | {"measured": None, "reached": False, "failed": who[1]} if who in failed else told
         else:
-            yield told | {"measured": round(measured, 2), "reached": target.reached(measured)}
+            told |= {"measured": round(measured, 2), "reached": target.reached(measured)}
+            yield told | {"by_round": _by_round(target, outcomes)}
+
+
+def _by_round(target: Target, outcomes: Sequence[Outcome]) -> list[float]:
+    """What each round by itself would have said: how far one may trust the medians."""
+    of_it = [outcome.samples for outcome in outcomes if outcome.workload.name == target.workload]
+    return [
+        _measured_in(target, dict(zip(samples, of_all, strict=True)))
+        for samples in of_it
+        for of_all in zip(*samples.values(), strict=True)
+    ]
+
+
+def _measured_in(target: Target, a_round: Mapping[str, Sample]) -> float:
+    try:
+        return round(target.measure({(target.workload, name): one for name, one in a_round.items()}), 2)
+    except ZeroDivisionError:
+        return inf
 
 
 def measured(target: Mapping[str, object]) -> object:
@@ -142,11 +161,14 @@ def _introduction(told: Mapping[str, str]) -> list[str]:
 
 
 def _target_table(outcomes: Sequence[Outcome]) -> list[str]:
-    lines = ["## Targets", "", *_head(["workload", "what", "target", "measured", ""])]
+    lines = ["## Targets", "", *_head(["workload", "what", "target", "measured", "", "round by round"])]
     for line in judged(outcomes):
         if "measured" in line:
             verdict = "reached" if line["reached"] else "**not reached**"
-            lines.append(row([line["workload"], line["what"], line["target"], measured(line), verdict]))
+            by_round = ", ".join(f"{each:g}" for each in line.get("by_round", ()))
+            lines.append(
+                row([line["workload"], line["what"], line["target"], measured(line), verdict, by_round])
+            )
     return [*lines, ""]
 
 
