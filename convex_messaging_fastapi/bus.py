@@ -139,6 +139,8 @@ class MessageBus:
 
         `key` may be a function of the message. Not a transaction: when some are not acknowledged
         the others stay written, and `PublishManyError` names which failed and which are unknown.
+        More than a thousand are taken in by turns of the loop: what others publish meanwhile may
+        come before them, and the messages must not be changed.
         """
         running = self._get_running()
         now = running.machine.clock.unix()

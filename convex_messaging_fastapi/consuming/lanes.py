@@ -4,8 +4,9 @@ Pure, and without back-pressure: whoever adds jobs must know when to stop (the w
 is busy while its head is being handled, so nothing behind it can start; ready lanes take turns,
 one job each, so that no key or partition starves another.
 
-As long as one is at work alone, and whatever it begins it finishes, no lane is needed: jobs are taken
-in the order in which they came. They are parted into lanes once a second asks, or one must wait.
+As long as one runner is at work alone, and finishes whatever it begins at once, no lane is needed: jobs
+are taken in the order in which they came. They are sorted into lanes once a second runner asks for
+one, or a job must wait.
 """
 
 from __future__ import annotations
@@ -39,20 +40,23 @@ class Lane:
 
     __slots__ = ("home", "jobs", "key", "state", "turn")
 
-    def __init__(self) -> None:
-        self.home: dict[LaneKey, Lane] = {}
-        self.key: LaneKey = None
+    def __init__(self, home: dict[LaneKey, Lane], key: LaneKey) -> None:
+        self.home = home
+        self.key = key
         self.jobs: deque[Job] = deque()
         self.state: LaneState = IDLE
         self.turn = 0
 
 
 class Aisle(Lane):
-    """Where one job after another of any order is taken, until it must become the lane of the last."""
+    """Stands for the lane of whatever job is at work; becomes that job's lane when others must know."""
 
     __slots__ = ("job",)
 
-    job: Job
+    def __init__(self) -> None:
+        super().__init__({}, None)
+        self.state = DROPPED
+        self.job: Job | None = None
 
 
 def by_key(job: Job) -> LaneKey:
@@ -87,7 +91,7 @@ class Lanes:
         self._ripe = ripe
         self._homes: dict[TopicPartition, dict[LaneKey, Lane]] = {}
         self._ready: deque[Lane] = deque()
-        self._sorted = 0  # lanes that stand in their homes
+        self._standing = 0  # lanes in their homes
         self._unsorted: deque[Job] = deque()
         self._aisle = Aisle()
         self.waiting = 0  # jobs that are not being handled
@@ -104,17 +108,19 @@ class Lanes:
     def add(self, owned: OwnedPartition, jobs: Sequence[Job]) -> list[Lane]:
         """Queue jobs of one partition behind those of their lanes; the lanes that began to gather."""
         self.waiting += len(jobs)
-        if self._ripe == 1 and not self._sorted:
+        if self._ripe == 1 and not self._standing:
             self._unsorted.extend(jobs)
             return []
         return self._sort_into(self._home(owned), jobs)
 
     def sort(self) -> None:
-        """Part what came into lanes; whoever knows that a handler is waiting for something calls this."""
+        """Sort what came into lanes. To be called once a handler is known to wait for something."""
         aisle, unsorted = self._aisle, self._unsorted
-        if aisle.state is BUSY:
+        if aisle.job is not None:
             self._aisle = Aisle()
-            self._enter(aisle, self._home(aisle.job.owned), self._lane_key(aisle.job))
+            aisle.home, aisle.key = self._home(aisle.job.owned), self._lane_key(aisle.job)
+            aisle.job, aisle.state = None, BUSY
+            self._place(aisle)
         self._unsorted = deque()
         for owned, jobs in groupby(unsorted, attrgetter("owned")):
             self._sort_into(self._home(owned), jobs)
@@ -131,8 +137,8 @@ class Lanes:
             key = lane_key(job)
             lane = home.get(key)
             if lane is None:
-                lane = Lane()
-                self._enter(lane, home, key)
+                lane = Lane(home, key)
+                self._place(lane)
             lane.jobs.append(job)
             if lane.state is IDLE:
                 if len(lane.jobs) >= ripe:
@@ -150,8 +156,7 @@ class Lanes:
         """The next ready lane with the jobs at its head, busy until it is released or parked."""
         if self._unsorted:
             aisle = self._aisle
-            if aisle.state is not BUSY:
-                aisle.state = BUSY
+            if aisle.job is None:
                 aisle.job = job = self._unsorted.popleft()
                 self.waiting -= 1
                 return aisle, (job,)
@@ -175,7 +180,7 @@ class Lanes:
         """A busy lane's jobs are done, but for `leftover`; the lane goes to the end of the queue."""
         if lane is self._aisle:
             if not leftover:
-                lane.state = DROPPED
+                self._aisle.job = None
                 return
             self.sort()
         if leftover:
@@ -246,12 +251,11 @@ class Lanes:
         lane.state = DROPPED
         if lane.home.get(lane.key) is lane:
             del lane.home[lane.key]
-            self._sorted -= 1
+            self._standing -= 1
 
-    def _enter(self, lane: Lane, home: dict[LaneKey, Lane], key: LaneKey) -> None:
-        lane.home, lane.key = home, key
-        home[key] = lane
-        self._sorted += 1
+    def _place(self, lane: Lane) -> None:
+        lane.home[lane.key] = lane
+        self._standing += 1
 
     def _make_ready(self, lane: Lane) -> None:
         lane.state = READY

@@ -257,10 +257,10 @@ class Subscription:
     def _fail(self, what: str, error: BaseException) -> None:
         """Only a defect of this package comes here.
 
-        A lane that was held stays blocked, and its partition uncommitted, rather than counted as done.
+        What it was at work on stays uncommitted, rather than counted as done, and so its partition.
         """
         self.failed = True
-        logger.critical("%s %r died: %r", what, self.lineup.id, error, exc_info=error)
+        logger.critical("%s %r failed: %r", what, self.lineup.id, error, exc_info=error)
 
 
 def _unfed(jobs: Sequence[Job]) -> None:

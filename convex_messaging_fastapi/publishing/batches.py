@@ -90,13 +90,9 @@ class PartitionQueue:
             self._outstanding.settle(message, outcomes.overdue(message, self.name, reason))
         return min(nearest_flying, nearest_waiting)
 
-    def outstanding(self) -> list[Pending]:
-        """Every message that has no outcome yet, and maybe some that have."""
-        return self._in_flight + self._line.waiting()
-
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
-        for message in self.outstanding():
+        for message in self._in_flight + self._line.waiting():
             self._outstanding.settle(message, outcomes.given_up(message, self.name))
 
     def append_all(self, messages: Sequence[Pending]) -> None:

@@ -63,14 +63,16 @@ async def outgoing_many(
     key_of = key if callable(key) else lambda message: key
     keys: list[bytes | None] = []
     values: list[bytes] = []
+    types: list[str] = []
+    ids: list[bytes] = []
     for start in range(0, len(messages), MESSAGES_A_TURN):
         if start:
             await asyncio.sleep(0)
         some = messages[start : start + MESSAGES_A_TURN]
         keys += [key_bytes(key_of(message)) for message in some]
         values += [encode(message) for message in some]
-    types = [message_type(message) for message in messages]
-    ids = [new_message_id() for _ in messages]
+        types += map(message_type, some)
+        ids += [new_message_id() for _ in some]
 
     def record(index: int) -> OutgoingRecord:
         return _record((keys[index], values[index], headers_of(types[index], ids[index])))

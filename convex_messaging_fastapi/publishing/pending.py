@@ -18,21 +18,23 @@ _EARLY_SECONDS = 0.001
 
 
 class Call:
-    """What a caller of many messages waits for: that each of them has an outcome, at its index."""
+    """What a caller of many messages waits for: that each of them has an outcome.
+
+    `outcomes` has each message at its index until it has one; an acknowledged message is gone so.
+    """
 
     __slots__ = ("done", "left", "outcomes")
 
     def __init__(self, messages: int) -> None:
         self.left = messages
-        self.outcomes: list[Receipt | PublishError | None] = [None] * messages
+        self.outcomes: list[Pending | Receipt | PublishError | None] = [None] * messages
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Pending:
     """One message from the call that published it to its outcome: number `index` of `records`.
 
-    It is one of the messages of `call`, which does not know it, so that it goes once it has its
-    outcome; or it has a caller of its own who waits for `done`. `line` is
+    It is one of the messages of `call`, or has a caller of its own who waits for `done`. `line` is
     where it waits, `None` while the transport has it. `doubtful` says that an earlier attempt may
     have written it.
     """

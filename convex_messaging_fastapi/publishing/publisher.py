@@ -89,7 +89,9 @@ class Publisher:
             await self._accept_all(topic, records, timeout, call)
             await call.done
         except asyncio.CancelledError:
-            self._abandon_all(call, topic)
+            for message in call.outcomes:
+                if isinstance(message, Pending):
+                    self._abandon(message, topic)
             raise
         receipts = [outcome for outcome in call.outcomes if isinstance(outcome, Receipt)]
         if len(receipts) < len(call.outcomes):
@@ -138,6 +140,7 @@ class Publisher:
             accepted = [
                 Pending(records, index, key, deadline, None, call) for index, key in enumerate(keys, start)
             ]
+            call.outcomes[start : start + len(accepted)] = accepted
             self._accept_together(topic, accepted, deadline)
 
     def _accept(self, topic: str, message: Pending, now: float) -> None:
@@ -151,12 +154,6 @@ class Publisher:
     def _abandon(self, message: Pending, topic: str) -> None:
         if message.outcome is None:
             self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
-
-    def _abandon_all(self, call: Call, topic: str) -> None:
-        known = self._topics.get(topic)
-        for message in known.outstanding() if known is not None else ():
-            if message.call is call:
-                self._abandon(message, topic)
 
     def _accept_together(self, topic: str, messages: Sequence[Pending], deadline: float) -> None:
         self._outstanding.add(len(messages), deadline)
@@ -187,7 +184,7 @@ class Publisher:
         await settled_within(self._clock, ended, deadline - self._clock.now())
 
 
-def _what_failed(outcomes: Sequence[Receipt | PublishError | None]) -> PublishManyError:
+def _what_failed(outcomes: Sequence[Pending | Receipt | PublishError | None]) -> PublishManyError:
     receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
     errors = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, PublishError)}
     unknown = {index: error for index, error in errors.items() if isinstance(error, PublishUnknown)}

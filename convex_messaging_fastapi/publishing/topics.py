@@ -88,11 +88,6 @@ class Topic:
             self._outstanding.settle(message, error)
         return min([nearest, *(queue.expire(until) for queue in self._queues.values())])
 
-    def outstanding(self) -> list[Pending]:
-        """Every message that has no outcome yet, and maybe some that have."""
-        queues = self._queues.values()
-        return [*self._line.waiting(), *(message for queue in queues for message in queue.outstanding())]
-
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
         for message in self._line.waiting():

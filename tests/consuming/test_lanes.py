@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 
 from hypothesis import strategies as st
@@ -163,6 +164,14 @@ def test_a_job_that_is_to_be_tried_again_at_once_stays_before_what_came_after_it
     lanes.release(*failed)
 
     assert one_by_one(lanes) == [2, 0, 1]
+
+
+def test_what_is_finished_is_not_held_on_to() -> None:
+    lanes, home = Lanes(by_key), owned()
+    fill(lanes, job(home, 0, b"a"))
+    one_by_one(lanes)
+
+    assert not [each for each in gc.get_objects() if isinstance(each, Job) and each.owned is home]
 
 
 def test_once_all_lanes_are_empty_whoever_is_alone_has_what_comes_in_its_order_again() -> None:

@@ -199,11 +199,12 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
-        offset = data.draw(st.sampled_from(sorted(self.open)))
-        self.open[offset] -= 1
-        done = self.ledger.finish(offset, SIZE)
-        assert done is (self.open[offset] == 0)
-        if done:
+        offsets = data.draw(st.lists(st.sampled_from(sorted(self.open)), unique=True, min_size=1))
+        for offset in offsets:
+            self.open[offset] -= 1
+        gone = [offset for offset in offsets if not self.open[offset]]
+        assert self.ledger.finish_all(offsets, [SIZE] * len(offsets)) == len(gone)
+        for offset in gone:
             del self.open[offset]
 
     @rule()

@@ -87,6 +87,22 @@ async def test_a_key_with_a_backlog_takes_turns_with_the_others_where_one_handle
     assert begun == [0, 5, 6, 1, 2, 3, 4]
 
 
+async def test_a_handler_that_never_waits_has_what_came_in_its_order_however_many_turns_it_takes() -> None:
+    begun: list[int] = []
+
+    async def handle(message: int) -> None:
+        begun.append(message)
+        bench.clock.advance(TURN_SECONDS)
+
+    async with Bench(handle) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(5), key=b"hot")
+        bench.transport.feed(5, 6)
+        await bench.turns()
+
+    assert begun == [0, 1, 2, 3, 4, 5, 6]
+
+
 async def test_whoever_waits_for_the_handlers_finds_everything_told_that_they_have_finished() -> None:
     unfinished: list[int] = []
     quiesced = asyncio.Event()
@@ -120,7 +136,7 @@ async def test_a_worker_that_cannot_be_told_of_what_is_finished_counts_as_dead(
         await bench.turns()
 
         assert not bench.worker.alive
-        assert "telling of 2 finished messages of 'handler' died: RuntimeError('broken')" in caplog.text
+        assert "telling of 2 finished messages of 'handler' failed: RuntimeError('broken')" in caplog.text
 
 
 def broken(jobs: Sequence[Job]) -> None:

@@ -162,6 +162,30 @@ async def test_a_record_makes_room_once_all_who_handle_it_have_finished() -> Non
         assert bench.transport.wants[before:] == []
 
 
+async def test_a_commit_waits_for_every_handler_of_a_message() -> None:
+    slow_may_end = asyncio.Event()
+
+    async def quick(message: int) -> None: ...
+
+    async def slow(message: int) -> None:
+        await slow_may_end.wait()
+
+    bench = Bench(quick, commit_interval=None)
+    bench.worker.add(bench.subscribe(slow, id="slow"))
+    async with bench:
+        bench.transport.assign()
+        bench.transport.feed(0, 1)
+        await bench.turns()
+        (owned,) = bench.worker.partitions
+        assert bench.transport.committed == {WHERE: 0}
+        assert (owned.ledger.unfinished, owned.ledger.bytes_unfinished) == (2, 2 * len(b"key-00"))
+
+        slow_may_end.set()
+        await bench.turns()
+        assert bench.transport.committed == {WHERE: 2}
+        assert (owned.ledger.unfinished, owned.ledger.bytes_unfinished) == (0, 0)
+
+
 async def test_a_full_buffer_is_topped_up_before_long_in_any_case() -> None:
     handler = Turnstile()
     async with Bench(handler, limits=FOR_SIXTEEN, concurrency=4) as bench:

@@ -254,6 +254,23 @@ async def test_a_publish_many_that_is_cancelled_while_it_is_taken_in_leaves_noth
     assert publisher.status().pending == 0
 
 
+async def test_a_cancelled_publish_many_takes_back_nothing_of_another_caller(
+    publisher: Publisher, producer: FakeProducer
+) -> None:
+    producer.counting.clear()
+    cancelled = asyncio.create_task(publisher.publish_many("t", listed([record("a"), record("b")]), 10))
+    other = asyncio.create_task(publisher.publish_many("t", listed([record("c"), record("d")]), 10))
+    await until(lambda: publisher.status().pending == 4)
+
+    cancelled.cancel()
+    await until(cancelled.done)
+    assert publisher.status().pending == 2
+
+    producer.counting.set()
+    assert len(await other) == 2
+    assert producer.values("t") == [b"c", b"d"]
+
+
 async def test_a_cancelled_publish_many_leaves_what_was_written(
     publisher: Publisher, producer: FakeProducer, clock: ManualClock
 ) -> None:

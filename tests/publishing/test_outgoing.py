@@ -12,7 +12,9 @@ from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.publishing.outgoing import outgoing_many
+from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import OutgoingRecords, header_text
+from convex_messaging_fastapi.transport.base import Verdict
 from tests.publishing.fakes import FakeProducer, until
 
 NOW = 1_767_225_600.0
@@ -72,10 +74,11 @@ async def test_while_many_messages_wait_the_garbage_collector_has_one_object_of_
     producer.counting.clear()
     publisher = Publisher(producer, ManualClock(), Partitioner("murmur2"))
     await publisher.start()
-    records = await many(10_000)
+    await many(1)
+    gc.collect()
     before = len(gc.get_objects())
 
-    publishing = asyncio.create_task(publisher.publish_many("t", records, 10))
+    publishing = asyncio.create_task(publisher.publish_many("t", await many(10_000), 10))
     await until(lambda: publisher.status().pending == 10_000)
     waiting = len(gc.get_objects()) - before
     producer.counting.set()
@@ -83,3 +86,21 @@ async def test_while_many_messages_wait_the_garbage_collector_has_one_object_of_
     await publisher.stop(0)
 
     assert waiting < 10_500
+
+
+async def test_of_messages_that_are_acknowledged_nothing_stays_while_the_others_wait() -> None:
+    producer, clock = FakeProducer(fits=99), ManualClock()
+    producer.script.extend([Verdict.WRITTEN, Verdict.FAILED])
+    publisher = Publisher(producer, clock, Partitioner("murmur2"))
+    await publisher.start()
+
+    publishing = asyncio.create_task(publisher.publish_many("t", await many(100), 10))
+    await until(lambda: len(producer.offers) == 2 and not producer.sending)
+    gc.collect()
+    waiting = [each for each in gc.get_objects() if isinstance(each, Pending)]
+    await until(lambda: clock.next_due() is not None)
+    clock.advance(1)
+    await publishing
+    await publisher.stop(0)
+
+    assert len(waiting) == 1
