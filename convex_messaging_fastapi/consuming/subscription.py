@@ -63,7 +63,7 @@ class Subscription:
         self._context = context
         self._changed = asyncio.Event()
         self._watchers = 0  # of `_changed`
-        self._finished: list[Job] = []  # since the loop's last turn, and not told of yet
+        self._finished: list[Job] = []  # in this turn of the loop, and not told of yet
         self._closed = False
         self.failed = False
 
@@ -182,13 +182,14 @@ class Subscription:
                 outcome = await handle(jobs)
             except asyncio.CancelledError:
                 # Cancelled at the end of a drain: the message is not done, whoever owns it next has it.
-                self._lanes.release(lane, jobs)
+                lanes.release(lane, jobs)
                 raise
             running[task] = ()
             if self._watchers:
                 self._changed.set()
             if outcome is None:
-                if not self._finished:  # told of together once the loop has a turn, and at the latest then
+                # Told of together in the next turn of the loop: each by itself costs as much as a handler.
+                if not self._finished:
                     loop.call_soon(self._tell_finished)
                 self._finished += jobs
                 self._release(lane)
