@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.ledger import Ledger
@@ -72,3 +74,8 @@ class Job:
         self.single = False  # a member of a batch whose attempts are spent: it runs alone
         self.burials = 0  # tries to bury it that failed
         self.failure: Failure | None = None  # set once it is to be buried
+
+
+def by_ownership(jobs: Iterable[Job]) -> Iterator[tuple[OwnedPartition, Iterator[Job]]]:
+    """Jobs that follow each other in one ownership of a partition, together."""
+    return groupby(jobs, attrgetter("owned"))

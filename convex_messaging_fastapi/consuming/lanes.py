@@ -14,10 +14,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
-from itertools import groupby
-from operator import attrgetter
 
-from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition, by_ownership
 from convex_messaging_fastapi.records import TopicPartition
 
 LaneKey = bytes | int | None
@@ -122,7 +120,7 @@ class Lanes:
             aisle.job, aisle.state = None, BUSY
             self._place(aisle)
         self._unsorted = deque()
-        for owned, jobs in groupby(unsorted, attrgetter("owned")):
+        for owned, jobs in by_ownership(unsorted):
             self._sort_into(self._home(owned), jobs)
 
     def _home(self, owned: OwnedPartition) -> dict[LaneKey, Lane]:

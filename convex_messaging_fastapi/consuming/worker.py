@@ -10,11 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
-from operator import attrgetter
 
 from convex_messaging_fastapi.clock import Clock, time_limit
-from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
+from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, by_ownership
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.intake import Limits, lacking, next_turn, wanted
 from convex_messaging_fastapi.consuming.ledger import Ledger
@@ -24,8 +22,6 @@ from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
 logger = logging.getLogger(__name__)
-
-_owned = attrgetter("owned")
 
 FETCH_WAIT_SECONDS = 0.2
 FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
@@ -262,7 +258,7 @@ class Worker:
     def _finished(self, jobs: Sequence[Job]) -> None:
         """A subscription has finished these."""
         freed = 0
-        for owned, group in groupby(jobs, _owned):
+        for owned, group in by_ownership(jobs):
             some = list(group)
             if owned.holds:
                 for job in some:

@@ -12,6 +12,12 @@ from convex_messaging_fastapi.consuming.subscription import TURN_SECONDS
 from tests.consuming.support import Bench
 
 
+def feed_a_hot_key_and_two_others(bench: Bench) -> None:
+    bench.transport.assign()
+    bench.transport.feed(*range(5), key=b"hot")
+    bench.transport.feed(5, 6)
+
+
 async def test_a_handler_that_never_waits_needs_one_runner() -> None:
     runners: set[object] = set()
 
@@ -79,9 +85,7 @@ async def test_a_key_with_a_backlog_takes_turns_with_the_others_where_one_handle
             everything.set()
 
     async with Bench(handle, concurrency=1) as bench:
-        bench.transport.assign()
-        bench.transport.feed(*range(5), key=b"hot")
-        bench.transport.feed(5, 6)
+        feed_a_hot_key_and_two_others(bench)
         await everything.wait()
 
     assert begun == [0, 5, 6, 1, 2, 3, 4]
@@ -95,9 +99,7 @@ async def test_a_handler_that_never_waits_has_what_came_in_its_order_however_man
         bench.clock.advance(TURN_SECONDS)
 
     async with Bench(handle) as bench:
-        bench.transport.assign()
-        bench.transport.feed(*range(5), key=b"hot")
-        bench.transport.feed(5, 6)
+        feed_a_hot_key_and_two_others(bench)
         await bench.turns()
 
     assert begun == [0, 1, 2, 3, 4, 5, 6]
