@@ -27,7 +27,8 @@ from convex_messaging_fastapi.records import Delivery, Record
 DLQ_UNAVAILABLE = "dlq_unavailable"
 DEAD_LETTER_HELD = "dead_letter_held"
 
-BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=30.0)
+BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
+"""Until it is written readiness says 503, so an outage's end is found out within seconds."""
 
 
 class DeadLetters(Protocol):

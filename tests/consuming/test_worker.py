@@ -566,8 +566,6 @@ async def test_the_last_commit_of_a_drain_is_given_up_when_the_time_is_over() ->
 
 
 async def test_a_partition_whose_letter_cannot_be_written_waits_and_the_others_go_on() -> None:
-    from convex_messaging_fastapi.errors import PublishFailed
-
     other = TopicPartition(TOPIC, 1)
     done: list[int] = []
 
@@ -592,6 +590,23 @@ async def test_a_partition_whose_letter_cannot_be_written_waits_and_the_others_g
         await bench.advance(1)
         assert done == [100, 7]
         assert len(bench.graveyard.buried) == 1
+
+
+async def test_a_letter_is_written_within_seconds_of_when_it_can_be_however_long_it_could_not() -> None:
+    """Until it is, readiness says `dlq_unavailable`: for seconds after an outage, not for half a minute."""
+
+    async with Bench(fails) as bench:
+        bench.graveyard.refuses = PublishFailed("no letter today")
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.advance(600)
+        [owned] = bench.worker.partitions
+        assert owned.held == DLQ_UNAVAILABLE
+
+        bench.graveyard.refuses = None
+        await bench.advance(5)
+        assert len(bench.graveyard.buried) == 1
+        assert owned.held is None
 
 
 async def test_a_runner_that_dies_of_a_defect_counts_nothing_as_done(
