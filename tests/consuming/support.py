@@ -10,6 +10,7 @@ from contextvars import copy_context
 from typing import Any
 
 from convex_messaging_fastapi.clock import ManualClock, time_limit
+from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
 from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
@@ -17,6 +18,7 @@ from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import (
@@ -169,6 +171,15 @@ class Bench:
             await self.turns()
             self.clock.advance(1)
         await stopping
+
+    async def without_letter(self, seconds: float = 10.5) -> OwnedPartition:
+        """The one partition, so long after its first record began to fail: no letter can be written of it."""
+        self.graveyard.refuses = PublishFailed("no letter today")
+        self.transport.assign()
+        self.transport.feed(0)
+        await self.advance(seconds)
+        [owned] = self.worker.partitions
+        return owned
 
     async def turns(self) -> None:
         """Let everything go on that does not wait for time."""

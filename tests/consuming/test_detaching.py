@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from convex_messaging_fastapi.errors import PublishFailed
 from tests.consuming.support import WHERE, Bench
 from tests.consuming.test_worker import Handler, fails
 
@@ -51,11 +50,7 @@ async def test_a_partition_that_was_held_for_a_handler_that_has_left_goes_on() -
     other = Handler()
     async with Bench(fails) as bench:
         await bench.worker.attach(bench.subscribe(other, id="other"), 1)
-        bench.graveyard.refuses = PublishFailed("no letter today")
-        bench.transport.assign()
-        bench.transport.feed(0)
-        await bench.advance(10.5)
-        [owned] = bench.worker.partitions
+        owned = await bench.without_letter()
         assert owned.held is not None
 
         await bench.worker.detach("handler", 1)
