@@ -68,6 +68,23 @@ async def test_what_is_held_is_told_once(caplog: pytest.LogCaptureFixture) -> No
     assert [("it is held" in record.getMessage()) for record in caplog.records] == [True]
 
 
+async def test_a_message_that_is_handled_costs_no_line_of_any_level(caplog: pytest.LogCaptureFixture) -> None:
+    bus = memory_bus()
+    paid: list[int] = []
+
+    @bus.subscriber("bet.placed")
+    async def pay(bet: Bet) -> None:
+        paid.append(bet.bet_id)
+
+    async with bus.test() as t:
+        with caplog.at_level(logging.DEBUG, "convex_messaging_fastapi"):
+            await bus.publish("bet.placed", Bet(bet_id=7))
+            await t.settle()
+
+    assert paid == [7]
+    assert not caplog.records
+
+
 async def test_what_is_discarded_on_purpose_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
     bus = memory_bus()
 
