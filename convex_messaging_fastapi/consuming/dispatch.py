@@ -28,7 +28,7 @@ DLQ_UNAVAILABLE = "dlq_unavailable"
 DEAD_LETTER_HELD = "dead_letter_held"
 
 BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
-"""Until it is written readiness says 503, so an outage's end is found out within seconds."""
+"""Readiness says 503 until a letter is written: after an outage the next try must not be far off."""
 
 
 class DeadLetters(Protocol):
