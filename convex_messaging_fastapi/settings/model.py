@@ -20,6 +20,7 @@ from convex_messaging_fastapi.settings.spellings import (
     PartitionerName,
     SaslMechanism,
     SecurityProtocol,
+    Unreadable,
 )
 
 TokenProvider = Callable[[], Awaitable[str]]
@@ -177,6 +178,34 @@ class MessagingSettings(BaseSettings):
         ge=65_536,
         description="bytes of keys and values that a worker holds in memory",
     )
+    max_message_bytes: int = Field(
+        default=10 * 1024 * 1024,
+        ge=1024,
+        le=1024 * 1024 * 1024,
+        description="bytes of the largest message that is published, or decoded for a handler; a larger one is "
+        "buried undecoded",
+    )
+    max_message_items: int = Field(
+        default=100_000,
+        ge=1,
+        description="members of objects and arrays in a message that is decoded for a handler; one with more "
+        "is buried undecoded",
+    )
+    max_pending_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        ge=65_536,
+        description="bytes of messages that may wait to be acknowledged; beyond it `publish` raises "
+        "`PublishFailed` at once",
+    )
+    error_texts: bool = Field(
+        default=True,
+        description="false: logs and dead letters tell the type and the place of an exception, and no text of it",
+    )
+    unreadable: Unreadable = Field(
+        default="hold",
+        description="what becomes of a batch that cannot be read: `hold`, its partition waits; `bury`, after "
+        "three tries in a minute a letter that points to it is written, and reading goes on behind it",
+    )
     create_topics: bool = Field(default=False, description="whether topics that are missing are created")
     topic_partitions: int | None = Field(
         default=None, ge=1, description="partitions of topics that we create; by default the broker's choice"
@@ -192,6 +221,9 @@ class MessagingSettings(BaseSettings):
     )
     ssl_key_location: str | None = Field(
         default=None, description="the PEM file with its private key; may be the same file"
+    )
+    ssl_key_password: SecretStr | None = Field(
+        default=None, description="the pass phrase of that key; never shown, logged or repeated"
     )
     allow_plaintext_credentials: bool = Field(
         default=False, description="whether SASL may go unencrypted to a host that is not loopback"

@@ -46,11 +46,17 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     "shutdown_timeout_seconds": (21.0, 22.5),
     "max_buffer_records": (1, 2),
     "max_buffer_bytes": (65_536, 1_000_000),
+    "max_message_bytes": (1024, 1_000_000),
+    "max_message_items": (1, 1000),
+    "max_pending_bytes": (65_536, 1_000_000),
+    "error_texts": (False, True),
+    "unreadable": ("bury", "hold"),
     "create_topics": (True, False),
     "topic_partitions": (1, 12),
     "replication_factor": (1, 3),
     "ssl_certificate_location": ("one.pem", "two.pem"),
     "ssl_key_location": ("one.key", "two.key"),
+    "ssl_key_password": ("phrase one", "phrase two"),
     "allow_plaintext_credentials": (True, False),
 }
 
