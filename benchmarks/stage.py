@@ -68,7 +68,7 @@ class Stage:
 @contextmanager
 def set_up() -> Iterator[Stage]:
     """A stage on one real broker."""
-    with open_cluster(1) as (cluster, _):
+    with open_cluster(1) as cluster:
         yield Stage(cluster)
 
 

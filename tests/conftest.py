@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
-from tests.support.cluster import Cluster, Unavailable
+from tests.support.cluster import Cluster
+from tests.support.guarded import Guarded, guarded_cluster
 from tests.support.independent import Independent
-from tests.support.kafka import open_cluster
+from tests.support.kafka import open_cluster, open_with
+from tests.support.required import REQUIRED, Started, start_or_skip
 
-REQUIRED = os.environ.get("REQUIRE_KAFKA") == "1"
-CLUSTERS = ("kafka", "kafka_cluster")
+NEED_KAFKA = ("kafka", "kafka_cluster", "kafka_with", "guarded", "network")
+"""The fixtures that start one; a test that asks for one of them is marked so."""
+
+KafkaWith = Callable[..., Cluster]
+"""Takes the properties, and `coordinated=False` where groups are to find no coordinator."""
 
 _used = pytest.StashKey[list[str]]()
+_started = pytest.StashKey[list[Cluster]]()
 
 
 @pytest.fixture(scope="session")
@@ -33,15 +39,39 @@ def kafka_cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(scope="session")
+def kafka_with(pytestconfig: pytest.Config) -> Iterator[KafkaWith]:
+    """Real Kafkas of one broker with properties of their own, each started when it is first asked for."""
+    with ExitStack() as ends:
+        made: dict[tuple[tuple[str, str], ...], Cluster] = {}
+
+        def cluster(properties: Mapping[str, str], *, coordinated: bool = True) -> Cluster:
+            named = tuple(sorted(properties.items()))
+            if named not in made:
+                opening = open_with(properties, coordinated=coordinated)
+                started = _start(ends, opening, pytestconfig, f"with {dict(properties)}")
+                made[named] = _remembered(started, pytestconfig)
+            return made[named]
+
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def guarded(pytestconfig: pytest.Config) -> Iterator[Guarded]:
+    """A real Kafka of one broker with users and rights, and with doors that name it wrongly."""
+    with ExitStack() as ends:
+        guarded = _start(ends, guarded_cluster(), pytestconfig, "with users and rights")
+        _remembered(guarded.cluster, pytestconfig)
+        yield guarded
+
+
 @pytest.fixture(autouse=True)
-def _healed(request: pytest.FixtureRequest) -> Iterator[None]:
+def _healed(pytestconfig: pytest.Config) -> Iterator[None]:
     """Whatever a test did to a cluster's brokers is undone before the next test."""
     yield
-    for name in CLUSTERS:
-        if name in request.fixturenames:
-            cluster: Cluster = request.getfixturevalue(name)
-            if not cluster.untouched:
-                cluster.heal()
+    for cluster in pytestconfig.stash[_started]:
+        if not cluster.untouched:
+            cluster.heal()
 
 
 @pytest.fixture
@@ -59,11 +89,12 @@ def unique(request: pytest.FixtureRequest) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_used] = []
+    config.stash[_started] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if set(CLUSTERS) & set(getattr(item, "fixturenames", ())):
+        if set(NEED_KAFKA) & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
 
 
@@ -79,17 +110,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @contextmanager
 def _cluster(size: int, config: pytest.Config) -> Iterator[Cluster]:
-    told = config.stash[_used]
     with ExitStack() as ends:
-        try:
-            cluster, seconds = ends.enter_context(open_cluster(size))
-        except Unavailable as reason:
-            told.append(f"none of {size}: {reason}")
-            if REQUIRED:
-                pytest.fail(f"REQUIRE_KAFKA=1, but there is no real Kafka: {reason}", pytrace=False)
-            pytest.skip(f"no real Kafka: {reason}")
-        except BaseException:
-            told.append(f"a cluster of {size} did not start")
-            raise
-        told.append(f"{cluster.origin}, brokers: {size}, ready after {seconds:.1f} s")
-        yield cluster
+        cluster = _start(ends, open_cluster(size), config, f"brokers: {size}")
+        yield _remembered(cluster, config)
+
+
+def _start(
+    ends: ExitStack, opening: AbstractContextManager[Started], config: pytest.Config, what: str
+) -> Started:
+    """What it opens, until `ends` close, and a line about it at the end of the run."""
+    told, began = config.stash[_used], time.monotonic()
+    try:
+        started = start_or_skip(ends, opening)
+    except BaseException as reason:
+        told.append(f"none, {what}: {reason}")
+        raise
+    told.append(f"{started.origin}, {what}, ready after {time.monotonic() - began:.1f} s")
+    return started
+
+
+def _remembered(cluster: Cluster, config: pytest.Config) -> Cluster:
+    """The same; it is healed after every test that did something to it."""
+    config.stash[_started].append(cluster)
+    return cluster

@@ -8,24 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REQUIRED
 from tests.faults.crew import Crew
-from tests.support.cluster import Unavailable
 from tests.support.frames import PASS
 from tests.support.proxied import Proxied, proxied_cluster
+from tests.support.required import start_or_skip
 
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Proxied]:
     """Three brokers behind proxies."""
     with ExitStack() as ends:
-        try:
-            network = ends.enter_context(proxied_cluster())
-        except Unavailable as reason:
-            if REQUIRED:
-                pytest.fail(f"REQUIRE_KAFKA=1, but there is no real Kafka: {reason}", pytrace=False)
-            pytest.skip(f"no real Kafka of our own: {reason}")
-        yield network
+        yield start_or_skip(ends, proxied_cluster())
 
 
 @pytest.fixture

@@ -92,6 +92,12 @@ class Cluster:
         until(lambda: self._is_led(admin, name, partitions), 20, f"leaders of {name}")
         return name
 
+    def delete_topic(self, name: str) -> None:
+        """Delete it and wait until nobody tells of it any more."""
+        admin = self.admin()
+        admin.delete_topics([name], operation_timeout=10)[name].result(20)
+        until(lambda: name not in admin.list_topics(timeout=10).topics, 20, f"{name} to be gone")
+
     def leader(self, topic: str, partition: int = 0) -> Broker:
         """The broker that leads a partition now."""
         leader = self.metadata().topics[topic].partitions[partition].leader
@@ -102,12 +108,16 @@ class Cluster:
 
     def wait_ready(self, within: float = READY_SECONDS) -> None:
         """Wait until every broker answers for itself, all are members, and groups find a coordinator."""
-        for address in [broker.address for broker in self.brokers] or [self.witnessed]:
-            self._wait_answer(address, within)
+        self.wait_answering(within)
         # not the admin client's list_consumer_group_offsets: it crashes when a coordinator is still loading
         consumer = Consumer(self._settings(self.witnessed) | {"group.id": "is-a-coordinator-there"})
         self._until(lambda: _finds_coordinator(consumer), within, "a group coordinator")
         consumer.close()
+
+    def wait_answering(self, within: float = READY_SECONDS) -> None:
+        """Wait until every broker answers for itself and all are members, whatever becomes of groups."""
+        for address in [broker.address for broker in self.brokers] or [self.witnessed]:
+            self._wait_answer(address, within)
 
     def wait_full_isr(self, within: float = READY_SECONDS) -> None:
         """Wait until every replica of every partition is in sync."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from tests.support import by_docker, by_maven
@@ -18,14 +18,13 @@ NAMED = "KAFKA_TEST_BOOTSTRAP_SERVERS"
 
 
 @contextmanager
-def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[tuple[Cluster, float]]:
-    """A ready cluster and how many seconds it took; gone at the end.
+def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[Cluster]:
+    """A ready cluster; gone at the end.
 
     Raises `Unavailable`, saying for each way why not and what to install.
     """
     reasons = []
     for way in (by_docker.start, by_maven.start, _named):
-        started = time.monotonic()
         with ExitStack() as ends:
             try:
                 cluster = way(size, ends, ports)
@@ -33,9 +32,25 @@ def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[tuple[Clust
                 reasons.append(str(reason))
                 continue
             cluster.wait_ready()
-            yield cluster, time.monotonic() - started
+            yield cluster
             return
     raise Unavailable("; or ".join(reasons))
+
+
+@contextmanager
+def open_with(properties: Mapping[str, str], *, coordinated: bool = True) -> Iterator[Cluster]:
+    """One broker with these properties over the usual ones; gone at the end.
+
+    With `coordinated=False` nobody waits for a coordinator of groups, for there will be none.
+    Raises `Unavailable` without a Java or the jars.
+    """
+    with ExitStack() as ends:
+        cluster = by_maven.start(1, ends, extras=by_maven.Extras(properties))
+        if coordinated:
+            cluster.wait_ready()
+        else:
+            cluster.wait_answering()
+        yield cluster
 
 
 def closed(way: Callable[[], object]) -> str | None:
@@ -58,7 +73,9 @@ def _named(size: int, ends: ExitStack, ports: tuple[int, ...]) -> Cluster:
 
 def main() -> None:
     """One broker in the foreground."""
-    with open_cluster(1, (9092,)) as (cluster, seconds):
+    began = time.monotonic()
+    with open_cluster(1, (9092,)) as cluster:
+        seconds = time.monotonic() - began
         print(
             f"{cluster.origin} is ready on localhost:9092 after {seconds:.1f} s; Ctrl-C ends it", flush=True
         )

@@ -27,6 +27,10 @@ class Proxied:
     cluster: Cluster
     proxies: Mapping[int, Proxy]
 
+    @property
+    def origin(self) -> str:
+        return self.cluster.origin
+
     def before(self, broker: Broker) -> Proxy:
         return self.proxies[broker.id]
 
