@@ -7,9 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# most tests wait most of the time, so there are more of these than cores
+WORKERS ?= 4
+ALONE := not kafka and not faults and not long
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka test test-faults test-long reliability bench lint format clean
+.PHONY: help run kafka unit test test-faults test-long reliability bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -24,9 +27,13 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 	@$(BIN)/python -m tools.machine kafka
 	@exec $(BIN)/python -m tests.support.kafka
 
-test: $(READY)  ## tests and their coverage; REQUIRE_KAFKA=1 fails without a real Kafka; ARGS= for pytest
+unit: $(READY)  ## the tests that need no Kafka, side by side, in two minutes; WORKERS=, ARGS= for pytest
+	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
+
+test: $(READY)  ## all tests but those that take long, and coverage; REQUIRE_KAFKA=1 fails without a real Kafka
 	@$(BIN)/python -m tools.machine kafka
-	$(BIN)/python -m pytest -m "not faults and not long" --cov --cov-report=term-missing $(ARGS)
+	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -m "kafka and not faults and not long" --cov --cov-append --cov-report=term-missing
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
 	@$(BIN)/python -m tools.machine kafka

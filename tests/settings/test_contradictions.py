@@ -29,7 +29,7 @@ async def token() -> str:
         {"security_protocol": "SSL", "ssl_certificate_location": "c.pem", "ssl_key_location": "c.pem"},
         {"drain_timeout_seconds": 0, "shutdown_timeout_seconds": 1},
     ],
-    ids=str,
+    ids=lambda fine: ",".join(fine),
 )
 def test_what_has_no_effect_is_not_judged(fine: dict[str, Any]) -> None:
     load(**fine)
