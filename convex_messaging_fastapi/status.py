@@ -51,6 +51,7 @@ REASONS = frozenset(
         "dlq_unavailable",
         "dead_letter_held",
         "records_lost",
+        "commits_failing",
     }
 )
 """Every reason a verdict may give. All of them may be shown to the world."""
@@ -133,6 +134,21 @@ class LossStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """Commits of one partition that are not stored, for so long and so many times in a row.
+
+    What was handled meanwhile is handled again by the partition's next owner. `reason` is the
+    cluster's word on the last one.
+    """
+
+    topic: str
+    partition: int
+    seconds: float
+    times: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStatus:
     """One consumer of one group, with everything it holds.
 
@@ -140,6 +156,7 @@ class WorkerStatus:
     while the consumer is being rebuilt. `rebalancing` is true from the loss of an assignment to the
     next one, a rebuild included, and `rebalancing_seconds` is how long that has lasted.
     `losses` are the latest; `records_lost` counts those of all, since the bus started.
+    `commits_failing` are partitions whose commits were refused, or have failed for a while.
     """
 
     group: str
@@ -156,6 +173,7 @@ class WorkerStatus:
     rebalancing_seconds: float = 0.0
     losses: tuple[LossStatus, ...] = ()
     records_lost: int = 0
+    commits_failing: tuple[CommitStatus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +304,8 @@ def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:
         yield _Finding("starting", "joining", True)
     elif not worker.partitions:
         yield _Finding("standby", None, False)
+    if worker.commits_failing:
+        yield _of_trouble("commits_failing")
     yield from (_of_trouble(partition.held) for partition in worker.partitions if partition.held is not None)
 
 

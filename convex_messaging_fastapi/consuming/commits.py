@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from convex_messaging_fastapi.clock import Clock, sleep, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedPartition
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import encode
+from convex_messaging_fastapi.consuming.troubles import FailingCommits, Troubles
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, ConsumerTransport, Position
 
@@ -19,10 +20,18 @@ COMMIT_SECONDS = 5.0
 """How long one attempt may take before its outcome counts as unknown."""
 
 RETRY_SECONDS = 1.0
-"""Between an attempt that failed and the next one."""
+"""Between a partition's commit that failed and its next one."""
+
+REFUSED_RETRY_SECONDS = 30.0
+"""The same at most, where it was refused; at the usual interval where that is shorter."""
 
 LAST_RETRY_SECONDS = 0.2
-"""The same when there is no more time than a drain leaves."""
+"""Between tries when there is no more time than a drain leaves."""
+
+AGAIN = frozenset({CommitOutcome.FAILED, CommitOutcome.UNKNOWN})
+"""What trying again soon may mend."""
+
+Outcomes = Mapping[TopicPartition, CommitOutcome]
 
 
 class Committer:
@@ -34,6 +43,7 @@ class Committer:
 
     def __init__(
         self,
+        group: str,
         transport: Callable[[], ConsumerTransport],
         assignment: Callable[[], Assignment],
         clock: Clock,
@@ -49,6 +59,8 @@ class Committer:
         self._due = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._on_committed = on_committed
+        refused = REFUSED_RETRY_SECONDS if interval is None else min(interval, REFUSED_RETRY_SECONDS)
+        self._troubles = Troubles(group, RETRY_SECONDS, max(RETRY_SECONDS, refused))
 
     def note_assigned(self) -> None:
         """Where a new assignment starts is committed at once.
@@ -56,7 +68,13 @@ class Committer:
         A partition without a commit was placed by the reset policy; under `latest`, were we to
         crash now, whoever came next would be placed behind everything that we had begun.
         """
+        self._troubles.keep(self._assignment().partitions.keys())
         self._due.set()
+
+    @property
+    def failing(self) -> Mapping[TopicPartition, FailingCommits]:
+        """Partitions whose commits go on failing."""
+        return self._troubles.failing
 
     def make_due(self) -> None:
         """A partition has `due_at` finished records that no commit has covered yet."""
@@ -64,7 +82,12 @@ class Committer:
 
     def note_spans(self, partitions: Iterable[OwnedPartition]) -> None:
         """Gaps in a log use up the span, too, and are never finished: look how much of it is used."""
-        if any(owned.ledger.committable - owned.ledger.committed >= self.due_at for owned in partitions):
+        used = [
+            owned.topic_partition
+            for owned in partitions
+            if owned.ledger.committable - owned.ledger.committed >= self.due_at
+        ]
+        if used and not self._troubles.resting(self._clock.now()).issuperset(used):
             self._due.set()
 
     async def run(self) -> None:
@@ -72,21 +95,25 @@ class Committer:
         while True:
             await self._wait_until_due()
             self._due.clear()
-            outcome = await self.commit(self._clock.now() + COMMIT_SECONDS)
-            if outcome in (CommitOutcome.FAILED, CommitOutcome.UNKNOWN):
-                # Nothing else need make it due: all may be finished, and the span used up.
-                await sleep(self._clock, RETRY_SECONDS)
-                self._due.set()
+            await self.commit(self._clock.now() + COMMIT_SECONDS)
 
-    async def commit(self, deadline: float) -> CommitOutcome:
-        """One attempt to commit all that is finished now, after one that is under way."""
+    async def commit(
+        self, deadline: float, leave_out: Collection[TopicPartition] | None = None
+    ) -> Outcomes | None:
+        """One attempt to commit all that is finished now, after one that is under way.
+
+        `leave_out` are partitions not to be tried; by default those that were tried just before, in
+        vain. `None` when the one under way did not end by the deadline.
+        """
         try:
             async with time_limit(self._clock, deadline - self._clock.now()):
                 await self._one_at_a_time.acquire()
         except TimeoutError:
-            return CommitOutcome.UNKNOWN
+            return None
         try:
-            return await self._commit(self._assignment(), deadline)
+            if leave_out is None:
+                leave_out = self._troubles.resting(self._clock.now())
+            return await self._commit(self._assignment(), leave_out, deadline)
         finally:
             self._one_at_a_time.release()
 
@@ -94,47 +121,58 @@ class Committer:
         """Commit before the assignment ends: what is not, its next owner handles again.
 
         A coordinator that moves, as it does when brokers are restarted in turn, refuses for a moment.
+        What is refused for good holds up nobody: it is tried once.
         """
-        again = (CommitOutcome.FAILED, CommitOutcome.UNKNOWN)
-        while await self.commit(deadline) in again and self._clock.now() + LAST_RETRY_SECONDS < deadline:
+        refused: set[TopicPartition] = set()
+        while True:
+            outcomes = await self.commit(deadline, refused)
+            if outcomes is not None:
+                refused |= {where for where, outcome in outcomes.items() if outcome not in AGAIN}
+                if not AGAIN.intersection(outcomes.values()):
+                    return
+            if self._clock.now() + LAST_RETRY_SECONDS >= deadline:
+                return
             await sleep(self._clock, LAST_RETRY_SECONDS)
 
-    async def _commit(self, assignment: Assignment, deadline: float) -> CommitOutcome:
-        offsets = committable(assignment, int(self._clock.unix() * 1000))
+    async def _commit(
+        self, assignment: Assignment, leave_out: Collection[TopicPartition], deadline: float
+    ) -> Outcomes:
+        offsets = committable(assignment, int(self._clock.unix() * 1000), leave_out)
         if not offsets:
-            return CommitOutcome.COMMITTED
-        covered = {where: assignment.partitions[where].ledger.begin_commit() for where in offsets}
-        outcome = await self._transport().commit(assignment.epoch, offsets, deadline)
-        for where, position in offsets.items():
-            ledger = assignment.partitions[where].ledger
-            if outcome is CommitOutcome.COMMITTED:
-                ledger.mark_committed(position.offset)
-            else:
-                ledger.finished_since_commit += covered[where]
-        if outcome is CommitOutcome.COMMITTED:
+            return {}
+        for where in offsets:
+            assignment.partitions[where].ledger.begin_commit()
+        transport = self._transport()
+        outcomes = await transport.commit(assignment.epoch, offsets, deadline)
+        stored = [where for where, outcome in outcomes.items() if outcome is CommitOutcome.COMMITTED]
+        for where in stored:
+            assignment.partitions[where].ledger.mark_committed(offsets[where].offset)
+        if stored:
             self._on_committed()
-        else:
-            level = logging.DEBUG if outcome is CommitOutcome.STALE else logging.WARNING
-            logger.log(level, "a commit of %d partitions ended %s", len(offsets), outcome.value)
-        return outcome
+        if assignment is self._assignment():
+            self._troubles.note(outcomes, transport.contact().refusals, self._clock.now())
+        logger.debug("a commit of %d partitions stored %d", len(offsets), len(stored))
+        return outcomes
 
     async def _wait_until_due(self) -> None:
-        if self._interval is None:
-            await self._due.wait()
-            return
+        until = self._troubles.next_retry(self._assignment().partitions.keys()) - self._clock.now()
+        if self._interval is not None:
+            until = min(until, self._interval)
         try:
-            async with time_limit(self._clock, self._interval):
+            async with time_limit(self._clock, None if until == float("inf") else until):
                 await self._due.wait()
         except TimeoutError:
-            return  # the interval is over: that, too, makes it due
+            return  # the interval is over, or a partition has rested: that, too, makes it due
 
 
-def committable(assignment: Assignment, now_ms: int) -> dict[TopicPartition, Position]:
+def committable(
+    assignment: Assignment, now_ms: int, leave_out: Collection[TopicPartition] = ()
+) -> dict[TopicPartition, Position]:
     """The finished prefix, and what is finished above it, wherever anything was finished."""
     return {
         where: position_of(owned.ledger, now_ms)
         for where, owned in assignment.partitions.items()
-        if owned.ledger.has_news
+        if where not in leave_out and owned.ledger.has_news
     }
 
 

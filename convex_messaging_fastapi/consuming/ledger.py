@@ -23,10 +23,10 @@ class Ledger:
 
     __slots__ = (
         "_finished",
-        "_is_new",
         "_known",
         "_max_span",
         "_open",
+        "_owed",
         "_owners",
         "bytes_unfinished",
         "committed",
@@ -39,7 +39,7 @@ class Ledger:
         self._max_span = max_span
         self._known = known or Known()
         self.knows_more = bool(self._known)  # whether asking `pass_over` may be worth it
-        self._is_new = True  # nothing has been committed in this assignment
+        self._owed = True  # a commit: the first of an assignment, and one that was begun and not stored
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
         self._finished: set[int] = set()  # of those still in `_open`
         self._owners: dict[int, int] = {}  # only offsets that more than one subscription was handed
@@ -138,17 +138,16 @@ class Ledger:
     @property
     def has_news(self) -> bool:
         """Whether a commit would tell the cluster anything."""
-        return self._is_new or self.finished_since_commit > 0 or self.committable > self.committed
+        return self._owed or self.finished_since_commit > 0 or self.committable > self.committed
 
-    def begin_commit(self) -> int:
-        """A commit of everything finished so far begins; how many records it is the first to cover."""
-        covered, self.finished_since_commit = self.finished_since_commit, 0
-        return covered
+    def begin_commit(self) -> None:
+        """A commit of everything finished so far begins; it is owed until it is known to be stored."""
+        self.finished_since_commit, self._owed = 0, True
 
     def mark_committed(self, offset: int) -> None:
         """The cluster has stored `offset`. A late answer to an older commit changes nothing."""
         self.committed = max(self.committed, offset)
-        self._is_new = False
+        self._owed = False
 
     @property
     def unfinished(self) -> int:

@@ -6,7 +6,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.intake import buffered
 from convex_messaging_fastapi.consuming.worker import Worker
-from convex_messaging_fastapi.status import PartitionStatus, WorkerStatus
+from convex_messaging_fastapi.status import CommitStatus, PartitionStatus, WorkerStatus
 from convex_messaging_fastapi.transport.base import contact_status, loss_status
 
 
@@ -27,6 +27,10 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
         rebalancing_seconds=worker.rebalancing_seconds or 0.0,
         losses=tuple(loss_status(loss, now) for loss in contact.losses),
         records_lost=contact.lost,
+        commits_failing=tuple(
+            CommitStatus(*where, now - failing.since, failing.times, failing.reason)
+            for where, failing in worker.failing_commits.items()
+        ),
     )
 
 

@@ -18,6 +18,7 @@ from convex_messaging_fastapi.consuming.intake import Limits, lacking, next_turn
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import decode
 from convex_messaging_fastapi.consuming.subscription import Subscription
+from convex_messaging_fastapi.consuming.troubles import FailingCommits
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
@@ -67,6 +68,7 @@ class Worker:
         self.revision = 0
         self._unassigned_at: float | None = None
         self._committer = Committer(
+            group,
             lambda: self._transport,
             lambda: self._assignment,
             clock,
@@ -151,6 +153,11 @@ class Worker:
     @property
     def transport(self) -> ConsumerTransport:
         return self._transport
+
+    @property
+    def failing_commits(self) -> Mapping[TopicPartition, FailingCommits]:
+        """Partitions whose commits go on failing."""
+        return self._committer.failing
 
     @property
     def partitions(self) -> Collection[OwnedPartition]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from convex_messaging_fastapi.status import (
     BusStatus,
+    CommitStatus,
     ContactStatus,
     LossStatus,
     PartitionStatus,
@@ -56,6 +57,7 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "held": [_held(partition) for partition in partitions if partition.held is not None],
         "records_lost": worker.records_lost,
         "losses": [_loss(loss) for loss in worker.losses],
+        "commits_failing": [_commits(commits) for commits in worker.commits_failing],
     }
 
 
@@ -101,4 +103,14 @@ def _loss(loss: LossStatus) -> dict[str, Any]:
         "records": loss.records,
         "reason": loss.reason,
         "seconds_ago": round(loss.age_seconds, 3),
+    }
+
+
+def _commits(commits: CommitStatus) -> dict[str, Any]:
+    return {
+        "topic": commits.topic,
+        "partition": commits.partition,
+        "seconds": round(commits.seconds, 3),
+        "times": commits.times,
+        "reason": commits.reason,
     }

@@ -8,7 +8,7 @@ a verdict. All waits are seconds on the bus's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -56,6 +56,7 @@ class Contact:
     `detail` may name hosts and is for authorised eyes only; it never holds a secret.
     `rebuilds` counts how often the engine was replaced.
     `losses` are a consumer's latest, `lost` is the number of records in all of them and in older ones.
+    `refusals` are the cluster's words on partitions whose latest commit was not stored.
     `alive` is false once nothing looks after the engine any more, which only a restart mends.
     """
 
@@ -67,6 +68,7 @@ class Contact:
     losses: tuple[Loss, ...] = ()
     lost: int = 0
     alive: bool = True
+    refusals: Mapping[TopicPartition, str] = field(default_factory=dict)
 
 
 def contact_status(contact: Contact, now: float) -> ContactStatus:
@@ -114,8 +116,11 @@ class Fetched(NamedTuple):
 
 
 class CommitOutcome(Enum):
+    """What became of one partition in a commit."""
+
     COMMITTED = "committed"
     FAILED = "failed"  # certainly not stored; the same commit may be tried again
+    REFUSED = "refused"  # certainly not stored, and trying again soon is of no use: somebody must mend it
     STALE = "stale"  # the assignment it belongs to is over; never to be tried again
     UNKNOWN = "unknown"  # may be stored
 
@@ -158,8 +163,11 @@ class ConsumerTransport(Protocol):
 
     async def commit(
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
-        """One attempt to store these positions for the group."""
+    ) -> Mapping[TopicPartition, CommitOutcome]:
+        """One attempt to store these positions for the group; what became of each of them.
+
+        One partition's trouble is its own: what is said of the others is as if it had been left out.
+        """
         ...
 
     async def stop(self, deadline: float) -> None:

@@ -42,6 +42,9 @@ class ScriptedTransport:
         self.wants: list[Mapping[TopicPartition, int]] = []
         self.commits: list[tuple[int, Mapping[TopicPartition, Position]]] = []
         self.outcomes: deque[CommitOutcome] = deque()
+        """What becomes of the next commits as wholes."""
+        self.fates: dict[TopicPartition, CommitOutcome] = {}
+        """What becomes of a partition in every commit."""
         self.supervised = True
         self.commit_gate: asyncio.Event | None = None
         self.epoch = 0
@@ -71,17 +74,19 @@ class ScriptedTransport:
 
     async def commit(
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
+    ) -> Mapping[TopicPartition, CommitOutcome]:
         if self.commit_gate is not None:
             await self.commit_gate.wait()
         self.commits.append((epoch, offsets))
-        return self.outcomes.popleft() if self.outcomes else CommitOutcome.COMMITTED
+        outcome = self.outcomes.popleft() if self.outcomes else CommitOutcome.COMMITTED
+        return {where: self.fates.get(where, outcome) for where in offsets}
 
     async def stop(self, deadline: float) -> None:
         self.stopped = True
 
     def contact(self) -> Contact:
-        return Contact(0.0, member=True, alive=self.supervised)
+        words = dict.fromkeys(self.fates, "the broker's word")
+        return Contact(0.0, member=True, alive=self.supervised, refusals=words)
 
     # What the test says.
 

@@ -244,3 +244,19 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
 
 
 TestLedgerAgainstAPlainModel = LedgerAgainstAPlainModel.TestCase
+
+
+def test_a_commit_that_was_begun_is_news_until_it_is_stored() -> None:
+    ledger = Ledger(0, 100)
+    ledger.begin_commit()
+    ledger.mark_committed(0)
+    ledger.take(0, 1)
+    ledger.take(1, 1)
+    ledger.finish(1, 1)
+    assert ledger.has_news
+    ledger.begin_commit()
+    assert ledger.finished_since_commit == 0
+    assert ledger.has_news
+    ledger.begin_commit()
+    ledger.mark_committed(0)
+    assert not ledger.has_news

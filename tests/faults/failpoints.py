@@ -57,12 +57,12 @@ def _watch_commits(patch: pytest.MonkeyPatch) -> None:
 
     async def watched(
         consumer: KafkaConsumer, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
+    ) -> Mapping[TopicPartition, CommitOutcome]:
         reach(FINISHED)
-        outcome = await commit(consumer, epoch, offsets, deadline)
-        if outcome is CommitOutcome.COMMITTED:
+        outcomes = await commit(consumer, epoch, offsets, deadline)
+        if CommitOutcome.COMMITTED in outcomes.values():
             reach(COMMITTED)
-        return outcome
+        return outcomes
 
     patch.setattr(KafkaConsumer, "commit", watched)
 

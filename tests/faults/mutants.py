@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
@@ -107,20 +107,21 @@ def commit_again_under_the_next_assignment(patch: pytest.MonkeyPatch) -> None:
     owed: WeakKeyDictionary[Committer, tuple[int, Mapping[TopicPartition, Position]]] = WeakKeyDictionary()
 
     async def commit_and_again(
-        committer: Committer, assignment: Assignment, deadline: float
-    ) -> CommitOutcome:
+        committer: Committer,
+        assignment: Assignment,
+        leave_out: Collection[TopicPartition],
+        deadline: float,
+    ) -> commits.Outcomes:
         epoch, late = owed.get(committer, (assignment.epoch, {}))
-        if (
-            epoch != assignment.epoch
-            and await committer._transport().commit(assignment.epoch, late, deadline)
-            is CommitOutcome.COMMITTED
-        ):
-            del owed[committer]
+        if epoch != assignment.epoch:
+            again = await committer._transport().commit(assignment.epoch, late, deadline)
+            if set(again.values()) <= {CommitOutcome.COMMITTED}:
+                del owed[committer]
         offsets = commits.committable(assignment, 0)
-        outcome = await commit(committer, assignment, deadline)
-        if outcome is not CommitOutcome.COMMITTED:
+        outcomes = await commit(committer, assignment, leave_out, deadline)
+        if not set(outcomes.values()) <= {CommitOutcome.COMMITTED}:
             owed[committer] = assignment.epoch, offsets
-        return outcome
+        return outcomes
 
     patch.setattr(Committer, "_commit", commit_and_again)
 

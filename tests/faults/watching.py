@@ -27,12 +27,12 @@ def watch(ledger: Writer) -> None:
 
     async def noted_commit(
         consumer: KafkaConsumer, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
+    ) -> Mapping[TopicPartition, CommitOutcome]:
         _note(ledger, "commit", epoch, offsets)
-        outcome = await commit(consumer, epoch, offsets, deadline)
-        if outcome is CommitOutcome.COMMITTED:
-            _note(ledger, "committed", epoch, offsets)
-        return outcome
+        outcomes = await commit(consumer, epoch, offsets, deadline)
+        stored = {where for where, outcome in outcomes.items() if outcome is CommitOutcome.COMMITTED}
+        _note(ledger, "committed", epoch, {where: offsets[where] for where in stored})
+        return outcomes
 
     KafkaConsumer.fetch = noted_fetch  # type: ignore[method-assign]
     KafkaConsumer.commit = noted_commit  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from convex_messaging_fastapi.plugin import MessagingRouter, health_routes
 from convex_messaging_fastapi.status import REASONS, STATUSES, BusStatus
 from tests.plugin.calls import ScriptedBus, call
 from tests.support.snapshots import (
+    COMMITS_FAILING,
     DLQ_UNAVAILABLE,
     LOSS,
     PARTITION,
@@ -231,5 +232,20 @@ async def test_details_say_what_was_lost() -> None:
             "records": 6,
             "reason": "6 records are gone before they were read: 4..9",
             "seconds_ago": 61.5,
+        }
+    ]
+
+
+async def test_details_say_which_offsets_cannot_be_committed_and_why() -> None:
+    failing = replace(WORKER, commits_failing=(COMMITS_FAILING,))
+    app = app_of(replace(UP, workers=(failing,)), details=lambda request: True)
+    (consumer,) = (await call(app, "/health/kafka")).json()["consumers"]
+    assert consumer["commits_failing"] == [
+        {
+            "topic": "convex.orders",
+            "partition": 3,
+            "seconds": 31.25,
+            "times": 7,
+            "reason": "the topic was deleted",
         }
     ]

@@ -141,14 +141,17 @@ class Member:
     async def commit(
         self, offsets: Mapping[TopicPartition, Position], epoch: int | None = None
     ) -> CommitOutcome:
+        """What became of all of them, which must be the same."""
         deadline = self.clock.now() + STOP_SECONDS
-        return await self.consumer.commit(self.epoch if epoch is None else epoch, offsets, deadline)
+        outcomes = await self.consumer.commit(self.epoch if epoch is None else epoch, offsets, deadline)
+        (outcome,) = set(outcomes.values())
+        return outcome
 
     async def commit_all(self, epoch: int, deadline: float) -> None:
         """As `on_revoked`: what was read is finished, so commit it."""
         offsets = {where: Position(offset) for where, offset in self.positions.items()}
-        outcome = await self.consumer.commit(epoch, offsets, deadline)
-        self.told.append((outcome.value, epoch))
+        outcomes = await self.consumer.commit(epoch, offsets, deadline)
+        self.told.extend((outcome.value, epoch) for outcome in set(outcomes.values()))
 
     def next_position(self, where: TopicPartition) -> Position:
         return Position(self.positions[where])

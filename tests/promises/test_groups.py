@@ -96,8 +96,9 @@ async def test_a_rebalance_waits_for_the_drain_of_a_member(stage: Stage) -> None
         fetches = len(second.fetched)
         await second.until(lambda: len(second.fetched) >= fetches + 3, "a few fetches of the second")
         assert second.told == []
-        outcome = await first.consumer.commit(epoch, {TopicPartition(topic, 0): Position(1)}, deadline)
-        assert outcome is CommitOutcome.COMMITTED
+        where = TopicPartition(topic, 0)
+        outcomes = await first.consumer.commit(epoch, {where: Position(1)}, deadline)
+        assert outcomes == {where: CommitOutcome.COMMITTED}
 
     first.on_revoked = drain
     await second.start([topic])

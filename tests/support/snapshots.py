@@ -10,6 +10,7 @@ from convex_messaging_fastapi.status import (
     LOSS_SECONDS,
     REBALANCE_SECONDS,
     BusStatus,
+    CommitStatus,
     ContactStatus,
     LossStatus,
     PartitionStatus,
@@ -45,6 +46,9 @@ LOSS = LossStatus(
     records=6,
     reason="6 records are gone before they were read: 4..9",
     age_seconds=61.5,
+)
+COMMITS_FAILING = CommitStatus(
+    topic="convex.orders", partition=3, seconds=31.25, times=7, reason="the topic was deleted"
 )
 PRODUCER = ProducerStatus(alive=True, contact=FRESH, pending=0, published=1, failed=0, unknown=0)
 WORKER = WorkerStatus(
@@ -202,6 +206,15 @@ SITUATIONS = {
         (200, 200, 200, 200),
         "degraded",
         ["unreadable"],
+    ),
+    "offsets cannot be committed": Situation(
+        with_worker(commits_failing=(COMMITS_FAILING,)), (200, 200, 200, 200), "degraded", ["commits_failing"]
+    ),
+    "offsets cannot be committed, for the broker is lost": Situation(
+        with_worker(commits_failing=(COMMITS_FAILING,), contact=SILENT),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable"],
     ),
     "dead letters cannot be written": Situation(
         replace(UP, problems=(DLQ_UNAVAILABLE,)), (200, 200, 200, 503), "degraded", ["dlq_unavailable"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from convex_messaging_fastapi.clock import Clock, settled_within
+from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import (
     ENOUGH_RECORDS,
@@ -27,16 +27,15 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
     RIVAL,
     Explanation,
     explain_unreadable,
-    outcome_of,
 )
-from convex_messaging_fastapi.transport.kafka.engine import Member, NotStored, span_of
+from convex_messaging_fastapi.transport.kafka.engine import Member, span_of
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.marks import marked
 from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Nobody, Ownership
 from convex_messaging_fastapi.transport.kafka.shares import Shares
+from convex_messaging_fastapi.transport.kafka.storing import Storing
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
@@ -74,6 +73,7 @@ class KafkaConsumer:
         self._opening: asyncio.Task[Starts] | None = None
         self._moving: dict[TopicPartition, asyncio.Task[Moves]] = {}
         self._shares = Shares()
+        self._storing = Storing(group, clock, history)
         self._complaints = Complaints(group, clock, tuning)
         self._progress = Progress(tuning.stuck_after_seconds)
         self._look_at = 0.0
@@ -93,7 +93,12 @@ class KafkaConsumer:
     def contact(self) -> Contact:
         member = self._supervisor.current
         contact = self._supervisor.contact(member=member is not None and member.joined)
-        contact = replace(contact, losses=self._history.losses, lost=self._history.lost)
+        contact = replace(
+            contact,
+            losses=self._history.losses,
+            lost=self._history.lost,
+            refusals=dict(self._storing.words),
+        )
         ours = self._complaints.current() or self._missing_topics()
         if contact.problem is not None or ours is None:
             return contact
@@ -101,43 +106,12 @@ class KafkaConsumer:
 
     async def commit(
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
+    ) -> Mapping[TopicPartition, CommitOutcome]:
         holding = self._ownership.holding
         if holding is None or holding.epoch != epoch or holding.over:
-            return CommitOutcome.STALE
-        # In a log that was made anew the old positions would hide new records from whoever comes next.
-        remade = holding.remade()
-        offsets = {
-            where: position
-            for where, position in offsets.items()
-            if where not in holding.cut and where.topic not in remade
-        }
-        # Where that is in doubt they are tried again; the rest is committed.
+            return dict.fromkeys(offsets, CommitOutcome.STALE)
         doubtful = {where.topic for where in self._moving}
-        certain = {where: position for where, position in offsets.items() if where.topic not in doubtful}
-        if offsets and not certain:
-            return CommitOutcome.FAILED
-        outcome = await self._commit(holding, certain, deadline)
-        left_out = outcome is CommitOutcome.COMMITTED and len(certain) < len(offsets)
-        return CommitOutcome.UNKNOWN if left_out else outcome
-
-    async def _commit(
-        self, holding: Holding, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
-        told = {
-            where: Position(offset, marked(metadata, holding.topic_ids.get(where.topic)))
-            for where, (offset, metadata) in offsets.items()
-        }
-        attempt = asyncio.ensure_future(holding.member.commit(told, holding.who))
-        try:
-            in_time = await settled_within(self._clock, attempt, deadline - self._clock.now())
-        finally:
-            # One that has not been sent yet must not be sent later, over a newer one.
-            attempt.cancel()
-        outcome = _outcome(attempt) if in_time else CommitOutcome.UNKNOWN
-        if outcome is CommitOutcome.COMMITTED:
-            self._history.stored |= {where: position.offset for where, position in offsets.items()}
-        return outcome
+        return await self._storing.commit(holding, offsets, doubtful, deadline)
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         until = self._clock.now() + wait
@@ -393,19 +367,7 @@ class KafkaConsumer:
                 task.cancel()
         self._opening = None
         self._moving.clear()
+        self._storing.forget()
         self._complaints.forget_partitions()
         self._shares = Shares()
         self._progress = Progress(self._tuning.stuck_after_seconds)
-
-
-def _outcome(attempt: asyncio.Future[None]) -> CommitOutcome:
-    if attempt.cancelled():
-        return CommitOutcome.UNKNOWN
-    match attempt.exception():
-        case None:
-            return CommitOutcome.COMMITTED
-        case NotStored():
-            return CommitOutcome.STALE
-        case error:
-            log.warning("a commit failed: %s", error)
-            return outcome_of(error)

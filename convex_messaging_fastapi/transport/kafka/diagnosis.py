@@ -86,17 +86,24 @@ _COMMITS: Mapping[type[BaseException], CommitOutcome] = {
     engine.GroupCoordinatorNotAvailableError: CommitOutcome.FAILED,
     engine.NotCoordinatorForGroupError: CommitOutcome.FAILED,
     engine.NodeNotReadyError: CommitOutcome.FAILED,
-    engine.OffsetMetadataTooLargeError: CommitOutcome.FAILED,
-    engine.InvalidCommitOffsetSizeError: CommitOutcome.FAILED,
-    engine.GroupAuthorizationFailedError: CommitOutcome.FAILED,
-    engine.TopicAuthorizationFailedError: CommitOutcome.FAILED,
-    engine.UnknownTopicOrPartitionError: CommitOutcome.FAILED,
+    engine.OffsetMetadataTooLargeError: CommitOutcome.REFUSED,
+    engine.InvalidCommitOffsetSizeError: CommitOutcome.REFUSED,
+    engine.GroupAuthorizationFailedError: CommitOutcome.REFUSED,
+    engine.TopicAuthorizationFailedError: CommitOutcome.REFUSED,
+    engine.InvalidGroupIdError: CommitOutcome.REFUSED,
+    engine.InvalidTopicError: CommitOutcome.REFUSED,
+    engine.UnknownTopicOrPartitionError: CommitOutcome.REFUSED,
 }
 
 
 def outcome_of(error: BaseException) -> CommitOutcome:
-    """What became of a commit that ended with `error`."""
+    """What became of a partition's commit that ended with `error`."""
     return _COMMITS.get(type(error), CommitOutcome.UNKNOWN)
+
+
+def explain_commit(error: BaseException, group: str, topic: str = "") -> str:
+    """Why an offset is not stored."""
+    return _sentence(error)
 
 
 _MEMBERSHIP: Mapping[type[BaseException], Problem] = {

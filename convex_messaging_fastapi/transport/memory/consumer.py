@@ -65,7 +65,10 @@ class MemoryConsumer:
 
     async def commit(
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
+    ) -> Mapping[TopicPartition, CommitOutcome]:
+        return dict.fromkeys(offsets, self._commit(epoch, offsets))
+
+    def _commit(self, epoch: int, offsets: Mapping[TopicPartition, Position]) -> CommitOutcome:
         if self._member is None:
             return CommitOutcome.STALE
         if self._broker.is_down:

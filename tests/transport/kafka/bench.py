@@ -8,7 +8,7 @@ from typing import Any
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
 from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.transport.base import Fetched, Position
+from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
 from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
@@ -85,8 +85,15 @@ class Reader:
         await self.until(lambda: len(self.records) >= count, f"{count} records")
         return [record.value for record in self.records]
 
-    async def commit(self, offsets: Mapping[TopicPartition, int], seconds: float = 2.0) -> Any:
-        positions = {where: Position(offset) for where, offset in offsets.items()}
+    async def commit(self, offsets: Mapping[TopicPartition, int], seconds: float = 2.0) -> CommitOutcome:
+        """What became of all of them, which must be the same."""
+        (outcome,) = set((await self.outcomes(offsets, seconds)).values())
+        return outcome
+
+    async def outcomes(
+        self, offsets: Mapping[TopicPartition, int], seconds: float = 2.0, metadata: str = ""
+    ) -> Mapping[TopicPartition, CommitOutcome]:
+        positions = {where: Position(offset, metadata) for where, offset in offsets.items()}
         return await self.consumer.commit(self.epoch, positions, SystemClock().now() + seconds)
 
 

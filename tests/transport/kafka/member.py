@@ -76,10 +76,10 @@ async def main(bootstrap: str, topic: str, group: str, ledger: str, instance: st
 
     async def commit(epoch: int, deadline: float) -> None:
         held = {where: Position(offset) for where, offset in reader.positions.items()}
-        outcome = await consumer.commit(epoch, held, max(deadline, bench.clock.now() + 1))
-        writer.note(
-            "committed", outcome=outcome.value, offsets={w.partition: p.offset for w, p in held.items()}
-        )
+        outcomes = await consumer.commit(epoch, held, max(deadline, bench.clock.now() + 1))
+        for outcome in set(outcomes.values()):
+            offsets = {w.partition: p.offset for w, p in held.items() if outcomes[w] is outcome}
+            writer.note("committed", outcome=outcome.value, offsets=offsets)
 
     async def revoked(epoch: int, deadline: float) -> None:
         await commit(epoch, deadline)

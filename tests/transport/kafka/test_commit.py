@@ -13,6 +13,7 @@ FIRST = TopicPartition("orders", 0)
 
 (
     UNKNOWN_SERVER_ERROR,
+    UNKNOWN_TOPIC,
     REQUEST_TIMED_OUT,
     METADATA_TOO_LARGE,
     LOADING,
@@ -21,8 +22,10 @@ FIRST = TopicPartition("orders", 0)
     ILLEGAL_GENERATION,
     UNKNOWN_MEMBER,
     REBALANCING,
-    NOT_AUTHORIZED,
-) = (-1, 7, 12, 14, 15, 16, 22, 25, 27, 30)
+    INVALID_SIZE,
+    NO_RIGHT_ON_TOPIC,
+    NO_RIGHT_ON_GROUP,
+) = (-1, 3, 7, 12, 14, 15, 16, 22, 25, 27, 28, 29, 30)
 
 
 @pytest.fixture
@@ -43,8 +46,9 @@ async def reader(bench: Bench) -> Reader:
         (LOADING, CommitOutcome.FAILED),
         (NO_COORDINATOR, CommitOutcome.FAILED),
         (NOT_COORDINATOR, CommitOutcome.FAILED),
-        (METADATA_TOO_LARGE, CommitOutcome.FAILED),
-        (NOT_AUTHORIZED, CommitOutcome.FAILED),
+        (UNKNOWN_TOPIC, CommitOutcome.REFUSED),
+        (NO_RIGHT_ON_TOPIC, CommitOutcome.REFUSED),
+        (NO_RIGHT_ON_GROUP, CommitOutcome.REFUSED),
         (REQUEST_TIMED_OUT, CommitOutcome.UNKNOWN),
         (UNKNOWN_SERVER_ERROR, CommitOutcome.UNKNOWN),
     ],

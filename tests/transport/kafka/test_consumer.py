@@ -36,8 +36,8 @@ async def test_the_next_member_goes_on_where_the_group_committed(bench: Bench) -
     reader = await bench.reader()
     await reader.read(3)
     done = {FIRST: Position(2, "1-2,5")}
-    outcome = await reader.consumer.commit(reader.epoch, done, bench.clock.now() + 2)
-    assert outcome is CommitOutcome.COMMITTED
+    outcomes = await reader.consumer.commit(reader.epoch, done, bench.clock.now() + 2)
+    assert outcomes == {FIRST: CommitOutcome.COMMITTED}
     await reader.consumer.stop(bench.clock.now() + 2)
     successor = await bench.reader()
     assert await successor.read(1) == [b"c"]

@@ -60,7 +60,8 @@ class Worker:
         held = {where: Position(offset) for where, offset in self._next.items()}
         self._next = {}
         if held:
-            self.outcomes.append(await self.reader.consumer.commit(epoch, held, deadline))
+            outcomes = await self.reader.consumer.commit(epoch, held, deadline)
+            self.outcomes.extend(outcomes.values())
 
 
 async def test_members_come_and_go_without_a_repeat_or_a_loss(
@@ -121,7 +122,7 @@ async def test_a_commit_is_stale_once_its_revocation_is_over(
         second.until(lambda: second.listener.held, "an assignment"),
     )
     late = await first.consumer.commit(old, {where: Position(1)}, real.clock.now() + 2)
-    assert late is CommitOutcome.STALE
+    assert late == {where: CommitOutcome.STALE}
     assert await asyncio.to_thread(independent.committed, unique, topic) == {}
 
 

@@ -14,8 +14,9 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
     InvalidRecord,
     teach_codes,
 )
+from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
-from convex_messaging_fastapi.transport.kafka.engine.member import Identity, Member, NotStored
+from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
     Span,

@@ -5,34 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as EnginePartition
 from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
-from aiokafka.structs import OffsetAndMetadata
 
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
 UNKNOWN_OFFSET = -1
-
-
-class Identity(NamedTuple):
-    """Who a member is in its group: a commit is good only as long as neither has changed."""
-
-    generation: int
-    member_id: str
-
-
-class NotStored(Exception):
-    """A commit was not even sent: this member is no longer who it was when it was assigned."""
 
 
 class Member:
@@ -114,8 +103,7 @@ class Member:
 
     @property
     def identity(self) -> Identity:
-        coordinator = self._consumer._coordinator
-        return Identity(coordinator.generation, coordinator.member_id)
+        return identity_of(self._consumer._coordinator)
 
     @property
     def joined(self) -> bool:
@@ -223,21 +211,13 @@ class Member:
 
     # Offsets.
 
-    async def commit(self, offsets: Mapping[TopicPartition, Position], who: Identity) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, Position], who: Identity) -> Unstored:
         """One attempt to store `offsets` in the name of `who`; to be cancelled when it is late.
 
-        Raises `NotStored` or `KafkaError`. The engine's own `commit` tries for ever, each time in
-        the name of whoever this member is by then: it would land over its successor's.
+        Answers why some were not stored; the others were. Raises `NotStored`, or `KafkaError` where
+        no answer came.
         """
-        # Nothing is awaited between this look and the request that is made of it.
-        if self.identity != who:
-            raise NotStored(f"assigned as {who}, now {self.identity}")
-        stored = {
-            EnginePartition(*where): OffsetAndMetadata(offset, metadata)
-            for where, (offset, metadata) in offsets.items()
-        }
-        coordinator = self._consumer._coordinator
-        await coordinator._do_commit_offsets(None, stored)
+        return await commit(self._consumer._coordinator, offsets, who)
 
     async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
         """What the group has stored, one attempt; partitions without a commit are left out.

@@ -59,7 +59,6 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     ClusterMetadata.update_metadata: ("self", "metadata"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),
     Fetcher._create_fetch_waiter: ("self",),
-    GroupCoordinator._do_commit_offsets: ("self", "assignment", "offsets"),
     GroupCoordinator._send_req: ("self", "request"),
     GroupCoordinator.check_errors: ("self",),
     GroupCoordinator.coordinator_dead: ("self",),
