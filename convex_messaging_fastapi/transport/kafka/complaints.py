@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aiokafka.errors import KafkaError
 
@@ -21,7 +21,7 @@ class Complaints:
     def __init__(self, group: str, clock: Clock, tuning: Tuning) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
         self._of_group: _Complaint | None = None
-        self._unreadable: dict[TopicPartition, _Complaint] = {}
+        self._unreadable: dict[TopicPartition, _Unreadable] = {}
 
     def hear(self, error: KafkaError) -> Explanation | None:
         """The engine complains of its group. One complaint may pass; of two within a few seconds the
@@ -35,10 +35,14 @@ class Complaints:
     def hear_of_rival(self, rival: Explanation) -> None:
         self._of_group = _Complaint(self._clock.now() + self._tuning.rival_seconds, rival)
 
-    def let_rest(self, where: TopicPartition, why: Explanation) -> None:
-        """A partition that cannot be read is left alone for a while; an error in the log says so once."""
+    def let_rest(self, where: TopicPartition, why: Explanation, answered: int | None) -> None:
+        """A partition that cannot be read is left alone for a while; an error in the log says so once.
+
+        `answered` is when a broker last answered a fetch of it well.
+        """
         before = self._unreadable.get(where)
-        self._unreadable[where] = _Complaint(self._clock.now() + self._tuning.partition_pause_seconds, why)
+        until = self._clock.now() + self._tuning.partition_pause_seconds
+        self._unreadable[where] = _Unreadable(until, why, answered)
         told = before is not None and before.why == why
         log.log(logging.DEBUG if told else logging.ERROR, "group %s cannot read %s", self._group, why.detail)
 
@@ -50,6 +54,17 @@ class Complaints:
         """Reading goes on there: what was said of it is past."""
         self._unreadable.pop(where, None)
 
+    def hear_of_fetches(self, fetches: Fetches) -> None:
+        """End what is past: nobody may ever take a record of a partition that is idle, or full.
+
+        A broker that refused and answers well refuses no more. What it answered with may still be
+        unreadable, unless that is nothing.
+        """
+        for where, complaint in tuple(self._unreadable.items()):
+            well = fetches.answered(where) != complaint.answered
+            if well and (complaint.why.refused or not fetches.has_data(where)):
+                self.is_read(where)
+
     def forget_partitions(self) -> None:
         self._unreadable.clear()
 
@@ -58,6 +73,22 @@ class Complaints:
         if self._of_group is not None and self._of_group.until > self._clock.now():
             return self._of_group.why
         return next((rest.why for rest in self._unreadable.values()), None)
+
+
+class Fetches(Protocol):
+    """What is known of fetches; see `Member`."""
+
+    def answered(self, where: TopicPartition) -> int | None: ...
+
+    def has_data(self, where: TopicPartition) -> bool: ...
+
+
+class _Unreadable(NamedTuple):
+    """Rests until then; before it a fetch was last answered well at `answered`."""
+
+    until: float
+    why: Explanation
+    answered: int | None
 
 
 class _Complaint(NamedTuple):

@@ -195,6 +195,7 @@ class KafkaConsumer:
         count = 0
         records: dict[TopicPartition, list[Record]] = {}
         positions: dict[TopicPartition, int] = {}
+        self._complaints.hear_of_fetches(holding.member)
         await self._finish_moves(holding, positions)
         left = self._leave_remade(holding) if holding.open else set()
         for where, limit in wanted.items():
@@ -243,7 +244,8 @@ class KafkaConsumer:
         span = span_of(error)
         if self._shares.fewer(where, offset, span):
             return
-        self._complaints.let_rest(where, explain_unreadable(error, where, offset, span))
+        why = explain_unreadable(error, where, offset, span)
+        self._complaints.let_rest(where, why, holding.member.answered(where))
 
     async def _news(self, holding: Holding, until: float) -> None:
         """Wait until something was fetched, or the assignment changes."""

@@ -6,6 +6,7 @@ import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome
+from tests.conftest import KafkaWith
 from tests.support.wire import Api, WireCluster
 from tests.transport.kafka.bench import Bench, Reader
 
@@ -119,3 +120,27 @@ async def test_a_commit_that_was_not_sent_by_its_deadline_is_never_sent(
     await reader.until(lambda: reader.consumer.contact().problem is None, "contact")
     assert Api.OFFSET_COMMIT not in wire.requests()
     assert await reader.commit({FIRST: 1}) is CommitOutcome.COMMITTED
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize(("takes", "marked"), [(120, True), (30, False)])
+async def test_a_broker_that_takes_little_beside_an_offset_stores_the_offset(
+    kafka_with: KafkaWith, unique: str, takes: int, marked: bool
+) -> None:
+    cluster = kafka_with({"offset.metadata.max.bytes": str(takes)})
+    topic = cluster.create_topic(unique, partitions=2)
+    bench = Bench(cluster.bootstrap, real=True)
+    try:
+        reader = await bench.reader(topic, group=unique)
+        await reader.until(lambda: len(reader.listener.held) == 2, "an assignment")
+        where = TopicPartition(topic, 0)
+        for offset in (0, 0):
+            outcomes = await reader.outcomes({where: offset}, metadata="r" * 1000)
+            assert outcomes == {where: CommitOutcome.COMMITTED}
+        holding = reader.consumer._ownership.holding
+        assert holding is not None
+        stored = (await holding.member.committed([where]))[where]
+        assert stored.offset == 0
+        assert stored.metadata.startswith("|topic:") is marked
+    finally:
+        await bench.close()

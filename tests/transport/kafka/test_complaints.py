@@ -55,7 +55,7 @@ def test_a_rival_is_told_of_for_as_long_as_it_takes_to_be_sure(
 def test_a_partition_rests_and_is_complained_of_until_it_is_read(
     complaints: Complaints, clock: ManualClock
 ) -> None:
-    complaints.let_rest(WHERE, UNREADABLE)
+    complaints.let_rest(WHERE, UNREADABLE, 7)
     assert complaints.rests(WHERE)
     clock.advance(6)
     assert not complaints.rests(WHERE)
@@ -68,7 +68,7 @@ def test_the_log_has_one_error_of_it_and_another_when_it_changes(
     complaints: Complaints, caplog: pytest.LogCaptureFixture
 ) -> None:
     for why in (UNREADABLE, UNREADABLE, Explanation(Problem.UNREADABLE, "orders/1 at 8: broken")):
-        complaints.let_rest(WHERE, why)
+        complaints.let_rest(WHERE, why, 7)
     assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
         "group billing cannot read orders/1 at 7: broken",
         "group billing cannot read orders/1 at 8: broken",
@@ -76,7 +76,37 @@ def test_the_log_has_one_error_of_it_and_another_when_it_changes(
 
 
 def test_partitions_are_forgotten_with_their_assignment(complaints: Complaints) -> None:
-    complaints.let_rest(WHERE, UNREADABLE)
+    complaints.let_rest(WHERE, UNREADABLE, 7)
     complaints.forget_partitions()
     assert not complaints.rests(WHERE)
     assert complaints.current() is None
+
+
+class Fetches:
+    """A broker answered well at `at`, with records or without."""
+
+    def __init__(self, at: int | None, *, data: bool) -> None:
+        self._at, self._data = at, data
+
+    def answered(self, where: TopicPartition) -> int | None:
+        return self._at
+
+    def has_data(self, where: TopicPartition) -> bool:
+        return self._data
+
+
+@pytest.mark.parametrize("problem", Problem)
+@pytest.mark.parametrize("before", [None, 7])
+@pytest.mark.parametrize("data", [True, False])
+def test_a_complaint_ends_with_a_fetch_that_is_answered_well_though_nothing_is_read(
+    complaints: Complaints, problem: Problem, before: int | None, data: bool
+) -> None:
+    """What a broker refused is past with its answer; what is damaged, once it is not there any more."""
+    why = Explanation(problem, "orders/1 at 7")
+    complaints.let_rest(WHERE, why, before)
+    complaints.hear_of_fetches(Fetches(before, data=data))
+    assert complaints.current() is why, "nothing was answered yet"
+    complaints.hear_of_fetches(Fetches(8, data=data))
+    over = why.refused or not data
+    assert (complaints.current() is None) is over
+    assert complaints.rests(WHERE) is not over

@@ -17,7 +17,8 @@ from tests.transport.kafka.bench import SECONDS, Bench, Reader
 
 FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)
 
-UNKNOWN_TOPIC, GROUP_AUTHORIZATION_FAILED, FENCED_INSTANCE, UNKNOWN_MEMBER = 3, 30, 82, 25
+UNKNOWN_TOPIC, TOPIC_AUTHORIZATION_FAILED, GROUP_AUTHORIZATION_FAILED = 3, 29, 30
+FENCED_INSTANCE, UNKNOWN_MEMBER = 82, 25
 
 
 async def test_partitions_are_assigned_before_the_first_record_is_delivered(bench: Bench) -> None:
@@ -310,6 +311,20 @@ async def test_refused_by_the_group_says_so_and_comes_back_when_let_in(
     )
     assert not reader.consumer.contact().member
     await reader.until(lambda: reader.listener.held, "an assignment")
+
+
+async def test_a_topic_whose_right_comes_back_is_well_though_nobody_writes_to_it(
+    bench: Bench, wire: WireCluster
+) -> None:
+    """An idle partition has no record to be taken, and readiness would wait for one."""
+    reader = await bench.reader()
+    await reader.until(lambda: reader.listener.held, "an assignment")
+    wire.push_errors(Api.FETCH, *[TOPIC_AUTHORIZATION_FAILED] * 3)
+    await reader.until(
+        lambda: reader.consumer.contact().problem is Problem.NOT_AUTHORIZED, "a word of the refusal"
+    )
+    await reader.until(lambda: reader.consumer.contact().problem is None, "a word of its end")
+    assert reader.records == []
 
 
 async def test_an_outage_is_noticed_and_ends_without_a_new_member(bench: Bench, wire: WireCluster) -> None:

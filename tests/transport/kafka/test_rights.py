@@ -1,0 +1,73 @@
+"""A real Kafka that grants and withdraws rights: what is missing is told, and past once it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import CommitOutcome, Problem
+from tests.support.guarded import Guarded, User
+from tests.support.independent import Independent
+from tests.transport.kafka.bench import Bench, Reader
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+async def bench(guarded: Guarded) -> AsyncIterator[Bench]:
+    bench = Bench(guarded.cluster.bootstrap, real=True)
+    yield bench
+    await bench.close()
+
+
+async def grant(guarded: Guarded, user: User, *operations: str, **to: str) -> None:
+    await asyncio.to_thread(guarded.grant, user, *operations, **to)
+
+
+async def withdraw(guarded: Guarded, user: User, *operations: str, **of: str) -> None:
+    await asyncio.to_thread(guarded.withdraw, user, *operations, **of)
+
+
+async def reader_of(bench: Bench, guarded: Guarded, group: str, *topics: str) -> tuple[Reader, User]:
+    """With the rights to read, and an assignment."""
+    user = guarded.new_user()
+    for topic in topics:
+        await grant(guarded, user, "READ", topic=topic)
+    await grant(guarded, user, "READ", group=group)
+    reader = await bench.reader(*topics, group=group, **user.settings)
+    await reader.until(lambda: len(reader.listener.held) == len(topics), "an assignment")
+    return reader, user
+
+
+async def test_a_right_that_is_missing_on_one_topic_is_that_topics_alone_and_is_past_when_it_comes_back(
+    bench: Bench, guarded: Guarded, unique: str
+) -> None:
+    """Nobody writes to it meanwhile, so nothing of it is ever read."""
+    open_one, closed = (guarded.cluster.create_topic(f"{unique}-{name}", 1) for name in ("open", "closed"))
+    reader, user = await reader_of(bench, guarded, unique, open_one, closed)
+    both = {TopicPartition(open_one, 0): 0, TopicPartition(closed, 0): 0}
+    assert await reader.commit(both) is CommitOutcome.COMMITTED
+
+    await withdraw(guarded, user, "READ", topic=closed)
+    await reader.until(
+        lambda: reader.consumer.contact().problem is Problem.NOT_AUTHORIZED, "a word of the refusal"
+    )
+    witness = Independent(guarded.cluster.witnessed)
+    await asyncio.to_thread(witness.write, open_one, [b"a"])
+    assert await reader.read(1) == [b"a"]
+    both = {TopicPartition(open_one, 0): 1, TopicPartition(closed, 0): 0}
+    assert await reader.outcomes(both) == {
+        TopicPartition(open_one, 0): CommitOutcome.COMMITTED,
+        TopicPartition(closed, 0): CommitOutcome.REFUSED,
+    }
+    assert (await asyncio.to_thread(witness.committed, unique, open_one))[0].offset == 1
+    assert set(reader.consumer.contact().refusals) == {TopicPartition(closed, 0)}
+
+    await grant(guarded, user, "READ", topic=closed)
+    await reader.until(lambda: reader.consumer.contact().problem is None, "a word of its end")
+    assert await reader.commit(both) is CommitOutcome.COMMITTED
+    assert not reader.consumer.contact().refusals
+    assert len(reader.listener.assignments) == 1
