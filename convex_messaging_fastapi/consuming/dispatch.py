@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
-from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
+from convex_messaging_fastapi.consuming.attempts import blamed_on_message, failure_of_call, failure_within
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dead_letters import Failure, failure_of
 from convex_messaging_fastapi.consuming.reports import report_end, report_no_burial, report_retry
-from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, backoff, decide
-from convex_messaging_fastapi.errors import (
-    AttemptTimedOut,
-    BatchFailed,
-    HandlerCancelled,
-    HandlerExited,
-    PublishError,
-    TransportError,
+from convex_messaging_fastapi.consuming.retry import (
+    Discarded,
+    GiveUp,
+    TryAgain,
+    backoff,
+    decide,
+    members_done,
 )
+from convex_messaging_fastapi.consuming.runners import Runners
+from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
 from convex_messaging_fastapi.records import Delivery, Record
 
@@ -52,18 +53,25 @@ class Treatment:
     is_batch: bool
 
 
+class Hold(NamedTuple):
+    """The one job for which its partition must wait, and why."""
+
+    job: Job
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What one turn came to.
 
     `finished` may be committed. `again` goes back to the head of its lane, after `delay` seconds;
-    with no delay it is held for good. `hold` says why its partition must wait.
+    with no delay it is held for good.
     """
 
     finished: Sequence[Job] = ()
     again: Sequence[Job] = ()
     delay: float | None = 0.0
-    hold: str | None = None
+    hold: Hold | None = None
 
 
 class Tally:
@@ -100,6 +108,7 @@ class Dispatch:
         self._dead_letter_topic = dead_letter_topic
         self._clock = clock
         self._random = random
+        self.runners = Runners(clock)
         self.tally = Tally()
 
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
@@ -112,7 +121,7 @@ class Dispatch:
         job = jobs[0]
         if job.failure is not None:
             return await self._end(job)
-        error: Exception | None
+        error: BaseException | None
         try:
             message = self._decode(job.record.value)
             # Every call in between would cost each message about as much as calling an empty handler.
@@ -121,12 +130,8 @@ class Dispatch:
                 error = None
             else:
                 error = await self._guarded(self._call(job, message))
-        except asyncio.CancelledError as cancellation:
-            error = uncancelled(cancellation)
-        except SystemExit as end:
-            error = exited(end)
-        except Exception as problem:  # noqa: BLE001 - any exception of a codec or handler is a failed attempt
-            error = problem
+        except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
+            error = blamed_on_message(problem, self.runners)
         if error is None:
             self.tally.handled += 1
             return None
@@ -137,37 +142,43 @@ class Dispatch:
         return await self._end(job)
 
     async def _handle_batch(self, jobs: Sequence[Job]) -> Outcome:
-        """Undecodable members first; then the rest at once, or one by one when attempts are spent."""
-        buried: list[Job] = []
+        """Undecodable members first; then the rest at once, or one by one when attempts are spent.
+
+        Where one of those cannot end, what stands before it is handled, and the others stay behind it.
+        """
+        ended: list[Job] = []
         messages: list[Any] = []
         members: list[Job] = []
-        for job in jobs:
-            if not self._decode_member(job, messages):
-                ended = await self._end(job)
-                if not ended.finished:
-                    return Outcome(buried, [j for j in jobs if j not in buried], ended.delay, ended.hold)
-                buried.append(job)
-            else:
+        for index, job in enumerate(jobs):
+            if self._decode_member(job, messages):
                 members.append(job)
-        outcome = await self._handle_members(members, messages) if members else Outcome()
-        return Outcome([*buried, *outcome.finished], outcome.again, outcome.delay, outcome.hold)
+                continue
+            end = await self._end(job)
+            if not end.finished:
+                return _in_order(ended, await self._handle_members(members, messages), jobs[index:], end)
+            ended.append(job)
+        outcome = await self._handle_members(members, messages)
+        return Outcome([*ended, *outcome.finished], outcome.again, outcome.delay, outcome.hold)
 
     def _decode_member(self, job: Job, messages: list[Any]) -> bool:
         if job.failure is None:
             try:
                 messages.append(self._decode(job.record.value))
-            except Exception as error:  # noqa: BLE001 - whatever a codec raises is this record's failure
+            except BaseException as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
+                error = blamed_on_message(problem, self.runners)
                 self.tally.failed_attempts += 1
                 job.attempts += 1
                 self._condemn(job, error)
         return job.failure is None
 
     async def _handle_members(self, members: Sequence[Job], messages: Sequence[Any]) -> Outcome:
+        if not members:
+            return Outcome()
         error = await self._guarded(self._call_batch(members, messages))
         if error is None:
             self.tally.handled += len(members)
             return Outcome(finished=members)
-        done = error.index if isinstance(error, BatchFailed) else 0
+        done = members_done(error)
         finished, rest = members[:done], members[done:]
         self.tally.handled += len(finished)
         if not rest:
@@ -194,18 +205,14 @@ class Dispatch:
         deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
         await self._treatment.plan.call(list(messages), deliveries, self._surroundings)
 
-    async def _guarded(self, call: Awaitable[None]) -> Exception | None:
+    async def _guarded(self, call: Awaitable[None]) -> BaseException | None:
         """Await the handler under its time limit; what it failed with, or `None`."""
         limit = self._treatment.timeout
         if limit is None:
-            return await failure_in(call)
-        try:
-            async with time_limit(self._clock, limit):
-                return await failure_in(call)
-        except TimeoutError:  # the limit's own: one that the handler raised has been caught inside
-            return AttemptTimedOut(f"the handler did not return within {limit:g} s")
+            return await failure_of_call(call, self.runners)
+        return await failure_within(limit, call, self._clock, self.runners)
 
-    def _judge(self, jobs: Sequence[Job], error: Exception) -> Outcome | None:
+    def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
         self.tally.failed_attempts += 1
         for job in jobs:
@@ -221,11 +228,11 @@ class Dispatch:
             case GiveUp():
                 return None
 
-    def _condemn(self, job: Job, error: Exception) -> None:
+    def _condemn(self, job: Job, error: BaseException) -> None:
         job.failure = self._failure(job, error)
         report_end(job.record, job.failure, self._policy_for(job))
 
-    def _failure(self, job: Job, error: Exception) -> Failure:
+    def _failure(self, job: Job, error: BaseException) -> Failure:
         return failure_of(error, job.attempts, self._treatment.group, self._treatment.handler)
 
     def _policy_for(self, job: Job) -> DeadLetterPolicy:
@@ -240,7 +247,7 @@ class Dispatch:
                 self.tally.discarded += 1
                 return Outcome(finished=(job,))
             case "hold":
-                return Outcome(again=(job,), delay=None, hold=DEAD_LETTER_HELD)
+                return Outcome(again=(job,), delay=None, hold=Hold(job, DEAD_LETTER_HELD))
             case "bury":
                 return await self._bury(job)
 
@@ -253,38 +260,19 @@ class Dispatch:
             job.burials += 1
             delay = backoff(BURIAL_RETRY, job.burials, self._random())
             report_no_burial(job.record, error, delay)
-            return Outcome(again=(job,), delay=delay, hold=DLQ_UNAVAILABLE)
+            return Outcome(again=(job,), delay=delay, hold=Hold(job, DLQ_UNAVAILABLE))
         self.tally.buried += 1
         return Outcome(finished=(job,))
 
 
-async def failure_in(call: Awaitable[None]) -> Exception | None:
-    """What the handler failed with, or `None`."""
-    try:
-        await call
-    except asyncio.CancelledError as cancellation:
-        return uncancelled(cancellation)
-    except SystemExit as end:
-        return exited(end)
-    except Exception as error:  # noqa: BLE001 - any exception of a handler is a failed attempt
-        return error
-    return None
+def _in_order(ended: Sequence[Job], before: Outcome, rest: Sequence[Job], end: Outcome) -> Outcome:
+    """What a batch came to whose member `rest[0]` cannot end; `before` is of those in front of it.
 
-
-def uncancelled(cancellation: asyncio.CancelledError) -> HandlerCancelled:
-    """The failure of a handler that raised `CancelledError` by itself.
-
-    Raises the cancellation where the running task was asked to end: it settles nothing.
+    While they are tried again the partition does not wait for that member: its turn is not here.
     """
-    task = asyncio.current_task()
-    if task is None or task.cancelling() > 0:
-        raise cancellation
-    return HandlerCancelled("the handler raised CancelledError although nobody cancelled it")
-
-
-def exited(end: SystemExit) -> HandlerExited:
-    """The failure of a handler that called `sys.exit`, as libraries made for command lines do.
-
-    Let through, it would end the process without a drain, again and again for the same message.
-    """
-    return HandlerExited(f"the handler raised SystemExit({end.code!r})")
+    finished, again = [*ended, *before.finished], [*before.again, *rest]
+    if before.hold is not None:
+        return Outcome(finished, again, before.delay, before.hold)
+    is_for_good = end.delay is None
+    hold = end.hold if is_for_good or not before.again else None
+    return Outcome(finished, again, before.delay if before.again else end.delay, hold)

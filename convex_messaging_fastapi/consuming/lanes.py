@@ -150,6 +150,14 @@ class Lanes:
         if lane.state is IDLE and lane.turn == turn:
             self._make_ready(lane)
 
+    def ripen_all(self, owned: OwnedPartition) -> bool:
+        """Stop gathering in this ownership; whether anything did."""
+        home = self._homes.get(owned.topic_partition, {})
+        gathering = [lane for lane in home.values() if lane.state is IDLE]
+        for lane in gathering:
+            self._make_ready(lane)
+        return bool(gathering)
+
     def next(self) -> tuple[Lane, Sequence[Job]] | None:
         """The next ready lane with the jobs at its head, busy until it is released or parked."""
         if self._unsorted:

@@ -2,13 +2,24 @@
 
 The wait before try n + 1 is exponential back-off with subtractive jitter:
 `min(cap, delay * multiplier ** (n - 1)) * (1 - jitter * random)`.
+
+An exception group is judged by its leaves, however deep they lie: by its errors, where it has any,
+else by what its signals ask for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from convex_messaging_fastapi.errors import BatchFailed, ConfigurationError, DecodeError, Discard, Reject
+from convex_messaging_fastapi.errors import (
+    BatchFailed,
+    ConfigurationError,
+    DecodeError,
+    Discard,
+    HandlerSignal,
+    Reject,
+)
 from convex_messaging_fastapi.errors import RetryAfter as RetryAfterSignal
 from convex_messaging_fastapi.policies import Retry
 
@@ -33,22 +44,67 @@ Decision = TryAgain | GiveUp | Discarded
 NEVER_AGAIN = (DecodeError, Reject, ConfigurationError)
 """What is certain to fail the same way next time, whatever the policy includes."""
 
+SIGNALS = (Reject, RetryAfterSignal, BatchFailed, Discard)
+"""Which of several signals decides: whatever keeps the message safest comes first."""
 
-def decide(policy: Retry, failure: Exception, attempt: int, random: float) -> Decision:
+
+def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -> Decision:
     """What to do after try number `attempt` (the first is 1). `random` is 0 <= random < 1."""
-    if isinstance(failure, Discard):
+    deciding = what_decides(failure)
+    first = deciding[0]
+    if isinstance(first, Discard):
         return Discarded()
-    if isinstance(failure, NEVER_AGAIN) or attempts_are_spent(policy, attempt):
+    if any(isinstance(each, NEVER_AGAIN) for each in deciding) or attempts_are_spent(policy, attempt):
         return GiveUp()
-    if isinstance(failure, RetryAfterSignal):
-        return TryAgain(failure.seconds)
-    if isinstance(failure, BatchFailed) or is_retried(policy, failure):
+    if isinstance(first, RetryAfterSignal):
+        return TryAgain(max(each.seconds for each in deciding if isinstance(each, RetryAfterSignal)))
+    if isinstance(first, BatchFailed) or is_retried(policy, deciding):
         return TryAgain(backoff(policy, attempt, random))
     return GiveUp()
 
 
-def is_retried(policy: Retry, failure: Exception) -> bool:
-    return isinstance(failure, policy.only) and not isinstance(failure, policy.never)
+def what_decides(failure: BaseException) -> Sequence[BaseException]:
+    """The errors among the leaves of a failure; where it is signals alone, all those of the first kind."""
+    if not isinstance(failure, BaseExceptionGroup):
+        return (failure,)
+    found = leaves(failure)
+    errors = [leaf for leaf in found if not isinstance(leaf, HandlerSignal)]
+    if errors:
+        return errors
+    for kind in SIGNALS:
+        if signals := [leaf for leaf in found if isinstance(leaf, kind)]:
+            return signals
+    return found  # signals of a class that is not ours: as any error
+
+
+def leaves(failure: BaseException) -> list[BaseException]:
+    """What a group holds that is no group itself, in its order; of anything else the failure alone."""
+    found: list[BaseException] = []
+    unseen = [failure]
+    while unseen:
+        link = unseen.pop()
+        if isinstance(link, BaseExceptionGroup):
+            unseen.extend(reversed(link.exceptions))
+        else:
+            found.append(link)
+    return found
+
+
+def members_done(failure: BaseException) -> int:
+    """How many leading members of its batch a failure says are done: only `BatchFailed` alone says so."""
+    match leaves(failure):
+        case [BatchFailed() as signal]:
+            return signal.index
+    return 0
+
+
+def is_retried(policy: Retry, errors: Iterable[BaseException]) -> bool:
+    return all(is_one_of(each, policy.only) and not is_one_of(each, policy.never) for each in errors)
+
+
+def is_one_of(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:
+    """As `isinstance`; what is no `Exception`, such as a panic of a library in Rust, counts as one."""
+    return isinstance(error, kinds) or (Exception in kinds and not isinstance(error, Exception))
 
 
 def attempts_are_spent(policy: Retry, attempt: int) -> bool:

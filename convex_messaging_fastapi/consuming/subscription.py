@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 
-from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
+from convex_messaging_fastapi.consuming.gathering import Gathering
 from convex_messaging_fastapi.consuming.lanes import (
     IDLE,
     Lane,
@@ -55,14 +55,15 @@ class Subscription:
     def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
         self.lineup = lineup
         self.on_finished: Callable[[Sequence[Job]], None] = _unfed
+        self.on_left: Callable[[Sequence[Job]], None] = _unfed
         self.on_idle: Callable[[], None] = _unwatched
         self._dispatch = dispatch
+        self._runners = dispatch.runners
         self._clock = clock
         self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
-        self._running: dict[asyncio.Task[None], Sequence[Job]] = {}
+        max_wait_seconds = lineup.batch.max_wait_seconds if lineup.batch else 0.0
+        self._gathering = Gathering(self._lanes, clock, max_wait_seconds, self.kick)
         self._context = context
-        self._changed = asyncio.Event()
-        self._watchers = 0  # of `_changed`
         self._finished: list[Job] = []  # in this turn of the loop, and not told of yet
         self._closed = False
         self.failed = False
@@ -70,12 +71,21 @@ class Subscription:
     def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> None:
         """Queue jobs of one partition; call `kick` after the last ones."""
         for lane in self._lanes.add(owned, jobs):
-            self._ripen_later(lane)
+            self._gathering.begin(lane)
+
+    def hand_over(self, owned: OwnedPartition) -> None:
+        """Let a batch of this partition wait for no more members: none can come."""
+        if self.lineup.batch is not None and self._lanes.ripen_all(owned):
+            self.kick()
 
     @property
     def short_of_work(self) -> bool:
         """Whether nothing that is ready would be left if every handler were at work."""
-        return self._lanes.ready + len(self._running) <= self.lineup.concurrency
+        return self._lanes.ready + len(self._runners.jobs) <= self.lineup.concurrency
+
+    @property
+    def is_at_work(self) -> bool:
+        return bool(self._runners.jobs)
 
     def kick(self) -> None:
         """See to it that what is ready begins, as far as it may."""
@@ -90,24 +100,24 @@ class Subscription:
 
     def _start_others(self) -> None:
         # A runner that is between two jobs has not waited: what came may go on in its order.
-        if () not in self._running.values():
+        if not self._runners.is_one_between_jobs:
             self._lanes.sort()
             self._start_runners(self.lineup.concurrency)
 
     def _start_runners(self, most: int) -> None:
         # A runner that is between two jobs will take the next, and see to others when it does.
-        if self._closed or () in self._running.values():
+        if self._closed or self._runners.is_one_between_jobs:
             return
-        for _ in range(min(most, self.lineup.concurrency - len(self._running), self._lanes.ready)):
+        for _ in range(min(most, self.lineup.concurrency - len(self._runners.jobs), self._lanes.ready)):
             context = self._context.copy()
             task = asyncio.get_running_loop().create_task(
                 self._run(context), name=f"convex-runner {self.lineup.id}", context=context
             )
-            self._running[task] = ()
+            self._runners.add(task)
             task.add_done_callback(self._runner_ended)
 
     def close(self) -> None:
-        """Begin nothing any more; what is being handled goes on."""
+        """Begin nothing any more, for good. What is being handled goes on, and is left if it is not done."""
         self._closed = True
 
     def drop(self, owned: OwnedPartition) -> list[Job]:
@@ -115,14 +125,12 @@ class Subscription:
         dropped = self._lanes.drop(owned)
         for job in dropped:
             owned.holds.pop(job, None)
+        self._gathering.forget_dropped()
         return dropped
 
     def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
         """Cancel the handlers that are at work on these; their messages stay unfinished."""
-        wanted = set(partitions)
-        for task, jobs in self._running.items():
-            if any(job.owned in wanted for job in jobs):
-                task.cancel()
+        self._runners.cancel(partitions)
 
     async def quiesced(self, partitions: Iterable[OwnedPartition], deadline: float) -> bool:
         """Whether no handler is at work on these any more, once that is so or the deadline is here.
@@ -130,24 +138,9 @@ class Subscription:
         What they have finished by then has been told of.
         """
         wanted = set(partitions)
-        await self._quiet(wanted, deadline)
+        await self._runners.quiet(wanted, deadline)
         self._tell_finished()
-        return not self._is_busy_with(wanted)
-
-    async def _quiet(self, wanted: set[OwnedPartition], deadline: float) -> None:
-        if self._clock.now() < deadline:
-            self._watchers += 1
-            try:
-                with suppress(TimeoutError):
-                    async with time_limit(self._clock, deadline - self._clock.now()):
-                        while self._is_busy_with(wanted):
-                            self._changed.clear()
-                            await self._changed.wait()
-            finally:
-                self._watchers -= 1
-
-    def _is_busy_with(self, wanted: set[OwnedPartition]) -> bool:
-        return any(job.owned in wanted for jobs in self._running.values() for job in jobs)
+        return not self._runners.is_busy_with(wanted)
 
     def status(self) -> SubscriptionStatus:
         tally = self._dispatch.tally
@@ -158,7 +151,7 @@ class Subscription:
             group=lineup.group,
             ordering=lineup.ordering,
             concurrency=lineup.concurrency,
-            running=sum(1 for jobs in self._running.values() if jobs),
+            running=self._runners.busy,
             waiting=self._lanes.waiting,
             backing_off=self._lanes.backing_off,
             handled=tally.handled,
@@ -171,22 +164,25 @@ class Subscription:
         """Work through what is ready; `context` is the one that this task runs in."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
-        running, lanes, now, handle = self._running, self._lanes, self._clock.now, self._dispatch.handle
+        runners, lanes, gathering = self._runners, self._lanes, self._gathering.timers
+        running, now, handle = runners.jobs, self._clock.now, self._dispatch.handle
         turn_began, loop = now(), asyncio.get_running_loop()
         while not self._closed and (taken := lanes.next()) is not None:
             lane, jobs = taken
             running[task] = jobs
+            if gathering:
+                self._gathering.end(lane)
             current_message.set(jobs[0].record)
             before = context.copy()
             try:
                 outcome = await handle(jobs)
             except asyncio.CancelledError:
                 # Cancelled at the end of a drain: the message is not done, whoever owns it next has it.
-                lanes.release(lane, jobs)
+                self._give_back(lane, jobs)
                 raise
             running[task] = ()
-            if self._watchers:
-                self._changed.set()
+            if runners.watchers:
+                runners.note_change()
             if outcome is None:
                 # Told of together in the next turn of the loop: each by itself costs as much as a handler.
                 if not self._finished:
@@ -195,13 +191,13 @@ class Subscription:
                 self._release(lane)
             else:
                 self._settle(lane, outcome)
-            if context != before:
-                break  # the handler changed context variables: the next message must not see them
+            if context != before or task.cancelling():
+                break  # the next message must see neither these context variables nor this cancellation
             if now() - turn_began >= TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn_began = now()
                 self._start_others_soon()
-        del running[task]  # not only when it is told of: until then nobody would take its place
+        running.pop(task, None)  # not only when it is told of: until then nobody would take its place
 
     def _tell_finished(self) -> None:
         finished, self._finished = self._finished, []
@@ -216,39 +212,37 @@ class Subscription:
         self.on_finished(outcome.finished)
         # What outlived its ownership is not tried again here, and nothing that came later waits for it.
         again = [job for job in outcome.again if not job.owned.lease.revoked]
-        if outcome.hold is not None:
-            for job in again:
-                job.owned.holds[job] = outcome.hold
-        if not again or outcome.delay == 0:
-            self._release(lane, again)
+        if not again or outcome.delay == 0 or self._closed:
+            self._give_back(lane, again)
             return
+        if outcome.hold is not None:
+            job, reason = outcome.hold
+            job.owned.holds[job] = reason
         self._lanes.park(lane, again)
         if outcome.delay is not None:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))
 
+    def _give_back(self, lane: Lane, jobs: Sequence[Job]) -> None:
+        """Jobs of a busy lane that are not done go to its head; of a closed subscription they are left."""
+        if not self._closed:
+            self._release(lane, jobs)
+            return
+        self._lanes.release(lane)
+        left = [job for job in jobs if not job.owned.lease.revoked]
+        if left:
+            self.on_left(left)
+
     def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         self._lanes.release(lane, leftover)
         if lane.state is IDLE:
-            self._ripen_later(lane)
+            self._gathering.begin(lane)
 
     def _wake(self, lane: Lane) -> None:
         self._lanes.wake(lane)
         self.kick()
 
-    def _ripen_later(self, lane: Lane) -> None:
-        """A batch that does not fill up is handed over all the same; only batches ever gather."""
-        assert self.lineup.batch is not None  # noqa: S101
-        turn = lane.turn
-
-        def ripen() -> None:
-            self._lanes.ripen(lane, turn)
-            self.kick()
-
-        self._clock.call_later(self.lineup.batch.max_wait_seconds, ripen)
-
     def _runner_ended(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
-        self._changed.set()
+        self._runners.remove(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail("a runner of", error)
         self.kick()

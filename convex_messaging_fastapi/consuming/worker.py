@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, by_ownership
 from convex_messaging_fastapi.consuming.commits import Committer
-from convex_messaging_fastapi.consuming.intake import Limits, lacking, next_turn, wanted
+from convex_messaging_fastapi.consuming.entering import hand_on
+from convex_messaging_fastapi.consuming.intake import Limits, next_turn, of_empty_ones, wanted
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import decode
+from convex_messaging_fastapi.consuming.room import FETCH_WAIT_SECONDS, Room
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.troubles import FailingCommits
-from convex_messaging_fastapi.records import Lease, Record, TopicPartition
+from convex_messaging_fastapi.records import Lease, TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
 logger = logging.getLogger(__name__)
 
-FETCH_WAIT_SECONDS = 0.2
 FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
 """While some partition waits for room, a fetch for the others must not keep it waiting for long."""
 
@@ -53,11 +54,9 @@ class Worker:
         self._transport = connect()
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
+        self._has_batches = False
         self._assignment = Assignment(-1, Lease(-1))
-        self._room = asyncio.Event()
-        self._lacking: int | None = (
-            None  # records to finish until it is worth a fetch, while it waits for that
-        )
+        self._room = Room(clock, limits, lambda: self.partitions, lambda: self._is_short_of_work)
         self._stopping = False
         self._ended = False
         self._leaving: tuple[Subscription, ...] = ()  # those whose handlers `detach` waits for
@@ -74,7 +73,7 @@ class Worker:
             clock,
             commit_interval,
             limits.max_uncommitted // 2,
-            self._room.set,
+            self._room.look,
         )
 
     # -- declared from outside ---------------------------------------------------------------
@@ -93,6 +92,7 @@ class Worker:
     def add(self, subscription: Subscription) -> None:
         """Let a subscription have every record that is handed out from now on."""
         subscription.on_finished = self._finished
+        subscription.on_left = self._left
         subscription.on_idle = self._idle
         self._subscriptions[subscription.lineup.id] = subscription
         self._route()
@@ -121,9 +121,10 @@ class Worker:
             subscription.close()
             self._leaving = (subscription,)
             self._route()
-            self._leave_waiting(subscription)
+            # What only waits holds up no other handler of its topic; what is given back later is left too.
+            for owned in self.partitions:
+                self._left(subscription.drop(owned))
             await drain(subscription, list(self.partitions), self._clock.now() + drain_seconds, self._clock)
-            self._leave_waiting(subscription)
             self._leaving = ()
             if self._subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
                 await self._rebuild(drain_seconds)
@@ -131,18 +132,27 @@ class Worker:
     async def stop(self, drain_seconds: float, deadline: float) -> None:
         """Take nothing more in, let handlers finish, commit, leave. Bounded by `deadline`.
 
-        A worker lives once: after `stop` make another.
+        A change that is under way does not hold it up: nothing is begun from now on, and what that
+        change waits for has no more time than this stop gives it. A worker lives once: after `stop`
+        make another.
         """
-        self._ended = True
-        async with self._changes:
-            await self._wind_down(drain_seconds, deadline)
+        self._ended = self._stopping = True
+        self._room.let_go()
+        drained_by = min(self._clock.now() + drain_seconds, deadline)
+        hurry = self._clock.call_later(drained_by - self._clock.now(), self._cancel_handlers)
+        try:
+            await self._give_up(drained_by, deadline)
+            async with self._no_change_under_way(drained_by + CANCELLATION_SECONDS):
+                await self._leave(deadline)
+        finally:
+            hurry.cancel()
 
     @property
     def alive(self) -> bool:
         """False once a task that must run has ended by itself."""
         tasks = (self._fetching, self._committing)
         ended = any(task is not None and task.done() for task in tasks)
-        failed = any(subscription.failed for subscription in self.subscriptions)
+        failed = any(subscription.failed for subscription in self._begun)
         return not ended and not failed and self._transport.contact().alive
 
     @property
@@ -190,16 +200,18 @@ class Worker:
         lost = self._clock.now() >= deadline
         await self._give_up_assignment(deadline, None if lost else deadline + LAST_COMMIT_SECONDS)
         self._assignment = Assignment(-1, Lease(-1))
-        self._room.set()  # the next assignment is learnt of by fetching
+        self._room.let_go()  # the next assignment is learnt of by fetching
 
     # -- at work -----------------------------------------------------------------------------
 
     async def _fetch(self) -> None:
         turn = 0
         while True:
-            want = self._wanted(turn) if self._is_worth_a_fetch else {}
+            want = self._wanted(turn)
+            if not self._room.is_worth_a_fetch:
+                want = of_empty_ones(want, self._assignment.partitions)
             if not want and self.partitions and not self._stopping:
-                await self._wait_for_room()
+                await self._room.wait()
                 want = self._wanted(turn)
             partitions = self._assignment.partitions
             everything = len(want) >= sum(owned.held is None for owned in self.partitions)
@@ -212,37 +224,23 @@ class Worker:
             self._committer.note_spans(self.partitions)
 
     def _wanted(self, turn: int) -> Mapping[TopicPartition, int]:
-        return {} if self._stopping else wanted(self.partitions, self._limits, turn)
+        if self._stopping:
+            return {}
+        want = wanted(self.partitions, self._limits, turn)
+        if self._has_batches:
+            for owned in self.partitions:
+                if owned.topic_partition not in want:
+                    self._hand_over(owned)
+        return want
 
-    @property
-    def _is_worth_a_fetch(self) -> bool:
-        """Whether there is room for many records, or a handler that may be waiting for one."""
-        return self._is_short_of_work or lacking(self.partitions, self._limits) <= 0
+    def _hand_over(self, owned: OwnedPartition) -> None:
+        """Nothing more of this partition can come: a batch that gathers is as large as it gets."""
+        for subscription in self._by_topic.get(owned.topic_partition.topic, ()):
+            subscription.hand_over(owned)
 
     @property
     def _is_short_of_work(self) -> bool:
         return any(subscription.short_of_work for subscription in self._subscriptions.values())
-
-    async def _wait_for_room(self) -> None:
-        """Return once a fetch is worth its cost, and after `FETCH_WAIT_SECONDS` for what room there is.
-
-        Then a partition of which nothing is buffered is not kept waiting by the others for longer,
-        and the member fetches often enough to stay alive.
-        """
-        try:
-            with suppress(TimeoutError):
-                async with time_limit(self._clock, FETCH_WAIT_SECONDS):
-                    await self._room_that_is_worth_a_fetch()
-        finally:
-            self._lacking = None
-
-    async def _room_that_is_worth_a_fetch(self) -> None:
-        while True:
-            self._room.clear()
-            self._lacking = lacking(self.partitions, self._limits)
-            await self._room.wait()
-            if self._stopping or self._is_worth_a_fetch:
-                return
 
     def _take(self, fetched: Fetched) -> None:
         assignment = self._assignment
@@ -264,7 +262,7 @@ class Worker:
 
     def _finished(self, jobs: Sequence[Job]) -> None:
         """A subscription has finished these."""
-        freed = 0
+        freed, is_one_empty = 0, False
         for owned, group in by_ownership(jobs):
             some = list(group)
             if owned.holds:
@@ -272,17 +270,18 @@ class Worker:
                     owned.holds.pop(job, None)
             ledger = owned.ledger
             freed += ledger.finish_all([job.record.offset for job in some], [job.size for job in some])
+            is_one_empty = is_one_empty or not ledger.unfinished
             if ledger.finished_since_commit >= self._committer.due_at:
                 self._committer.make_due()
-        if self._lacking is not None and not self._room.is_set():
-            self._lacking -= freed
-            if self._lacking <= 0 or self._is_short_of_work:
-                self._room.set()
+        self._room.note_freed(freed, is_one_empty)
+
+    def _left(self, jobs: Sequence[Job]) -> None:
+        """A subscription that was taken away will never finish these; whoever else has their topic may."""
+        self._finished([job for job in jobs if self._by_topic.get(job.record.topic)])
 
     def _idle(self) -> None:
         """A handler of a subscription has nothing to do."""
-        if self._lacking is not None:
-            self._room.set()
+        self._room.note_idle()
 
     # -- coming to an end --------------------------------------------------------------------
 
@@ -297,7 +296,7 @@ class Worker:
                 return
             assignment.lease.revoked = True
             owned = list(assignment.partitions.values())
-            busy = (*self.subscriptions, *self._leaving)
+            busy = self._begun
             for subscription in busy:
                 for partition in owned:
                     subscription.drop(partition)
@@ -305,72 +304,60 @@ class Worker:
             if commit_by is not None:
                 await self._committer.commit_at_last(commit_by)
 
-    async def _wind_down(self, drain_seconds: float, deadline: float) -> None:
-        if self._fetching is None:
-            return
-        self._stopping = True
-        self._room.set()
-        drained_by = min(self._clock.now() + drain_seconds, deadline)
+    async def _give_up(self, drained_by: float, deadline: float) -> None:
         # What is left after the drain is for the commit, and a third of it for leaving.
         await self._give_up_assignment(drained_by, drained_by + (deadline - drained_by) * 2 / 3)
-        await cancelled(self._fetching, self._committing)
-        self._fetching = self._committing = None
+
+    async def _leave(self, deadline: float) -> None:
+        if self._fetching is None:
+            return
+        # Let go of before they are cancelled: that they end is no failure of theirs.
+        tasks, self._fetching, self._committing = (self._fetching, self._committing), None, None
+        await cancelled(*tasks)
         await self._transport.stop(deadline)
         self._assignment = Assignment(-1, Lease(-1))
 
     async def _rebuild(self, drain_seconds: float) -> None:
         """A live subscription of the engine must not be changed: leave, and join anew."""
-        if self._fetching is None:
+        if self._fetching is None or self._ended:
             return
-        self._unassigned_at = self._clock.now()
-        await self._wind_down(drain_seconds, self._clock.now() + drain_seconds + 2 * LAST_COMMIT_SECONDS)
+        self._unassigned_at = now = self._clock.now()
+        self._stopping = True
+        self._room.let_go()
+        deadline = now + drain_seconds + 2 * LAST_COMMIT_SECONDS
+        await self._give_up(now + drain_seconds, deadline)
         if self._ended:
-            return  # a stop waits behind this change, and may not wait for long: do not join again
+            return  # a stop waits behind this change, may not wait for long, and leaves by itself
+        await self._leave(deadline)
+        if self._ended:
+            return
         self._transport = self._connect()
         await self.start()
 
-    def _leave_waiting(self, subscription: Subscription) -> None:
-        """What a subscription that is gone had waiting holds up no other handler of its topic."""
-        for owned in self.partitions:
-            self._finished([job for job in subscription.drop(owned) if self._by_topic.get(job.record.topic)])
+    @asynccontextmanager
+    async def _no_change_under_way(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for the change that is under way, though not past `deadline`."""
+        async with AsyncExitStack() as stack:
+            with suppress(TimeoutError):
+                async with time_limit(self._clock, max(0.0, deadline - self._clock.now())):
+                    await stack.enter_async_context(self._changes)
+            yield
+
+    def _cancel_handlers(self) -> None:
+        for subscription in self._begun:
+            subscription.cancel(self.partitions)
+
+    @property
+    def _begun(self) -> tuple[Subscription, ...]:
+        """All that may have a handler at work."""
+        return (*self.subscriptions, *self._leaving)
 
     def _route(self) -> None:
         self._by_topic = {
             topic: tuple(sub for sub in self.subscriptions if topic in sub.lineup.topics)
             for topic in self.topics
         }
-
-
-def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
-    """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
-    jobs = enter(records, owned, len(subscriptions))
-    for subscription in subscriptions[1:]:
-        subscription.offer(owned, [Job(job.record, owned) for job in jobs])
-    subscriptions[0].offer(owned, jobs)
-
-
-def enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
-    """What is to be done for the records that nobody has handled yet."""
-    ledger = owned.ledger
-    if not ledger.knows_more:
-        return take(records, owned, owners)
-    # One by one: what is passed over stands in the ledger among the others, in its order.
-    return [
-        job
-        for record in records
-        if record.offset < ledger.position or not ledger.pass_over(record.offset, record.timestamp_ms)
-        for job in take((record,), owned, owners)
-    ]
-
-
-def take(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
-    """Jobs of these records, but for those that the ledger has: the engine may return some again."""
-    ledger = owned.ledger
-    if records and records[0].offset < ledger.position:
-        records = [record for record in records if record.offset >= ledger.position]
-    jobs = [Job(record, owned) for record in records]
-    ledger.take_all([job.record.offset for job in jobs], sum([job.size for job in jobs]), owners)
-    return jobs
+        self._has_batches = any(sub.lineup.batch is not None for sub in self.subscriptions)
 
 
 async def drain(

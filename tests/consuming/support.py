@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
@@ -19,7 +19,7 @@ from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishFailed
-from convex_messaging_fastapi.policies import Retry
+from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import (
     AssignmentListener,
@@ -133,7 +133,7 @@ class Bench:
 
     def __init__(
         self,
-        handler: Callable[..., Awaitable[None]],
+        handler: Callable[..., Any],
         *,
         limits: Limits = Limits(10_000, 10_000, 64 * 1024 * 1024),  # noqa: B008 - frozen
         commit_interval: float | None = 5.0,
@@ -142,24 +142,33 @@ class Bench:
         self.clock = ManualClock()
         self.transport = ScriptedTransport(self.clock)
         self.graveyard = Graveyard()
+        self.threads = HandlerThreads(4)
         self.subscription = self.subscribe(handler, **lineup)
         self.worker = Worker("g", lambda: self.transport, self.clock, limits, commit_interval)
         self.worker.add(self.subscription)
 
     def subscribe(
-        self, handler: Callable[..., Awaitable[None]], id: str = "handler", **lineup: Any
+        self,
+        handler: Callable[..., Any],
+        id: str = "handler",
+        *,
+        retry: Retry = Retry(attempts=2, delay_seconds=10, jitter=0),  # noqa: B008 - frozen
+        dead_letter: DeadLetterPolicy = "bury",
+        timeout: float | None = None,
+        **lineup: Any,
     ) -> Subscription:
         choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **lineup}
+        is_batch = choices["batch"] is not None
         treatment = Treatment(
-            plan=compile_call(handler),
+            plan=compile_call(handler, batch=is_batch),
             group="g",
             handler=id,
-            retry=Retry(attempts=2, delay_seconds=10, jitter=0),
-            dead_letter="bury",
-            timeout=None,
-            is_batch=False,
+            retry=retry,
+            dead_letter=dead_letter,
+            timeout=timeout,
+            is_batch=is_batch,
         )
-        surroundings = Surroundings(app=None, state={}, threads=HandlerThreads(4))
+        surroundings = Surroundings(app=None, state={}, threads=self.threads)
         dispatch = Dispatch(
             treatment, surroundings, self.graveyard, "convex.dlq", self.clock, random=lambda: 0.0
         )

@@ -45,16 +45,17 @@ def test_what_room_is_left_is_shared_evenly() -> None:
     assert numbers(wanted(owned, limits)) == {0: 20, 1: 20, 2: 20}
 
 
-def test_a_full_buffer_wants_nothing() -> None:
+def test_a_full_buffer_wants_nothing_of_who_holds_something() -> None:
     limits = Limits(10_000, max_buffer_records=50, max_buffer_bytes=64 * 1024 * 1024)
 
-    assert wanted([partition(0, open_records=50), partition(1)], limits) == {}
+    assert wanted([partition(0, open_records=50)], limits) == {}
+    assert numbers(wanted([partition(0, open_records=50), partition(1)], limits)) == {1: 1}
 
 
 def test_an_eighth_of_the_buffer_is_worth_a_fetch() -> None:
     limits = Limits(10_000, max_buffer_records=80, max_buffer_bytes=64 * 1024 * 1024)
 
-    assert lacking([partition(0, open_records=50), partition(1, open_records=30)], limits) == 10
+    assert lacking([partition(0, open_records=80)], limits) == 10
     assert lacking([partition(0, open_records=73)], limits) == 3
     assert lacking([partition(0, open_records=70)], limits) == 0
     assert lacking([], limits) == -70
@@ -77,6 +78,14 @@ def test_a_partition_at_its_span_is_left_out_and_the_others_go_on() -> None:
     assert numbers(wanted(owned, limits)) == {1: 15}
 
 
+def test_of_several_partitions_one_takes_half_of_the_room_at_most() -> None:
+    limits = Limits(max_uncommitted=100, max_buffer_records=200, max_buffer_bytes=64 * 1024 * 1024)
+    owned = [partition(0, open_records=100, limits=limits), partition(1, open_records=20, limits=limits)]
+
+    assert numbers(wanted(owned, limits)) == {1: 30}, "of 80, of which 50 are for who holds nothing"
+    assert numbers(wanted([partition(0, 20, limits=limits)], limits)) == {0: 80}
+
+
 def test_a_held_partition_is_left_out() -> None:
     held = partition(0)
     held.holds[Job(Record("t", 0, 7, 0, None, None), held)] = "dlq_unavailable"
@@ -89,19 +98,19 @@ def test_bytes_are_reserved_for_what_a_fetch_may_bring() -> None:
     owned = [partition(n) for n in range(5)]
     owned[0] = partition(0, open_records=1, size=PARTITION_FETCH_BYTES)
 
-    assert len(wanted(owned, limits)) == 2
+    assert numbers(wanted(owned, limits, turn=1)) == {1: FETCH_RECORDS, 2: FETCH_RECORDS, 3: 1, 4: 1}
 
 
-def test_an_empty_buffer_takes_one_partition_however_small_it_is() -> None:
+def test_who_holds_nothing_takes_a_record_however_small_the_buffer_is() -> None:
     limits = Limits(10_000, 10_000, max_buffer_bytes=1000)
 
-    assert len(wanted([partition(0), partition(1)], limits)) == 1
-    assert wanted([partition(0, open_records=1, size=10), partition(1)], limits) == {}
+    assert numbers(wanted([partition(0), partition(1)], limits)) == {0: 1, 1: 1}
+    assert numbers(wanted([partition(0, open_records=1, size=10), partition(1)], limits)) == {1: 1}
 
 
 def test_where_not_all_fit_all_get_their_turn_whatever_stands_still_in_them() -> None:
-    limits = Limits(10_000, 10_000, max_buffer_bytes=2 * PARTITION_FETCH_BYTES)
-    owned = [partition(n, open_records=n % 2, size=10, limits=limits) for n in range(5)]
+    limits = Limits(10_000, 10_000, max_buffer_bytes=3 * PARTITION_FETCH_BYTES)
+    owned = [partition(n, open_records=1, size=10, limits=limits) for n in range(5)]
     served: list[int] = []
     turn = 0
 
@@ -110,7 +119,7 @@ def test_where_not_all_fit_all_get_their_turn_whatever_stands_still_in_them() ->
         turn = next_turn(turn, [each.topic_partition for each in owned], wanted(owned, limits, turn), ())
         served += want
 
-    assert {served.count(n) for n in range(5)} == {2}
+    assert {served.count(n) for n in range(5)} == {4}
 
 
 def test_where_fetches_end_early_all_get_their_turn_and_one_that_is_held_costs_nobody_his() -> None:
@@ -140,7 +149,9 @@ def test_no_fetch_can_pass_a_limit(opened: list[int], records: int, span: int) -
     want = wanted(owned, limits)
 
     taken, _ = buffered(owned)
-    assert taken + sum(want.values()) <= max(records, taken)
+    empty = sum(not each.ledger.unfinished for each in owned)
+    assert taken + sum(want.values()) <= max(records, taken) + empty
     for each in owned:
         share = want.get(each.topic_partition, 0)
         assert each.ledger.position + share - each.ledger.committed <= span
+        assert share or each.ledger.unfinished, "nothing keeps the room of a partition that holds nothing"

@@ -1,0 +1,41 @@
+"""Enters what was fetched in the ledger, and hands on what nobody has handled yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.subscription import Subscription
+from convex_messaging_fastapi.records import Record
+
+
+def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
+    """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
+    jobs = enter(records, owned, len(subscriptions))
+    for subscription in subscriptions[1:]:
+        subscription.offer(owned, [Job(job.record, owned) for job in jobs])
+    subscriptions[0].offer(owned, jobs)
+
+
+def enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
+    """What is to be done for the records that nobody has handled yet."""
+    ledger = owned.ledger
+    if not ledger.knows_more:
+        return take(records, owned, owners)
+    # One by one: what is passed over stands in the ledger among the others, in its order.
+    return [
+        job
+        for record in records
+        if record.offset < ledger.position or not ledger.pass_over(record.offset, record.timestamp_ms)
+        for job in take((record,), owned, owners)
+    ]
+
+
+def take(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
+    """Jobs of these records, but for those that the ledger has: the engine may return some again."""
+    ledger = owned.ledger
+    if records and records[0].offset < ledger.position:
+        records = [record for record in records if record.offset >= ledger.position]
+    jobs = [Job(record, owned) for record in records]
+    ledger.take_all([job.record.offset for job in jobs], sum([job.size for job in jobs]), owners)
+    return jobs

@@ -1,0 +1,85 @@
+"""The tasks that run one subscription's handlers: on what each is at work, and which were asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+
+from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+
+
+class Runners:
+    """Each runner enters itself before its first job: a task may run before whoever made it goes on.
+
+    `jobs` is what each is at work on, nothing while it is between two jobs.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.jobs: dict[asyncio.Task[None], Sequence[Job]] = {}
+        self.watchers = 0  # whoever waits for some jobs to be left
+        self._asked_to_end: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    @property
+    def busy(self) -> int:
+        return sum(1 for jobs in self.jobs.values() if jobs)
+
+    @property
+    def is_one_between_jobs(self) -> bool:
+        return () in self.jobs.values()
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        """A runner was made. It may have begun or even ended already."""
+        if not task.done():
+            self.jobs.setdefault(task, ())
+
+    def remove(self, task: asyncio.Task[None]) -> None:
+        self.jobs.pop(task, None)
+        self._asked_to_end.discard(task)
+        self._changed.set()
+
+    def note_change(self) -> None:
+        self._changed.set()
+
+    def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
+        """Cancel those that are at work on these, so that what they cancel is not their message's failure."""
+        wanted = set(partitions)
+        for task, jobs in self.jobs.items():
+            if any(job.owned in wanted for job in jobs):
+                self._asked_to_end.add(task)
+                task.cancel()
+
+    def is_asked_to_end(self) -> bool:
+        """Whether the current task is a runner that was cancelled here, and by nobody else."""
+        return _current_task() in self._asked_to_end
+
+    def is_at_work_here(self) -> bool:
+        """Whether the current task is a runner; false while the garbage collector closes one."""
+        return _current_task() in self.jobs
+
+    def is_busy_with(self, partitions: Collection[OwnedPartition]) -> bool:
+        return any(job.owned in partitions for jobs in self.jobs.values() for job in jobs)
+
+    async def quiet(self, partitions: Collection[OwnedPartition], deadline: float) -> None:
+        """Return once none is at work on these any more, or the deadline is here."""
+        if self._clock.now() >= deadline:
+            return
+        self.watchers += 1
+        try:
+            with suppress(TimeoutError):
+                async with time_limit(self._clock, deadline - self._clock.now()):
+                    while self.is_busy_with(partitions):
+                        self._changed.clear()
+                        await self._changed.wait()
+        finally:
+            self.watchers -= 1
+
+
+def _current_task() -> asyncio.Task[None] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs in this thread
+        return None
