@@ -13,6 +13,7 @@ from convex_messaging_fastapi.publishing import outcomes
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
 from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
+from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class PartitionQueue:
             self._begin(must_wait)
 
     def _begin(self, must_wait: bool = False) -> None:
-        self._task = asyncio.create_task(self._work(must_wait))
+        self._task = later(self._work(must_wait))
 
     async def _work(self, must_wait: bool) -> None:
         try:

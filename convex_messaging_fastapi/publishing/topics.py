@@ -16,6 +16,7 @@ from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
 from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class Topic:
 
     def _ask(self) -> None:
         if self._asking is None:
-            self._asking = asyncio.create_task(self._learn(), name=f"partitions of {self._name}")
+            self._asking = later(self._learn(), f"partitions of {self._name}")
 
     async def _learn(self) -> None:
         try:

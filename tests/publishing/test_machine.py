@@ -16,6 +16,7 @@ from convex_messaging_fastapi.errors import PublishFailed, PublishManyError, Pub
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
 from convex_messaging_fastapi.transport.base import Verdict
+from tests.publishing.eager import FACTORIES
 from tests.publishing.fakes import FakeProducer, listed
 
 T = TypeVar("T")
@@ -36,13 +37,16 @@ class Published:
 class Publishing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
+        self.loop = self.new_loop()
         self.clock = ManualClock()
         self.producer = FakeProducer(PARTITIONS, fits=3)
         self.publisher = Publisher(self.producer, self.clock, Partitioner())
         self.calls: list[Published] = []
         self.number = 0
         self.run(self.publisher.start())
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
 
     @rule(partition=st.integers(0, PARTITIONS - 1), timeout=TIMEOUTS)
     def publish(self, partition: int, timeout: float) -> None:
@@ -173,5 +177,16 @@ class Publishing(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
 
+class PublishingWithEagerTasks(Publishing):
+    """The same, where a task runs before whoever makes it goes on."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = super().new_loop()
+        loop.set_task_factory(list(FACTORIES.values())[-1])
+        return loop
+
+
 TestPublishing = Publishing.TestCase
+TestPublishingWithEagerTasks = PublishingWithEagerTasks.TestCase
 TestPublishing.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestPublishingWithEagerTasks.settings = TestPublishing.settings
