@@ -44,6 +44,9 @@ class CreatingProducer:
     ) -> bool:
         return self._producer.send_now(where, record, answered)
 
+    def complaint(self, where: TopicPartition) -> str:
+        return self._producer.complaint(where)
+
     async def stop(self, deadline: float) -> None:
         await self._producer.stop(deadline)
 

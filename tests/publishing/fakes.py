@@ -37,6 +37,7 @@ class FakeProducer:
         self.counting.set()
         self.counted = 0
         self.problem: Problem | None = None
+        self.complaints: dict[TopicPartition, str] = {}
         self.running = False
         self.stopped_with: float | None = None
         self.sending: set[TopicPartition] = set()
@@ -91,6 +92,9 @@ class FakeProducer:
         if verdict is Verdict.WRITTEN:
             return Sent(len(taken), verdict, base, TIMESTAMP_MS)
         return Sent(len(taken), verdict, reason=f"SCRIPTED_{verdict.name}")
+
+    def complaint(self, where: TopicPartition) -> str:
+        return self.complaints.get(where, "")
 
     async def stop(self, deadline: float) -> None:
         self.running = False

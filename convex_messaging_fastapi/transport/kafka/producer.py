@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from aiokafka.errors import (
     InvalidTopicError,
@@ -21,6 +22,7 @@ from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, verdict_on
 from convex_messaging_fastapi.transport.kafka.engine import InvalidRecord, Pack, Writer, pack, size_in_batch
+from convex_messaging_fastapi.transport.kafka.sizes import Sizes
 from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
@@ -31,6 +33,8 @@ _REASONS = {
     TopicAuthorizationFailedError: "these credentials may not see it",
     InvalidTopicError: "Kafka takes no such name for a topic",
 }
+
+_CERTAINLY_REFUSED = (Verdict.TOO_LARGE, Verdict.REFUSED)
 
 
 class KafkaProducer:
@@ -44,7 +48,7 @@ class KafkaProducer:
     ) -> None:
         self._clock, self._tuning = clock, tuning
         self._supervisor = supervise()
-        self._limits: dict[str, int] = {}
+        self._sizes = Sizes()
 
     async def start(self) -> None:
         self._supervisor.start()
@@ -61,9 +65,11 @@ class KafkaProducer:
         except Ended:
             raise TopicUnavailable(f"topic {topic!r} cannot be used: the producer was stopped") from None
 
+    def complaint(self, where: TopicPartition) -> str:
+        writer = self._supervisor.current
+        return "" if writer is None else writer.complaint(where)
+
     async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
-        if (size := size_in_batch(records[0])) > self._tuning.max_record_bytes:
-            return Sent(1, Verdict.TOO_LARGE, reason=_too_large(size, self._tuning.max_record_bytes))
         try:
             return await self._send_some(where, records)
         except Ended:
@@ -75,17 +81,17 @@ class KafkaProducer:
         writer = self._supervisor.current
         if writer is None or where.partition >= writer.partitions(where.topic):
             return False
-        if size_in_batch(record) > self._tuning.max_record_bytes:
+        if self._known_too_large(writer, where.topic, record) is not None:
             return False
         timestamp_ms = int(self._clock.unix() * 1000)
-        packed = pack((record,), timestamp_ms, self._limit(where.topic))
+        packed = pack((record,), timestamp_ms, self._tuning.batch_bytes)
         fate = writer.submit_now(packed.batch, where)
         if fate is None:
             return False
 
         def tell(fate: asyncio.Future[RecordMetadata]) -> None:
-            self._after(writer, fate)
-            answered(self._told(fate, where.topic, packed, timestamp_ms))
+            self._after(writer, where, packed, fate)
+            answered(self._told(writer, where, packed, timestamp_ms, fate))
 
         fate.add_done_callback(tell)
         return True
@@ -110,8 +116,10 @@ class KafkaProducer:
                 if (sent := await self._find(writer, where)) is not None:
                     return sent
                 continue
+            if (refused := self._known_too_large(writer, where.topic, records[0])) is not None:
+                return refused
             timestamp_ms = int(self._clock.unix() * 1000)
-            packed = pack(records, timestamp_ms, self._limit(where.topic))
+            packed = pack(records, timestamp_ms, self._batch_bytes(writer, where.topic))
             sent = await self._send(writer, where, packed, timestamp_ms)
             if sent is not None:
                 return sent
@@ -127,16 +135,21 @@ class KafkaProducer:
         except KafkaError as error:
             self._replace(writer, error)
             return None
-        fate.add_done_callback(lambda fate: self._after(writer, fate))
+        fate.add_done_callback(partial(self._after, writer, where, packed))
         try:
             # Shielded, for `_after` must see the fate also when the caller goes away.
             written = await asyncio.shield(fate)
         except KafkaError as error:
-            return self._judge(error, where.topic, packed)
+            return self._judge(writer, where, packed, error)
         return Sent(packed.taken, Verdict.WRITTEN, written.offset, _written_at(written, timestamp_ms))
 
     def _told(
-        self, fate: asyncio.Future[RecordMetadata], topic: str, packed: Pack, timestamp_ms: int
+        self,
+        writer: Writer,
+        where: TopicPartition,
+        packed: Pack,
+        timestamp_ms: int,
+        fate: asyncio.Future[RecordMetadata],
     ) -> Sent:
         """What became of a batch of one."""
         if fate.cancelled():  # an engine may cancel its own futures while it falls
@@ -145,34 +158,50 @@ class KafkaProducer:
             case None:
                 written = fate.result()
                 return Sent(1, Verdict.WRITTEN, written.offset, _written_at(written, timestamp_ms))
-            case KafkaError() as error if (sent := self._judge(error, topic, packed)) is not None:
+            case KafkaError() as error if (sent := self._judge(writer, where, packed, error)) is not None:
                 return sent
             case error:
                 return Sent(1, Verdict.UNKNOWN, reason=f"the engine raised {type(error).__name__}")
 
-    def _judge(self, error: KafkaError, topic: str, packed: Pack) -> Sent | None:
+    def _judge(
+        self, writer: Writer, where: TopicPartition, packed: Pack, error: KafkaError
+    ) -> Sent | None:
         verdict = verdict_on(error)
         if verdict is not Verdict.TOO_LARGE:
             return Sent(packed.taken, verdict, reason=_reason(error, packed.taken))
-        if packed.taken == 1:
-            return Sent(1, verdict, reason=f"{packed.size} bytes are more than the topic takes")
-        # The batch was too large, which says nothing of any record in it. The limit is not raised again:
-        # each try would cost a producer, and with it the certainty of all else that is under way.
-        self._limits[topic] = max(1, packed.size // 2)
-        return None
+        name, id, now = where.topic, writer.identity(where.topic), self._clock.now()
+        if packed.taken > 1:
+            self._sizes.refuse_batch(name, id, packed.size, now)
+            return None
+        self._sizes.refuse_record(name, id, packed.size, now)
+        return Sent(1, verdict, reason=f"{packed.size} bytes in all are more than max.message.bytes there")
 
-    def _after(self, writer: Writer, fate: asyncio.Future[RecordMetadata]) -> None:
-        # Runs also for a batch whose caller went away. The engine counts a failed batch in its
-        # sequence numbers and never takes it back: the partition would refuse everything after it.
-        if not fate.cancelled() and (error := fate.exception()) is not None:
+    def _known_too_large(self, writer: Writer, topic: str, record: OutgoingRecord) -> Sent | None:
+        """The answer for a record that need not be sent, for one that was no larger was just refused."""
+        refused = self._sizes.refused(topic, writer.identity(topic), self._clock.now())
+        if refused is None or (size := size_in_batch(record)) < refused:
+            return None
+        told = f"{size} bytes in all, and {refused} have just been more than max.message.bytes there"
+        return Sent(1, Verdict.TOO_LARGE, reason=told)
+
+    def _batch_bytes(self, writer: Writer, topic: str) -> int:
+        return self._sizes.batch(topic, writer.identity(topic), self._clock.now(), self._tuning.batch_bytes)
+
+    def _after(
+        self, writer: Writer, where: TopicPartition, packed: Pack, fate: asyncio.Future[RecordMetadata]
+    ) -> None:
+        """Make sure that the partition takes what comes next, also when whoever sent this went away.
+
+        The engine counts a failed batch in its sequence numbers, and the broker does not.
+        """
+        if fate.cancelled() or (error := fate.exception()) is None:
+            return
+        if verdict_on(error) not in _CERTAINLY_REFUSED or not writer.take_back(packed.batch, where):
             self._replace(writer, error)
 
     def _replace(self, writer: Writer, error: BaseException) -> None:
         why = Explanation(Problem.ENGINE_FAILED, f"a batch failed: {type(error).__name__}")
         self._supervisor.replace(writer, why, at_once=True)
-
-    def _limit(self, topic: str) -> int:
-        return self._limits.get(topic, self._tuning.batch_bytes)
 
     async def _find(self, writer: Writer, where: TopicPartition) -> Sent | None:
         """Learn where a partition is; an answer when there is none."""
@@ -209,6 +238,3 @@ def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:
     """The log's own time where the topic is set so, else the one that was sent."""
     return int(written.timestamp) if written.timestamp > 0 else timestamp_ms
 
-
-def _too_large(size: int, limit: int) -> str:
-    return f"{size} bytes with key, headers and overhead are more than the {limit} that are ever sent"

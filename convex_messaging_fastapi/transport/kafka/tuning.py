@@ -34,8 +34,6 @@ class Tuning:
 
     # Producing.
     batch_bytes: int = 512 * 1024
-    max_record_bytes: int = 2 * 1_048_588 + 64
-    """Twice what a topic takes by default, and the overhead of a batch."""
 
     # Consuming.
     partition_pause_seconds: float = 5.0

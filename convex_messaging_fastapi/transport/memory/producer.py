@@ -43,6 +43,9 @@ class MemoryProducer:
     ) -> bool:
         return False  # there is no wire whose answers an early start would bring sooner
 
+    def complaint(self, where: TopicPartition) -> str:
+        return ""  # it takes what it takes at once
+
     async def _within_reach(self) -> bool:
         """Wait for the broker as long as it takes; `False` once stopped."""
         # A turn for others, as any acknowledgement over a wire would give them.

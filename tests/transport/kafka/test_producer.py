@@ -17,6 +17,7 @@ WHERE = TopicPartition("orders", 0)
 
 MESSAGE_TOO_LARGE, TOPIC_AUTHORIZATION_FAILED, CORRUPT, OUT_OF_ORDER = 10, 29, 2, 45
 NOT_LEADER, UNKNOWN_SERVER_ERROR = 6, -1
+INVALID_RECORD, INVALID_TIMESTAMP, POLICY_VIOLATION = 87, 32, 44
 
 
 async def test_a_batch_is_acknowledged_with_its_first_offset(bench: Bench) -> None:
@@ -50,24 +51,9 @@ async def test_a_record_larger_than_a_batch_goes_alone(bench: Bench) -> None:
     assert (sent.taken, sent.verdict) == (1, Verdict.WRITTEN)
 
 
-async def test_a_record_that_no_topic_takes_is_refused_before_it_is_sent(
-    bench: Bench, wire: WireCluster
-) -> None:
-    producer = await bench.producer()
-    wire.track_requests()
-    sent = await producer.send(WHERE, records(b"x" * 2_100_000, b"y"))
-    assert (sent.taken, sent.verdict) == (1, Verdict.TOO_LARGE)
-    assert "2097240" in sent.reason
-    assert Api.PRODUCE not in wire.requests()
-    assert (await producer.send(WHERE, records(b"y"))).verdict is Verdict.WRITTEN
-    assert producer.contact().rebuilds == 0
-
-
 @pytest.mark.parametrize(
     ("code", "verdict"),
     [
-        (MESSAGE_TOO_LARGE, Verdict.TOO_LARGE),
-        (TOPIC_AUTHORIZATION_FAILED, Verdict.REFUSED),
         (CORRUPT, Verdict.FAILED),
         (OUT_OF_ORDER, Verdict.UNKNOWN),
         (UNKNOWN_SERVER_ERROR, Verdict.UNKNOWN),
@@ -85,6 +71,62 @@ async def test_after_a_failed_batch_a_fresh_producer_takes_the_next(
     again = await producer.send(WHERE, records(b"good"))
     assert again.verdict is Verdict.WRITTEN
     assert producer.contact().rebuilds == 1
+
+
+REFUSALS = [
+    (MESSAGE_TOO_LARGE, Verdict.TOO_LARGE),
+    (TOPIC_AUTHORIZATION_FAILED, Verdict.REFUSED),
+    (INVALID_RECORD, Verdict.REFUSED),
+    (INVALID_TIMESTAMP, Verdict.REFUSED),
+    (POLICY_VIOLATION, Verdict.REFUSED),
+]
+
+
+@pytest.mark.parametrize(("code", "verdict"), REFUSALS)
+async def test_what_a_broker_certainly_did_not_write_costs_no_producer(
+    bench: Bench, wire: WireCluster, code: int, verdict: Verdict
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    for number in range(3):
+        wire.push_errors(Api.PRODUCE, code)
+        refused = await producer.send(WHERE, records(b"bad" * (9 - number)))
+        assert (refused.taken, refused.verdict) == (1, verdict)
+        assert (await producer.send(WHERE, records(b"good"))).verdict is Verdict.WRITTEN
+    assert producer.contact().rebuilds == 0
+
+
+@pytest.mark.parametrize(("code", "verdict"), REFUSALS)
+async def test_what_was_sent_twice_before_it_was_refused_costs_one(
+    bench: Bench, wire: WireCluster, code: int, verdict: Verdict
+) -> None:
+    """The first may be in the log: what came under its numbers would be dropped as its repetition."""
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    wire.push_errors(Api.PRODUCE, NOT_LEADER, code)
+    assert (await producer.send(WHERE, records(b"bad" * 9))).verdict is verdict
+    assert (await producer.send(WHERE, records(b"good"))).verdict is Verdict.WRITTEN
+    assert producer.contact().rebuilds == 1
+
+
+async def test_a_record_that_is_no_smaller_than_one_that_was_too_large_is_not_sent(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    wire.push_errors(Api.PRODUCE, MESSAGE_TOO_LARGE)
+    assert (await producer.send(WHERE, records(b"x" * 500))).verdict is Verdict.TOO_LARGE
+    wire.track_requests()
+    for size in (500, 501, 90_000):
+        sent = await producer.send(WHERE, records(b"x" * size, b"small"))
+        assert (sent.taken, sent.verdict) == (1, Verdict.TOO_LARGE)
+        assert "max.message.bytes" in sent.reason
+    assert not producer.send_now(WHERE, records(b"x" * 500)[0], lambda sent: None)
+    assert Api.PRODUCE not in wire.requests()
+    other = TopicPartition("payments", 0)
+    wire.topic(other.topic)
+    assert (await producer.send(WHERE, records(b"x" * 499))).verdict is Verdict.WRITTEN
+    assert (await producer.send(other, records(b"x" * 500))).verdict is Verdict.WRITTEN
 
 
 async def test_a_batch_that_is_too_large_is_sent_again_in_smaller_ones(

@@ -40,7 +40,7 @@ async def test_it_lands_behind_what_was_sent_before(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("code", "verdict"),
-    [(10, Verdict.TOO_LARGE), (29, Verdict.REFUSED), (2, Verdict.FAILED), (45, Verdict.UNKNOWN)],
+    [(2, Verdict.FAILED), (45, Verdict.UNKNOWN)],
 )
 async def test_after_a_failure_a_fresh_producer_takes_the_next(
     bench: Bench, wire: WireCluster, code: int, verdict: Verdict
@@ -53,6 +53,18 @@ async def test_after_a_failure_a_fresh_producer_takes_the_next(
     assert producer.contact().rebuilds == 1
 
 
+@pytest.mark.parametrize(("code", "verdict"), [(10, Verdict.TOO_LARGE), (29, Verdict.REFUSED)])
+async def test_after_a_refusal_the_same_producer_takes_the_next(
+    bench: Bench, wire: WireCluster, code: int, verdict: Verdict
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    wire.push_errors(Api.PRODUCE, code)
+    assert (await answer(producer, b"bad" * 9)).verdict is verdict
+    assert (await producer.send(WHERE, records(b"good"))).verdict is Verdict.WRITTEN
+    assert producer.contact().rebuilds == 0
+
+
 async def test_nothing_is_begun_before_the_engine_runs_nor_after_its_end(bench: Bench) -> None:
     producer = await bench.producer()
     assert refuses(producer)
@@ -61,12 +73,16 @@ async def test_nothing_is_begun_before_the_engine_runs_nor_after_its_end(bench: 
     assert refuses(producer)
 
 
-async def test_nothing_is_begun_for_a_partition_or_a_size_that_send_would_explain(bench: Bench) -> None:
+async def test_nothing_is_begun_for_a_partition_or_a_size_that_send_would_explain(
+    bench: Bench, wire: WireCluster
+) -> None:
     producer = await bench.producer()
     await producer.send(WHERE, records(b"warm"))
     assert refuses(producer, TopicPartition("unheard-of", 0))
     assert refuses(producer, TopicPartition("orders", 999))
-    assert refuses(producer, value=b"x" * 2_100_000)
+    wire.push_errors(Api.PRODUCE, 10)
+    await producer.send(WHERE, records(b"x" * 500))
+    assert refuses(producer, value=b"x" * 500)
 
 
 async def test_an_older_batch_that_still_waits_goes_first(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
+from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
 from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
     Span,
@@ -24,9 +25,10 @@ from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
     bound_unpacking,
     span_of,
 )
-from convex_messaging_fastapi.transport.kafka.engine.writer import Pack, Writer, pack, size_in_batch
+from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
 __all__ = [
+    "Batch",
     "CandidConnection",
     "Client",
     "FencedInstanceId",

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -106,10 +106,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     """What a batch may unpack to when it is mended."""
 
     @classmethod
-    def adopt(cls, client: AIOKafkaClient) -> Client:
+    def adopt(cls, client: AIOKafkaClient) -> Self:
         """Take over a client that a consumer or producer of the engine made for itself."""
         client.__class__ = cls
-        adopted: Client = client
+        adopted: Self = client
         Cluster.adopt(client.cluster)
         adopted._patience = client._request_timeout_ms / 1000
         adopted._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)

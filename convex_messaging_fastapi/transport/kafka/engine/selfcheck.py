@@ -17,6 +17,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartiti
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
 from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.errors import ConfigurationError
@@ -34,7 +35,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     AIOKafkaConnection: ("_last_action", "_request_timeout", "_requests", "_sasl_oauth_token_provider"),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     BatchBuilder: ("_builder", "_relative_offset"),
-    AIOKafkaProducer: ("client", "_message_accumulator", "_sender"),
+    AIOKafkaProducer: ("client", "_message_accumulator", "_sender", "_txn_manager"),
     FetchResult: ("_partition_records",),
     Fetcher: ("_fetch_task", "_pending_tasks", "_records"),
     GroupCoordinator: (
@@ -45,10 +46,11 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "group_id",
         "member_id",
     ),
-    MessageAccumulator: ("_batches", "_closed", "_exception", "_pending_batches"),
-    MessageBatch: ("_drain_waiter", "future"),
+    MessageAccumulator: ("_batches", "_closed", "_cluster", "_exception", "_pending_batches"),
+    MessageBatch: ("_builder", "_drain_waiter", "future"),
     MetadataRequest: ("_allow_auto_topic_creation", "_topics"),
     TopicPartitionState: ("lso", "timestamp"),
+    TransactionManager: ("_sequence_numbers",),
 }
 
 _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
@@ -68,9 +70,13 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     AIOKafkaConnection.authenticator_oauth: ("self",),
     OAuthAuthenticator.step: ("self", "payload"),
     PartitionRecords._consumer_record: ("self", "tp", "record"),
+    BatchBuilder._build: ("self",),
+    BatchBuilder._set_producer_state: ("self", "producer_id", "producer_epoch", "base_sequence"),
     MessageAccumulator._append_batch: ("self", "builder", "tp"),
+    MessageAccumulator.drain_by_nodes: ("self", "ignore_nodes", "muted_partitions"),
     MessageAccumulator.fail_all: ("self", "exception"),
     SubscriptionState.fetch_context: ("self",),
+    TransactionManager.sequence_number: ("self", "tp"),
 }
 
 _PROPERTIES: dict[type, tuple[str, ...]] = {

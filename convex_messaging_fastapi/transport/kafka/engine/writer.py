@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import time
+from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as EnginePartition
-from aiokafka.errors import ProducerClosed
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import BrokerResponseError, ProducerClosed, for_code
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import RecordMetadata
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
+from convex_messaging_fastapi.transport.kafka.engine.packing import Accumulator, Batch
 
-_NO_CODEC = 0
 
+class ProducingClient(Client):
+    """Remembers why brokers did not take what was sent, for the engine sends it again in silence."""
 
-class Pack(NamedTuple):
-    """Leading records, packed into one batch."""
+    complaints: dict[TopicPartition, type[BrokerResponseError]]
+    throttled_until = 0.0
 
-    batch: BatchBuilder
-    taken: int
-    size: int
+    @classmethod
+    def adopt(cls, client: AIOKafkaClient) -> Self:
+        adopted = super().adopt(client)
+        adopted.complaints = {}
+        return adopted
+
+    async def send(
+        self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
+    ) -> Any:
+        answer = await super().send(node_id, request, group=group)
+        if isinstance(request, ProduceRequest):
+            self._hear(answer)
+        return answer
+
+    def _hear(self, answer: Any) -> None:
+        if throttled := getattr(answer, "throttle_time_ms", 0):
+            self.throttled_until = time.monotonic() + throttled / 1000
+        for topic, partitions in answer.topics:
+            for partition, code, *_ in partitions:
+                # What is not sent again has an outcome already, that tells why.
+                if code and for_code(code).retriable:
+                    self.complaints[TopicPartition(topic, partition)] = for_code(code)
+                elif self.complaints:
+                    self.complaints.pop(TopicPartition(topic, partition), None)
 
 
 class Writer:
     def __init__(self, **options: Any) -> None:
         self._producer = AIOKafkaProducer(enable_idempotence=True, linger_ms=0, **options)
-        self._client = Client.adopt(self._producer.client)
+        self._client = ProducingClient.adopt(self._producer.client)
+        self._producer._message_accumulator.__class__ = Accumulator
 
     async def start(self) -> None:
         await self._producer.start()
@@ -87,7 +112,19 @@ class Writer:
     async def follow(self, topic: str) -> None:
         await self._client.follow(topic)
 
-    async def submit(self, batch: BatchBuilder, where: TopicPartition) -> asyncio.Future[RecordMetadata]:
+    def identity(self, topic: str) -> TopicId | None:
+        """Which topic the name stands for now; `None` where no broker tells ids."""
+        return self._client.identities.of(topic)
+
+    def complaint(self, where: TopicPartition) -> str:
+        """Why what was last sent there is not taken yet; empty where no broker has said so."""
+        if (error := self._client.complaints.get(where)) is not None:
+            return f"{error.message}: {error.description}"
+        if (left := self._client.throttled_until - time.monotonic()) > 0:
+            return f"a quota of the cluster holds this client back, for {left:.1f} s more"
+        return ""
+
+    async def submit(self, batch: Batch, where: TopicPartition) -> asyncio.Future[RecordMetadata]:
         """Hand a batch over; the future tells its fate, and may be dropped without harm.
 
         The topic's partitions must be known. Raises `KafkaError` when nothing was handed over.
@@ -99,7 +136,7 @@ class Writer:
         )
         return future
 
-    def submit_now(self, batch: BatchBuilder, where: TopicPartition) -> asyncio.Future[RecordMetadata] | None:
+    def submit_now(self, batch: Batch, where: TopicPartition) -> asyncio.Future[RecordMetadata] | None:
         """As `submit`, but at once or, when an older batch of the partition still waits, not at all.
 
         The future is the engine's own: it must not be cancelled.
@@ -111,6 +148,23 @@ class Writer:
         future: asyncio.Future[RecordMetadata] = accumulator._append_batch(batch, partition).future
         return future
 
+    def take_back(self, batch: Batch, where: TopicPartition) -> bool:
+        """Give the numbers of a batch that was refused, certainly unwritten, to what is sent there next.
+
+        `False` where that is not safe: then the partition takes nothing more from this producer. It
+        is safe while the broker has seen the batch once, and nothing numbered after it. Of one that was
+        sent twice the first may be in the log, and what came next under its numbers would be taken
+        for its repetition: acknowledged, and dropped.
+        """
+        numbers, partition = self._producer._txn_manager, EnginePartition(*where)
+        first = batch.first_number
+        if first is None or batch.attempts != 1:
+            return False
+        if numbers.sequence_number(partition) != first + batch.record_count():
+            return False
+        numbers._sequence_numbers[partition] = first
+        return True
+
     @property
     def _sender_task(self) -> asyncio.Task[None] | None:
         task: asyncio.Task[None] | None = self._producer._sender.sender_task
@@ -121,24 +175,3 @@ class _Forgiving(set[Any]):
     """Removes what is not there without a word."""
 
     remove = set.discard
-
-
-def pack(records: Sequence[OutgoingRecord], timestamp_ms: int, limit: int) -> Pack:
-    """As many leading records as fit `limit` bytes, and always the first."""
-    batch = BatchBuilder(limit, _NO_CODEC)
-    # Its own `append` takes half as long again, for checks that cannot fail here.
-    append = batch._builder.append
-    count = 0
-    for key, value, headers in records:
-        if append(count, timestamp_ms, key, value, list(headers)) is None:
-            break
-        count += 1
-    batch._relative_offset = count
-    batch.close()
-    return Pack(batch, count, batch.size())
-
-
-def size_in_batch(record: OutgoingRecord) -> int:
-    """How many bytes a batch of this record alone takes, or a few less."""
-    headers: list[Any] = list(record.headers)
-    return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, headers))

@@ -1,0 +1,64 @@
+"""What topics were found too small for, so that the same is not sent to them again and again."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from convex_messaging_fastapi.transport.kafka.engine import TopicId
+
+REMEMBERED_SECONDS = 60.0
+"""So long a refusal is believed; somebody may have raised the topic's limit meanwhile."""
+
+
+class _Refusal(NamedTuple):
+    size: int
+    until: float
+    topic: TopicId | None
+
+    def holds(self, now: float, topic: TopicId | None) -> bool:
+        return now < self.until and not (topic is not None and topic.is_not(self.topic))
+
+
+class Sizes:
+    """Of each topic, the smallest record and the smallest batch of several that it has just refused.
+
+    Topics are told apart by their ids, where brokers tell them; times are on the clock.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Refusal] = {}
+        self._batches: dict[str, _Refusal] = {}
+
+    def refuse_record(self, name: str, topic: TopicId | None, size: int, now: float) -> None:
+        _remember(self._records, name, topic, size, now)
+
+    def refuse_batch(self, name: str, topic: TopicId | None, size: int, now: float) -> None:
+        """Which says nothing of any record in it."""
+        _remember(self._batches, name, topic, size, now)
+
+    def refused(self, name: str, topic: TopicId | None, now: float) -> int | None:
+        """A record of so many bytes is too large, as far as is known; `None` where nothing is known."""
+        return _recall(self._records, name, topic, now) if self._records else None
+
+    def batch(self, name: str, topic: TopicId | None, now: float, usual: int) -> int:
+        """How many bytes a batch of several may have."""
+        refused = _recall(self._batches, name, topic, now) if self._batches else None
+        return usual if refused is None else max(1, min(usual, refused // 2))
+
+
+def _remember(
+    refusals: dict[str, _Refusal], name: str, topic: TopicId | None, size: int, now: float
+) -> None:
+    known = _recall(refusals, name, topic, now)
+    smallest = size if known is None else min(known, size)
+    refusals[name] = _Refusal(smallest, now + REMEMBERED_SECONDS, topic)
+
+
+def _recall(refusals: dict[str, _Refusal], name: str, topic: TopicId | None, now: float) -> int | None:
+    refusal = refusals.get(name)
+    if refusal is None:
+        return None
+    if refusal.holds(now, topic):
+        return refusal.size
+    del refusals[name]
+    return None
