@@ -84,6 +84,9 @@ class EncodeError(MessageError):
 class DecodeError(MessageError):
     """Bytes that are not the message a handler expects. Its text never repeats the payload."""
 
+    tells_kind_and_place_only: bool = False
+    """Whether its text is this package's own, so that it is told whatever `error_texts` says."""
+
 
 class PublishError(MessagingError):
     """A message that the cluster did not acknowledge."""

@@ -18,6 +18,7 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, Patience
 from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
+from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
@@ -97,11 +98,18 @@ class Wiring:
             dead_letter=options.dead_letter,
             timeout=options.timeout,
             is_batch=options.batch is not None,
+            bounds=self._bounds_of(lineup),
+            error_texts=settings.error_texts,
         )
         dispatch = Dispatch(
             treatment, self._surroundings, self._burial, self._letters, self._clock, random.random
         )
         return Subscription(lineup, dispatch, self._clock, self._context)
+
+    def _bounds_of(self, lineup: Lineup) -> Bounds:
+        """What its messages may measure; a letter holds a whole message, and may be larger."""
+        bounds = Bounds(self._settings.max_message_bytes, self._settings.max_message_items)
+        return bounds.of_letters if self._letters in lineup.topics else bounds
 
     def on_wire(self, topic: str) -> str:
         return topic_on_wire(self._settings.topic_prefix, topic)

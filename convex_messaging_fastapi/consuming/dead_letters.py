@@ -10,6 +10,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
+from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
 from convex_messaging_fastapi.messages.complaints import one_line, validation_text
 from convex_messaging_fastapi.messages.dead_letter import OriginalHeader, as_base64, as_text
@@ -41,12 +42,19 @@ class Failure:
     handler: str
 
 
-def failure_of(exception: BaseException, attempts: int, group: str, handler: str) -> Failure:
-    """What is worth keeping of an exception once it is gone."""
+def failure_of(
+    exception: BaseException, attempts: int, group: str, handler: str, *, texts: bool = True
+) -> Failure:
+    """What is worth keeping of an exception once it is gone.
+
+    Without `texts` that is its type and its place: no sentence of it, and nothing of its causes. What this
+    package itself says of bytes that could not be decoded is told all the same, for it repeats none.
+    """
+    texts = texts or (isinstance(exception, DecodeError) and exception.tells_kind_and_place_only)
     return Failure(
         exception_type=_type_name(exception),
-        text=_text_of(exception),
-        stack=_stack_of(exception),
+        text=_text_of(exception) if texts else _without_text(exception),
+        stack=_stack_of(exception) if texts else _place_of(exception),
         attempts=attempts,
         group=one_line(group, MAX_NAME),
         handler=one_line(handler, MAX_NAME),
@@ -195,16 +203,25 @@ def _type_name(exception: BaseException) -> str:
     return one_line(name, MAX_NAME)
 
 
+def _without_text(exception: BaseException) -> str:
+    return f"{_type_name(exception)}, whose text is not told: error_texts is false"
+
+
 def _stack_of(exception: BaseException) -> str:
     """Where it was raised, and where its causes were, the newest first; the end of each is kept."""
-    told = [_frames_of(link) for link in _chain(exception)]
+    told = [f"{_type_name(link)}: {_text_of(link)}\n{_frames_of(link)}".rstrip() for link in _chain(exception)]
     return "\n".join(told)[:MAX_STACK]
 
 
+def _place_of(exception: BaseException) -> str:
+    return f"{_type_name(exception)}\n{_frames_of(exception)}".rstrip()[:MAX_STACK]
+
+
 def _frames_of(exception: BaseException) -> str:
+    """Files, lines and functions; no line of code, which may hold a value."""
     frames = traceback.extract_tb(exception.__traceback__)[-MAX_FRAMES:]
     lines = [f"  {_encodable(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
-    return "\n".join([f"{_type_name(exception)}: {_text_of(exception)}", *reversed(lines)])
+    return "\n".join(reversed(lines))
 
 
 def _chain(exception: BaseException) -> Iterator[BaseException]:

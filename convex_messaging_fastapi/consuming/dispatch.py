@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
 from convex_messaging_fastapi.clock import Clock
@@ -22,6 +23,7 @@ from convex_messaging_fastapi.consuming.retry import (
 )
 from convex_messaging_fastapi.consuming.runners import Runners
 from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
 from convex_messaging_fastapi.records import Delivery, Record
 
@@ -51,6 +53,8 @@ class Treatment:
     dead_letter: DeadLetterPolicy
     timeout: float | None
     is_batch: bool
+    bounds: Bounds = field(default_factory=Bounds)
+    error_texts: bool = True
 
 
 class Hold(NamedTuple):
@@ -99,7 +103,9 @@ class Dispatch:
         random: Callable[[], float],
     ) -> None:
         self._treatment = treatment
-        self._decode = treatment.plan.decode
+        decoder = treatment.plan.decoder.within(treatment.bounds)
+        self._decode = decoder.decode
+        self._large: float = inf if decoder.is_raw else LARGE_BYTES
         self._is_batch = treatment.is_batch
         is_plain = treatment.plan.is_direct and treatment.timeout is None and not treatment.is_batch
         self._plain: Callable[[Any], Awaitable[None]] | None = treatment.plan.function if is_plain else None
@@ -123,7 +129,11 @@ class Dispatch:
             return await self._end(job)
         error: BaseException | None
         try:
-            message = self._decode(job.record.value)
+            value = job.record.value
+            if value is not None and len(value) > self._large:
+                message = await self._surroundings.apart.read(self._decode, value)
+            else:
+                message = self._decode(value)
             # Every call in between would cost each message about as much as calling an empty handler.
             if self._plain is not None:
                 await self._plain(message)
@@ -150,7 +160,7 @@ class Dispatch:
         messages: list[Any] = []
         members: list[Job] = []
         for index, job in enumerate(jobs):
-            if self._decode_member(job, messages):
+            if await self._decode_member(job, messages):
                 members.append(job)
                 continue
             end = await self._end(job)
@@ -160,10 +170,14 @@ class Dispatch:
         outcome = await self._handle_members(members, messages)
         return Outcome([*ended, *outcome.finished], outcome.again, outcome.delay, outcome.hold)
 
-    def _decode_member(self, job: Job, messages: list[Any]) -> bool:
+    async def _decode_member(self, job: Job, messages: list[Any]) -> bool:
         if job.failure is None:
+            value = job.record.value
             try:
-                messages.append(self._decode(job.record.value))
+                if value is not None and len(value) > self._large:
+                    messages.append(await self._surroundings.apart.read(self._decode, value))
+                else:
+                    messages.append(self._decode(value))
             except BaseException as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
                 error = blamed_on_message(problem, self.runners)
                 self.tally.failed_attempts += 1
@@ -233,7 +247,10 @@ class Dispatch:
         report_end(job.record, job.failure, self._policy_for(job))
 
     def _failure(self, job: Job, error: BaseException) -> Failure:
-        return failure_of(error, job.attempts, self._treatment.group, self._treatment.handler)
+        treatment = self._treatment
+        return failure_of(
+            error, job.attempts, treatment.group, treatment.handler, texts=treatment.error_texts
+        )
 
     def _policy_for(self, job: Job) -> DeadLetterPolicy:
         """What the subscriber wants; but a dead letter is never buried again."""

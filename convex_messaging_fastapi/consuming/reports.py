@@ -1,6 +1,7 @@
 """Says in the log what becomes of a message that failed: where it is, why, and what happens next.
 
-Texts come from a `Failure`, which is bounded and never repeats a payload.
+Texts come from a `Failure`. What this package says in them repeats no payload; what a handler raised is told
+as the handler said it, cut and made printable, unless `error_texts` is false.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic.alias_generators import to_pascal
 from pydantic_core import core_schema
 
+from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, restored
 from convex_messaging_fastapi.messages.marking import mark_decimals
+from convex_messaging_fastapi.messages.secret_fields import MENDED_BY, secret_in
 
 
 class ConvexMessage(BaseModel):
@@ -18,13 +20,15 @@ class ConvexMessage(BaseModel):
     Names are written in PascalCase (`UserId`) and read in PascalCase or as they are here; unknown
     fields are ignored. A `Decimal` is a JSON number with its digits intact (`100.00`). Times are
     ISO 8601: UTC ends in `Z`, other offsets are written out, a time without one stays without.
-    NaN and infinities are refused.
+    NaN and infinities are refused, and so are numbers of more than 400 digits or with an exponent
+    beyond 400, both when it is written and when it is read.
 
         class BetPlaced(ConvexMessage):
             bet_id: int
             stake: Decimal
 
-    Models of other kinds inside it keep their own names and encoding. `model_dump_json` gives what
+    A field that holds a secret (`SecretStr`) and has no serialiser of its own is a `DeclarationError`:
+    stars would be written. Models of other kinds inside it keep their own names and encoding. `model_dump_json` gives what
     goes on the wire; `model_validate_json` is pydantic's own, which reads a number into a `Decimal`
     by way of a float, as handlers do not.
     """
@@ -51,5 +55,7 @@ class ConvexMessage(BaseModel):
         cls, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
         schema = handler(source)
+        if secret_in(schema, handler.resolve_ref_schema):
+            raise DeclarationError(f"{cls.__name__} has a field that holds a secret: {MENDED_BY}")
         mark_decimals(handler.resolve_ref_schema(schema), handler.resolve_ref_schema)
         return schema

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from convex_messaging_fastapi.errors import EncodeError
+from convex_messaging_fastapi.messages.bounds import MAX_DIGITS, MAX_EXPONENT, is_within
 
 _MARK = secrets.token_hex(16)
 _MARK_BYTES = _MARK.encode()
@@ -31,7 +32,18 @@ def wants_numbers(context: object) -> bool:
 def marked(number: Decimal) -> str:
     if not number.is_finite():
         raise EncodeError(f"{number} cannot be written as JSON: it has no such number")
-    return _MARK + Decimal.__str__(number)
+    text = Decimal.__str__(number)
+    if (len(text) > MAX_DIGITS or "E" in text) and not is_within(number):
+        raise out_of_bounds("a Decimal")
+    return _MARK + text
+
+
+def out_of_bounds(what: str) -> EncodeError:
+    """The error of whatever is, or holds, a number that no reader of ours would take."""
+    return EncodeError(
+        f"{what} has a number of more than {MAX_DIGITS} digits, or with an exponent beyond {MAX_EXPONENT}, "
+        "and no handler would be given it: round it, or write it as text"
+    )
 
 
 def restored(json: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Bytes from the wire to what a handler's annotation asks for; the way is chosen once a handler.
 
 Whatever the bytes, nothing but `DecodeError` is raised. Of a key that comes twice the last wins. A byte-order
-mark before the JSON is passed over. NaN, infinities and numbers that no float can hold are refused.
+mark before the JSON is passed over. NaN, infinities and numbers that no float can hold are refused, and so
+is what is out of the bounds of `bounds.py`, before it is read.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import codecs
 import inspect
 import re
 from collections.abc import Callable
-from decimal import Decimal
+from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -19,21 +20,25 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
+from convex_messaging_fastapi.messages.bounds import (
+    SHORT_BYTES,
+    Bounds,
+    OutOfBounds,
+    has_large_exponent,
+    is_within,
+    may_hold_large_decimals,
+)
 from convex_messaging_fastapi.messages.complaints import one_line, validation_text
-from convex_messaging_fastapi.messages.plain import is_finite, numbers_in
-from convex_messaging_fastapi.messages.schemas import Facts, facts_of
+from convex_messaging_fastapi.messages.plain import decimals_in, is_finite
+from convex_messaging_fastapi.messages.schemas import NO_FACTS, Facts, facts_of
 
 Reader = Callable[[bytes], Any]
 
 _HUNDREDS = re.compile(rb"[eE]\+?[0-9]{3}")
 _LONG_RUN = re.compile(rb"(?<![0-9])[0-9]{309}")
-_THOUSANDS = re.compile(rb"[eE][+-]?[0-9]{4}")
 
 # As numbers: looking for one byte takes a tenth of the time that looking for a word takes.
 _N, _I = b"NI"
-
-MAX_EXPONENT = 6144
-"""Of a decimal, as in IEEE 754's decimal128. Turning 1e9999999 into an `int` takes seconds."""
 
 
 class NotJson(ValueError):
@@ -41,63 +46,122 @@ class NotJson(ValueError):
 
 
 class Decoder:
-    """Reads the values of records for one annotation."""
+    """Reads the values of records for one annotation; within the bounds of the defaults, unless others are given.
 
-    __slots__ = ("_name", "_names", "_read", "_takes_null")
+    Without bounds (`bytes`) nothing is looked at.
+    """
 
-    def __init__(self, name: str, read: Reader, names: frozenset[str], takes_null: bool) -> None:
+    __slots__ = ("_bounds", "_facts", "_looks_odd", "_name", "_read", "_short", "_takes_null")
+
+    def __init__(self, name: str, read: Reader, facts: Facts, takes_null: bool, bounds: Bounds | None) -> None:
         self._name = name
         self._read = read
-        self._names = names
+        self._facts = facts
         self._takes_null = takes_null
+        self._bounds = bounds
+        self._short: float = inf if bounds is None else SHORT_BYTES
+        self._looks_odd = _looks_odd(facts, bounds)
+
+    def within(self, bounds: Bounds) -> Decoder:
+        """The same with other bounds."""
+        own = None if self._bounds is None else bounds
+        return Decoder(self._name, self._read, self._facts, self._takes_null, own)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether a message is the very bytes of its record, so that decoding it costs nothing."""
+        return self._bounds is None
 
     def decode(self, value: bytes | None) -> Any:
         """Raises `DecodeError`, whose text never repeats the payload."""
         if value is None:
             return self._null()
         try:
+            if len(value) > self._short or self._looks_odd(value):
+                return self._read_within(value)
             return self._read(value)
         except Exception as error:  # noqa: BLE001 - a model's own validators may raise anything
             problem = error
-        if value.startswith(codecs.BOM_UTF8):
+        if value.startswith(codecs.BOM_UTF8) and not isinstance(problem, OutOfBounds):
             try:
-                return self._read(value[len(codecs.BOM_UTF8) :])
+                return self._read_within(value[len(codecs.BOM_UTF8) :])
             except Exception as error:  # noqa: BLE001 - as above
                 problem = error
         # Not `from problem`: its text may hold the payload, and a stack trace would tell it.
-        raise DecodeError(f"the value is no {self._name}: {self._reason(problem)}")
+        raise self._error(problem)
+
+    def _read_within(self, value: bytes) -> Any:
+        if self._bounds is None:
+            return self._read(value)
+        self._bounds.check(value)
+        message = self._read(value)
+        if self._facts.has_decimal and may_hold_large_decimals(value):
+            # As text they have passed unseen. Behind a limit on exponents nothing was dear so far.
+            if not all(map(is_within, decimals_in(message))):
+                raise OutOfBounds("a decimal given as text has more than 400 digits, or an exponent beyond 400")
+        return message
+
+    def _error(self, problem: Exception) -> DecodeError:
+        if isinstance(problem, OutOfBounds):
+            return told(f"the value is not decoded as {self._name}: {problem}")
+        return told(f"the value is no {self._name}: {self._reason(problem)}")
 
     def _null(self) -> None:
         if not self._takes_null:
-            raise DecodeError(
+            raise told(
                 f"the value is null (a tombstone: its key was deleted), and the handler takes {self._name}: "
                 f"annotate its message as `{self._name} | None` to be told of deletions"
             )
 
     def _reason(self, problem: Exception) -> str:
         if isinstance(problem, ValidationError):
-            return validation_text(problem, self._names)
+            return validation_text(problem, self._facts.names)
         if isinstance(problem, NotJson):
             return one_line(str(problem), 200)
         return f"reading it raised {type(problem).__name__}"
 
 
+def told(text: str) -> DecodeError:
+    """An error of ours, whose text says what kind of mistake is where, and nothing that was sent."""
+    error = DecodeError(text)
+    error.tells_kind_and_place_only = True
+    return error
+
+
 def codec_for(annotation: Any) -> Decoder:
-    """The decoder of a handler's message.
+    """The decoder of a handler's message, within the default bounds.
 
     `bytes` is the raw value; no annotation means decoded JSON. A null value is refused unless the
-    annotation allows `None`. Raises `DeclarationError` for what pydantic cannot validate, and for
-    a model that holds decimals beside something that only JSON text can be read into.
+    annotation allows `None`. Raises `DeclarationError` for what pydantic cannot validate, for a model
+    that holds decimals beside something that only JSON text can be read into, and for one whose cost
+    doubles with every level: a union that holds itself, and whose members nothing tells apart.
     """
     takes_null, name = _allows_none(annotation), _name_of(annotation)
     if _without_none(annotation) is bytes:
-        return Decoder(name, bytes, frozenset(), takes_null)
+        return Decoder(name, bytes, NO_FACTS, takes_null, None)
     if annotation is inspect.Parameter.empty or annotation is Any:
-        return Decoder("JSON", _refusing_infinities(_read_json), frozenset(), False)
+        return Decoder("JSON", _refusing_infinities(_read_json), NO_FACTS, False, Bounds())
     adapter = _adapter(annotation)
     facts = facts_of(adapter.core_schema)
-    read = _reader(adapter, facts, name)
-    return Decoder(name, read, facts.names, takes_null)
+    if facts.ambiguous_recursion is not None:
+        raise DeclarationError(
+            f"messages of type {name} cannot be read in bounded time: the union {facts.ambiguous_recursion} holds "
+            "itself and has no discriminator, so every level of a message doubles what reading it costs. Give "
+            'each member a field of one literal, such as `kind: Literal["leaf"]`, and name it where the union '
+            'stands: Annotated[..., Field(discriminator="kind")]'
+        )
+    return Decoder(name, _reader(adapter, facts, name), facts, takes_null, Bounds())
+
+
+def _looks_odd(facts: Facts, bounds: Bounds | None) -> Callable[[bytes], bool]:
+    """What is asked of a short value: may it hold a number out of bounds?"""
+    if bounds is None:
+        return _never
+    return may_hold_large_decimals if facts.has_decimal else has_large_exponent
+
+
+def _never(_value: bytes) -> bool:
+    return False
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
@@ -160,16 +224,9 @@ def _reading_decimals(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Rea
     validate = adapter.validator.validate_python
 
     def read(value: bytes) -> Any:
-        tree = _parse(value, "decimal")
-        if _THOUSANDS.search(value) and not all(map(_is_measured, numbers_in(tree))):
-            raise NotJson(f"a number's exponent is beyond {MAX_EXPONENT}")
-        return validate(tree)
+        return validate(_parse(value, "decimal"))
 
     return read
-
-
-def _is_measured(number: float | Decimal) -> bool:
-    return isinstance(number, float) or abs(number.adjusted()) <= MAX_EXPONENT
 
 
 def _has_words(value: bytes) -> bool:

@@ -9,8 +9,15 @@ from typing import Any
 from pydantic_core import to_json
 
 from convex_messaging_fastapi.errors import EncodeError
-from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, restored
-from convex_messaging_fastapi.messages.plain import as_written, is_finite
+from convex_messaging_fastapi.messages.bounds import is_within, may_hold_large_decimals, numbers_are_within
+from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, out_of_bounds, restored
+from convex_messaging_fastapi.messages.plain import (
+    as_written,
+    decimals_in,
+    holds_secret,
+    is_finite,
+    secret_refused,
+)
 from convex_messaging_fastapi.messages.schemas import Facts, facts_of
 
 Writer = Callable[[Any], bytes]
@@ -21,7 +28,9 @@ def encode(message: Any) -> bytes:
 
     Pydantic models keep their own encoding, aliases included; in a `ConvexMessage` and in plain
     dicts, lists, dataclasses and `TypedDict`s a `Decimal` is a number with its digits intact.
-    Raises `EncodeError` for `None`, NaN, infinities, and what JSON does not know.
+    Raises `EncodeError` for `None`, NaN, infinities, what JSON does not know, secrets that would be
+    written as stars, and numbers that no handler would be given (more than 400 digits, or an
+    exponent beyond 400).
     """
     try:
         return _writer_for(type(message))(message)
@@ -44,7 +53,7 @@ def _new_writer(kind: Any) -> Writer:
     if issubclass(kind, bytes):
         return bytes
     schema = getattr(kind, "__pydantic_core_schema__", None)
-    return _write_plain if schema is None else _model_writer(kind, facts_of(schema))
+    return _write_plain if schema is None else _guarded_writer(kind, facts_of(schema))
 
 
 _writer_for: Callable[[Any], Writer] = lru_cache(maxsize=4096)(_new_writer)
@@ -58,7 +67,38 @@ def _refuse_none(_message: None) -> bytes:
 
 
 def _write_plain(message: Any) -> bytes:
-    return restored(to_json(as_written(message), by_alias=True, context=AS_NUMBERS))
+    written = restored(to_json(as_written(message), by_alias=True, context=AS_NUMBERS))
+    if not numbers_are_within(written):
+        raise out_of_bounds(message_type(message))
+    return written
+
+
+def _guarded_writer(kind: Any, facts: Facts) -> Writer:
+    """Refuses what a reader of ours would not give to a handler; looks twice only where there may be some."""
+    if facts.writes_stars:
+        return _refuse_secrets
+    write = _model_writer(kind, facts)
+
+    def guarded(message: Any) -> bytes:
+        written = write(message)
+        if not numbers_are_within(written) or (
+            facts.may_write_decimals_as_text
+            and may_hold_large_decimals(written)
+            and not all(map(is_within, decimals_in(message)))
+        ):
+            raise out_of_bounds(message_type(message))
+        if facts.may_hold_anything and _STARS in written and holds_secret(message):
+            raise secret_refused(message)
+        return written
+
+    return guarded
+
+
+_STARS = b"*"
+
+
+def _refuse_secrets(message: Any) -> bytes:
+    raise secret_refused(message)
 
 
 def _model_writer(kind: Any, facts: Facts) -> Writer:

@@ -6,12 +6,15 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
 
 from convex_messaging_fastapi.errors import EncodeError
-from convex_messaging_fastapi.messages.decimals import marked
+from convex_messaging_fastapi.messages.bounds import is_within
+from convex_messaging_fastapi.messages.decimals import marked, out_of_bounds
+from convex_messaging_fastapi.messages.secret_fields import MENDED_BY, SECRETS, secret_in
 
 
 def as_written(value: Any) -> Any:
@@ -47,8 +50,12 @@ def _sequence(value: Any) -> list[Any]:
 
 
 def _model(value: Any) -> Any:
+    if isinstance(value, SECRETS) or _writes_stars(type(value)):
+        raise secret_refused(value)
     if not is_finite(value):
         raise EncodeError(f"{type(value).__name__} holds NaN or an infinity, for which JSON has no number")
+    if not all(map(is_within, decimals_in(value))):
+        raise out_of_bounds(type(value).__name__)
     return value
 
 
@@ -79,14 +86,51 @@ def is_finite(value: Any) -> bool:
 
 def numbers_in(value: Any) -> Iterator[float | Decimal]:
     """Every float and decimal in `value`, however deep; models and dataclasses are looked into."""
-    if isinstance(value, float | Decimal):
-        yield value
-    else:
-        for member in _members(value):
-            yield from numbers_in(member)
+    return (leaf for leaf in _leaves(value, members_of) if isinstance(leaf, float | Decimal))
 
 
-def _members(value: Any) -> Iterable[Any]:
+def decimals_in(value: Any) -> Iterator[Decimal]:
+    """Every decimal in `value`, those that are keys included."""
+    return (leaf for leaf in _leaves(value, _members_and_keys) if isinstance(leaf, Decimal))
+
+
+_LEAVES = (str, int, float, Decimal, *SECRETS)
+
+
+def _leaves(value: Any, members: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
+    """What has no members. Not by recursion: each of many would climb through every level on its way out."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if one is None or isinstance(one, _LEAVES):
+            yield one
+        elif id(one) not in seen:  # a child may know its parent
+            seen.add(id(one))
+            waiting.extend(members(one))
+
+
+def _members_and_keys(value: Any) -> Iterable[Any]:
+    return (*value.keys(), *value.values()) if isinstance(value, dict) else members_of(value)
+
+
+def holds_secret(value: Any) -> bool:
+    """Whether a secret is somewhere in `value`, whatever its schema says."""
+    return any(isinstance(leaf, SECRETS) for leaf in _leaves(value, members_of))
+
+
+def secret_refused(value: Any) -> EncodeError:
+    """The error of what would be written as stars."""
+    what = "is" if isinstance(value, SECRETS) else "holds"
+    return EncodeError(f"{type(value).__name__} {what} a secret: {MENDED_BY}")
+
+
+@lru_cache(maxsize=4096)
+def _writes_stars(kind: type) -> bool:
+    return secret_in(getattr(kind, "__pydantic_core_schema__", None))
+
+
+def members_of(value: Any) -> Iterable[Any]:
+    """What a container, model or dataclass holds; keys are left away."""
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, list | tuple | set | frozenset):

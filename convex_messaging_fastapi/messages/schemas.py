@@ -6,23 +6,40 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from convex_messaging_fastapi.messages.recursion import ambiguous_recursion
+from convex_messaging_fastapi.messages.secret_fields import secret_in
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """`may_read_infinity` and `may_write_infinity`: floats, or values that no schema speaks of.
-    `may_write_decimals`: decimals, such values, or a serialiser that may make some.
+    `may_write_decimals`: decimals, such values, or a serialiser that may make some;
+    `may_write_decimals_as_text`: those that nothing of ours writes. `may_hold_anything`: values that
+    no schema speaks of, or whose serialiser is not known.
 
     `only_from_json` is the first kind found that takes a decimal's company badly: it reads JSON
     text, but not the Python values that the text was parsed into. `names` are field names and
     tags, which an error may repeat since they are not the payload's own.
+
+    `ambiguous_recursion` names the members of a union that holds itself while two of them may take
+    the same object or array: each level is then read by both. `writes_stars`: a secret would be
+    written as stars.
     """
 
     has_decimal: bool
     may_read_infinity: bool
     may_write_infinity: bool
     may_write_decimals: bool
+    may_write_decimals_as_text: bool
+    may_hold_anything: bool
+    writes_stars: bool
     only_from_json: str | None
     names: frozenset[str]
+    ambiguous_recursion: str | None
+
+
+NO_FACTS = Facts(*[False] * 7, None, frozenset(), None)
+"""Of what has no schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +59,12 @@ def facts_of(schema: Mapping[str, Any]) -> Facts:
         may_read_infinity=survey.may_read_infinity,
         may_write_infinity=survey.may_write_infinity,
         may_write_decimals=survey.may_write_decimals,
+        may_write_decimals_as_text=survey.may_write_decimals_as_text,
+        may_hold_anything=survey.may_hold_anything,
+        writes_stars=secret_in(schema),
         only_from_json=survey.only_from_json,
         names=frozenset(survey.names),
+        ambiguous_recursion=ambiguous_recursion(schema),
     )
 
 
@@ -85,6 +106,8 @@ class _Survey:
         self.may_read_infinity = False
         self.may_write_infinity = False
         self.may_write_decimals = False
+        self.may_write_decimals_as_text = False
+        self.may_hold_anything = False
         self.only_from_json: str | None = None
         self.names: set[str] = set()
         self._definitions: dict[str, Any] = {}
@@ -120,13 +143,16 @@ class _Survey:
         if kind == "decimal":
             self.has_decimal = self.may_write_decimals = True
             self.may_write_infinity |= not has_serialiser  # ours refuses NaN itself
+            self.may_write_decimals_as_text |= not has_serialiser
         elif kind == "float":
             self.may_read_infinity |= bool(node.get("allow_inf_nan", not settings.finite))
             self.may_write_infinity = True
         elif kind not in _WITHOUT_FLOATS or _ELEMENTS.get(kind, "type") not in node:
             self.may_read_infinity = self.may_write_infinity = self.may_write_decimals = True
+            self.may_write_decimals_as_text |= not has_serialiser
+            self.may_hold_anything = True
         elif has_serialiser:
-            self.may_write_infinity = self.may_write_decimals = True
+            self.may_write_infinity = self.may_write_decimals = self.may_hold_anything = True
 
     def _note_names(self, node: Mapping[str, Any], kind: str) -> None:
         if kind in _FIELDS:

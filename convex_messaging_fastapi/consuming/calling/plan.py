@@ -19,24 +19,28 @@ from convex_messaging_fastapi.consuming.calling.refusals import refuse_what_no_m
 from convex_messaging_fastapi.consuming.calling.supplying import Replacements, Supplier
 from convex_messaging_fastapi.consuming.calling.surroundings import Surroundings
 from convex_messaging_fastapi.errors import DeclarationError
-from convex_messaging_fastapi.messages import codec_for
+from convex_messaging_fastapi.messages import Decoder, codec_for
 from convex_messaging_fastapi.records import Delivery
 
 
 @dataclass(frozen=True, slots=True)
 class CallPlan:
     """A handler, compiled. `is_direct`: it is async and takes the message alone, so that
-    `await plan.function(message)` is all of `call`. `decode` makes the message of a record's value,
-    of a batch one member, and raises `DecodeError`.
+    `await plan.function(message)` is all of `call`. `decoder` makes the message of a record's value,
+    of a batch one member.
     """
 
     function: Callable[..., Any]
     is_direct: bool
     wants_delivery: bool
-    decode: Callable[[bytes | None], Any]
+    decoder: Decoder
     _kind: Kind
     _arguments: Arguments = field(repr=False)
     _replacements: Replacements = field(repr=False, compare=False)
+
+    def decode(self, value: bytes | None) -> Any:
+        """The message of a record's value, within the default bounds; raises `DecodeError`."""
+        return self.decoder.decode(value)
 
     async def call(
         self, message: Any, delivery: Delivery | list[Delivery] | None, surroundings: Surroundings
@@ -85,7 +89,7 @@ def compile_call(handler: Callable[..., Any], *, batch: bool = False) -> CallPla
         function=handler,
         is_direct=kind is Kind.ASYNC and not arguments,
         wants_delivery=asks_for_delivery(arguments),
-        decode=codec_for(annotation).decode,
+        decoder=codec_for(annotation),
         _kind=kind,
         _arguments=arguments,
         _replacements=Replacements(who, batch=batch),

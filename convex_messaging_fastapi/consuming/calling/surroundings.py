@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from convex_messaging_fastapi.consuming.apart import Apart
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 
 
@@ -18,6 +19,7 @@ class Surroundings:
     app: Any | None
     state: Mapping[str, Any]
     threads: HandlerThreads
+    apart: Apart = field(default_factory=Apart)
 
     @property
     def overrides(self) -> Mapping[Any, Any]:

@@ -1,0 +1,165 @@
+"""What the bytes of a message may be before they are decoded, so that one record costs no more than its size is worth.
+
+A parser's time and memory depend on what the bytes say: a million digits, a million empty objects and a
+thousand levels are each a short text. What is beyond a bound is refused before anything is built from it.
+Every look here takes time in proportion to the bytes, whatever they are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from itertools import accumulate
+
+MAX_DEPTH = 100
+MAX_DIGITS = 400
+MAX_EXPONENT = 400
+"""Of a number as it is written with one digit before the point: 1e400 is within, 10e400 is beyond."""
+
+LARGE_BYTES = 256 * 1024
+"""A larger value is decoded in a thread, for the event loop has others to serve meanwhile."""
+
+SHORT_BYTES = 200
+"""No more bytes than these hold neither too many members, nor too many levels, nor too many digits."""
+
+_LONGEST_NUMBER = 1000
+"""Characters: one of 400 digits may begin with as many zeros behind its point."""
+
+_LETTER_ITEMS = 10_000
+"""What a dead letter of ours stays below, its headers included."""
+
+
+class OutOfBounds(ValueError):
+    """Bytes that are not decoded. Its text holds none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """`max_items` counts the members of objects and arrays: every `{`, `[` and `,` outside texts."""
+
+    max_bytes: int = 10 * 1024 * 1024
+    max_items: int = 100_000
+
+    @property
+    def of_letters(self) -> Bounds:
+        """For records of the dead-letter topic, which hold a whole message as text or in base64."""
+        return Bounds(letter_bytes(self.max_bytes), max(self.max_items, _LETTER_ITEMS))
+
+    def check(self, value: bytes) -> None:
+        """Raise `OutOfBounds`, with a sentence that says which bound it was."""
+        if len(value) > self.max_bytes:
+            raise OutOfBounds(f"it has {len(value)} bytes, and max_message_bytes is {self.max_bytes}")
+        opened = value.count(b"{") + value.count(b"[")
+        odd = has_large_exponent(value) or _has_long_number(value)
+        if not odd and opened <= MAX_DEPTH and opened + value.count(b",") <= self.max_items:
+            return
+        bare = _without_escapes(value)
+        if bare.count(b'"') > 4 * self.max_items + 2:  # two texts a member, or it is no JSON
+            raise self._too_many()
+        outside = _outside_texts(bare)
+        self._check_structure(outside)
+        if odd and not _all_within(outside):
+            raise OutOfBounds(
+                f"a number has more than {MAX_DIGITS} digits, or its exponent is beyond {MAX_EXPONENT}"
+            )
+
+    def _check_structure(self, outside: bytes) -> None:
+        if len(outside) - len(outside.translate(None, b"{[,")) > self.max_items:
+            raise self._too_many()
+        steps = outside.translate(_STEPS, _NO_BRACKETS)
+        if max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH:
+            raise OutOfBounds(f"it is nested more than {MAX_DEPTH} levels deep")
+
+    def _too_many(self) -> OutOfBounds:
+        return OutOfBounds(f"it has more members than max_message_items ({self.max_items})")
+
+
+def letter_bytes(max_message_bytes: int) -> int:
+    """What a dead letter may have that holds a message of so many bytes."""
+    return 2 * max_message_bytes + 64 * 1024
+
+
+def is_within(number: Decimal) -> bool:
+    """Whether a decimal has a length and an exponent that are written and read."""
+    if not number.is_finite():
+        return True  # that is refused elsewhere, and by another name
+    if abs(number.adjusted()) > MAX_EXPONENT:
+        return False
+    return len(str(number)) <= MAX_DIGITS or len(number.as_tuple().digits) <= MAX_DIGITS
+
+
+def numbers_are_within(written: bytes) -> bool:
+    """Whether what was written may be read again; of numbers that are texts it says nothing."""
+    return not _has_long_number(written) or _all_within(_outside_texts(_without_escapes(written)))
+
+
+def has_large_exponent(value: bytes) -> bool:
+    """Whether there may be a number with an exponent of three digits or more."""
+    # The pattern alone takes several times as long, and nearly everything has no such digits at all.
+    return value.translate(_DIGITS).find(_EXPONENT) >= 0 and _large_exponent(value) is not None
+
+
+def _has_long_number(value: bytes) -> bool:
+    return len(value) > MAX_DIGITS and _LONG_RUN in value.translate(_DIGITS)
+
+
+def may_hold_large_decimals(value: bytes) -> bool:
+    """Whether there may be a number, or text that `Decimal` reads as one, out of bounds.
+
+    It takes digits of every script and underscores between them, and JSON may escape each.
+    """
+    digits = value.translate(_DIGITS_OF_TEXT)
+    return (
+        (digits.find(_EXPONENT) >= 0 and _large_exponent_of_text(value) is not None)
+        or (len(value) > MAX_DIGITS and _LONG_RUN in digits)
+        or value.find(b"\\u") >= 0
+    )
+
+
+def _without_escapes(value: bytes) -> bytes:
+    """`value` with no quotation marks but those around its texts."""
+    return value.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in value else value
+
+
+def _outside_texts(bare: bytes) -> bytes:
+    """What stands between the texts, with a single quotation mark for each of them."""
+    return b'"'.join(bare.split(b'"')[::2])
+
+
+def _table(digits: bytes) -> bytes:
+    """Every digit and sign as `0`, the letter of an exponent as `e`, all else as a blank."""
+    return bytes(ord("0" if byte in digits else "e" if byte in b"eE" else " ") for byte in range(256))
+
+
+_EXPONENT = b"0e000"
+_LONG_RUN = b"0" * MAX_DIGITS
+_DIGITS = _table(b"0123456789.+-")
+_DIGITS_OF_TEXT = _table(b"0123456789._+-" + bytes(range(0x80, 0x100)))
+
+_NO_BRACKETS = bytes(frozenset(range(256)) - frozenset(b"{[]}"))
+_STEPS = bytes(1 if byte in b"{[" else 255 if byte in b"]}" else 0 for byte in range(256))
+"""A level down and a level up again, as signed bytes."""
+
+# Each of these looks at no digit twice: a number begins where no other character of one stands before it.
+_large_exponent = re.compile(rb"(?<![0-9A-Za-z.])[0-9.]+[eE][+-]?[0-9]{3}").search
+_large_exponent_of_text = re.compile(
+    rb"(?<![0-9A-Za-z._\x80-\xff])[0-9._\x80-\xff]+[eE][+-]?[0-9_\x80-\xff]{3}"
+).search
+_has_thousands = re.compile(rb"[0-9][eE][+-]?0*[1-9][0-9]{3}").search
+_numbers = re.compile(rb"[0-9][0-9.eE+-]{4,}").findall
+
+
+def _all_within(outside: bytes) -> bool:
+    """Whether every number is within the bounds; what is no number is for the parser to refuse."""
+    return _has_thousands(outside) is None and all(map(_is_within, frozenset(_numbers(outside))))
+
+
+def _is_within(number: bytes) -> bool:
+    if len(number) > _LONGEST_NUMBER:
+        return False
+    try:
+        exact = Decimal(number.decode("ascii"))
+    except InvalidOperation:
+        return True
+    return is_within(exact) if len(number) > MAX_DIGITS else abs(exact.adjusted()) <= MAX_EXPONENT
