@@ -151,7 +151,8 @@ class Committer:
             self._on_committed()
         if assignment is self._assignment():
             self._troubles.note(outcomes, transport.contact().refusals, self._clock.now())
-        logger.debug("a commit of %d partitions stored %d", len(offsets), len(stored))
+        if len(stored) < len(offsets):
+            logger.debug("a commit of %d partitions stored %d", len(offsets), len(stored))
         return outcomes
 
     async def _wait_until_due(self) -> None:

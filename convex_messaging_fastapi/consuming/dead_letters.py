@@ -209,7 +209,9 @@ def _without_text(exception: BaseException) -> str:
 
 def _stack_of(exception: BaseException) -> str:
     """Where it was raised, and where its causes were, the newest first; the end of each is kept."""
-    told = [f"{_type_name(link)}: {_text_of(link)}\n{_frames_of(link)}".rstrip() for link in _chain(exception)]
+    told = [
+        f"{_type_name(link)}: {_text_of(link)}\n{_frames_of(link)}".rstrip() for link in _chain(exception)
+    ]
     return "\n".join(told)[:MAX_STACK]
 
 

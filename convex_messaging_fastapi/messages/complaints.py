@@ -62,7 +62,9 @@ def _problem(problem: Mapping[str, Any], names: Set[str]) -> str:
 
 
 def _place(part: int | str, names: Set[str]) -> str:
-    is_index = isinstance(part, int) and part < MAX_INDEX  # else it is a key, of a dict that has numbers for keys
+    is_index = (
+        isinstance(part, int) and part < MAX_INDEX
+    )  # else it is a key, of a dict that has numbers for keys
     return str(part) if is_index or part in names else "?"
 
 

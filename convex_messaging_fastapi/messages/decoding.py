@@ -53,7 +53,9 @@ class Decoder:
 
     __slots__ = ("_bounds", "_facts", "_looks_odd", "_name", "_read", "_short", "_takes_null")
 
-    def __init__(self, name: str, read: Reader, facts: Facts, takes_null: bool, bounds: Bounds | None) -> None:
+    def __init__(
+        self, name: str, read: Reader, facts: Facts, takes_null: bool, bounds: Bounds | None
+    ) -> None:
         self._name = name
         self._read = read
         self._facts = facts
@@ -98,7 +100,9 @@ class Decoder:
         if self._facts.has_decimal and may_hold_large_decimals(value):
             # As text they have passed unseen. Behind a limit on exponents nothing was dear so far.
             if not all(map(is_within, decimals_in(message))):
-                raise OutOfBounds("a decimal given as text has more than 400 digits, or an exponent beyond 400")
+                raise OutOfBounds(
+                    "a decimal given as text has more than 400 digits, or an exponent beyond 400"
+                )
         return message
 
     def _error(self, problem: Exception) -> DecodeError:

@@ -17,7 +17,9 @@ _OBJECT, _ARRAY = "object", "array"
 _ANYTHING = frozenset({_OBJECT, _ARRAY})
 
 _TAKES: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(("model-fields", "dataclass", "dataclass-args", "typed-dict", "dict"), frozenset({_OBJECT})),
+    **dict.fromkeys(
+        ("model-fields", "dataclass", "dataclass-args", "typed-dict", "dict"), frozenset({_OBJECT})
+    ),
     **dict.fromkeys(("list", "tuple", "set", "frozenset", "generator"), frozenset({_ARRAY})),
     **dict.fromkeys(("none", "bool", "int", "float", "decimal", "complex", "str", "bytes"), frozenset()),
     **dict.fromkeys(("date", "time", "datetime", "timedelta", "uuid", "url", "multi-host-url"), frozenset()),

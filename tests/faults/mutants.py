@@ -51,11 +51,14 @@ def commit_the_highest_finished_offset(patch: pytest.MonkeyPatch) -> None:
 def commit_positions_on_a_timer(patch: pytest.MonkeyPatch) -> None:
     """What Kafka's clients call auto-commit: whatever was handed out counts as done."""
 
-    def positions(assignment: Assignment, now_ms: int) -> dict[TopicPartition, Position]:
+    def positions(
+        assignment: Assignment, now_ms: int, leave_out: Collection[TopicPartition] = ()
+    ) -> dict[TopicPartition, Position]:
         return {
             where: Position(owned.ledger.position)
             for where, owned in assignment.partitions.items()
-            if owned.ledger.has_news or owned.ledger.position > owned.ledger.committed
+            if where not in leave_out
+            and (owned.ledger.has_news or owned.ledger.position > owned.ledger.committed)
         }
 
     patch.setattr(commits, "committable", positions)

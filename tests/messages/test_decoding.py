@@ -331,7 +331,9 @@ SENTENCES: dict[str, Callable[[str], Exception]] = {
 
 
 @pytest.mark.parametrize("sentence", SENTENCES.values(), ids=SENTENCES)
-def test_of_what_a_validator_says_the_kind_and_the_place_are_told(sentence: Callable[[str], Exception]) -> None:
+def test_of_what_a_validator_says_the_kind_and_the_place_are_told(
+    sentence: Callable[[str], Exception],
+) -> None:
     class Paid(ConvexMessage):
         card: str
 

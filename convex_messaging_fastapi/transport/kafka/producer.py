@@ -163,9 +163,7 @@ class KafkaProducer:
             case error:
                 return Sent(1, Verdict.UNKNOWN, reason=f"the engine raised {type(error).__name__}")
 
-    def _judge(
-        self, writer: Writer, where: TopicPartition, packed: Pack, error: KafkaError
-    ) -> Sent | None:
+    def _judge(self, writer: Writer, where: TopicPartition, packed: Pack, error: KafkaError) -> Sent | None:
         verdict = verdict_on(error)
         if verdict is not Verdict.TOO_LARGE:
             return Sent(packed.taken, verdict, reason=_reason(error, packed.taken))
@@ -237,4 +235,3 @@ def _reason(error: KafkaError, records: int) -> str:
 def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:
     """The log's own time where the topic is set so, else the one that was sent."""
     return int(written.timestamp) if written.timestamp > 0 else timestamp_ms
-

@@ -46,9 +46,7 @@ class Sizes:
         return usual if refused is None else max(1, min(usual, refused // 2))
 
 
-def _remember(
-    refusals: dict[str, _Refusal], name: str, topic: TopicId | None, size: int, now: float
-) -> None:
+def _remember(refusals: dict[str, _Refusal], name: str, topic: TopicId | None, size: int, now: float) -> None:
     known = _recall(refusals, name, topic, now)
     smallest = size if known is None else min(known, size)
     refusals[name] = _Refusal(smallest, now + REMEMBERED_SECONDS, topic)

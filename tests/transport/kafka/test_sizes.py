@@ -64,7 +64,9 @@ def test_a_minute_later_or_of_a_later_topic_nothing_is_believed(
 @given(
     key=st.none() | st.binary(max_size=300),
     value=st.none() | st.binary(max_size=20_000),
-    headers=st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=9)), max_size=4).map(tuple),
+    headers=st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=9)), max_size=4).map(
+        tuple
+    ),
 )
 def test_the_size_of_a_record_is_that_of_a_batch_of_it_alone(
     key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]
