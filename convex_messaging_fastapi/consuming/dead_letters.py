@@ -192,7 +192,9 @@ def _text_of(exception: BaseException) -> str:
     """What an exception says; a validation error without the input that it would repeat."""
     try:
         said = validation_text(exception) if isinstance(exception, ValidationError) else str(exception)
-    except Exception:  # noqa: BLE001 - a `__str__` may raise anything, and the letter must be written
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a `__str__` may raise anything, and the letter must be written
         return f"{_type_name(exception)}, whose text cannot be read"
     return one_line(said, MAX_TEXT) or _type_name(exception)
 

@@ -101,24 +101,21 @@ def wanted(
     """
     room = free(partitions, limits)
     takers = [owned for owned in _in_turn(partitions, turn) if is_open(owned)]
+    empty = [owned for owned in takers if not owned.ledger.unfinished]
     holders = [owned for owned in takers if owned.ledger.unfinished]
     for_holders = max(0, room.records_for_holders)
-    takes = {owned.topic_partition for owned in holders[:for_holders]}
-    share = _share(room.records, len(takers) - len(holders) + len(takes), len(partitions))
-    share_of_holder = max(1, min(share, for_holders // max(1, len(takes))))
-    want: dict[TopicPartition, int] = {}
-    size = room.size
-    for owned in takers:
-        where = owned.topic_partition
-        if not owned.ledger.unfinished:
-            # Whatever its bytes: else what is larger than the room would wait for all the others.
-            want[where] = min(share, owned.ledger.room) if size >= PARTITION_FETCH_BYTES else 1
-        elif where in takes and size - room.kept_size >= PARTITION_FETCH_BYTES:
-            want[where] = min(share_of_holder, owned.ledger.room)
-        else:
-            continue
-        size -= PARTITION_FETCH_BYTES
-    return want
+    fits = max(0, room.size - room.kept_size) // PARTITION_FETCH_BYTES
+    holders = holders[: min(for_holders, fits)]
+    fits = max(0, room.size // PARTITION_FETCH_BYTES - len(holders))
+    # Whatever its bytes: else what is larger than the room would wait for all the others.
+    shares = dict.fromkeys(empty[fits:], 1)
+    takes = len(holders) + len(empty) - len(shares)
+    share = _share(room.records - len(shares), takes, len(partitions))
+    shares.update(dict.fromkeys(empty[:fits], share))
+    shares.update(dict.fromkeys(holders, max(1, min(share, for_holders // max(1, len(holders))))))
+    return {
+        owned.topic_partition: min(shares[owned], owned.ledger.room) for owned in takers if owned in shares
+    }
 
 
 def _share(room: int, takers: int, partitions: int) -> int:
@@ -150,15 +147,17 @@ def filled_by(partitions: Collection[OwnedPartition], limits: Limits) -> OwnedPa
 def next_turn(
     turn: int,
     partitions: Iterable[TopicPartition],
-    want: Collection[TopicPartition],
+    want: Mapping[TopicPartition, int],
     got: Container[TopicPartition],
 ) -> int:
     """With which to begin next: the one after the last that records came from.
 
-    Those behind it may not have been looked at. Where nothing came, all that were wanted were.
+    Those behind it may not have been looked at. Where nothing came, all that were wanted were. Of whom
+    one record is wanted does not count beside others: their turn is still to come.
     """
-    last = next((where for where in reversed([*want]) if where in got), None)
-    return turn + len(want) if last is None else 1 + [*partitions].index(last)
+    shared = [where for where, share in want.items() if share > 1] or [*want]
+    last = next((where for where in reversed(shared) if where in got), None)
+    return turn + len(shared) if last is None else 1 + [*partitions].index(last)
 
 
 def _in_turn(partitions: Collection[OwnedPartition], turn: int) -> list[OwnedPartition]:

@@ -98,7 +98,13 @@ def test_bytes_are_reserved_for_what_a_fetch_may_bring() -> None:
     owned = [partition(n) for n in range(5)]
     owned[0] = partition(0, open_records=1, size=PARTITION_FETCH_BYTES)
 
-    assert numbers(wanted(owned, limits, turn=1)) == {1: FETCH_RECORDS, 2: FETCH_RECORDS, 3: 1, 4: 1}
+    assert numbers(wanted(owned, limits, turn=1)) == {
+        1: FETCH_RECORDS,
+        2: 1,
+        3: 1,
+        4: 1,
+        0: FETCH_RECORDS,
+    }, "and where they are short, of who holds nothing one record"
 
 
 def test_who_holds_nothing_takes_a_record_however_small_the_buffer_is() -> None:
