@@ -127,6 +127,7 @@ class Machine:
             producer=self.publisher.status(),
             workers=tuple(worker_status(worker, self.clock) for worker in self.workers.values()),
             problems=("dlq_unavailable",) if self.burial.unavailable is not None else (),
+            threads=self.threads.status(),
         )
 
     def _prepare(self, topics: Sequence[NewTopic]) -> None:

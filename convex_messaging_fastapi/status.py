@@ -52,6 +52,8 @@ REASONS = frozenset(
         "dead_letter_held",
         "records_lost",
         "commits_failing",
+        "buffer_full",
+        "threads_stuck",
     }
 )
 """Every reason a verdict may give. All of them may be shown to the world."""
@@ -72,6 +74,8 @@ class PartitionStatus:
     """One partition that a worker holds. Offsets are next offsets.
 
     `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`), or `None`.
+    `passed_over` counts records of this assignment that were not handed out, because its last commit
+    says that an earlier owner had finished them.
     """
 
     topic: str
@@ -82,6 +86,7 @@ class PartitionStatus:
     oldest_unfinished: int | None
     oldest_age_seconds: float
     held: str | None
+    passed_over: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,8 @@ class WorkerStatus:
     next one, a rebuild included, and `rebalancing_seconds` is how long that has lasted.
     `losses` are the latest; `records_lost` counts those of all, since the bus started.
     `commits_failing` are partitions whose commits were refused, or have failed for a while.
+    `is_full` says that nothing more is taken in of partitions that hold something. `full_by` is the
+    topic and the partition that holds at least half of all then, so that the others have little room.
     """
 
     group: str
@@ -174,6 +181,8 @@ class WorkerStatus:
     losses: tuple[LossStatus, ...] = ()
     records_lost: int = 0
     commits_failing: tuple[CommitStatus, ...] = ()
+    is_full: bool = False
+    full_by: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +198,24 @@ class ProducerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ThreadsStatus:
+    """How busy the threads of `def` handlers and dependencies are; all of one bus share them.
+
+    `stuck` of the `running` ones do something their caller gave up on; `waiting` calls have none.
+    """
+
+    limit: int
+    running: int
+    waiting: int
+    stuck: int
+
+    @property
+    def hold_up_others(self) -> bool:
+        """Whether those that are stuck keep calls waiting, or would keep the next one waiting."""
+        return self.stuck > 0 and (self.waiting > 0 or self.stuck >= self.limit)
+
+
+@dataclass(frozen=True, slots=True)
 class BusStatus:
     """Everything that runs, at one moment."""
 
@@ -197,6 +224,7 @@ class BusStatus:
     workers: tuple[WorkerStatus, ...]
     problems: tuple[str, ...]
     """Words of a closed list that concern the whole bus, such as `dlq_unavailable`."""
+    threads: ThreadsStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +307,8 @@ def _findings(status: BusStatus) -> Iterator[_Finding]:
         yield from _of_worker(worker)
     for problem in status.problems:
         yield _of_trouble(problem)
+    if status.threads is not None and status.threads.hold_up_others:
+        yield _of_trouble("threads_stuck")
 
 
 def _failures(status: BusStatus) -> Iterator[_Finding]:
@@ -307,6 +337,8 @@ def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:
     if worker.commits_failing:
         yield _of_trouble("commits_failing")
     yield from (_of_trouble(partition.held) for partition in worker.partitions if partition.held is not None)
+    if worker.full_by is not None:
+        yield _of_trouble("buffer_full")
 
 
 def _of_rebalance(worker: WorkerStatus) -> Iterator[_Finding]:

@@ -14,6 +14,7 @@ from convex_messaging_fastapi.status import (
     BusStatus,
     ContactStatus,
     Phase,
+    ThreadsStatus,
     Verdict,
     live,
     overall,
@@ -109,3 +110,26 @@ def test_verdicts_use_closed_lists_and_give_a_reason_for_every_no(status: BusSta
 @given(buses)
 def test_who_is_ready_for_kafka_is_ready_for_http(status: BusStatus) -> None:
     assert ready(status, "http").ok or not ready(status).ok
+
+
+@pytest.mark.parametrize(
+    ("threads", "reasons"),
+    [
+        (ThreadsStatus(limit=4, running=4, waiting=9, stuck=0), ()),
+        (ThreadsStatus(limit=4, running=3, waiting=0, stuck=3), ()),
+        (ThreadsStatus(limit=4, running=4, waiting=1, stuck=1), ("threads_stuck",)),
+        (ThreadsStatus(limit=4, running=4, waiting=0, stuck=4), ("threads_stuck",)),
+    ],
+)
+def test_stuck_threads_are_told_once_they_hold_up_others(
+    threads: ThreadsStatus, reasons: tuple[str, ...]
+) -> None:
+    verdict = ready(replace(UP, threads=threads))
+    assert verdict == Verdict(True, "degraded" if reasons else "up", reasons)
+    assert live(replace(UP, threads=threads)).ok
+
+
+def test_a_buffer_that_one_partition_fills_is_told_and_keeps_no_traffic_away() -> None:
+    full = replace(UP, workers=(replace(WORKER, is_full=True, full_by=("convex.bets", 3)),))
+    assert ready(full) == Verdict(True, "degraded", ("buffer_full",))
+    assert ready(replace(UP, workers=(replace(WORKER, is_full=True),))).reasons == ()

@@ -32,6 +32,7 @@ class Ledger:
         "committed",
         "finished_since_commit",
         "knows_more",
+        "passed_over",
         "position",
     )
 
@@ -45,6 +46,7 @@ class Ledger:
         self._owners: dict[int, int] = {}  # only offsets that more than one subscription was handed
         self.committed = start
         self.position = start
+        self.passed_over = 0  # records that `known` says were finished
         self.bytes_unfinished = 0
         self.finished_since_commit = 0
 
@@ -72,6 +74,7 @@ class Ledger:
             self.knows_more = bool(self._known)
             return False
         self.position = offset + 1
+        self.passed_over += 1
         self._open.append(offset)
         self._finished.add(offset)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
-from convex_messaging_fastapi.consuming.intake import buffered
+from convex_messaging_fastapi.consuming.intake import buffered, filled_by, free
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.status import CommitStatus, PartitionStatus, WorkerStatus
 from convex_messaging_fastapi.transport.base import contact_status, loss_status
@@ -13,6 +13,7 @@ from convex_messaging_fastapi.transport.base import contact_status, loss_status
 def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
     records, size = buffered(worker.partitions)
     contact, now = worker.transport.contact(), clock.now()
+    filling = filled_by(worker.partitions, worker.limits)
     return WorkerStatus(
         group=worker.group,
         topics=worker.topics,
@@ -31,6 +32,8 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
             CommitStatus(*where, now - failing.since, failing.times, failing.reason)
             for where, failing in worker.failing_commits.items()
         ),
+        is_full=records > 0 and free(worker.partitions, worker.limits).is_full,
+        full_by=None if filling is None else filling.topic_partition,
     )
 
 
@@ -46,4 +49,5 @@ def partition_status(owned: OwnedPartition, clock: Clock) -> PartitionStatus:
         oldest_unfinished=ledger.oldest,
         oldest_age_seconds=0.0 if since is None else clock.now() - since,
         held=owned.held,
+        passed_over=ledger.passed_over,
     )

@@ -15,24 +15,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar, cast
 
 from convex_messaging_fastapi.errors import BusStopped
+from convex_messaging_fastapi.status import ThreadsStatus
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadsStatus:
-    """How busy the threads are. `stuck` of the `running` ones do something their caller gave up on."""
-
-    limit: int
-    running: int
-    waiting: int
-    stuck: int
 
 
 class HandlerThreads:
@@ -45,7 +35,7 @@ class HandlerThreads:
         self._limit = limit
         self._threads: list[HandlerThread] = []
         self._idle: list[HandlerThread] = []
-        self._waiting: deque[asyncio.Future[HandlerThread]] = deque()
+        self._waiting: dict[asyncio.Future[HandlerThread], None] = {}  # in the order in which they came
         self._names = itertools.count(1)
         self._is_closed = False
 
@@ -90,7 +80,7 @@ class HandlerThreads:
         return ThreadsStatus(
             limit=self._limit,
             running=sum(1 for thread in self._threads if thread.is_busy),
-            waiting=sum(1 for waiter in self._waiting if not waiter.done()),
+            waiting=len(self._waiting),
             stuck=sum(1 for thread in self._threads if thread.is_stuck),
         )
 
@@ -110,10 +100,11 @@ class HandlerThreads:
 
     async def _wait_for_one(self) -> HandlerThread:
         waiter: asyncio.Future[HandlerThread] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting[waiter] = None
         try:
             return await waiter
         except asyncio.CancelledError:
+            self._waiting.pop(waiter, None)
             if not waiter.cancelled() and waiter.exception() is None:
                 # Handed over in the same turn as the cancellation: nobody else knows that it is free.
                 waiter.result().is_held = False
@@ -131,7 +122,8 @@ class HandlerThreads:
 
     def _hand_on(self, thread: HandlerThread) -> None:
         while self._waiting:
-            waiter = self._waiting.popleft()
+            waiter = next(iter(self._waiting))
+            del self._waiting[waiter]
             if not waiter.done():
                 thread.is_held = True
                 waiter.set_result(thread)

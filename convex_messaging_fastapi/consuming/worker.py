@@ -50,7 +50,7 @@ class Worker:
         self.group = group
         self._connect = connect
         self._clock = clock
-        self._limits = limits
+        self.limits = limits
         self._transport = connect()
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
@@ -191,7 +191,7 @@ class Worker:
 
     def _open_ledger(self, position: Position) -> Ledger:
         known = decode(position.metadata, position.offset)
-        return Ledger(position.offset, self._limits.max_uncommitted, known)
+        return Ledger(position.offset, self.limits.max_uncommitted, known)
 
     async def revoked(self, epoch: int, deadline: float) -> None:
         if epoch != self._assignment.epoch:
@@ -226,7 +226,7 @@ class Worker:
     def _wanted(self, turn: int) -> Mapping[TopicPartition, int]:
         if self._stopping:
             return {}
-        want = wanted(self.partitions, self._limits, turn)
+        want = wanted(self.partitions, self.limits, turn)
         if self._has_batches:
             for owned in self.partitions:
                 if owned.topic_partition not in want:

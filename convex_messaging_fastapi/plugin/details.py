@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from convex_messaging_fastapi.status import (
@@ -22,6 +23,7 @@ def details_of(status: BusStatus) -> dict[str, Any]:
         "phase": status.phase.value,
         "producer": None if status.producer is None else _producer(status.producer),
         "consumers": [_consumer(worker) for worker in status.workers],
+        "threads": None if status.threads is None else asdict(status.threads),
     }
 
 
@@ -52,13 +54,20 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "backing_off": sum(subscription.backing_off for subscription in worker.subscriptions),
         "buffered_records": worker.buffered_records,
         "buffered_bytes": worker.buffered_bytes,
+        "full": worker.is_full,
+        "full_by": None if worker.full_by is None else _place(*worker.full_by),
         "unfinished": sum(partition.unfinished for partition in partitions),
+        "passed_over": sum(partition.passed_over for partition in partitions),
         "oldest_unfinished": _oldest(partitions),
         "held": [_held(partition) for partition in partitions if partition.held is not None],
         "records_lost": worker.records_lost,
         "losses": [_loss(loss) for loss in worker.losses],
         "commits_failing": [_commits(commits) for commits in worker.commits_failing],
     }
+
+
+def _place(topic: str, partition: int) -> dict[str, Any]:
+    return {"topic": topic, "partition": partition}
 
 
 def _contact(contact: ContactStatus) -> dict[str, Any]:

@@ -185,6 +185,7 @@ class Bench:
             await self.turns()
             self.clock.advance(1)
         await stopping
+        self.threads.close()
 
     async def without_letter(self, seconds: float = 10.5) -> OwnedPartition:
         """The one partition, so long after its first record began to fail: no letter can be written of it."""

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from convex_messaging_fastapi.consuming.threads import HandlerThreads, ThreadsStatus
+from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.errors import BusStopped
+from convex_messaging_fastapi.status import ThreadsStatus
 from tests.support.waiting import eventually
 
 
@@ -382,3 +383,25 @@ def test_a_call_that_ends_after_its_loop_was_closed_disturbs_nobody() -> None:
     worker[0].join(10)
     assert not worker[0].is_alive()
     assert rolled_back == [True]
+
+
+@pytest.mark.parametrize("how_many", [1, 10, 500])
+async def test_callers_that_gave_up_waiting_for_a_thread_leave_nothing_behind(
+    gate: Gate, how_many: int
+) -> None:
+    threads = HandlerThreads(1)
+    busy = asyncio.create_task(threads.run(gate))
+    await gate.begun.wait()
+    waiting = [asyncio.create_task(threads.run(lambda: None)) for _ in range(how_many)]
+    await until(lambda: threads.status().waiting == how_many)
+    last = asyncio.create_task(threads.run(lambda: "after them"))
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert threads.status().waiting == 1
+    assert len(threads._waiting) == 1
+    gate.open()
+    assert await last == "after them"
+    await busy
+    threads.close()
