@@ -37,6 +37,39 @@ def batch(*records: tuple[bytes | None, list[tuple[bytes, bytes | None]]], codec
     return bytes(builder.build())
 
 
+_CONTROL, _TRANSACTIONAL = 0x20, 0x10
+
+
+def emptied(first: int, last: int, *, control: bool = False, producer: int = -1) -> bytes:
+    """What the cleaner leaves of a batch of these offsets when none of its records stays."""
+    attributes = (_CONTROL if control else 0) | (_TRANSACTIONAL if producer >= 0 else 0)
+    header = struct.pack(">hiqqqhii", attributes, last - first, -1, -1, producer, 0, 0, 0)
+    return _headed(first, header)
+
+
+def marker(offset: int, producer: int, *, abort: bool, version: int = 0) -> bytes:
+    """The end of a transaction."""
+    key, value = struct.pack(">hh", version, 0 if abort else 1), struct.pack(">hi", 0, 0)
+    fields = bytes(3) + _number(len(key)) + key + _number(len(value)) + value + _number(0)
+    header = struct.pack(">hiqqqhii", _CONTROL | _TRANSACTIONAL, 0, 1000, 1000, producer, 0, -1, 1)
+    return _headed(offset, header + _number(len(fields)) + fields)
+
+
+def in_transaction(first: int, producer: int, *values: bytes) -> bytes:
+    """Records of a transaction, from that offset on."""
+    made = bytearray(batch(*[(value, []) for value in values]))
+    struct.pack_into(">q", made, 0, first)
+    struct.pack_into(">h", made, 21, _TRANSACTIONAL)
+    struct.pack_into(">qh", made, 43, producer, 0)
+    struct.pack_into(">I", made, 17, calc_crc32c(bytes(made[21:])))
+    return bytes(made)
+
+
+def _headed(first: int, rest: bytes) -> bytes:
+    """A batch of magic 2 whose first offset is this, of what its checksum is of."""
+    return struct.pack(">qiibI", first, len(rest) + 9, 0, 2, calc_crc32c(rest)) + rest
+
+
 def sendable(
     key: bytes | None, value: bytes | None, headers: list[tuple[bytes, bytes | None]]
 ) -> BatchBuilder:

@@ -18,6 +18,7 @@ from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
+from convex_messaging_fastapi.transport.kafka.engine.markers import is_abort_marker
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
@@ -159,7 +160,7 @@ class Member:
         One partition a call, for what the engine raises of one partition throws away the records
         that the same call has taken from others.
         """
-        _make_ours(self._consumer._fetcher._records.get(where))
+        make_ours(self._consumer._fetcher._records.get(where))
         with unpacking_at_most(self._unpacked_bytes):
             taken = await self._consumer.getmany(EnginePartition(*where), max_records=limit)
         if taken and where in self._client.mending:
@@ -256,11 +257,15 @@ class Member:
             yield coordinator._commit_refresh_task
 
 
-def _make_ours(fetched: Any) -> None:
-    """Let the engine make records of ours from what it holds: making its own first doubles the cost."""
+def make_ours(fetched: Any) -> None:
+    """Let the engine make records of ours from what it holds, and read markers as we do.
+
+    Making its own records first doubles the cost.
+    """
     records = getattr(fetched, "_partition_records", None)
     if records is not None:
         records._consumer_record = _record
+        records._contains_abort_marker = is_abort_marker
 
 
 def _record(where: EnginePartition, record: Any) -> Record:

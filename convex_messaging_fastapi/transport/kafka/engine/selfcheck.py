@@ -69,6 +69,7 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     GroupCoordinator.reset_generation: ("self",),
     AIOKafkaConnection.authenticator_oauth: ("self",),
     OAuthAuthenticator.step: ("self", "payload"),
+    PartitionRecords._contains_abort_marker: ("self", "next_batch"),
     PartitionRecords._consumer_record: ("self", "tp", "record"),
     BatchBuilder._build: ("self",),
     BatchBuilder._set_producer_state: ("self", "producer_id", "producer_epoch", "base_sequence"),
