@@ -96,10 +96,16 @@ def loss_status(loss: Loss, now: float) -> LossStatus:
 
 
 class Position(NamedTuple):
-    """A next offset - the first that is not finished - and what is remembered with it."""
+    """A next offset - the first that is not finished - and what is remembered with it.
+
+    `end` is where the log ended when the partition was assigned, so that what the metadata says of
+    offsets above it is known to be wrong. It is asked for where there is metadata, and `None` where
+    it is not known.
+    """
 
     offset: int
     metadata: str = ""
+    end: int | None = None
 
 
 ENOUGH_RECORDS = 250

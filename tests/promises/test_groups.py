@@ -20,7 +20,7 @@ async def test_the_next_member_resumes_where_the_group_has_committed(stage: Stag
     assert second.held == {where: Position(4)}
 
 
-async def test_metadata_comes_back_with_the_offset(stage: Stage) -> None:
+async def test_metadata_comes_back_with_the_offset_and_the_end_of_the_log(stage: Stage) -> None:
     topic, group = await stage.topic(partitions=2), stage.new_name()
     stored = {
         TopicPartition(topic, 0): Position(3, "v1:" + "5-7," * 750),
@@ -28,11 +28,13 @@ async def test_metadata_comes_back_with_the_offset(stage: Stage) -> None:
     }
     first = await stage.join(group, topic)
     await first.holding(2)
+    await stage.write(topic, 0, numbered(5))
     assert await first.commit(stored) is CommitOutcome.COMMITTED
     await first.stop()
     second = await stage.join(group, topic)
     await second.holding(2)
-    assert second.held == stored
+    ends = {TopicPartition(topic, 0): 5, TopicPartition(topic, 1): 0}
+    assert second.held == {where: at._replace(end=ends[where]) for where, at in stored.items()}
 
 
 async def test_the_last_commit_counts(stage: Stage) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Member
 from convex_messaging_fastapi.transport.kafka.history import History
@@ -46,7 +47,29 @@ class Asking:
                 doubted = True
 
         await self._learn(member)
-        return await self._answer(ask, "where to start")
+        return await self._with_ends(member, await self._answer(ask, "where to start"))
+
+    async def _with_ends(self, member: Member, found: Starts) -> Starts:
+        """Tell where logs end whose commits carry metadata, as far as brokers tell that soon.
+
+        It bounds what the metadata may say, and nothing else: a partition whose leader is away, or does
+        not answer, holds up no other.
+        """
+        asked = [where for where, at in found.stored.items() if at.metadata and member.is_led(where)]
+        if not asked:
+            return found
+        asking = asyncio.ensure_future(member.ends(asked, last=True))
+        try:
+            in_time = await settled_within(self._clock, asking, self._tuning.confirm_seconds)
+        finally:
+            asking.cancel()
+        if not in_time or asking.exception() is not None:
+            log.debug("group %s does not know where the logs of %s end", self._group, asked)
+            return found
+        ends = asking.result()
+        return found._replace(
+            stored={where: at._replace(end=ends.get(where)) for where, at in found.stored.items()}
+        )
 
     async def moves(self, holding: Holding, where: TopicPartition) -> Moves:
         """Where to go on in a log that does not have our offset, or is another one."""

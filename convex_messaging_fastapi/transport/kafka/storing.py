@@ -57,8 +57,8 @@ class Storing:
         gone = {where for where in offsets if where in holding.cut or where.topic in remade}
         doubted = {where for where in offsets.keys() - gone if where.topic in doubtful}
         told = {
-            where: Position(offset, self._text(holding, where, metadata))
-            for where, (offset, metadata) in offsets.items()
+            where: Position(position.offset, self._text(holding, where, position.metadata))
+            for where, position in offsets.items()
             if where not in gone and where not in doubted
         }
         answers: Answers = {}

@@ -148,7 +148,10 @@ class Group:
 
     def _start(self, member: Member, where: TopicPartition) -> Position:
         end = self._topics[where.topic].end_offsets()[where.partition]
-        return self.offsets.get(where) or Position(end if member.terms.from_latest else 0)
+        stored = self.offsets.get(where)
+        if stored is None:
+            return Position(end if member.terms.from_latest else 0)
+        return stored._replace(end=end) if stored.metadata else stored
 
     def _is_finished(self, grant: Grant) -> bool:
         return all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any
 
@@ -34,6 +35,9 @@ class Cluster:
         self.refusals = 0
         self.asked = 0
         self.meanwhile: TopicId | None = None
+        self.metadata = ""
+        self.led = True
+        self.ending: list[int | Exception | None] = []
 
     def topic_id(self, topic: str) -> TopicId | None:
         return self.topic
@@ -53,9 +57,18 @@ class Cluster:
             raise KafkaConnectionError
         if self.meanwhile is not None:
             self.topic, self.meanwhile = self.meanwhile, None
-        return {WHERE: Position(40, marked("", self.committed_in))}
+        return {WHERE: Position(40, marked(self.metadata, self.committed_in))}
+
+    def is_led(self, where: TopicPartition) -> bool:
+        return self.led
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
+        if self.ending:
+            match self.ending.pop():
+                case None:
+                    await asyncio.Event().wait()
+                case Exception() as error:
+                    raise error
         return dict.fromkeys(wanted, 99 if last else 0)
 
 
@@ -109,3 +122,25 @@ async def test_a_topic_that_becomes_another_while_it_is_asked_of_is_asked_of_aga
     cluster.meanwhile = NEW
     assert await start(cluster) == (40, NEW)
     assert cluster.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("metadata", "led", "ending", "end"),
+    [
+        ("finished", True, [], 99),
+        ("", True, [KafkaConnectionError()], None),
+        ("finished", False, [KafkaConnectionError()], None),
+        ("finished", True, [KafkaConnectionError()], None),
+        ("finished", True, [None], None),
+    ],
+    ids=["with metadata", "without", "no leader", "an error", "silence"],
+)
+async def test_where_the_log_ends_is_told_where_it_matters_and_is_known_soon(
+    metadata: str, led: bool, ending: list[int | Exception | None], end: int | None
+) -> None:
+    cluster: Any = Cluster(NEW, NEW, [NEW])
+    cluster.metadata, cluster.led, cluster.ending = metadata, led, ending
+    tuning = Tuning(confirm_seconds=0.01, retry_seconds=0)
+    asking = Asking("readers", SystemClock(), tuning, History(), "latest")
+    found = await asking.starts(Holding(1, cluster, [WHERE], {}))
+    assert found.stored == {WHERE: Position(40, metadata, end)}

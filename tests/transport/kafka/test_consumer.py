@@ -42,7 +42,7 @@ async def test_the_next_member_goes_on_where_the_group_committed(bench: Bench) -
     await reader.consumer.stop(bench.clock.now() + 2)
     successor = await bench.reader()
     assert await successor.read(1) == [b"c"]
-    assert successor.listener.held[FIRST] == Position(2, "1-2,5")
+    assert successor.listener.held[FIRST] == Position(2, "1-2,5", end=3)
 
 
 async def test_latest_begins_at_the_end_where_nothing_was_committed(bench: Bench) -> None:

@@ -63,8 +63,8 @@ async def commit(coordinator: Any, offsets: Mapping[TopicPartition, Position], w
     if identity_of(coordinator) != who:
         raise NotStored(f"assigned as {who}, now {identity_of(coordinator)}")
     by_topic: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    for (topic, partition), (offset, metadata) in offsets.items():
-        by_topic[topic].append((partition, offset, metadata))
+    for (topic, partition), position in offsets.items():
+        by_topic[topic].append((partition, position.offset, position.metadata))
     request = OffsetCommitRequest(
         coordinator.group_id, *who, OffsetCommitRequest.DEFAULT_RETENTION_TIME, list(by_topic.items())
     )
