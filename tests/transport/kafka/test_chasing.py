@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import CorrelationIdError
 from aiokafka.protocol.admin import ApiVersionRequest
 
+from convex_messaging_fastapi.transport.kafka.engine import client
 from convex_messaging_fastapi.transport.kafka.engine.client import Connection
 from tests.support.waiting import eventually
 
@@ -55,10 +57,21 @@ async def chased(connection: Any) -> int:
     return int(connection._writer.asked - before)
 
 
-async def test_an_answer_that_is_owed_for_long_is_chased_once_in_a_silence(connection: Any) -> None:
+async def test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_and_not_more_often(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked while everything was lost is lost as well."""
     asked = await owing(connection)
-    assert [await chased(connection) for _ in range(3)] == [1, 0, 0]
-    connection._last_action = LONG_AGO + 1
+    now = 0.0
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now))
+    chases = 0
+    for _ in range(400):  # of a look every tenth of a second
+        chases += await chased(connection)
+        now += 0.1
+    assert chases == 10
+    connection._last_action = now
+    assert await chased(connection) == 0
+    now += 4.1
     assert await chased(connection) == 1
     connection.close()
     with pytest.raises(Exception, match="closed"):
@@ -85,7 +98,25 @@ async def test_an_answer_to_it_alone_ends_the_connection_for_whoever_waits(conne
     with pytest.raises(CorrelationIdError):
         await asked
     assert not connection.connected()
-    await asyncio.wait_for(connection._chasing, 1)
+    await asyncio.wait_for(asyncio.gather(*connection._chasing), 1)
+    await asyncio.sleep(0)
+    assert not connection._chasing
+
+
+async def test_the_first_answer_after_a_silence_ends_the_connection_whatever_was_lost_in_it(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await owing(connection)
+    now = 0.0
+    monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now))
+    for _ in range(3):
+        await chased(connection)
+        now += 5
+    connection._handle_frame(struct.pack(">ihi", connection._correlation_id, 0, 0))
+    with pytest.raises(CorrelationIdError):
+        await asked
+    assert not connection.connected()
+    await asyncio.wait_for(asyncio.gather(*connection._chasing), 1)
 
 
 async def test_a_connection_that_breaks_under_it_says_so_to_whoever_waits_and_to_nobody_else(
@@ -95,6 +126,6 @@ async def test_a_connection_that_breaks_under_it_says_so_to_whoever_waits_and_to
     asked = await owing(connection)
     connection._writer.refusal = RuntimeError("the handler is closed")
     connection.chase(4.0)
-    await asyncio.wait_for(connection._chasing, 1)
+    await asyncio.wait_for(asyncio.gather(*connection._chasing), 1)
     with pytest.raises(Exception, match="closed"):
         await asked

@@ -63,8 +63,8 @@ class TopicAnswer(NamedTuple):
 class Connection(AIOKafkaConnection):  # type: ignore[misc]
     """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
-    _chased_at: float | None = None
-    _chasing: asyncio.Task[Any] | None = None
+    _chased_at = float("-inf")
+    _chasing: frozenset[asyncio.Task[None]] = frozenset()
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         if type(request) is MetadataRequest:
@@ -77,15 +77,22 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
     def chase(self, seconds: float) -> None:
-        """Ask something where an answer is owed, once in each silence that lasts so long.
+        """Ask something where an answer is owed in a silence that lasts so long, and again after as long.
 
         Answers come in the order of the questions: one to this shows that an earlier one was lost on
         its way, and the engine makes a new connection. It would wait for that one for half a minute.
+        What was asked in the same silence may be lost as well.
         """
-        quiet = time.monotonic() - self._last_action > seconds and self._chased_at != self._last_action
+        now = time.monotonic()
+        quiet = now - max(self._last_action, self._chased_at) > seconds
         if quiet and self._requests and self.connected():
-            self._chased_at = self._last_action
-            self._chasing = asyncio.ensure_future(self._ask_anything())
+            self._chased_at = now
+            asking = asyncio.ensure_future(self._ask_anything())
+            self._chasing |= {asking}
+            asking.add_done_callback(self._chased)
+
+    def _chased(self, asking: asyncio.Task[None]) -> None:
+        self._chasing -= {asking}
 
     async def _ask_anything(self) -> None:
         # What becomes of the connection is told to whoever waits for the earlier answers.
