@@ -47,6 +47,21 @@ class Known:
     def __bool__(self) -> bool:
         return bool(self._ranges)
 
+    @property
+    def offsets(self) -> int:
+        """How many offsets are said to be finished; in a log with gaps fewer records are."""
+        return sum(end - start for start, end in self._ranges)
+
+    def below(self, end: int, latest_ms: int) -> Known:
+        """What of this can be true where nothing from `end` on was handed out by `latest_ms`.
+
+        Anybody who may commit for the group can write what he likes: CRC-32 is no signature.
+        """
+        if self.at_ms > latest_ms:
+            return Known()
+        cut = (Range(start, min(stop, end)) for start, stop in self._ranges)
+        return Known((each for each in cut if each.start < each.end), self.at_ms)
+
     def remaining(self, position: int) -> Iterator[Range]:
         """What lies at or above `position`: of the rest it is known by now what became of it."""
         return (Range(max(start, position), end) for start, end in self._ranges if end > position)

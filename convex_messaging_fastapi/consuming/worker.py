@@ -16,8 +16,7 @@ from convex_messaging_fastapi.consuming.assignment import Assignment, Job, Owned
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.entering import hand_on
 from convex_messaging_fastapi.consuming.intake import Limits, next_turn, of_empty_ones, wanted
-from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.consuming.ranges import decode
+from convex_messaging_fastapi.consuming.opening import Opening, report_passed_over
 from convex_messaging_fastapi.consuming.room import FETCH_WAIT_SECONDS, Room
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.troubles import FailingCommits
@@ -52,6 +51,7 @@ class Worker:
         self._clock = clock
         self.limits = limits
         self._transport = connect()
+        self._opening = Opening(clock, limits.max_uncommitted)
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._has_batches = False
@@ -177,21 +177,16 @@ class Worker:
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
         lease = Lease(epoch)
+        opened = {where: self._opening.open(position) for where, position in positions.items()}
+        report_passed_over(self.group, opened)
         self._assignment = Assignment(
             epoch,
             lease,
-            {
-                where: OwnedPartition(where, lease, self._open_ledger(position))
-                for where, position in positions.items()
-            },
+            {where: OwnedPartition(where, lease, each.ledger) for where, each in opened.items()},
         )
         self._committer.note_assigned()
         self.revision += 1
         self._unassigned_at = None
-
-    def _open_ledger(self, position: Position) -> Ledger:
-        known = decode(position.metadata, position.offset)
-        return Ledger(position.offset, self.limits.max_uncommitted, known)
 
     async def revoked(self, epoch: int, deadline: float) -> None:
         if epoch != self._assignment.epoch:

@@ -1,0 +1,71 @@
+"""Opens the ledger of a partition that was assigned: what of its last commit is believed, and told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.ranges import decode
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import Position
+
+logger = logging.getLogger(__name__)
+
+USUAL_SPAN = 10_000
+"""How far above its committed offset an earlier owner may have been, whatever our own setting is now."""
+
+CLOCKS_APART_SECONDS = 60.0
+"""How far ahead of ours the clock of an earlier owner may be."""
+
+SHOWN = 5
+"""How many partitions the line of an assignment names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new ledger; how many offsets it passes over, and how many more the commit named in vain."""
+
+    ledger: Ledger
+    passed_over: int
+    not_believed: int
+
+
+class Opening:
+    """Believes a commit's ranges of finished offsets within what an owner can have finished.
+
+    That is: below the end that the log has now, not beyond the span that one owner may hand out, and
+    not later than now. What is within can be forged by whoever may commit for the group, and is told.
+    """
+
+    def __init__(self, clock: Clock, max_uncommitted: int) -> None:
+        self._clock = clock
+        self._max_uncommitted = max_uncommitted
+
+    def open(self, position: Position) -> Opened:
+        said = decode(position.metadata, position.offset)
+        end = position.offset + max(self._max_uncommitted, USUAL_SPAN)
+        if position.end is not None:
+            end = min(end, position.end)
+        known = said.below(end, int((self._clock.unix() + CLOCKS_APART_SECONDS) * 1000))
+        passed_over, not_believed = known.offsets, said.offsets - known.offsets
+        return Opened(Ledger(position.offset, self._max_uncommitted, known), passed_over, not_believed)
+
+
+def report_passed_over(group: str, opened: Mapping[TopicPartition, Opened]) -> None:
+    """One line for an assignment, if there is anything to say."""
+    passed_over = {where: each.passed_over for where, each in opened.items() if each.passed_over}
+    not_believed = sum(each.not_believed for each in opened.values())
+    if not passed_over and not not_believed:
+        return
+    shown = ", ".join(f"{topic}/{n} {count}" for (topic, n), count in [*passed_over.items()][:SHOWN])
+    logger.info(
+        "group %s passes over %d offsets above the committed ones, which its last commits say are "
+        "finished (%s); %d more that they name are not believed, for nobody can have finished them",
+        group,
+        sum(passed_over.values()),
+        shown + (", ..." if len(passed_over) > SHOWN else "") or "none",
+        not_believed,
+    )
