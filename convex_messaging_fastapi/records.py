@@ -14,6 +14,15 @@ Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka's headers: ordered, names may repeat, values may be null."""
 
 
+MAX_HEADERS = 256
+"""How many headers of a record are kept when it is read; the last of them counts the others then."""
+
+HEADERS_LEFT_OUT = "x-convex-headers-left-out"
+
+HEADER_BYTES = 150
+"""What a header takes in memory beside its name and value."""
+
+
 class TopicPartition(NamedTuple):
     topic: str
     partition: int
@@ -144,6 +153,27 @@ def header_text(headers: Headers, wanted: str) -> str | None:
         if name == wanted and value is not None:
             return value.decode("utf-8", "replace")
     return None
+
+
+def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
+    """All of them; of more than `MAX_HEADERS` the first, and one that says how many were left out.
+
+    Headers of a few bytes, which cost their sender nothing, take a hundred times as much in memory.
+    """
+    if len(headers) <= MAX_HEADERS:
+        return tuple(headers)
+    left_out = len(headers) - MAX_HEADERS + 1
+    return (*headers[: MAX_HEADERS - 1], (HEADERS_LEFT_OUT, b"%d" % left_out))
+
+
+def bytes_of_headers(headers: Headers) -> int:
+    """What they take in memory, about. Each message pays for this: a loop is the fastest way for a few."""
+    size = HEADER_BYTES * len(headers)
+    for name, value in headers:
+        size += len(name)
+        if value:
+            size += len(value)
+    return size
 
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.records import Lease, Record, TopicPartition
+from convex_messaging_fastapi.records import Lease, Record, TopicPartition, bytes_of_headers
 
 
 class OwnedPartition:
@@ -60,15 +60,16 @@ class Assignment:
 class Job:
     """One record for one subscription. `attempts` counts tries that failed so far.
 
-    `size` is the bytes that it is counted as while it is buffered.
+    `size` is the bytes that it is counted as while it is buffered: key, value and headers.
     """
 
     __slots__ = ("attempts", "burials", "failure", "owned", "record", "single", "size")
 
     def __init__(self, record: Record, owned: OwnedPartition) -> None:
-        value, key = record.value, record.key
+        value, key, headers = record.value, record.key, record.headers
         self.record = record
-        self.size = (len(value) if value else 0) + (len(key) if key else 0)
+        size = (len(value) if value else 0) + (len(key) if key else 0)
+        self.size = size + bytes_of_headers(headers) if headers else size
         self.owned = owned
         self.attempts = 0
         self.single = False  # a member of a batch whose attempts are spent: it runs alone

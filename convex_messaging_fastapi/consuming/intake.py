@@ -106,7 +106,8 @@ def wanted(
     for_holders = max(0, room.records_for_holders)
     fits = max(0, room.size - room.kept_size) // PARTITION_FETCH_BYTES
     holders = holders[: min(for_holders, fits)]
-    fits = max(0, room.size // PARTITION_FETCH_BYTES - len(holders))
+    is_empty = room.records == limits.max_buffer_records
+    fits = max(int(is_empty), room.size // PARTITION_FETCH_BYTES - len(holders))
     # Whatever its bytes: else what is larger than the room would wait for all the others.
     shares = dict.fromkeys(empty[fits:], 1)
     takes = len(holders) + len(empty) - len(shares)

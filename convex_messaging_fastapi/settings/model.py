@@ -176,7 +176,7 @@ class MessagingSettings(BaseSettings):
     max_buffer_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=65_536,
-        description="bytes of keys and values that a worker holds in memory",
+        description="bytes of keys, values and headers that a worker holds in memory",
     )
     max_message_bytes: int = Field(
         default=10 * 1024 * 1024,

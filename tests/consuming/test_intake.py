@@ -110,7 +110,7 @@ def test_bytes_are_reserved_for_what_a_fetch_may_bring() -> None:
 def test_who_holds_nothing_takes_a_record_however_small_the_buffer_is() -> None:
     limits = Limits(10_000, 10_000, max_buffer_bytes=1000)
 
-    assert numbers(wanted([partition(0), partition(1)], limits)) == {0: 1, 1: 1}
+    assert numbers(wanted([partition(0), partition(1)], limits)) == {0: FETCH_RECORDS, 1: 1}
     assert numbers(wanted([partition(0, open_records=1, size=10), partition(1)], limits)) == {1: 1}
 
 

@@ -86,7 +86,9 @@ class Member:
     # What the transport tells.
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
-        self.epoch, self.held, self.positions = epoch, dict(positions), {}
+        # Where the log ended is no part of the promise: not every broker is asked for it.
+        held = {where: position._replace(end=None) for where, position in positions.items()}
+        self.epoch, self.held, self.positions = epoch, held, {}
         self.told.append(("assigned", epoch))
         self.news.tell()
 

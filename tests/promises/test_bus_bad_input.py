@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from convex_messaging_fastapi import DeadLetterMessage, DecodeError, Delivery, Retry, TopicUnavailable
-from convex_messaging_fastapi.records import Headers
+from convex_messaging_fastapi.records import Headers, kept_headers
 from convex_messaging_fastapi.status import BusStatus, ready
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory.transport import MemoryAdmin
@@ -105,7 +105,7 @@ async def test_hostile_headers_break_no_good_message(fleet: Fleet) -> None:
         await heard.until(2)
     (first, delivery), (second, _) = heard.items
     assert (first, second) == (1, 2)
-    assert delivery.record.headers == HOSTILE_HEADERS
+    assert delivery.record.headers == kept_headers(HOSTILE_HEADERS)
     assert delivery.headers["not-utf-8"] == "\ufffd\ufffd\x00"
     assert delivery.headers["n" * 70_000] == "a name of 70 kB"
     assert "null" not in delivery.headers
@@ -234,7 +234,7 @@ def names_of(letter: DeadLetterMessage) -> str:
 def assert_whole(letter: DeadLetterMessage, bad: Bad) -> None:
     assert letter.original_value() == bad.value
     assert letter.original_key() == b"ada"
-    assert letter.original_headers() == bad.headers
+    assert letter.original_headers() == kept_headers(bad.headers)
     assert letter.was_null is (bad.value is None)
     assert letter.attempts == 1, "trying again cannot help"
     assert len(letter.error_message) < 500, "an error's text does not repeat the payload"

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.records import (
+    HEADERS_LEFT_OUT,
+    MAX_HEADERS,
+    OutgoingRecord,
+    TopicPartition,
+)
 from convex_messaging_fastapi.transport.base import NewTopic, Sent, Transport, Verdict
 from tests.promises.stage import Stage, numbered, plain
 
@@ -22,7 +27,7 @@ ODD_RECORDS = [
     OutgoingRecord(b"k", b"twice the same header", (("a", b"1"), ("b", b"2"), ("a", b"3"))),
     OutgoingRecord(b"k", b"null, empty and no text", (("null", None), ("empty", b""), ("", b"\xff\xfe\x00"))),
     OutgoingRecord(b"k", b"a name in any script", (("ключ", "значение".encode()), ("x" * 70_000, b"long"))),
-    OutgoingRecord(b"k", b"many headers", tuple((f"h{n}", b"%d" % n) for n in range(1000))),
+    OutgoingRecord(b"k", b"many headers", tuple((f"h{n}", b"%d" % n) for n in range(MAX_HEADERS))),
 ]
 
 
@@ -33,6 +38,21 @@ async def test_records_come_back_byte_for_byte(stage: Stage) -> None:
     await member.having_read(len(ODD_RECORDS))
     assert [OutgoingRecord(r.key, r.value, r.headers) for r in member.records] == ODD_RECORDS
     assert [type(r.headers) for r in member.records] == [tuple] * len(ODD_RECORDS)
+
+
+@pytest.mark.parametrize("count", [MAX_HEADERS + 1, 20_000])
+async def test_of_too_many_headers_the_first_are_kept_and_the_others_counted(
+    stage: Stage, count: int
+) -> None:
+    topic = await stage.topic(partitions=1)
+    headers = tuple((f"h{n}", b"") for n in range(count))
+    await stage.write(topic, 0, [OutgoingRecord(b"k", b"v", headers)])
+    member = await stage.join(stage.new_name(), topic)
+    await member.having_read(1)
+    (record,) = member.records
+    left_out = count - MAX_HEADERS + 1
+    assert record.headers == (*headers[:-left_out], (HEADERS_LEFT_OUT, b"%d" % left_out))
+    assert len(record.headers) == MAX_HEADERS
 
 
 async def test_a_record_carries_the_offset_and_time_that_its_producer_was_told(stage: Stage) -> None:

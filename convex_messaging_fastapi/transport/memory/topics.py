@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convex_messaging_fastapi.records import OutgoingRecord, Record
+from convex_messaging_fastapi.records import OutgoingRecord, Record, kept_headers
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """What a topic takes unless its `max.message.bytes` says otherwise: key, value and headers together."""
@@ -23,7 +23,7 @@ class Written(NamedTuple):
 
 
 class Topic:
-    """The logs of one topic."""
+    """The logs of one topic, as they are read."""
 
     def __init__(self, name: str, partitions: int, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         self.name = name
@@ -46,7 +46,8 @@ class Topic:
             room -= size_of(record)
             if room < 0:
                 break
-            stored = Record(self.name, partition, len(log), timestamp_ms, *record)
+            headers = kept_headers(record.headers)
+            stored = Record(self.name, partition, len(log), timestamp_ms, record.key, record.value, headers)
             log.append(stored)
             self.written.append(stored)
         taken = len(log) - base_offset

@@ -13,7 +13,7 @@ from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
-from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.records import Record, TopicPartition, kept_headers
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
@@ -277,7 +277,7 @@ def _record(where: EnginePartition, record: Any) -> Record:
         timestamp,
         record.key,
         record.value,
-        tuple(record.headers),
+        kept_headers(record.headers),
     )
 
 
