@@ -31,6 +31,7 @@ STORED = {
     "transport/kafka/consumer.py": "what is done is looked at by whether it is done, and stored nowhere else",
     "transport/kafka/engine/client.py": "what is done is looked at by whether it is done",
     "transport/kafka/probe.py": "only awaited",
+    "transport/kafka/storing.py": "only awaited",
     "transport/kafka/supervisor.py": "what is done is looked at by whether it is done",
 }
 """Every file that makes tasks, and why it may: a new one must say so here."""
