@@ -56,13 +56,19 @@ class OutgoingRecords:
     """The records of one call. Each is put together when it is looked at, and is the same whenever it is.
 
     Ten thousand that wait are bytes in lists so, which the garbage collector passes over; as tuples
-    of tuples it would walk through them all, again and again.
+    of tuples it would walk through them all, again and again. `sizes` are bytes, as `size_of` counts.
     """
 
-    __slots__ = ("_record_of", "keys")
+    __slots__ = ("_record_of", "keys", "sizes")
 
-    def __init__(self, keys: Sequence[bytes | None], record_of: Callable[[int], OutgoingRecord]) -> None:
+    def __init__(
+        self,
+        keys: Sequence[bytes | None],
+        sizes: Sequence[int],
+        record_of: Callable[[int], OutgoingRecord],
+    ) -> None:
         self.keys = keys
+        self.sizes = sizes
         self._record_of = record_of
 
     def __len__(self) -> int:
@@ -145,6 +151,23 @@ class Delivery:
     def revoked(self) -> bool:
         """Whether the partition has been taken from this process: another may be handling it now."""
         return self.lease.revoked
+
+
+def size_of(record: OutgoingRecord) -> int:
+    """Bytes of key, value and headers."""
+    key, value, headers = record
+    size = (len(key) if key else 0) + (len(value) if value else 0)
+    return size + size_of_headers(headers) if headers else size
+
+
+def size_of_headers(headers: Headers) -> int:
+    """Bytes of their names and values."""
+    size = 0
+    for name, value in headers:
+        size += len(name) if name.isascii() else len(name.encode("utf-8", "surrogatepass"))
+        if value:
+            size += len(value)
+    return size
 
 
 def header_text(headers: Headers, wanted: str) -> str | None:

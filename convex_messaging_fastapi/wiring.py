@@ -19,7 +19,7 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, Patience
 from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
 from convex_messaging_fastapi.messages.bounds import Bounds
-from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher
+from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher, PublishLimits
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
 from convex_messaging_fastapi.transport.base import NewTopic, ProducerTransport, Transport
@@ -50,7 +50,8 @@ class Wiring:
         self._threads = HandlerThreads(settings.concurrency)
         self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
         self._admin = transport.admin()
-        self._publisher = Publisher(self._producer(), clock, Partitioner(settings.partitioner))
+        self._limits = PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
+        self._publisher = Publisher(self._producer(), clock, Partitioner(settings.partitioner), self._limits)
         self._letters = dead_letter_topic(settings.topic_prefix)
         self._burial = Burial(
             self._new_topic(self._letters),
@@ -58,6 +59,7 @@ class Wiring:
             self._admin,
             clock,
             settings.publish_timeout_seconds,
+            self._limits.letter_bytes,
         )
 
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
@@ -154,7 +156,7 @@ class Wiring:
             self._settings.replication_factor,
             {"retention.ms": str(self._settings.message_retention_ms)},
         )
-        return letter_topic(topic) if name == self._letters else topic
+        return letter_topic(topic, self._limits.letter_bytes) if name == self._letters else topic
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
         if any(subscription.lineup.group == DEFAULT_GROUP for subscription in subscriptions):

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.consuming.dead_letters import Failure, dress
+from convex_messaging_fastapi.consuming.dead_letters import Failure, dress, size_of
+from convex_messaging_fastapi.consuming.letter_sizes import SMALLEST_LETTER_BYTES, LetterSizes
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.publishing import Publisher
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
-KAFKA_MAX_MESSAGE_BYTES = 1_048_588
-"""The broker's default `max.message.bytes`; it counts a batch of one with its overhead."""
 
-LETTER_LIMITS: Sequence[int] = (
-    2 * KAFKA_MAX_MESSAGE_BYTES - 1024,
-    KAFKA_MAX_MESSAGE_BYTES - 1024,
-    64 * 1024,
-    1000,
-)
-"""What a letter may measure: in a topic of our making, in one made with defaults, in a small one, in any."""
-
-
-def letter_topic(topic: NewTopic) -> NewTopic:
-    """A topic as we create it for dead letters: large enough for any about any default message."""
-    config = {**topic.config, "max.message.bytes": str(2 * KAFKA_MAX_MESSAGE_BYTES)}
+def letter_topic(topic: NewTopic, letter_bytes: int) -> NewTopic:
+    """A topic as we create it for dead letters: large enough for one about any message that we publish."""
+    config = {**topic.config, "max.message.bytes": str(letter_bytes)}
     return topic._replace(config=config)
 
 
@@ -40,12 +29,14 @@ class Burial:
         admin: AdminTransport,
         clock: Clock,
         timeout: float,
+        letter_bytes: int,
     ) -> None:
         self._topic = topic
         self._publisher = publisher
         self._admin = admin
         self._clock = clock
         self._timeout = timeout
+        self._sizes = LetterSizes(letter_bytes, clock)
         self._topic_is_there = False
         self._no_topic: str | None = None
         self._no_letter: str | None = None
@@ -84,13 +75,13 @@ class Burial:
 
     async def _write_what_fits(self, record: Record, failure: Failure) -> None:
         failed_at = datetime.fromtimestamp(self._clock.unix(), UTC)
-        for limit in LETTER_LIMITS[:-1]:
+        for limit in self._sizes:
+            letter = dress(record, failure, failed_at, limit)
             try:
-                return await self._write(record, failure, failed_at, limit)
+                await self._publisher.publish_letter(self._topic.name, letter, self._timeout)
             except MessageTooLarge:
-                continue
-        return await self._write(record, failure, failed_at, LETTER_LIMITS[-1])
-
-    async def _write(self, record: Record, failure: Failure, failed_at: datetime, limit: int) -> None:
-        letter = dress(record, failure, failed_at, limit)
-        await self._publisher.publish(self._topic.name, letter, self._timeout)
+                if limit == SMALLEST_LETTER_BYTES:
+                    raise
+                self._sizes.refuse(size_of(letter))
+            else:
+                return

@@ -94,7 +94,8 @@ class PartitionQueue:
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
         for message in self._in_flight + self._line.waiting():
-            self._outstanding.settle(message, outcomes.given_up(message, self.name))
+            error = outcomes.given_up(message, self.name, self._why_late(message))
+            self._outstanding.settle(message, error)
 
     def append_all(self, messages: Sequence[Pending]) -> None:
         self._line.extend(messages)
@@ -202,11 +203,13 @@ class PartitionQueue:
         await sleep(self._clock, min(FIRST_BACK_OFF_SECONDS * 2**doublings, LONGEST_BACK_OFF_SECONDS))
 
     def _why_late(self, message: Pending) -> str:
+        said = self._producer.complaint(self._where) or self._reason
         problem = self._producer.contact().problem
         if problem is not None:
-            return f"the producer is out of contact ({problem.value})"
-        if self._reason:
-            return f"the last attempt was answered with {self._reason}"
+            before = f", and last answered with {said}" if said else ""
+            return f"the producer is out of contact ({problem.value}{before})"
+        if said:
+            return f"the last attempt was answered with {said}"
         if message.line is None:
             return "the cluster has not answered yet"
         return "the messages before it were still waiting for the cluster"

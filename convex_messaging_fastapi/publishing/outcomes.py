@@ -26,15 +26,15 @@ def overdue(message: Pending, where: str, reason: str) -> PublishError:
     )
 
 
-def given_up(message: Pending, where: str) -> PublishError:
+def given_up(message: Pending, where: str, reason: str) -> PublishError:
     """The publisher stops and has no time left for it."""
     if message.certainly_unwritten:
         return PublishFailed(
-            f"A message for {where} was not written before the publisher stopped. "
+            f"A message for {where} was not written before the publisher stopped: {reason}. "
             f"{UNWRITTEN}; publish it again after the next start."
         )
     return PublishUnknown(
-        f"A message for {where} was not acknowledged before the publisher stopped. "
+        f"A message for {where} was not acknowledged before the publisher stopped: {reason}. "
         f"{DOUBTFUL}; publish it again after the next start only if its consumers bear a duplicate."
     )
 
@@ -64,6 +64,34 @@ def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
     return MessageTooLarge(
         f"A message for {named(where)} is larger than its topic takes: {reason or 'no size given'}. "
         f"{UNWRITTEN}; make it smaller, or raise max.message.bytes of the topic."
+    )
+
+
+def over_limit(topic: str, size: int, limit: int) -> MessageTooLarge:
+    """Larger than our own limit, whatever the topic takes."""
+    return MessageTooLarge(
+        f"A message for {topic!r} is larger than max_message_bytes allows: {size} bytes of key, value and "
+        f"headers are more than {limit}. {UNWRITTEN}; make it smaller, or raise max_message_bytes "
+        "(KAFKA_MAX_MESSAGE_BYTES), and max.message.bytes of the topic where that is less."
+    )
+
+
+def crowded(topic: str, messages: int, size: int, waiting: int, limit: int) -> PublishFailed:
+    """No room among what waits to be acknowledged; sizes are bytes."""
+    what = "A message" if messages == 1 else f"A list of {messages} messages"
+    again = "publish it again when less waits" if size <= limit else "publish it in parts"
+    return PublishFailed(
+        f"{what} for {topic!r} was not taken: {size} bytes, beside {waiting} that wait to be acknowledged, "
+        f"are more than max_pending_bytes allows ({limit}). {UNWRITTEN}; {again}, or raise "
+        "max_pending_bytes (KAFKA_MAX_PENDING_BYTES)."
+    )
+
+
+def no_room_for_letter(topic: str, size: int) -> PublishFailed:
+    """Other letters took all the room there is for them, for as long as it had."""
+    return PublishFailed(
+        f"A dead letter of {size} bytes for {topic!r} was not written before its deadline: the letters "
+        f"before it were still waiting for the cluster. {UNWRITTEN}; it is tried again."
     )
 
 

@@ -12,9 +12,12 @@ from convex_messaging_fastapi.messages import encode, headers_for_many, message_
 from convex_messaging_fastapi.observability.tracing import trace_headers
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.ids import new_message_id
-from convex_messaging_fastapi.records import Headers, OutgoingRecord, OutgoingRecords
+from convex_messaging_fastapi.records import Headers, OutgoingRecord, OutgoingRecords, size_of_headers
 
 M = TypeVar("M")
+
+_SOME_ID = bytes(36)
+"""As long as each of them is."""
 
 MESSAGES_A_TURN = 1_000
 """As many as are encoded before the loop goes on: a few milliseconds."""
@@ -77,7 +80,21 @@ async def outgoing_many(
     def record(index: int) -> OutgoingRecord:
         return _record((keys[index], values[index], headers_of(types[index], ids[index])))
 
-    return OutgoingRecords(keys, record)
+    return OutgoingRecords(keys, _sizes(keys, values, types, lambda name: headers_of(name, _SOME_ID)), record)
+
+
+def _sizes(
+    keys: Iterable[bytes | None], values: list[bytes], types: list[str], headers_of: Callable[[str], Headers]
+) -> list[int]:
+    """Headers differ by the type of the message alone, and there are few types."""
+    of_headers = {name: size_of_headers(headers_of(name)) for name in set(types)}
+    if len(of_headers) == 1:
+        (same,) = of_headers.values()
+        return [len(value) + same + (len(key) if key else 0) for key, value in zip(keys, values, strict=True)]
+    return [
+        len(value) + of_headers[name] + (len(key) if key else 0)
+        for key, value, name in zip(keys, values, types, strict=True)
+    ]
 
 
 def outgoing_tombstone(key: str | bytes, headers: UserHeaders | None, unix_seconds: float) -> OutgoingRecord:

@@ -36,7 +36,7 @@ class Pending:
 
     It is one of the messages of `call`, or has a caller of its own who waits for `done`. `line` is
     where it waits, `None` while the transport has it. `doubtful` says that an earlier attempt may
-    have written it.
+    have written it. `size` is what it counts among the bytes that wait.
     """
 
     __slots__ = (
@@ -50,6 +50,7 @@ class Pending:
         "line",
         "outcome",
         "partition",
+        "size",
     )
 
     def __init__(
@@ -61,6 +62,7 @@ class Pending:
         partition: int | None = None,
         call: Call | None = None,
         done: asyncio.Future[None] | None = None,
+        size: int = 0,
     ) -> None:
         self._records = records
         self.index = index
@@ -69,6 +71,7 @@ class Pending:
         self.partition = partition
         self.call = call
         self.done = done
+        self.size = size
         self.line: Line | None = None
         self.doubtful = False
         self.outcome: Receipt | PublishError | None = None
@@ -138,7 +141,7 @@ class Outstanding:
     """Everything that has no outcome yet: counted, and watched by one timer.
 
     `sweep(until)` settles what is due by `until` and answers the nearest deadline that is left,
-    infinity when there is none.
+    infinity when there is none. `bytes` is what all of them count together.
     """
 
     def __init__(self, clock: Clock, sweep: Callable[[float], float]) -> None:
@@ -149,11 +152,13 @@ class Outstanding:
         self._swept_at = -inf
         self._empty: asyncio.Future[object] | None = None
         self.pending = 0
+        self.bytes = 0
         self.published = 0
         self.failed = 0
         self.unknown = 0
 
     def add(self, messages: int, deadline: float) -> None:
+        """So many more wait; `bytes` is the caller's to raise, who has them all before their turns come."""
         self.pending += messages
         if deadline < self._wakes_at:
             self._wake_by(deadline)
@@ -165,23 +170,26 @@ class Outstanding:
         message.outcome = outcome
         if message.line is not None:
             message.line.step_out()
+        self.bytes -= message.size
         self._count(outcome)
         _tell(message)
 
     def acknowledge(self, batch: Sequence[Pending], receipts: Iterable[Receipt]) -> None:
         """What `settle` does, for a whole batch that no line holds any more."""
-        settled = 0
+        settled = freed = 0
         for message, receipt in zip(batch, receipts, strict=False):
             if message.outcome is not None:
                 continue
             message.outcome = receipt
             settled += 1
+            freed += message.size
             done = message.done
             if done is None:
                 _tell(message)
             elif not done.done():
                 done.set_result(None)
         self.published += settled
+        self.bytes -= freed
         self._let_go(settled)
 
     def emptied(self) -> asyncio.Future[object]:

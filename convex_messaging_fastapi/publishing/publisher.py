@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count
 from math import inf
 from typing import cast
 
-from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.clock import Clock, settled_within, sleep, time_limit
 from convex_messaging_fastapi.errors import PublishError, PublishManyError, PublishUnknown
 from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing.limits import KEPT_BYTES, PublishLimits
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
+from convex_messaging_fastapi.publishing.room import Room
 from convex_messaging_fastapi.publishing.topics import Topic
 from convex_messaging_fastapi.publishing.turns import Turns
-from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt, size_of
 from convex_messaging_fastapi.status import ProducerStatus
 from convex_messaging_fastapi.transport.base import ProducerTransport, contact_status
 
 CLOSING_SHARE = 0.2
 LONGEST_CLOSING_SECONDS = 1.0
+
+DEFAULT_LIMITS = PublishLimits()
 
 _RECORDS_A_TURN = 1_000
 
@@ -37,12 +42,21 @@ class Publisher:
         receipt = await publisher.publish("convex.user.created", record, timeout=10)
     """
 
-    def __init__(self, producer: ProducerTransport, clock: Clock, partitioner: Partitioner) -> None:
+    def __init__(
+        self,
+        producer: ProducerTransport,
+        clock: Clock,
+        partitioner: Partitioner,
+        limits: PublishLimits = DEFAULT_LIMITS,
+    ) -> None:
         self._producer = producer
         self._clock = clock
         self._partitioner = partitioner
+        self._limits = limits
         self._topics: dict[str, Topic] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._outstanding = Outstanding(clock, self._expire)
+        self._letters = Room(limits.pending_letter_bytes)
         self._turns = Turns(clock)
         self._accepting = False
 
@@ -52,7 +66,13 @@ class Publisher:
         self._accepting = True
 
     async def publish(
-        self, topic: str, record: OutgoingRecord, timeout: float, partition: int | None = None
+        self,
+        topic: str,
+        record: OutgoingRecord,
+        timeout: float,
+        partition: int | None = None,
+        *,
+        is_limited: bool = True,
     ) -> Receipt:
         """Write one record and say where it landed, after at most `timeout` seconds.
 
@@ -60,11 +80,13 @@ class Publisher:
         when it is certainly not written (`MessageTooLarge` when no retry can mend that), and
         `PublishUnknown` when it may be. A caller that is cancelled takes back a record that was
         not yet sent; one already on its way may land. A `partition` added to the topic within
-        the last half minute may not be known yet.
+        the last half minute may not be known yet. A record that is not `is_limited` counts against
+        none of the limits.
         """
         now = self._clock.now()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        message = Pending((record,), 0, record.key, now + timeout, partition, None, done)
+        size = size_of(record) + KEPT_BYTES if is_limited else 0
+        message = Pending((record,), 0, record.key, now + timeout, partition, None, done, size)
         self._accept(topic, message, now)
         try:
             await done
@@ -76,14 +98,34 @@ class Publisher:
             return outcome
         raise cast("PublishError", outcome)
 
+    async def publish_letter(self, topic: str, record: OutgoingRecord, timeout: float) -> Receipt:
+        """`publish` of a dead letter, which may be larger than a message and has room of its own.
+
+        It waits for that room, and `timeout` counts meanwhile.
+        """
+        size, deadline = size_of(record), self._clock.now() + timeout
+        try:
+            async with time_limit(self._clock, timeout):
+                await self._letters.take(size)
+        except TimeoutError:
+            self._outstanding.failed += 1
+            raise outcomes.no_room_for_letter(topic, size) from None
+        try:
+            left = deadline - self._clock.now()
+            return await self.publish(topic, record, left, is_limited=False)
+        finally:
+            self._letters.give_back(size)
+
     async def publish_many(self, topic: str, records: OutgoingRecords, timeout: float) -> list[Receipt]:
         """Write all of `records`; the receipts are in the order given.
 
         `timeout` is seconds for all of them together. Raises `PublishManyError` unless every one
-        was acknowledged; it tells which failed and which are unknown by their index.
+        was acknowledged; it tells which failed and which are unknown by their index. All of them
+        fail, and none is sent, where there is no room for all of them together.
         """
         if not records:
             return []
+        self._reserve(topic, records)
         call = Call(len(records))
         try:
             await self._accept_all(topic, records, timeout, call)
@@ -131,53 +173,115 @@ class Publisher:
             unknown=outstanding.unknown,
         )
 
+    def _reserve(self, topic: str, records: OutgoingRecords) -> None:
+        """Take the room for all of them, or raise the error of all of them."""
+        waiting, size = self._outstanding.bytes, sum(records.sizes) + KEPT_BYTES * len(records)
+        if self._accepting and waiting + size > self._limits.pending_bytes:
+            error = outcomes.crowded(topic, len(records), size, waiting, self._limits.pending_bytes)
+            self._outstanding.failed += len(records)
+            raise _what_failed([error] * len(records))
+        self._outstanding.bytes += size
+
     async def _accept_all(self, topic: str, records: OutgoingRecords, timeout: float, call: Call) -> None:
         deadline = self._clock.now() + timeout
-        for start in range(0, len(records), _RECORDS_A_TURN):
-            if start:
-                await sleep(self._clock, 0)  # a long list must not hold up the loop
-            keys = records.keys[start : start + _RECORDS_A_TURN]
-            accepted = [
-                Pending(records, index, key, deadline, None, call) for index, key in enumerate(keys, start)
-            ]
-            call.outcomes[start : start + len(accepted)] = accepted
-            self._accept_together(topic, accepted, deadline)
+        accepted = 0
+        try:
+            for start in range(0, len(records), _RECORDS_A_TURN):
+                if start:
+                    await sleep(self._clock, 0)  # a long list must not hold up the loop
+                some = slice(start, start + _RECORDS_A_TURN)
+                messages = [
+                    Pending(records, index, key, deadline, None, call, None, size + KEPT_BYTES)
+                    for index, key, size in zip(
+                        count(start), records.keys[some], records.sizes[some], strict=False
+                    )
+                ]
+                accepted += len(messages)
+                call.outcomes[some] = messages
+                self._accept_together(topic, messages, deadline)
+        finally:
+            left = records.sizes[accepted:]
+            self._outstanding.bytes -= sum(left) + KEPT_BYTES * len(left)
 
     def _accept(self, topic: str, message: Pending, now: float) -> None:
-        self._outstanding.add(1, message.deadline)
-        if self._accepting:
+        outstanding, limits = self._outstanding, self._limits
+        outstanding.add(1, message.deadline)
+        outstanding.bytes += message.size
+        if message.size > limits.message_bytes + KEPT_BYTES or outstanding.bytes > limits.pending_bytes:
+            outstanding.settle(message, self._over(topic, message))
+        elif self._accepting:
             known = self._topics.get(topic) or self._new_topic(topic)
             known.append(message, now)
         else:
-            self._outstanding.settle(message, outcomes.not_running(topic))
+            outstanding.settle(message, outcomes.not_running(topic))
+
+    def _over(self, topic: str, message: Pending) -> PublishError:
+        """Which of our limits a message is over."""
+        size, limits = message.size - KEPT_BYTES, self._limits
+        if not self._accepting:
+            return outcomes.not_running(topic)
+        if size > limits.message_bytes:
+            return outcomes.over_limit(topic, size, limits.message_bytes)
+        waiting = self._outstanding.bytes - message.size
+        return outcomes.crowded(topic, 1, message.size, waiting, limits.pending_bytes)
 
     def _abandon(self, message: Pending, topic: str) -> None:
         if message.outcome is None:
             self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
+            if (known := self._topics.get(topic)) is not None:
+                self._drop_unwanted(known)
 
     def _accept_together(self, topic: str, messages: Sequence[Pending], deadline: float) -> None:
         self._outstanding.add(len(messages), deadline)
-        if self._accepting:
-            known = self._topics.get(topic) or self._new_topic(topic)
-            known.append_all(messages, self._clock.now())
-        else:
+        largest = self._limits.message_bytes + KEPT_BYTES
+        if not self._accepting:
             for message in messages:
                 self._outstanding.settle(message, outcomes.not_running(topic))
+            return
+        if max(message.size for message in messages) > largest:
+            for message in messages:
+                if message.size > largest:
+                    self._outstanding.settle(message, self._over(topic, message))
+            messages = [message for message in messages if message.outcome is None]
+        known = self._topics.get(topic) or self._new_topic(topic)
+        known.append_all(messages, self._clock.now())
 
     def _new_topic(self, name: str) -> Topic:
-        topic = Topic(name, self._producer, self._clock, self._partitioner, self._outstanding, self._turns)
+        topic = Topic(
+            name,
+            self._producer,
+            self._clock,
+            self._partitioner,
+            self._outstanding,
+            self._turns,
+            self._drop_unwanted,
+        )
         self._topics[name] = topic
         return topic
 
+    def _drop_unwanted(self, topic: Topic) -> None:
+        """Forget a topic that is not known to exist, once nobody waits for it: its name may be anybody's."""
+        if topic.is_wanted or self._topics.get(topic.name) is not topic:
+            return
+        del self._topics[topic.name]
+        for task in topic.tasks():
+            task.cancel()
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
     def _expire(self, until: float) -> float:
-        return min((topic.expire(until) for topic in self._topics.values()), default=inf)
+        nearest = inf
+        for topic in list(self._topics.values()):
+            nearest = min(nearest, topic.expire(until))
+            self._drop_unwanted(topic)
+        return nearest
 
     def _give_up(self) -> None:
         for topic in self._topics.values():
             topic.give_up()
 
     async def _end_tasks(self, deadline: float) -> None:
-        tasks = [task for topic in self._topics.values() for task in topic.tasks()]
+        tasks = [*self._leaving, *(task for topic in self._topics.values() for task in topic.tasks())]
         for task in tasks:
             task.cancel()
         ended: asyncio.Future[object] = asyncio.ensure_future(asyncio.gather(*tasks, return_exceptions=True))

@@ -28,7 +28,10 @@ STICKY_RECORDS = 500
 
 
 class Topic:
-    """One topic as the publisher sees it. Messages wait here until its partitions are known."""
+    """One topic as the publisher sees it. Messages wait here until its partitions are known.
+
+    `unwanted` is called when it was found that there is no such topic.
+    """
 
     def __init__(
         self,
@@ -38,19 +41,28 @@ class Topic:
         partitioner: Partitioner,
         outstanding: Outstanding,
         turns: Turns,
+        unwanted: Callable[[Topic], None],
     ) -> None:
-        self._name = name
+        self.name = name
         self._producer = producer
         self._clock = clock
         self._partitioner = partitioner
         self._outstanding = outstanding
         self._turns = turns
+        self._unwanted = unwanted
         self._count: int | None = None
         self._stale_at = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._line = Line()
         self._queues: dict[int, PartitionQueue] = {}
         self._sticky = Sticky(self._queues, self._queue)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the topic exists, as far as is known, or anybody waits for it."""
+        if self._count is not None or len(self._line):
+            return True
+        return any(queue.load() or queue.task is not None for queue in self._queues.values())
 
     def append(self, message: Pending, now: float) -> None:
         count, key = self._count, message.key
@@ -85,14 +97,15 @@ class Topic:
         """Settle what is due by `until`; answers the nearest deadline left."""
         overdue, nearest = due(self._line.waiting(), until)
         for message in overdue:
-            error = outcomes.overdue(message, repr(self._name), self._why_unknown())
+            error = outcomes.overdue(message, repr(self.name), self._why_unknown())
             self._outstanding.settle(message, error)
         return min([nearest, *(queue.expire(until) for queue in self._queues.values())])
 
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
         for message in self._line.waiting():
-            self._outstanding.settle(message, outcomes.given_up(message, repr(self._name)))
+            error = outcomes.given_up(message, repr(self.name), self._why_unknown())
+            self._outstanding.settle(message, error)
         for queue in self._queues.values():
             queue.give_up()
 
@@ -103,18 +116,20 @@ class Topic:
 
     def _ask(self) -> None:
         if self._asking is None:
-            self._asking = later(self._learn(), f"partitions of {self._name}")
+            self._asking = later(self._learn(), f"partitions of {self.name}")
 
     async def _learn(self) -> None:
         try:
-            self._know(await self._producer.partition_count(self._name))
+            self._know(await self._producer.partition_count(self.name))
         except TopicUnavailable as problem:
             self._forget(str(problem))
         except Exception as problem:
-            logger.exception("asking for the partitions of %s ended in an unexplained error", self._name)
+            logger.exception("asking for the partitions of %s ended in an unexplained error", self.name)
             self._forget(f"the transport raised {type(problem).__name__}")
         finally:
             self._asking = None
+            if self._count is None:
+                self._unwanted(self)
 
     def _know(self, count: int) -> None:
         self._count = count
@@ -126,19 +141,19 @@ class Topic:
     def _forget(self, reason: str) -> None:
         self._count = None
         for message in self._line.waiting():
-            self._outstanding.settle(message, outcomes.no_topic(self._name, reason))
+            self._outstanding.settle(message, outcomes.no_topic(self.name, reason))
 
     def _route_to(self, partition: int, message: Pending, count: int) -> None:
         if 0 <= partition < count:
             self._queue(partition).append(message)
         else:
-            error = outcomes.no_partition(self._name, partition, count)
+            error = outcomes.no_partition(self.name, partition, count)
             self._outstanding.settle(message, error)
 
     def _queue(self, partition: int) -> PartitionQueue:
         queue = self._queues.get(partition)
         if queue is None:
-            where = TopicPartition(self._name, partition)
+            where = TopicPartition(self.name, partition)
             queue = PartitionQueue(where, self._producer, self._clock, self._outstanding, self._turns)
             self._queues[partition] = queue
         return queue

@@ -180,7 +180,7 @@ async def test_the_dead_letter_topic_is_made_before_it_is_needed_although_topics
     name = fleet.on_wire("dlq")
     async with bus:
         await asyncio.to_thread(until, lambda: fleet.witness.limit(name), 20, "the topic")
-        assert fleet.witness.limit(name) == 2 * 1_048_588
+        assert fleet.witness.limit(name) == 2 * 10 * MIB + 64 * 1024
         assert ready(bus.status()).ok
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, TopicPartition
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 
 TIMESTAMP_MS = 1_767_225_600_000
@@ -118,7 +118,8 @@ def _answer(written: asyncio.Future[Sent]) -> Sent:
 
 def listed(records: Sequence[OutgoingRecord]) -> OutgoingRecords:
     """The same records as those of one call."""
-    return OutgoingRecords([record.key for record in records], records.__getitem__)
+    sizes = [size_of(record) for record in records]
+    return OutgoingRecords([record.key for record in records], sizes, records.__getitem__)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -115,7 +115,7 @@ class KafkaTransport:
             "fetch_max_bytes": max(_SMALLEST_FETCH, s.max_buffer_bytes // 4),
             "fetch_max_wait_ms": t.fetch_max_wait_ms,
             "check_crcs": t.check_crcs,
-            "unpacked_bytes": max(t.unpacked_bytes, s.max_buffer_bytes),
+            "unpacked_bytes": max(t.unpacked_bytes, s.max_buffer_bytes, 2 * s.max_message_bytes),
         }
 
 

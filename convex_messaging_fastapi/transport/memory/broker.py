@@ -15,11 +15,11 @@ from contextlib import contextmanager
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
+from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, NewTopic, Position, Sent, Verdict
 from convex_messaging_fastapi.transport.memory.bell import Bell
 from convex_messaging_fastapi.transport.memory.groups import Group
-from convex_messaging_fastapi.transport.memory.topics import MAX_MESSAGE_BYTES, Topic, is_name, size_of
+from convex_messaging_fastapi.transport.memory.topics import MAX_MESSAGE_BYTES, Topic, is_name
 
 DEFAULT_PARTITIONS = 4
 
@@ -177,6 +177,6 @@ def shared_broker(name: str, clock: Clock) -> MemoryBroker:
 
 def _too_large(record: OutgoingRecord, topic: Topic) -> str:
     return (
-        f"{size_of(record)} bytes with key and headers are more than the {topic.max_message_bytes} "
-        "that the topic takes"
+        f"{size_of(record)} bytes with key and headers are more than its max.message.bytes of "
+        f"{topic.max_message_bytes}"
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from convex_messaging_fastapi.records import OutgoingRecord, Record, kept_headers
+from convex_messaging_fastapi.records import OutgoingRecord, Record, kept_headers, size_of
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 """What a topic takes unless its `max.message.bytes` says otherwise: key, value and headers together."""
@@ -52,12 +52,6 @@ class Topic:
             self.written.append(stored)
         taken = len(log) - base_offset
         return Written(taken, base_offset, timestamp_ms) if taken else None
-
-
-def size_of(record: OutgoingRecord) -> int:
-    """Bytes of key, value and headers."""
-    headers = sum(len(name.encode()) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def is_name(name: str) -> bool:

@@ -64,13 +64,11 @@ def test_a_minute_later_or_of_a_later_topic_nothing_is_believed(
 @given(
     key=st.none() | st.binary(max_size=300),
     value=st.none() | st.binary(max_size=20_000),
-    headers=st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=9)), max_size=4).map(
-        tuple
-    ),
+    headers=st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=9)), max_size=4),
 )
 def test_the_size_of_a_record_is_that_of_a_batch_of_it_alone(
-    key: bytes | None, value: bytes | None, headers: tuple[tuple[str, bytes | None], ...]
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
-    record = OutgoingRecord(key, value, headers)
+    record = OutgoingRecord(key, value, tuple(headers))
     packed = pack([record], 1_767_225_600_000, limit=1)
     assert packed.size == size_in_batch(record) == len(packed.batch._build())

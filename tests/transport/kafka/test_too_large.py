@@ -1,4 +1,4 @@
-"""A real Kafka that finds records too large, or no records for its topic: each costs itself, and nobody else."""
+"""What a real Kafka does not take costs nobody but itself: too large, or no record for its topic."""
 
 from __future__ import annotations
 

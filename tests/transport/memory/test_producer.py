@@ -36,7 +36,7 @@ async def test_key_value_and_headers_together_are_one_mebibyte_at_most(
     assert sent.verdict is verdict
     if verdict is Verdict.TOO_LARGE:
         assert (
-            sent.reason == "1048577 bytes with key and headers are more than the 1048576 that the topic takes"
+            sent.reason == "1048577 bytes with key and headers are more than its max.message.bytes of 1048576"
         )
 
 

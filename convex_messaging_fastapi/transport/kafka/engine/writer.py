@@ -9,7 +9,13 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka import TopicPartition as EnginePartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.errors import BrokerResponseError, ProducerClosed, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    ProducerClosed,
+    for_code,
+)
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import RecordMetadata
 
@@ -18,6 +24,12 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer, end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.packing import Accumulator, Batch
+
+_IN_PLAIN_WORDS = {
+    NotEnoughReplicasError: "fewer replicas are in sync than min.insync.replicas of the topic asks for",
+    NotEnoughReplicasAfterAppendError: "it was appended, and then fewer replicas were in sync than "
+    "min.insync.replicas of the topic asks for",
+}
 
 
 class ProducingClient(Client):
@@ -119,7 +131,7 @@ class Writer:
     def complaint(self, where: TopicPartition) -> str:
         """Why what was last sent there is not taken yet; empty where no broker has said so."""
         if (error := self._client.complaints.get(where)) is not None:
-            return f"{error.message}: {error.description}"
+            return f"{error.__name__}: {_IN_PLAIN_WORDS.get(error, error.description)}"
         if (left := self._client.throttled_until - time.monotonic()) > 0:
             return f"a quota of the cluster holds this client back, for {left:.1f} s more"
         return ""

@@ -1,0 +1,33 @@
+"""How much one publisher takes, in bytes of keys, values and headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+KEPT_BYTES = 512
+"""What is kept for a message that waits, beside its own bytes; each counts as so much more."""
+
+LETTER_FRAME_BYTES = 64 * 1024
+"""What a dead letter may have beside a payload whose text or base64 takes twice its bytes."""
+
+LARGEST_LETTER_BYTES = 2**31 - 1 - MIB
+"""Kafka counts a batch with 31 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishLimits:
+    """`message_bytes` for one message, `pending_bytes` for all that wait to be acknowledged.
+
+    Dead letters are outside both: each may have `letter_bytes`, and those that wait share
+    `pending_letter_bytes`, of which one that is larger takes all.
+    """
+
+    message_bytes: int = 10 * MIB
+    pending_bytes: int = 256 * MIB
+    pending_letter_bytes: int = 16 * MIB
+
+    @property
+    def letter_bytes(self) -> int:
+        return min(2 * self.message_bytes + LETTER_FRAME_BYTES, LARGEST_LETTER_BYTES)
