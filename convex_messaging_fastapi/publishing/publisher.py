@@ -204,10 +204,10 @@ class Publisher:
             self._outstanding.bytes -= sum(left) + KEPT_BYTES * len(left)
 
     def _accept(self, topic: str, message: Pending, now: float) -> None:
-        outstanding, limits = self._outstanding, self._limits
+        outstanding, limits, size = self._outstanding, self._limits, message.size
         outstanding.add(1, message.deadline)
-        outstanding.bytes += message.size
-        if message.size > limits.message_bytes + KEPT_BYTES or outstanding.bytes > limits.pending_bytes:
+        outstanding.bytes = waiting = outstanding.bytes + size
+        if waiting > limits.pending_bytes or size > limits.message_bytes + KEPT_BYTES:
             outstanding.settle(message, self._over(topic, message))
         elif self._accepting:
             known = self._topics.get(topic) or self._new_topic(topic)

@@ -122,6 +122,32 @@ async def test_why_it_is_late_names_the_problem_that_the_transport_knows_of(
         await task
 
 
+COMPLAINT = "NotEnoughReplicasError: fewer replicas are in sync"
+
+
+@pytest.mark.parametrize("end", ["deadline", "stop"])
+@pytest.mark.parametrize("problem", [None, Problem.BROKER_UNREACHABLE])
+async def test_what_a_broker_says_while_it_is_asked_again_is_told_of_all_that_wait_for_it(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock, end: str, problem: Problem | None
+) -> None:
+    producer.gate.clear()
+    sent = begin(publisher, "sent", timeout=1)
+    await until(producer.entered.is_set)
+    behind = begin(publisher, "behind", timeout=1)
+    await until(lambda: publisher.status().pending == 2)
+    producer.complaints[TopicPartition("t", 0)] = COMPLAINT
+    producer.problem = problem
+    if end == "deadline":
+        clock.advance(1.1)
+    else:
+        await publisher.stop(0)
+    with pytest.raises(PublishUnknown, match=COMPLAINT):
+        await sent
+    with pytest.raises(PublishFailed, match=COMPLAINT) as caught:
+        await behind
+    assert ("broker_unreachable" in str(caught.value)) is (problem is not None)
+
+
 async def test_a_refused_message_fails_at_once_and_the_rest_goes_on(
     publisher: Publisher, producer: FakeProducer
 ) -> None:

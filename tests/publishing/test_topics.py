@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.errors import PublishFailed
+from convex_messaging_fastapi.errors import PublishFailed, PublishManyError
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.publishing.topics import REFRESH_SECONDS, STICKY_RECORDS
 from convex_messaging_fastapi.records import TopicPartition
@@ -171,6 +171,62 @@ async def test_a_keyless_list_is_shared_evenly_and_learns_of_new_partitions_like
         written = [int(read.value or b"") for read in log if read.value != b"v"]
         turns = [written[i : i + STICKY_RECORDS] for i in range(0, len(written), STICKY_RECORDS)]
         assert all(turn == sorted(turn) for turn in turns)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_topics_that_are_not_there_are_forgotten(
+    publisher: Publisher, producer: FakeProducer, together: bool
+) -> None:
+    producer.partitions = None
+    names = [f"missing-{n}" for n in range(500)]
+    if together:
+        publishing = (publisher.publish(name, record("v"), 10) for name in names)
+        ended = await asyncio.gather(*publishing, return_exceptions=True)
+        assert all(isinstance(each, PublishFailed) for each in ended)
+    else:
+        for name in names:
+            with pytest.raises(PublishManyError):
+                await publisher.publish_many(name, listed([record("v")]), 10)
+    assert publisher._topics == {}
+
+
+@pytest.mark.parametrize("end", ["overdue", "cancelled"])
+async def test_nobody_asks_on_for_a_topic_for_which_nobody_waits(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock, end: str
+) -> None:
+    producer.counting.clear()
+    publishing = [asyncio.create_task(publisher.publish(f"t{n}", record("v"), 3)) for n in range(500)]
+    await until(lambda: producer.counted == 500)
+    if end == "overdue":
+        clock.advance(3.1)
+    else:
+        for task in publishing:
+            task.cancel()
+    await asyncio.gather(*publishing, return_exceptions=True)
+    assert publisher._topics == {}
+    await until(lambda: not any(task.get_name().startswith("partitions of") for task in asyncio.all_tasks()))
+    producer.counting.set()
+    assert (await publisher.publish("t1", record("v"), 3)).offset == 0
+
+
+async def test_a_topic_that_goes_away_is_forgotten_once_nothing_is_under_way_to_it(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    await publisher.publish("t", record("v"), 10, partition=0)
+    producer.gate.clear()
+    flying = asyncio.create_task(publisher.publish("t", record("v"), 1000, partition=0))
+    await until(lambda: producer.sending)
+    producer.partitions = None
+    clock.advance(REFRESH_SECONDS)
+    late = asyncio.create_task(publisher.publish("t", record("v"), 10, partition=0))
+    await until(lambda: producer.counted == 2)
+    producer.gate.set()
+    await asyncio.gather(flying, late, return_exceptions=True)
+    with pytest.raises(PublishFailed, match="no topic"):
+        await publisher.publish("t", record("v"), 10)
+    assert publisher._topics == {}
+    producer.partitions = 4
+    assert (await publisher.publish("t", record("v"), 10)).topic == "t"
 
 
 async def keyless(publisher: Publisher):  # type: ignore[no-untyped-def]
