@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import ValidationError
 
+from convex_messaging_fastapi.consuming.fitting import encodable, fields_that_fit
 from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
 from convex_messaging_fastapi.messages.complaints import one_line, validation_text
-from convex_messaging_fastapi.messages.dead_letter import OriginalHeader, as_base64, as_text
-from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, header_text, utc
+from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
+from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, utc
 
 REPLAY_COUNT = "x-convex-replay-count"
 MAX_REPLAY_COUNT = 1000
@@ -28,6 +29,10 @@ MAX_SMALLEST = 64
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, and of every calendar here
 _LETTERS = uuid.UUID("6f0c9a0e-6b1d-5d0c-9a52-5a0c7a3f0d11")
+_KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, REPLAY_COUNT})
+
+Known = Mapping[str, bytes]
+"""Those headers of the original that say something here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,36 +71,29 @@ def dress(record: Record, failure: Failure, failed_at: datetime, limit_bytes: in
 
     What does not fit is left out in this order: the stack trace, the headers, the letter's copy of
     the key, and at last the payload, for which the letter then points to the original's partition
-    and offset. The record's key is the original key, unless that alone does not fit. With less
-    than 64 KiB the letter may have to be the smallest there is, of about a thousand bytes, whether
-    that fits or not. The same failure of the same record has the same `message-id`.
+    and offset; more than 2,000 headers are left out whatever fits. The record's key is the original
+    key, unless that alone does not fit. With less than 64 KiB the letter may have to be the smallest
+    there is, of about a thousand bytes, whether that fits or not. The same failure of the same record
+    has the same `message-id`. The cost is in proportion to the bytes of the record, whatever they are.
     """
-    headers = _letter_headers(record, failure, failed_at)
-    for letter in _from_full_to_bare(record, failure, failed_at):
-        outgoing = OutgoingRecord(record.key, encode(letter), headers)
-        if size_of(outgoing) <= limit_bytes:
-            return outgoing
-    keyless = OutgoingRecord(None, encode(letter), headers)
+    known = _known(record.headers)
+    headers = _letter_headers(record, failure, failed_at, known)
+    bare = _about(record, failure, failed_at, known)
+    written = encode(bare)
+    room = limit_bytes - size_of(OutgoingRecord(record.key, written, headers))
+    fields = fields_that_fit(record, failure.stack, room)
+    if fields is not None:
+        return OutgoingRecord(record.key, encode(bare.model_copy(update=fields)), headers)
+    keyless = OutgoingRecord(None, written, headers)
     if size_of(keyless) <= limit_bytes:
         return keyless
-    return OutgoingRecord(None, encode(_smallest(letter)), headers)
+    return OutgoingRecord(None, encode(_smallest(bare)), headers)
 
 
 def size_of(record: OutgoingRecord) -> int:
     """What a record takes in a log at most, uncompressed, in bytes."""
     headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + 100
-
-
-def _from_full_to_bare(record: Record, failure: Failure, failed_at: datetime) -> Iterator[DeadLetterMessage]:
-    """Ever smaller letters about one record; the last one fits anywhere."""
-    letter = _about(record, failure, failed_at)
-    payloads = _payloads(record.value)
-    for rest in _ever_less(letter):
-        for payload in payloads:
-            yield rest.model_copy(update=payload)
-    for rest in _ever_less(letter):
-        yield rest.model_copy(update={"payload_omitted": True})
 
 
 def _smallest(letter: DeadLetterMessage) -> DeadLetterMessage:
@@ -114,78 +112,52 @@ def _shortened(text: str | None) -> str | None:
     return None if text is None else text[:MAX_SMALLEST]
 
 
-def _payloads(value: bytes | None) -> list[dict[str, str | None]]:
-    """The value as text; and in base64, which is shorter where text has much to escape."""
-    text, in_base64 = as_text(value)
-    payload = {"original_message": text, "original_message_base64": in_base64}
-    if text is None or value is None:
-        return [payload]
-    return [payload, {"original_message": None, "original_message_base64": as_base64(value)}]
-
-
-def _ever_less(letter: DeadLetterMessage) -> Iterator[DeadLetterMessage]:
-    yield letter
-    letter = letter.model_copy(update={"stack_trace": None})
-    yield letter
-    letter = letter.model_copy(update={"original_header_list": [], "headers_omitted": True})
-    yield letter
-    no_key = {"original_key_text": None, "original_key_base64": None, "key_omitted": True}
-    yield letter.model_copy(update=no_key)
-
-
-def _about(record: Record, failure: Failure, failed_at: datetime) -> DeadLetterMessage:
-    """Everything but the payload."""
-    key, key_in_base64 = as_text(record.key)
+def _about(record: Record, failure: Failure, failed_at: datetime, known: Known) -> DeadLetterMessage:
+    """Everything that fits anywhere."""
     return DeadLetterMessage(
-        original_topic=_encodable(record.topic),
+        original_topic=encodable(record.topic),
         error_message=failure.text,
         failed_at=failed_at,
         original_partition=record.partition,
         original_offset=record.offset,
         original_timestamp=utc(record.timestamp_ms) if 0 <= record.timestamp_ms <= _LAST_MS else None,
-        original_key_text=key,
-        original_key_base64=key_in_base64,
-        original_header_list=[_original_header(name, value) for name, value in record.headers],
         exception_type=failure.exception_type,
-        stack_trace=failure.stack,
         attempts=failure.attempts,
         consumer_group=failure.group,
         handler=failure.handler,
-        message_id=_short_header(record.headers, "message-id"),
-        replay_count=_replay_count(record.headers),
+        message_id=_short(known.get(MESSAGE_ID)),
+        replay_count=_replay_count(known.get(REPLAY_COUNT)),
+        payload_omitted=True,
+        headers_omitted=True,
+        key_omitted=True,
     )
 
 
-def _original_header(name: str, value: bytes | None) -> OriginalHeader:
-    text, in_base64 = as_text(value)
-    return OriginalHeader(name=_encodable(name), value=text, value_base64=in_base64)
-
-
-def _letter_headers(record: Record, failure: Failure, failed_at: datetime) -> Headers:
+def _letter_headers(record: Record, failure: Failure, failed_at: datetime, known: Known) -> Headers:
     where = f"{record.topic}/{record.partition}/{record.offset}/{failure.group}/{failure.handler}"
-    message_id = str(uuid.uuid5(_LETTERS, _encodable(where)))
+    message_id = str(uuid.uuid5(_LETTERS, encodable(where)))
     return outgoing_headers(
         message_type=DeadLetterMessage.__name__,
         unix_seconds=failed_at.timestamp(),
         message_id=message_id,
-        correlation_id=_short_header(record.headers, "correlation-id") or message_id,
+        correlation_id=_short(known.get(CORRELATION_ID)) or message_id,
     )
 
 
-def _short_header(headers: Headers, name: str) -> str | None:
-    text = header_text(headers, name)
-    return None if text is None else one_line(text, MAX_NAME)
+def _known(headers: Headers) -> Known:
+    """The last value of each header that matters here, found in one walk: there may be a million."""
+    return {name: value for name, value in headers if name in _KNOWN and value is not None}
 
 
-def _replay_count(headers: Headers) -> int:
+def _short(value: bytes | None) -> str | None:
+    # Cut as bytes first: a megabyte need not be read for 256 characters of it, and one that shows more came.
+    return None if value is None else one_line(value[: 4 * MAX_NAME + 4].decode("utf-8", "replace"), MAX_NAME)
+
+
+def _replay_count(value: bytes | None) -> int:
     """Anybody may have written this header: what is no small number counts as nothing."""
-    text = header_text(headers, REPLAY_COUNT) or ""
+    text = (value or b"")[:10].decode("utf-8", "replace")
     return min(int(text), MAX_REPLAY_COUNT) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _encodable(text: str) -> str:
-    """`text`, with what UTF-8 cannot carry (half a surrogate pair) escaped."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _text_of(exception: BaseException) -> str:
@@ -224,7 +196,7 @@ def _place_of(exception: BaseException) -> str:
 def _frames_of(exception: BaseException) -> str:
     """Files, lines and functions; no line of code, which may hold a value."""
     frames = traceback.extract_tb(exception.__traceback__)[-MAX_FRAMES:]
-    lines = [f"  {_encodable(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
+    lines = [f"  {encodable(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
     return "\n".join(reversed(lines))
 
 
