@@ -12,8 +12,8 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 class Apart:
     """Reads in a thread that ends with the reading, so that there is nothing to close.
 
-    One at a time, for parsers keep Python's lock: of thirty side by side the loop would wait for every one. Not
-    among the handlers' threads, all of which may be with handlers that never return.
+    One at a time, for parsers keep Python's lock: of thirty side by side the loop would wait for every
+    one. Not among the handlers' threads, all of which may be with handlers that never return.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What the bytes of a message may be before they are decoded, so that one record costs no more than its size is worth.
+"""What the bytes of a message may be before they are decoded, so that its cost is in proportion to its size.
 
 A parser's time and memory depend on what the bytes say: a million digits, a million empty objects and a
 thousand levels are each a short text. What is beyond a bound is refused before anything is built from it.

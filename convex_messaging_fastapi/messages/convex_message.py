@@ -28,9 +28,9 @@ class ConvexMessage(BaseModel):
             stake: Decimal
 
     A field that holds a secret (`SecretStr`) and has no serialiser of its own is a `DeclarationError`:
-    stars would be written. Models of other kinds inside it keep their own names and encoding. `model_dump_json` gives what
-    goes on the wire; `model_validate_json` is pydantic's own, which reads a number into a `Decimal`
-    by way of a float, as handlers do not.
+    stars would be written. Models of other kinds inside it keep their own names and encoding.
+    `model_dump_json` gives what goes on the wire; `model_validate_json` is pydantic's own, which reads
+    a number into a `Decimal` by way of a float, as handlers do not.
     """
 
     model_config = ConfigDict(

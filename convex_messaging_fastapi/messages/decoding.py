@@ -46,7 +46,7 @@ class NotJson(ValueError):
 
 
 class Decoder:
-    """Reads the values of records for one annotation; within the bounds of the defaults, unless others are given.
+    """Reads the values of records for one annotation, within the default bounds unless others are given.
 
     Without bounds (`bytes`) nothing is looked at.
     """
@@ -98,11 +98,8 @@ class Decoder:
         self._bounds.check(value)
         message = self._read(value)
         if self._facts.has_decimal and may_hold_large_decimals(value):
-            # As text they have passed unseen. Behind a limit on exponents nothing was dear so far.
-            if not all(map(is_within, decimals_in(message))):
-                raise OutOfBounds(
-                    "a decimal given as text has more than 400 digits, or an exponent beyond 400"
-                )
+            # Those that are text have passed unseen: to read them is cheap, to count with them is not.
+            _refuse_large_decimals(message)
         return message
 
     def _error(self, problem: Exception) -> DecodeError:
@@ -123,6 +120,11 @@ class Decoder:
         if isinstance(problem, NotJson):
             return one_line(str(problem), 200)
         return f"reading it raised {type(problem).__name__}"
+
+
+def _refuse_large_decimals(message: Any) -> None:
+    if not all(map(is_within, decimals_in(message))):
+        raise OutOfBounds("a decimal given as text has more than 400 digits, or an exponent beyond 400")
 
 
 def told(text: str) -> DecodeError:
@@ -149,10 +151,10 @@ def codec_for(annotation: Any) -> Decoder:
     facts = facts_of(adapter.core_schema)
     if facts.ambiguous_recursion is not None:
         raise DeclarationError(
-            f"messages of type {name} cannot be read in bounded time: the union {facts.ambiguous_recursion} holds "
-            "itself and has no discriminator, so every level of a message doubles what reading it costs. Give "
-            'each member a field of one literal, such as `kind: Literal["leaf"]`, and name it where the union '
-            'stands: Annotated[..., Field(discriminator="kind")]'
+            f"messages of type {name} cannot be read in bounded time: the union {facts.ambiguous_recursion} "
+            "holds itself and has no discriminator, so every level of a message doubles what reading it "
+            'costs. Give each member a field of one literal, such as `kind: Literal["leaf"]`, and name it '
+            'where the union stands: Annotated[..., Field(discriminator="kind")]'
         )
     return Decoder(name, _reader(adapter, facts, name), facts, takes_null, Bounds())
 

@@ -124,9 +124,11 @@ def secret_refused(value: Any) -> EncodeError:
     return EncodeError(f"{type(value).__name__} {what} a secret: {MENDED_BY}")
 
 
-@lru_cache(maxsize=4096)
-def _writes_stars(kind: type) -> bool:
+def _holds_stars(kind: Any) -> bool:
     return secret_in(getattr(kind, "__pydantic_core_schema__", None))
+
+
+_writes_stars: Callable[[Any], bool] = lru_cache(maxsize=4096)(_holds_stars)
 
 
 def members_of(value: Any) -> Iterable[Any]:

@@ -38,7 +38,7 @@ class Facts:
     ambiguous_recursion: str | None
 
 
-NO_FACTS = Facts(*[False] * 7, None, frozenset(), None)
+NO_FACTS = Facts(False, False, False, False, False, False, False, None, frozenset(), None)
 """Of what has no schema."""
 
 

@@ -182,8 +182,8 @@ class MessagingSettings(BaseSettings):
         default=10 * 1024 * 1024,
         ge=1024,
         le=1024 * 1024 * 1024,
-        description="bytes of the largest message that is published, or decoded for a handler; a larger one is "
-        "buried undecoded",
+        description="bytes of the largest message that is published, or decoded for a handler; a larger one "
+        "is buried undecoded",
     )
     max_message_items: int = Field(
         default=100_000,
@@ -199,7 +199,8 @@ class MessagingSettings(BaseSettings):
     )
     error_texts: bool = Field(
         default=True,
-        description="false: logs and dead letters tell the type and the place of an exception, and no text of it",
+        description="false: logs and dead letters tell the type and the place of an exception, and no text "
+        "of it",
     )
     unreadable: Unreadable = Field(
         default="hold",

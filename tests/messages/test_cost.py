@@ -1,4 +1,4 @@
-"""One record costs time and memory in proportion to its size, whatever its bytes say: decoded or not, and buried."""
+"""One record costs time and memory in proportion to its size, whatever its bytes say: read, and buried."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ MODELS = 12
 
 FIELDS: list[tuple[Any, Any]] = [
     *((int, 0), (float, 0.0), (Decimal, Decimal(0)), (str, ""), (bool, False), (Any, None)),
-    *((datetime | None, None), (list[int] | None, None), (list[float] | None, None), (list[str] | None, None)),
+    *(
+        (datetime | None, None),
+        (list[int] | None, None),
+        (list[float] | None, None),
+        (list[str] | None, None),
+    ),
     *((list[Decimal] | None, None), (dict[str, int] | None, None), (dict[str, Decimal] | None, None)),
     *((set[str] | None, None), (tuple[int, ...] | None, None), (dict[str, Any] | None, None), (int | str, 0)),
 ]
@@ -179,7 +184,7 @@ def _least_spent(decode: Callable[[bytes], Any], value: bytes, enough: float) ->
 
 
 def _spent(decode: Callable[[bytes], Any], value: bytes) -> Spent:
-    """Processor time of this thread, and how much memory there was at the highest over what there was before."""
+    """Processor time of this thread, and memory at its highest over what there was before."""
     with suppress(AttributeError):  # what was freed before would be taken again, and not counted
         ctypes.CDLL(None).malloc_trim(0)
     (_SELF / "clear_refs").write_text("5")  # forget the highest so far
@@ -200,7 +205,7 @@ def _read_and_bury(decode: Callable[[bytes], Any], value: bytes) -> None:
 
 
 _SELF = Path("/proc/self")
-"""What Linux knows of this process; Python's own counting misses what the parsers take, and slows them down."""
+"""What Linux knows of this process; Python's own counting misses what the parsers take, and slows them."""
 
 
 def _resident(name: str) -> int:
