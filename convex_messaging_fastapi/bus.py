@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from convex_messaging_fastapi.clock import Clock, SystemClock
 from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
-from convex_messaging_fastapi.errors import (
-    BusNotStarted,
-    BusStateError,
-    BusStopped,
-    ConfigurationError,
-)
-from convex_messaging_fastapi.machine import Machine
+from convex_messaging_fastapi.errors import BusStateError, BusStopped
+from convex_messaging_fastapi.life import Life, Running
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.outgoing import (
@@ -27,9 +21,9 @@ from convex_messaging_fastapi.publishing.outgoing import (
     outgoing_many,
     outgoing_tombstone,
 )
-from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
+from convex_messaging_fastapi.records import Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
-from convex_messaging_fastapi.status import BusStatus, Phase
+from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import (
     Choices,
     Declaration,
@@ -47,38 +41,6 @@ M = TypeVar("M")
 
 STATE_KEY = "messaging_bus"
 """Where the running bus is found in an app's `state`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """What there is only while the bus runs."""
-
-    machine: Machine
-    wiring: Wiring
-    settings: MessagingSettings
-    loop: asyncio.AbstractEventLoop
-
-    def write(
-        self, topic: str, record: OutgoingRecord, timeout: float | None
-    ) -> Coroutine[Any, Any, Receipt]:
-        return self.machine.publisher.publish(self.wiring.on_wire(topic), record, self._limit(timeout))
-
-    async def write_many(
-        self,
-        topic: str,
-        records: OutgoingRecords,
-        timeout: float | None,
-    ) -> list[Receipt]:
-        return await self.machine.publisher.publish_many(
-            self.wiring.on_wire(topic), records, self._limit(timeout)
-        )
-
-    def _limit(self, timeout: float | None) -> float:
-        if timeout is None:
-            return self.settings.publish_timeout_seconds
-        if not timeout > 0:
-            raise ConfigurationError(f"a message is published within more than 0 seconds, not {timeout!r}")
-        return timeout
 
 
 class MessageBus:
@@ -99,8 +61,8 @@ class MessageBus:
         self._declared = Subscribers()
         # Compiled at the declaration, where the names of its annotations can be resolved.
         self._plans: dict[str, CallPlan] = {}
-        self._phase = Phase.NEW
-        self._running: _Running | None = None
+        self._life = Life()
+        self._has_published = False  # or tried to
         self._bench: TestBench | None = None
 
     # -- publishing ----------------------------------------------------------------------------
@@ -121,7 +83,7 @@ class MessageBus:
         message is certainly not written, `PublishUnknown` when it may be, `EncodeError` when it
         cannot become JSON. Messages of one key keep the order of these calls.
         """
-        running = self._get_running()
+        running = self._publishing()
         record = outgoing(message, key, headers, correlation_id, running.machine.clock.unix())
         return await running.write(topic, record, timeout)
 
@@ -142,7 +104,7 @@ class MessageBus:
         More than a thousand are taken in by turns of the loop: what others publish meanwhile may
         come before them, and the messages must not be changed.
         """
-        running = self._get_running()
+        running = self._publishing()
         now = running.machine.clock.unix()
         records = await outgoing_many(messages, key, headers, correlation_id, now)
         return await running.write_many(topic, records, timeout)
@@ -156,7 +118,7 @@ class MessageBus:
         timeout: float | None = None,
     ) -> Receipt:
         """Write a null value: in a compacted topic it deletes what `key` had."""
-        running = self._get_running()
+        running = self._publishing()
         record = outgoing_tombstone(key, headers, running.machine.clock.unix())
         return await running.write(topic, record, timeout)
 
@@ -171,7 +133,7 @@ class MessageBus:
         timeout: float | None = None,
     ) -> Receipt:
         """`publish` from another thread: a `def` endpoint or a synchronous handler."""
-        loop = self._get_running().loop
+        loop = self._life.get().loop
         if _current_loop() is loop:
             raise BusStateError(
                 "publish_sync would block the event loop it runs on: use `await bus.publish(...)`"
@@ -222,8 +184,9 @@ class MessageBus:
         """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
 
         A topic that this group reads already is joined without a rebalance, from the next record
-        on; a new one drains the group's consumer and rebuilds it. Cancelling the call does not stop
-        it. Do not await it in a handler of the same group: the drain would wait for that handler.
+        on; a new one drains the group's consumer and rebuilds it. Changes of one group wait for each
+        other. Cancelling the call does not stop it. What is refused is not declared. Raises
+        `BusStateError` in a handler of the same group where the drain would wait for that handler.
         """
         return await self._join(declaration("event", (topic,), handler, SubscriberOptions(**choices)))
 
@@ -234,13 +197,22 @@ class MessageBus:
     async def unsubscribe(self, subscription_id: str) -> bool:
         """Take a handler away once what it has begun is finished; `False` for an unknown id.
 
-        It has `drain_timeout_seconds` for that. Cancelling the call does not stop it. Do not await
-        it in the handler itself, which would wait for its own end.
+        It has `drain_timeout_seconds` for that. Cancelling the call does not stop it. While the bus
+        stops it returns at once, for the stop drains every handler. Raises `BusStateError`, and
+        changes nothing, in the handler itself, and in another handler of its group where that
+        would rebuild or end the group's consumer: each would wait for its own end.
         """
-        if not self._remove(subscription_id):
+        declared = self._declared.get(subscription_id)
+        if declared is None:
             return False
-        if self._running is not None:
-            await self._running.machine.detach(subscription_id)
+        going: asyncio.Task[None] | None = None
+        if (running := self._life.running) is not None:
+            wiring = running.wiring
+            going = running.machine.detach(subscription_id, wiring.group_of(declared), wiring.asker())
+        self._take_back(declared)
+        if going is not None:
+            with suppress(BusStopped):
+                await asyncio.shield(going)
         return True
 
     # -- living --------------------------------------------------------------------------------
@@ -254,15 +226,27 @@ class MessageBus:
         """
         if self._bench is not None:
             return  # the bench of `bus.test()` runs it already; an app's lifespan only joins in
-        self._refuse_second_start()
+        self._life.refuse_second_start()
         settings = self._settings or load()
         clock = SystemClock()
         await self._start(settings, transport_for(settings, clock), clock, app)
 
     async def stop(self) -> None:
-        """Drain, commit, flush, leave; at most `shutdown_timeout_seconds`. Idempotent."""
+        """Drain, commit, flush, leave; at most `shutdown_timeout_seconds`. Idempotent.
+
+        Whoever calls it while it is under way waits for its end; cancelling a call ends only that
+        call's waiting. Raises `BusStateError`, and changes nothing, in a handler or in a dependency
+        of one: the stop would wait for that handler.
+        """
+        running = self._life.running
+        if running is not None and (asker := running.wiring.asker()) is not None:
+            raise BusStateError(
+                f"the handler {asker.lineup.id!r} cannot stop the bus while it handles a message: the stop "
+                "would wait for it. Let a task outside of handlers do it: one that was begun before, and "
+                "waits for an event that the handler sets; or end the process by a signal to itself"
+            )
         if self._bench is None:
-            await self._stop()
+            await self._life.stop()
 
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[dict[str, Any]]:
@@ -291,7 +275,7 @@ class MessageBus:
             await t.settle()
             assert t.dead_letters() == []
         """
-        self._refuse_second_start()
+        self._life.refuse_second_start()
         settings = self._settings or load()
         bench = TestBench(settings)
         await self._start(settings, bench.transport, bench.clock, app)
@@ -301,13 +285,14 @@ class MessageBus:
             yield bench
         finally:
             self._bench = None
-            await bench.finish(self._stop())
+            await bench.through(self._life.stop())
 
     def status(self) -> BusStatus:
         """A frozen snapshot of everything that runs; costs no I/O."""
-        if self._running is None:
-            return BusStatus(self._phase, None, (), ())
-        return self._running.machine.status(self._phase)
+        phase = self._life.phase
+        if (running := self._life.running) is None:
+            return BusStatus(phase, None, (), ())
+        return running.machine.status(phase, publishes=self._has_published)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -316,70 +301,52 @@ class MessageBus:
     ) -> None:
         wiring = Wiring(settings, transport, clock, app, {STATE_KEY: self})
         machine = wiring.machine([(declared, self._plans[declared.id]) for declared in self._declared])
-        self._phase = Phase.STARTING
-        try:
-            await machine.start()
-        except BaseException:
-            self._phase = Phase.NEW
-            await machine.stop()
-            raise
-        self._running = _Running(machine, wiring, settings, asyncio.get_running_loop())
+        await self._life.start(Running(machine, wiring, settings, asyncio.get_running_loop()))
         if (state := getattr(app, "state", None)) is not None:
             # httpx.ASGITransport never fills a request's state from the lifespan: `get_bus` looks here too.
             setattr(state, STATE_KEY, self)
-        self._phase = Phase.RUNNING
 
-    async def _stop(self) -> None:
-        running = self._running
-        if running is None or self._phase is not Phase.RUNNING:
-            return
-        self._phase = Phase.DRAINING
-        try:
-            await running.machine.stop()
-        finally:
-            self._phase = Phase.STOPPED
-            self._running = None
-
-    def _refuse_second_start(self) -> None:
-        if self._running is not None or self._phase in (Phase.STARTING, Phase.DRAINING):
-            raise ConfigurationError(
-                "this bus is running already: include its router (or its lifespan) once, in one app"
-            )
-
-    def _get_running(self) -> _Running:
-        if self._running is not None:
-            return self._running
-        if self._phase is Phase.STOPPED:
-            raise BusStopped("the bus has stopped: nothing can be published any more")
-        raise BusNotStarted(
-            "the bus has not started: its lifespan has not begun. Include its MessagingRouter in the app, "
-            "or use `async with bus:`; in tests, run the app's lifespan or use `async with bus.test():`"
-        )
+    def _publishing(self) -> Running:
+        """What runs, for somebody who is about to publish: from now on the right to do so counts."""
+        running = self._life.get()
+        self._has_published = True
+        return running
 
     def _declare(self, declared: Declaration) -> None:
-        if self._running is not None:
+        if self._life.begun:
             raise BusStateError("the bus is running: add handlers with `await bus.subscribe(...)` now")
         self._add(declared)
 
     async def _join(self, declared: Declaration) -> str:
-        running = self._get_running()
+        running = self._life.get()
         taken = self._add(declared)
-        subscription = running.wiring.subscription(taken, self._plans[taken.id])
         try:
-            await running.machine.attach(subscription, running.wiring.topics_to_create([subscription]))
-        except BusStopped:
-            self._remove(taken.id)
+            subscription = running.wiring.subscription(taken, self._plans[taken.id])
+            topics, asker = running.wiring.topics_to_create([subscription]), running.wiring.asker()
+            coming = running.machine.attach(subscription, topics, asker)
+        except BaseException:
+            self._take_back(taken)
             raise
+        # By the task, for the caller may be gone by then.
+        coming.add_done_callback(lambda task: self._take_back(taken) if _failed(task) else None)
+        await asyncio.shield(coming)
         return taken.id
 
-    def _remove(self, id: str) -> bool:
-        return self._declared.remove(id) is not None and self._plans.pop(id, None) is not None
+    def _take_back(self, declared: Declaration) -> None:
+        """Forget this declaration, and not another that has taken its id since."""
+        if self._declared.get(declared.id) is declared:
+            self._declared.remove(declared.id)
+            del self._plans[declared.id]
 
     def _add(self, declared: Declaration) -> Declaration:
         plan = compile_call(declared.handler, batch=declared.options.batch is not None)
         taken = self._declared.add(declared)
         self._plans[taken.id] = plan
         return taken
+
+
+def _failed(task: asyncio.Task[None]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 def _current_loop() -> asyncio.AbstractEventLoop | None:

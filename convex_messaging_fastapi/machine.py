@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.changes import Changes
+from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.consuming.burial import Burial
+from convex_messaging_fastapi.consuming.dispatch import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
-from convex_messaging_fastapi.consuming.worker import Worker, cancelled
-from convex_messaging_fastapi.errors import BusStopped, TopicUnavailable
+from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.errors import BusStateError, BusStopped
+from convex_messaging_fastapi.preparing import Preparing
 from convex_messaging_fastapi.publishing import Publisher
 from convex_messaging_fastapi.status import BusStatus, Phase
-from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
+from convex_messaging_fastapi.transport.base import NewTopic
 
 logger = logging.getLogger(__name__)
-
-TOPIC_RETRY_SECONDS = 5.0
 
 LEAVE_SHARE = 0.6
 """Of what a drain leaves of the shutdown time, this share is for committing and leaving the groups;
 the rest is for flushing the producer."""
+
+LETTING_GO_SHARE = 0.25
+"""Of that rest, this share is for ending what has not ended in time: a half for each of two hard steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,139 +40,276 @@ class Patience:
     drain: float
     shutdown: float
 
+    @property
+    def leave(self) -> float:
+        """From the end of a drain until the group must have been left."""
+        return (self.shutdown - self.drain) * LEAVE_SHARE
+
+    @property
+    def let_go(self) -> float:
+        """For each hard step of an end that was not done in time."""
+        return (self.shutdown - self.drain) * (1 - LEAVE_SHARE) * LETTING_GO_SHARE / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Everything that runs. `topics` are created at the start, where the settings ask for it."""
+    """Everything that runs. `topics` are created at the start, where the settings ask for it.
+
+    It lives once: after `stop` make another.
+    """
 
     clock: Clock
     publisher: Publisher
     burial: Burial
-    admin: AdminTransport
     threads: HandlerThreads
     patience: Patience
     topics: Sequence[NewTopic]
     new_worker: Callable[[str], Worker]
+    preparing: Preparing
+    changes: Changes
     workers: dict[str, Worker] = field(default_factory=dict)
-    _chores: list[asyncio.Task[None]] = field(default_factory=list)
-    _changes: set[asyncio.Task[None]] = field(default_factory=set)
-    _one_change_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(self) -> None:
         """Set everything going; nothing here waits for the cluster."""
         await self.publisher.start()
-        if self.workers:
-            self._prepare(self.topics)
+        self._prepare(None, self.topics)
         for worker in self.workers.values():
             await worker.start()
 
     async def stop(self) -> None:
-        """Drain, commit, leave, flush: at most `patience.shutdown` seconds, whatever the cluster does."""
-        self._ending.set()
-        deadline = self.clock.now() + self.patience.shutdown
-        leave_by = deadline - (self.patience.shutdown - self.patience.drain) * (1 - LEAVE_SHARE)
+        """Drain, commit, leave, flush: at most `patience.shutdown` seconds, whatever the cluster does.
+
+        Changes that are under way are waited for like a drain, and cancelled when it is time to
+        leave. A stop that is itself cancelled gives up the drain, and ends everything all the same.
+        """
+        self.changes.close()
+        now = self.clock.now()
+        close_by = now + self.patience.shutdown - self.patience.let_go
         try:
-            await cancelled(*self._chores)
-            self._chores.clear()
-            drain = self.patience.drain
-            await self._within(leave_by, [worker.stop(drain, leave_by) for worker in self.workers.values()])
-            await self._within(deadline, [self.publisher.stop(max(0.0, deadline - self.clock.now()))])
+            await self._end_consuming(now + self.patience.drain + self.patience.leave)
         finally:
-            # Also when the stop itself is cancelled: a stuck handler must not outlive the process's end.
-            self.threads.close()
+            try:
+                left = max(0.0, close_by - self.clock.now())
+                await self._within(close_by, {"closing the producer": self.publisher.stop(left)})
+            finally:
+                self.threads.close()  # a handler that is stuck must not outlive the process's end
 
-    async def attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
-        """Add one subscription while running; `topics` of it are created where they are missing.
+    def attach(
+        self, subscription: Subscription, topics: Sequence[NewTopic], asker: Subscription | None
+    ) -> asyncio.Task[None]:
+        """Begin to add one subscription; `topics` of it are created where they are missing.
 
-        Raises `BusStopped` once the end has begun. A caller that is cancelled does not stop it.
+        `asker` is the subscription in whose handler this is asked. Raises `BusStateError`, with
+        nothing begun, where that handler would wait for its own end. The task raises `BusStopped`
+        once the end has begun; whatever it raises, the subscription is not there afterwards.
         """
-        await self._change(self._attach(subscription, topics))
-
-    async def detach(self, id: str) -> None:
-        """Take one subscription away; a worker that has none left leaves its group.
-
-        A caller that is cancelled does not stop it.
-        """
-        await self._change(self._detach(id))
-
-    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
-        """Make a change to its end, whatever becomes of its caller: half of one leaves a group unread."""
-        task = asyncio.create_task(change, name="convex-change")
-        self._changes.add(task)
-        task.add_done_callback(self._changes.discard)
-        await asyncio.shield(task)
-
-    async def _attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
-        async with self._one_change_at_a_time:
-            if self._ending.is_set():
-                raise BusStopped("the bus is stopping: it takes in no more handlers")
-            self._prepare(topics)
-            group = subscription.lineup.group
+        group = subscription.lineup.group
+        if asker is not None and asker.lineup.group == group:
+            self._refuse_to_queue(asker)
             worker = self.workers.get(group)
-            if worker is not None:
-                await worker.attach(subscription, self.patience.drain)
-                return
-            worker = self.workers[group] = self.new_worker(group)
-            worker.add(subscription)
-            await worker.start()
+            if worker is None or not set(subscription.lineup.topics) <= set(worker.topics):
+                raise _would_wait(asker, f"begin to read {', '.join(subscription.lineup.topics)}")
+        return self.changes.begin(group, partial(self._attach, subscription, topics))
 
-    async def _detach(self, id: str) -> None:
-        async with self._one_change_at_a_time:
-            worker = next(worker for worker in self.workers.values() if worker.has(id))
-            await worker.detach(id, self.patience.drain)
-            if not worker.subscriptions:
-                del self.workers[worker.group]
-                await worker.stop(0.0, self.clock.now() + self.patience.shutdown - self.patience.drain)
+    def detach(self, id: str, group: str, asker: Subscription | None) -> asyncio.Task[None]:
+        """Begin to take one subscription away; a worker that has none left leaves its group.
 
-    def status(self, phase: Phase) -> BusStatus:
+        Raises `BusStateError` as `attach` does. The task raises `BusStopped` once the end has
+        begun, which takes every subscription away.
+        """
+        if asker is not None and asker.lineup.group == group:
+            self._refuse_to_queue(asker)
+            if asker.lineup.id == id:
+                raise _would_wait(asker, "unsubscribe itself")
+            worker = self.workers.get(group)
+            if worker is not None and _would_rebuild(worker, without=id):
+                raise _would_wait(asker, f"unsubscribe {id!r}, the last handler of a topic of its group,")
+        return self.changes.begin(group, partial(self._detach, id, group))
+
+    def status(self, phase: Phase, *, publishes: bool) -> BusStatus:
+        """`publishes`: whether anybody has published, or tried to."""
+        buries = self._buries()
+        workers = tuple(worker_status(worker, self.clock) for worker in self.workers.values())
+        waits = any(held.held == DLQ_UNAVAILABLE for worker in workers for held in worker.partitions)
         return BusStatus(
             phase=phase,
-            producer=self.publisher.status(),
-            workers=tuple(worker_status(worker, self.clock) for worker in self.workers.values()),
-            problems=("dlq_unavailable",) if self.burial.unavailable is not None else (),
+            producer=replace(self.publisher.status(), needed=publishes or buries),
+            workers=workers,
+            # What waits for its letter here, or the start: a letter that failed may be another's by now.
+            problems=(DLQ_UNAVAILABLE,) if waits or (buries and self.burial.no_topic) else (),
             threads=self.threads.status(),
         )
 
-    def _prepare(self, topics: Sequence[NewTopic]) -> None:
-        self._chores.append(asyncio.create_task(self._create(topics), name="convex-topics"))
+    def _buries(self, *, without: Subscription | None = None) -> bool:
+        """Whether any message that fails here becomes a dead letter."""
+        return any(
+            subscription.lineup.buries and subscription is not without
+            for worker in self.workers.values()
+            for subscription in worker.subscriptions
+        )
 
-    async def _create(self, topics: Sequence[NewTopic]) -> None:
-        """Create what is missing, trying for as long as it takes: the cluster may be away."""
-        missing: list[Callable[[], Awaitable[None]]] = [
-            *(partial(self.admin.ensure_topic, topic) for topic in topics),
-            self.burial.prepare,
-        ]
-        said: set[str] = set()
-        while missing:
-            missing = [create for create in missing if not await _created(create, said)]
-            if missing:
-                await sleep(self.clock, TOPIC_RETRY_SECONDS)
+    # -- changes -------------------------------------------------------------------------------
 
-    async def _within(self, deadline: float, steps: Sequence[Coroutine[Any, Any, None]]) -> None:
+    def _refuse_to_queue(self, asker: Subscription) -> None:
+        """A handler does not wait for its turn: whoever has it may be waiting for that handler."""
+        if self.changes.is_changing(asker.lineup.group):
+            raise BusStateError(
+                f"another change of group {asker.lineup.group!r} is under way, and may be waiting for the "
+                f"handler {asker.lineup.id!r}, which asks for this one. {_WAY_OUT}"
+            )
+
+    async def _attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
+        worker = self.workers.get(subscription.lineup.group)
+        self._prepare(subscription, topics)
+        try:
+            if worker is None:
+                await self._open_group(subscription)
+            else:
+                await self._add(worker, subscription)
+            if self.changes.is_closed:
+                raise BusStopped("the bus is stopping: it takes in no more handlers")
+        except BaseException:
+            self._unprepare(subscription)
+            raise
+
+    async def _open_group(self, subscription: Subscription) -> None:
+        group = subscription.lineup.group
+        worker = self.new_worker(group)
+        worker.add(subscription)
+        self.workers[group] = worker
+        try:
+            await worker.start()
+            if self.changes.is_closed:  # a stop that came before it had started has found nothing to stop
+                raise BusStopped("the bus is stopping: it joins no more groups")
+        except BaseException:
+            self.workers.pop(group, None)
+            await self._end(worker)
+            raise
+
+    async def _add(self, worker: Worker, subscription: Subscription) -> None:
+        try:
+            await worker.attach(subscription, self.patience.drain)
+        except BaseException:
+            if not self.changes.is_closed:
+                await self._succeed(worker, without=subscription)
+            raise
+
+    async def _detach(self, id: str, group: str) -> None:
+        worker = self.workers.get(group)
+        gone = None if worker is None else next((s for s in worker.subscriptions if s.lineup.id == id), None)
+        if worker is None or gone is None:
+            return  # it could not be attached
+        self._unprepare(gone)
+        try:
+            await worker.detach(id, self.patience.drain)
+        except BaseException:
+            if not self.changes.is_closed:
+                await self._succeed(worker, without=gone)
+            raise
+        if not worker.subscriptions:
+            self.workers.pop(group, None)
+            await self._end(worker)
+
+    async def _succeed(self, worker: Worker, *, without: Subscription) -> None:
+        """Another worker for those of one that failed amid a change, and may read nothing any more."""
+        successor = self.new_worker(worker.group)
+        for subscription in worker.subscriptions:
+            if subscription is not without:
+                successor.add(subscription)
+        await self._end(worker)
+        if successor.subscriptions:
+            self.workers[worker.group] = successor
+            await successor.start()
+        else:
+            self.workers.pop(worker.group, None)
+
+    async def _end(self, worker: Worker) -> None:
+        """Leave the group without a drain; also when it is cancelled, or had not quite started."""
+        leave_by = self.clock.now() + self.patience.leave
+        try:
+            await worker.stop(0.0, leave_by)
+        finally:
+            await worker.let_go(leave_by)
+
+    def _prepare(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
+        """Have `topics` made, and that of the dead letters where there may be any."""
+        self.preparing.topics(whose, topics)
+        if self._buries() or (whose is not None and whose.lineup.buries):
+            self.preparing.letters(self.burial.prepare)
+
+    def _unprepare(self, whose: Subscription) -> None:
+        """Its topics need not be made any more, nor, if it was the last that buries, that of the letters."""
+        self.preparing.forget(whose)
+        if not self._buries(without=whose):
+            self.preparing.forget(self.burial.prepare)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    async def _end_consuming(self, leave_by: float) -> None:
+        workers = tuple(self.workers.values())
+        steps: dict[str, Coroutine[Any, Any, object]] = {
+            f"leaving group {worker.group}": worker.stop(self.patience.drain, leave_by - self.patience.let_go)
+            for worker in workers
+        }
+        steps["ending the making of topics"] = self.preparing.stop()
+        steps["ending the changes of handlers"] = _ended(self.changes.under_way)
+        try:
+            await self._within(leave_by, steps)
+        finally:
+            # Whatever became of that. Of a worker that has ended well nothing is left to do.
+            gone_by = self.clock.now() + self.patience.let_go
+            rest: dict[str, Coroutine[Any, Any, object]] = {
+                f"letting go of group {worker.group}": worker.let_go(gone_by) for worker in workers
+            }
+            rest["ending the question for the dead letters' topic"] = self.burial.stop()
+            await self._within(gone_by, rest)
+
+    async def _within(self, deadline: float, steps: Mapping[str, Coroutine[Any, Any, object]]) -> None:
         """Take these steps side by side; one that fails or is late keeps no other from its turn."""
         if not steps:
             return
-        tasks = [asyncio.ensure_future(step) for step in steps]
-        together = asyncio.gather(*tasks, return_exceptions=True)
-        if not await settled_within(self.clock, together, deadline - self.clock.now()):
-            logger.error("part of the shutdown was not done in time and is left behind: %s", tasks)
-            for task in tasks:
+        tasks = {asyncio.create_task(step, name=f"convex-stop: {what}"): what for what, step in steps.items()}
+        together = asyncio.ensure_future(asyncio.wait(tasks))
+        try:
+            await settled_within(self.clock, together, deadline - self.clock.now())
+        finally:
+            late = [task for task in tasks if not task.done()]
+            for task in late:
+                logger.error("%s was not done in time and is given up", tasks[task])
                 task.cancel()
-            return
-        for outcome in together.result():
-            if isinstance(outcome, BaseException):
-                logger.error("a step of the shutdown failed: %r", outcome, exc_info=outcome)
+            await settled_within(self.clock, together, self.patience.let_go if late else 0.0)
+            together.cancel()
+        for task, what in tasks.items():
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("%s failed: %r", what, error, exc_info=error)
 
 
-async def _created(create: Callable[[], Awaitable[None]], said: set[str]) -> bool:
-    """Whether a topic is there now; why not is `said` once."""
+async def _ended(changes: Collection[asyncio.Task[None]]) -> None:
+    """Return once these are done; cancelled, cancel them and see them end."""
+    if not changes:
+        return
     try:
-        await create()
-    except TopicUnavailable as error:
-        reason = str(error)
-        if reason not in said:
-            logger.warning("%s; trying again every %g s", reason, TOPIC_RETRY_SECONDS)
-        said.add(reason)
-        return False
-    return True
+        await asyncio.wait(changes)
+    except asyncio.CancelledError:
+        for change in changes:
+            change.cancel()
+        await asyncio.wait(changes)
+        raise
+
+
+def _would_rebuild(worker: Worker, *, without: str) -> bool:
+    """Whether a worker that loses this subscription reads fewer topics, or none."""
+    rest = [subscription for subscription in worker.subscriptions if subscription.lineup.id != without]
+    return {topic for subscription in rest for topic in subscription.lineup.topics} != set(worker.topics)
+
+
+_WAY_OUT = (
+    "Let a task outside of handlers do it, one that was begun before and waits for an event of this handler"
+)
+
+
+def _would_wait(asker: Subscription, what: str) -> BusStateError:
+    return BusStateError(
+        f"the handler {asker.lineup.id!r} of group {asker.lineup.group!r} cannot {what} while it handles a "
+        f"message: it would wait for handlers of the group to return, and so for this one. {_WAY_OUT}"
+    )

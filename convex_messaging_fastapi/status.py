@@ -187,7 +187,11 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProducerStatus:
-    """The way to the log. `alive` is false once a task that must run has ended by itself."""
+    """The way to the log. `alive` is false once a task that must run has ended by itself.
+
+    `needed` is true once anybody has published, or while a subscription may bury: only then is it
+    a fault that the cluster refuses the rights to write.
+    """
 
     alive: bool
     contact: ContactStatus
@@ -195,6 +199,7 @@ class ProducerStatus:
     published: int
     failed: int
     unknown: int
+    needed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +307,7 @@ def _findings(status: BusStatus) -> Iterator[_Finding]:
         return  # parts that are being set up or taken down are not judged
     yield from _failures(status)
     if status.producer is not None:
-        yield from _of_contact(status.producer.contact)
+        yield from _of_producer(status.producer)
     for worker in status.workers:
         yield from _of_worker(worker)
     for problem in status.problems:
@@ -318,6 +323,12 @@ def _failures(status: BusStatus) -> Iterator[_Finding]:
     parts = (*status.workers, *(() if status.producer is None else (status.producer,)))
     if not all(part.alive for part in parts):
         yield _Finding("failed", "task_failed", True)
+
+
+def _of_producer(producer: ProducerStatus) -> Iterator[_Finding]:
+    """A cluster that refuses the rights to write has answered: that is all who only reads needs of it."""
+    if producer.needed or producer.contact.problem != "not_authorized":
+        yield from _of_contact(producer.contact)
 
 
 def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:

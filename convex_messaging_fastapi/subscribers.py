@@ -79,6 +79,9 @@ class Subscribers:
         self._declarations[taken.id] = taken
         return taken
 
+    def get(self, id: str) -> Declaration | None:
+        return self._declarations.get(id)
+
     def remove(self, id: str) -> Declaration | None:
         return self._declarations.pop(id, None)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterable, Mapping
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any
+from weakref import WeakSet
 
+from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.consuming.burial import Burial, letter_topic
+from convex_messaging_fastapi.consuming.burial import Burial, LetterTopic, letter_topic
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
 from convex_messaging_fastapi.consuming.intake import Limits
@@ -19,7 +21,9 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, Patience
 from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
 from convex_messaging_fastapi.messages.bounds import Bounds
+from convex_messaging_fastapi.preparing import Preparing
 from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher, PublishLimits
+from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
 from convex_messaging_fastapi.transport.base import NewTopic, ProducerTransport, Transport
@@ -27,6 +31,11 @@ from convex_messaging_fastapi.transport.kafka import KafkaTransport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
 
 logger = logging.getLogger(__name__)
+
+_current_subscription: ContextVar[Subscription | None] = ContextVar(
+    "convex_messaging_subscription", default=None
+)
+"""Whose handler runs: it is in the context of every runner, and so in whatever the handler begins."""
 
 DEFAULT_GROUP = MessagingSettings.model_fields["consumer_group"].default
 
@@ -53,14 +62,11 @@ class Wiring:
         self._limits = PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
         self._publisher = Publisher(self._producer(), clock, Partitioner(settings.partitioner), self._limits)
         self._letters = dead_letter_topic(settings.topic_prefix)
-        self._burial = Burial(
-            self._new_topic(self._letters),
-            self._publisher,
-            self._admin,
-            clock,
-            settings.publish_timeout_seconds,
-            self._limits.letter_bytes,
+        letters = LetterTopic(
+            self._new_topic(self._letters), self._admin, self._limits.letter_bytes, self._context
         )
+        self._burial = Burial(letters, self._publisher, clock, settings.publish_timeout_seconds)
+        self._made: WeakSet[Subscription] = WeakSet()
 
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
         """Everything that is needed to run these declarations. Does no I/O."""
@@ -69,11 +75,12 @@ class Wiring:
             clock=self._clock,
             publisher=self._publisher,
             burial=self._burial,
-            admin=self._admin,
             threads=self._threads,
             patience=Patience(self._settings.drain_timeout_seconds, self._settings.shutdown_timeout_seconds),
             topics=self.topics_to_create(subscriptions),
             new_worker=self._worker,
+            preparing=Preparing(self._admin, self._clock, self._context),
+            changes=Changes(self._context),
         )
         for subscription in subscriptions:
             self._place(machine, subscription)
@@ -87,10 +94,11 @@ class Wiring:
             id=declared.id,
             kind=declared.kind,
             topics=tuple(self.on_wire(topic) for topic in declared.topics),
-            group=self._group_of(declared),
+            group=self.group_of(declared),
             ordering=options.ordering,
             concurrency=options.concurrency or settings.concurrency,
             batch=options.batch,
+            buries=self._may_bury(declared),
         )
         treatment = Treatment(
             plan=plan,
@@ -106,7 +114,21 @@ class Wiring:
         dispatch = Dispatch(
             treatment, self._surroundings, self._burial, self._letters, self._clock, random.random
         )
-        return Subscription(lineup, dispatch, self._clock, self._context)
+        context = self._context.copy()
+        subscription = Subscription(lineup, dispatch, self._clock, context)
+        context.run(_current_subscription.set, subscription)
+        self._made.add(subscription)
+        return subscription
+
+    def asker(self) -> Subscription | None:
+        """The subscription of this bus in whose handler, or in a dependency of it, this is called.
+
+        In a task or thread that the handler has begun, only as long as that message is at work.
+        """
+        subscription, record = _current_subscription.get(), current_message.get()
+        if subscription is None or record is None or subscription not in self._made:
+            return None
+        return subscription if subscription.handles(record) else None
 
     def _bounds_of(self, lineup: Lineup) -> Bounds:
         """What its messages may measure; a letter holds a whole message, and may be larger."""
@@ -116,12 +138,17 @@ class Wiring:
     def on_wire(self, topic: str) -> str:
         return topic_on_wire(self._settings.topic_prefix, topic)
 
-    def _group_of(self, declared: Declaration) -> str:
+    def group_of(self, declared: Declaration) -> str:
         if declared.options.group is not None:
             return declared.options.group
         if declared.kind == "command":
             return self._settings.queue_group_for(declared.topics[0])
         return self._settings.consumer_group
+
+    def _may_bury(self, declared: Declaration) -> bool:
+        """Dead letters are never buried again, so whoever reads nothing else buries nothing."""
+        is_any_other = any(self.on_wire(topic) != self._letters for topic in declared.topics)
+        return declared.options.dead_letter == "bury" and is_any_other
 
     def _place(self, machine: Machine, subscription: Subscription) -> None:
         group = subscription.lineup.group

@@ -2,61 +2,113 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextvars import Context
 from datetime import UTC, datetime
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.dead_letters import Failure, dress, size_of
-from convex_messaging_fastapi.consuming.letter_sizes import SMALLEST_LETTER_BYTES, LetterSizes
+from convex_messaging_fastapi.consuming.letter_limit import LetterLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.publishing import Publisher
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
-
-def letter_topic(topic: NewTopic, letter_bytes: int) -> NewTopic:
-    """A topic as we create it for dead letters: large enough for one about any message that we publish."""
-    config = {**topic.config, "max.message.bytes": str(letter_bytes)}
-    return topic._replace(config=config)
+def letter_topic(topic: NewTopic, largest: int) -> NewTopic:
+    """A topic as we create it for dead letters, of at most `largest` bytes each."""
+    return topic._replace(config={**topic.config, "max.message.bytes": str(largest)})
 
 
-class Burial:
-    """The one way into the dead-letter topic."""
+class LetterTopic:
+    """The dead-letter topic: whether it is there, and what it takes. Asked for by one task at a time."""
 
-    def __init__(
-        self,
-        topic: NewTopic,
-        publisher: Publisher,
-        admin: AdminTransport,
-        clock: Clock,
-        timeout: float,
-        letter_bytes: int,
-    ) -> None:
+    def __init__(self, topic: NewTopic, admin: AdminTransport, largest: int, context: Context) -> None:
+        self.name = topic.name
+        self.limit = LetterLimit(largest)
         self._topic = topic
-        self._publisher = publisher
         self._admin = admin
-        self._clock = clock
-        self._timeout = timeout
-        self._sizes = LetterSizes(letter_bytes, clock)
-        self._topic_is_there = False
-        self._no_topic: str | None = None
-        self._no_letter: str | None = None
+        self._context = context
+        self._asking: asyncio.Task[str | None] | None = None
+        self._is_there = False
+        self._has_been_there = False
+        self._looks = 0
+        self._never_there: str | None = None
 
     @property
-    def unavailable(self) -> str | None:
-        """Why letters cannot be written, for authorised eyes; `None` as far as is known they can."""
-        return self._no_topic or self._no_letter
+    def never_there(self) -> str | None:
+        """Why it could not be made so far; `None` once it has been there, and before anybody asked."""
+        return None if self._has_been_there else self._never_there
 
-    async def prepare(self) -> None:
-        """Create the topic if it is missing. Raises `TopicUnavailable`, and remembers it."""
-        if self._topic_is_there:
-            return
+    async def ready(self) -> int:
+        """Return once it is there, with the number of the look that saw it. Raises `TopicUnavailable`."""
+        if not self._is_there:
+            asking = self._asking or self._ask()
+            await asyncio.wait([asking])  # not the task itself: it is for everybody who waits
+            reason = "the bus is stopping" if asking.cancelled() else asking.result()
+            if reason is not None:
+                raise TopicUnavailable(reason)
+        return self._looks
+
+    def doubt(self, look: int) -> None:
+        """A letter failed that was begun after this look: the topic may have been deleted since."""
+        if look == self._looks:
+            self._is_there = False
+
+    async def stop(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    def _ask(self) -> asyncio.Task[str | None]:
+        asking = asyncio.get_running_loop().create_task(
+            self._look(), name="convex-letters", context=self._context.copy()
+        )
+        self._asking = asking
+        asking.add_done_callback(self._asked)
+        return asking
+
+    def _asked(self, asking: asyncio.Task[str | None]) -> None:
+        self._asking = None
+
+    async def _look(self) -> str | None:
+        """Make it if it is missing; why that cannot be, or `None`."""
         try:
             await self._admin.ensure_topic(self._topic)
         except TopicUnavailable as error:
-            self._no_topic = str(error)
-            raise
-        self._topic_is_there = True
-        self._no_topic = None
+            self._never_there = str(error)
+            return self._never_there
+        self.limit.told(await self._admin.largest_message(self.name))
+        self._is_there = self._has_been_there = True
+        self._looks += 1
+        return None
+
+
+class Burial:
+    """The one way into the dead-letter topic, with a time limit of `timeout` seconds for each letter."""
+
+    def __init__(self, topic: LetterTopic, publisher: Publisher, clock: Clock, timeout: float) -> None:
+        self._topic = topic
+        self._limit = topic.limit
+        self._publisher = publisher
+        self._clock = clock
+        self._timeout = timeout
+
+    @property
+    def no_topic(self) -> str | None:
+        """Why there has been no topic for letters since the start; `None` as far as is known there is.
+
+        A letter that failed does not tell of itself here, but by the hold of its partition: that
+        ends with whoever has to write it, here or elsewhere.
+        """
+        return self._topic.never_there
+
+    async def prepare(self) -> None:
+        """Create the topic if it is missing. Raises `TopicUnavailable`."""
+        await self._topic.ready()
+
+    async def stop(self) -> None:
+        """Ask for the topic no more. To be called once nobody buries any more."""
+        await self._topic.stop()
 
     async def bury(self, record: Record, failure: Failure) -> None:
         """Return once the cluster has acknowledged the letter; else raise `PublishError`.
@@ -64,24 +116,25 @@ class Burial:
         A topic that takes only small records gets a smaller letter, at last one that points to
         the original instead of holding it. Raises `TopicUnavailable` without a topic.
         """
-        await self.prepare()
+        look = await self._topic.ready()
         try:
             await self._write_what_fits(record, failure)
-        except PublishError as error:
-            self._topic_is_there = False  # it may have been deleted: look again before the next try
-            self._no_letter = str(error)
+        except PublishError:
+            self._topic.doubt(look)
             raise
-        self._no_letter = None
 
     async def _write_what_fits(self, record: Record, failure: Failure) -> None:
         failed_at = datetime.fromtimestamp(self._clock.unix(), UTC)
-        for limit in self._sizes:
+        while True:
+            limit = self._limit.at(self._clock.now())
             letter = dress(record, failure, failed_at, limit)
+            size = size_of(letter)
             try:
                 await self._publisher.publish_letter(self._topic.name, letter, self._timeout)
             except MessageTooLarge:
-                if limit == SMALLEST_LETTER_BYTES:
-                    raise
-                self._sizes.refuse(size_of(letter))
+                self._limit.refused(size, self._clock.now())
+                if size > limit:
+                    raise  # there is no smaller letter
             else:
+                self._limit.taken(size)
                 return

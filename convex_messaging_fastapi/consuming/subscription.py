@@ -24,6 +24,7 @@ from convex_messaging_fastapi.consuming.lanes import (
 )
 from convex_messaging_fastapi.policies import Batch, Ordering
 from convex_messaging_fastapi.publishing.correlation import current_message
+from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.status import SubscriptionStatus
 from convex_messaging_fastapi.subscribers import Kind
 
@@ -44,6 +45,8 @@ class Lineup:
     ordering: Ordering
     concurrency: int
     batch: Batch | None
+    buries: bool = True
+    """Whether what fails may become a dead letter."""
 
 
 class Subscription:
@@ -141,6 +144,10 @@ class Subscription:
         await self._runners.quiet(wanted, deadline)
         self._tell_finished()
         return not self._runners.is_busy_with(wanted)
+
+    def handles(self, record: Record) -> bool:
+        """Whether the handler is at work on this record, alone or as a member of a batch."""
+        return any(job.record is record for jobs in self._running.values() for job in jobs)
 
     def status(self) -> SubscriptionStatus:
         tally = self._dispatch.tally

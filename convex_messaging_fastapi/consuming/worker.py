@@ -147,6 +147,17 @@ class Worker:
         finally:
             hurry.cancel()
 
+    async def let_go(self, deadline: float) -> None:
+        """End what a stop that was cut short has left: no drain, no commit. Harmless after any other.
+
+        Bounded by `deadline`, unless a task of ours does not end when it is cancelled.
+        """
+        self._ended = self._stopping = True
+        self._assignment.lease.revoked = True
+        await cancelled(self._fetching, self._committing)
+        self._fetching = self._committing = None
+        await self._transport.stop(deadline)
+
     @property
     def alive(self) -> bool:
         """False once a task that must run has ended by itself."""

@@ -259,6 +259,10 @@ class AdminTransport(Protocol):
         """
         ...
 
+    async def largest_message(self, topic: str) -> int | None:
+        """The bytes of the largest batch that the topic takes; `None` where the cluster does not say."""
+        ...
+
 
 class Transport(Protocol):
     """Everything one bus needs. Building these does no I/O."""

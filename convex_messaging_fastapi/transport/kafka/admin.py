@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka.errors import KafkaError, NodeNotReadyError, NoError, TopicAlreadyExistsError, for_code
-from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import TopicUnavailable
@@ -17,7 +18,11 @@ from convex_messaging_fastapi.transport.kafka.engine import Client
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
+log = logging.getLogger(__name__)
+
 _UP_TO_THE_CLUSTER = -1
+_A_TOPIC = 2
+_LIMIT = "max.message.bytes"
 _MOST_REPLICAS = 3
 
 
@@ -45,6 +50,15 @@ class KafkaAdmin:
                     await self._until_known(client, topic.name)
         except KafkaError as error:
             raise TopicUnavailable(f"topic {topic.name!r} could not be created: {error}") from error
+
+    async def largest_message(self, topic: str) -> int | None:
+        try:
+            async with self._client(topic) as client:
+                answer = await client.send(client.get_random_node(), _question(topic))
+        except (KafkaError, TopicUnavailable) as error:
+            log.debug("what topic %s takes got no answer: %s", topic, error)
+            return None
+        return _largest_told(answer)
 
     @asynccontextmanager
     async def _client(self, topic: str) -> AsyncIterator[Client]:
@@ -91,3 +105,16 @@ def _request(client: Client, topic: NewTopic, timeout_ms: int) -> CreateTopicsRe
         list(topic.config.items()),
     )
     return CreateTopicsRequest([described], timeout_ms, False)
+
+
+def _question(topic: str) -> DescribeConfigsRequest:
+    return DescribeConfigsRequest([(_A_TOPIC, topic, [_LIMIT])])
+
+
+def _largest_told(answer: Any) -> int | None:
+    """Who may not describe the topic is told nothing."""
+    for described in answer.to_object()["resources"]:
+        for entry in described["config_entries"]:
+            if entry["config_names"] == _LIMIT and str(entry["config_value"]).isdecimal():
+                return int(entry["config_value"])
+    return None

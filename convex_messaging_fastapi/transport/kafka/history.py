@@ -1,4 +1,4 @@
-"""What is remembered of a group for as long as the bus lives: what it has stored, and what it has lost."""
+"""What is remembered of a group while it has a consumer: what it has stored, and what it has lost."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
@@ -31,7 +32,8 @@ class KafkaTransport:
         self._settings, self._clock = settings, clock
         self._tuning = tuning or Tuning()
         self._access = Access(settings)
-        self._histories: dict[str, History] = {}
+        # As long as the group has a consumer: groups come and go by the thousand.
+        self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
         calm_engine_logs(clock)
 
     def producer(self) -> KafkaProducer:

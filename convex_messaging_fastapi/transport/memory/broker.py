@@ -59,6 +59,11 @@ class MemoryBroker:
         with self._lock:
             return group not in self._groups or self._groups[group].idle()
 
+    def largest_message(self, topic: str) -> int | None:
+        """The bytes of the largest message that a topic takes; `None` where there is no such topic."""
+        with self._lock:
+            return self._topics[topic].max_message_bytes if topic in self._topics else None
+
     # What tests turn.
 
     def down(self) -> None:

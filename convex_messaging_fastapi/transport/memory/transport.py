@@ -57,3 +57,6 @@ class MemoryAdmin:
         if self._broker.is_down:
             raise TopicUnavailable(f"topic {topic.name!r} could not be created: the memory broker is down")
         self._broker.ensure(topic)
+
+    async def largest_message(self, topic: str) -> int | None:
+        return None if self._broker.is_down else self._broker.largest_message(topic)

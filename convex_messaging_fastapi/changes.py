@@ -1,0 +1,71 @@
+"""Handlers that come and go while the bus runs: one change at a time in each group, each to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection
+from contextvars import Context
+
+from convex_messaging_fastapi.errors import BusStopped
+
+
+class Changes:
+    """The turns that changes of one bus take, and the tasks that make them.
+
+    The order of locks, the outermost first: a group's turn here; then the worker's `_changes`; then its
+    `_one_end_at_a_time`. Whoever holds one asks only for those that come after it. A stop takes no
+    turn: it closes this, so that changes in the queue are refused, and waits for those under way.
+
+    Each change runs in a task of its own, and in a copy of `context`, which is the bus's: what it
+    begins must not live in the request that asked for it.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._wanted: Counter[str] = Counter()  # how many have the turn of a group, or wait for it
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def under_way(self) -> Collection[asyncio.Task[None]]:
+        return tuple(self._tasks)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def close(self) -> None:
+        """Refuse every change that has not had its turn yet."""
+        self._is_closed = True
+
+    def is_changing(self, group: str) -> bool:
+        """Whether a change that is asked for now would have to wait for its turn."""
+        return self._wanted[group] > 0
+
+    def begin(self, group: str, change: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        """Make a change in its turn and to its end, whatever becomes of whoever awaits the task.
+
+        Half of a change would leave a group unread. The task raises `BusStopped` once this is closed.
+        """
+        self._wanted[group] += 1  # at once: the order of turns is the order of these calls
+        task = asyncio.get_running_loop().create_task(
+            self._in_turn(group, change), name="convex-change", context=self._context.copy()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._leave(group))
+        return task
+
+    async def _in_turn(self, group: str, change: Callable[[], Awaitable[None]]) -> None:
+        async with self._turns.setdefault(group, asyncio.Lock()):
+            if self._is_closed:
+                raise BusStopped("the bus is stopping: its handlers change no more")
+            await change()
+
+    def _leave(self, group: str) -> None:
+        self._wanted[group] -= 1
+        if not self._wanted[group]:
+            del self._wanted[group]
+            self._turns.pop(group, None)  # groups come and go by the thousand

@@ -1,0 +1,64 @@
+"""How large a dead letter may be: what its topic is known to take. Pure: it asks and writes nothing."""
+
+from __future__ import annotations
+
+SMALLEST_BYTES = 1000
+"""What a letter may measure that only says where its original is: it fits nearly any topic."""
+
+USUAL_BYTES = 1_048_588 - 1024
+"""What a topic made with Kafka's defaults takes, and a little less: the best guess once one is too large."""
+
+FORGET_SECONDS = 60.0
+"""A refusal older than this is forgotten: the topic may be another one, or altered."""
+
+_STEP = 64
+"""A topic that refuses what it should take counts differently: a letter smaller by one part in so many fits."""
+
+
+class LetterLimit:
+    """Learns from letters that were taken and refused, and from what the cluster says of the topic.
+
+    `largest` is the most that any letter may have. Sizes are bytes as `dead_letters.size_of` counts
+    them. Times are the clock's.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._told: int | None = None
+        self._taken = 0
+        self._refused: int | None = None
+        self._refused_at = 0.0
+
+    def at(self, now: float) -> int:
+        """The most that the next letter should have, never less than the smallest letter."""
+        if self._refused is not None and now - self._refused_at >= FORGET_SECONDS:
+            self._refused = None
+        limit = self._largest if self._told is None else min(self._largest, self._told)
+        if self._refused is not None:
+            limit = min(limit, max(self._taken, self._below(self._refused)))
+        return max(SMALLEST_BYTES, limit)
+
+    def _below(self, refused: int) -> int:
+        if self._told is not None:
+            return refused - refused // _STEP - 1
+        half = refused // 2
+        return USUAL_BYTES if half < USUAL_BYTES < refused else half
+
+    def told(self, limit: int | None) -> None:
+        """What the cluster says of the topic now; `None` when it does not say."""
+        if limit is not None and limit != self._told:
+            self._taken, self._refused = min(self._taken, limit), None
+        self._told = limit
+
+    def taken(self, size: int) -> None:
+        """A letter of so many bytes was written."""
+        self._taken = max(self._taken, size)
+        if self._refused is not None and self._refused <= size:
+            self._refused = None
+
+    def refused(self, size: int, now: float) -> None:
+        """A letter of so many bytes was too large."""
+        self._refused = size if self._refused is None else min(self._refused, size)
+        self._refused_at = now
+        if self._taken >= size:
+            self._taken = 0  # the topic takes less than it did

@@ -1,0 +1,83 @@
+"""Makes the topics that are missing, trying for as long as it takes: the cluster may be away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from functools import partial
+
+from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.errors import TopicUnavailable
+from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
+
+logger = logging.getLogger(__name__)
+
+TOPIC_RETRY_SECONDS = 5.0
+
+
+class Preparing:
+    """One task for each subscription that needs topics, and one for the dead letters."""
+
+    def __init__(self, admin: AdminTransport, clock: Clock, context: Context) -> None:
+        self._admin = admin
+        self._clock = clock
+        self._context = context
+        self._tasks: dict[object, asyncio.Task[None]] = {}
+
+    def topics(self, whose: object, topics: Sequence[NewTopic]) -> None:
+        """Begin to make `topics`. `whose` need them: `forget` ends it for these."""
+        if topics:
+            self._begin(whose, [partial(self._admin.ensure_topic, topic) for topic in topics])
+
+    def letters(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Begin to make the topic of dead letters, unless somebody does already."""
+        if prepare not in self._tasks:
+            self._begin(prepare, [prepare])
+
+    def forget(self, whose: object) -> None:
+        """These need their topics no more."""
+        if (task := self._tasks.get(whose)) is not None:
+            task.cancel()
+
+    async def stop(self) -> None:
+        """End everything at once; a topic that is being made may be made all the same."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _begin(self, whose: object, missing: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._make(missing), name="convex-topics", context=self._context.copy()
+        )
+        self._tasks[whose] = task
+        task.add_done_callback(lambda task: self._ended(whose, task))
+
+    def _ended(self, whose: object, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(whose) is task:
+            del self._tasks[whose]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("making topics ended in an unexplained error: %r", error, exc_info=error)
+
+    async def _make(self, missing: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        said: set[str] = set()
+        while missing:
+            missing = [make for make in missing if not await _made(make, said)]
+            if missing:
+                await sleep(self._clock, TOPIC_RETRY_SECONDS)
+
+
+async def _made(make: Callable[[], Awaitable[None]], said: set[str]) -> bool:
+    """Whether a topic is there now; why not is `said` once."""
+    try:
+        await make()
+    except TopicUnavailable as error:
+        reason = str(error)
+        if reason not in said:
+            logger.warning("%s; trying again every %g s", reason, TOPIC_RETRY_SECONDS)
+        said.add(reason)
+        return False
+    return True
