@@ -133,7 +133,7 @@ class Burial:
                 await self._publisher.publish_letter(self._topic.name, letter, self._timeout)
             except MessageTooLarge:
                 self._limit.refused(size, self._clock.now())
-                if size > limit:
+                if size > limit or self._limit.at(self._clock.now()) >= limit:
                     raise  # there is no smaller letter
             else:
                 self._limit.taken(size)

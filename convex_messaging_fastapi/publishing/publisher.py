@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import copy_context
 from itertools import count
 from math import inf
 from typing import cast
@@ -59,9 +60,12 @@ class Publisher:
         self._letters = Room(limits.pending_letter_bytes)
         self._turns = Turns(clock)
         self._accepting = False
+        # What is begun for a message serves others after it, and must not live in the request of the first.
+        self._context = copy_context()
 
     async def start(self) -> None:
         """Begin to connect. Returns at once; publishing waits for the cluster until its deadline."""
+        self._context = copy_context()
         await self._producer.start()
         self._accepting = True
 
@@ -87,7 +91,7 @@ class Publisher:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         size = size_of(record) + KEPT_BYTES if is_limited else 0
         message = Pending((record,), 0, record.key, now + timeout, partition, None, done, size)
-        self._accept(topic, message, now)
+        self._context.run(self._accept, topic, message, now)
         try:
             await done
         except asyncio.CancelledError:
@@ -198,7 +202,7 @@ class Publisher:
                 ]
                 accepted += len(messages)
                 call.outcomes[some] = messages
-                self._accept_together(topic, messages, deadline)
+                self._context.run(self._accept_together, topic, messages, deadline)
         finally:
             left = records.sizes[accepted:]
             self._outstanding.bytes -= sum(left) + KEPT_BYTES * len(left)
