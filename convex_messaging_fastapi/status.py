@@ -43,6 +43,7 @@ REASONS = frozenset(
         "topic_missing",
         "group_refused",
         "unreadable",
+        "no_coordinator",
         "engine_failed",
         # what the snapshots themselves tell
         "task_failed",
@@ -370,6 +371,8 @@ def _of_contact(contact: ContactStatus) -> Iterator[_Finding]:
         yield _Finding("starting", "connecting", True)
     elif age is None or age > CONTACT_SECONDS:
         yield _Finding("down", "engine_failed" if problem == "engine_failed" else "broker_unreachable", True)
+    elif problem == "no_coordinator":
+        yield _Finding("down", problem, True)  # brokers answer, and yet the group has nobody to join
     elif problem in ("topic_missing", "unreadable"):
         yield _Finding("degraded", problem, False)
 

@@ -30,6 +30,7 @@ def details_of(status: BusStatus) -> dict[str, Any]:
 def _producer(producer: ProducerStatus) -> dict[str, Any]:
     return {
         "alive": producer.alive,
+        "needed": producer.needed,
         **_contact(producer.contact),
         "pending": producer.pending,
         "published": producer.published,

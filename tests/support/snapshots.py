@@ -27,6 +27,7 @@ SILENT = replace(
     FRESH, age_seconds=CONTACT_SECONDS + 0.1, problem="broker_unreachable", detail="kafka-1:9092"
 )
 REFUSED = replace(FRESH, age_seconds=None, member=False, problem="auth_failed", detail="user orders")
+WITHOUT_RIGHTS = replace(NEVER, problem="not_authorized")
 
 PARTITION = PartitionStatus(
     topic="convex.orders",
@@ -182,6 +183,45 @@ SITUATIONS = {
         (200, 200, 200, 503),
         "down",
         ["group_refused"],
+    ),
+    "nobody coordinates the group though brokers answer": Situation(
+        with_worker(contact=replace(FRESH, member=False, problem="no_coordinator")),
+        (200, 200, 200, 503),
+        "down",
+        ["no_coordinator"],
+    ),
+    "nobody coordinates the group while it is rebuilt": Situation(
+        with_worker(**REBALANCING | {"contact": replace(FRESH, member=False, problem="no_coordinator")}),
+        (200, 200, 200, 503),
+        "down",
+        ["no_coordinator", "rebalancing"],
+    ),
+    "the right to write is refused to who only reads": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=WITHOUT_RIGHTS, needed=False)),
+        (200, 200, 200, 200),
+        "up",
+        [],
+    ),
+    "the right to write is refused to who writes": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=WITHOUT_RIGHTS)),
+        (200, 200, 200, 503),
+        "down",
+        ["not_authorized"],
+    ),
+    "who only reads is refused to log in": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=REFUSED, needed=False)),
+        (200, 200, 200, 503),
+        "down",
+        ["auth_failed"],
+    ),
+    "who only reads is cut off": Situation(
+        replace(UP, producer=replace(PRODUCER, contact=SILENT, needed=False)),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable"],
+    ),
+    "the right to read is refused": Situation(
+        with_worker(contact=WITHOUT_RIGHTS), (200, 200, 200, 503), "down", ["not_authorized"]
     ),
     "engine replaced, contact still fresh": Situation(
         replace(UP, producer=replace(PRODUCER, contact=replace(FRESH, problem="engine_failed"))),
