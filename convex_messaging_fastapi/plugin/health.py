@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_args
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -17,10 +19,15 @@ from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.plugin.details import details_of
 from convex_messaging_fastapi.status import Readiness, Verdict, live, ready, startup
 
+logger = logging.getLogger(__name__)
+
 HEALTH_PREFIX = "/health/kafka"
 
+ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+
 Details: TypeAlias = Callable[[Request], bool | Awaitable[bool]]
-"""Whether this request may see details. It may raise an `HTTPException` to refuse any answer."""
+"""Whether this request may see details. It may raise an `HTTPException` to refuse any answer; any other
+exception counts as no, and its type is logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +62,19 @@ class Probes:
             return False
         # In a thread, because a function that looks up a session may block; calling an async one
         # there only makes its coroutine.
-        allowed = await run_in_threadpool(self.details, request)
-        return (await allowed if inspect.isawaitable(allowed) else allowed) is True
+        try:
+            allowed = await run_in_threadpool(self.details, request)
+            return (await allowed if inspect.isawaitable(allowed) else allowed) is True
+        except HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it raises, it has not said yes
+            # Its type alone: the text may repeat what the request brought.
+            logger.error("`details` of the probes failed, so none are shown: %s", type(error).__qualname__)
+            return False
+
+    async def not_found(self, request: Request) -> Response:
+        """With a slash at its end no path is one of ours."""
+        raise HTTPException(404)
 
 
 def health_routes(
@@ -83,10 +101,16 @@ def health_routes(
         "/startup": probes.startup,
     }
     # Not FastAPI's own routes: those inherit the app's dependencies, and a kubelet cannot log in.
-    return [
+    probed = [
         Route(prefix + path, endpoint, methods=["GET"], include_in_schema=False)
         for path, endpoint in endpoints.items()
     ]
+    # Else Starlette would redirect to the path without the slash, at whatever host the request names.
+    slashed = [
+        Route(f"{prefix}{path}/", probes.not_found, methods=ANY_METHOD, include_in_schema=False)
+        for path in endpoints
+    ]
+    return [*probed, *slashed]
 
 
 def _check(prefix: str, readiness: Readiness) -> None:

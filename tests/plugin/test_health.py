@@ -186,6 +186,71 @@ async def test_only_true_allows_details() -> None:
     assert (await call(app, "/health/kafka")).json() == {"status": "up"}
 
 
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even that")
+
+
+DEFECTS: tuple[Exception, ...] = (
+    RuntimeError("token 1234 of ada"),
+    KeyError("authorization"),
+    TimeoutError("the session store"),
+    StopIteration(),
+    ExceptionGroup("several", [ValueError("token 1234 of ada")]),
+    Unprintable(),
+)
+
+
+def failing(error: Exception) -> Any:
+    def check(request: Request) -> bool:
+        raise error
+
+    return check
+
+
+def failing_later(error: Exception) -> Any:
+    async def check(request: Request) -> bool:
+        raise error
+
+    return check
+
+
+def of_no_request() -> bool:
+    return True
+
+
+@pytest.mark.parametrize("how", [failing, failing_later])
+@pytest.mark.parametrize("error", DEFECTS, ids=lambda error: type(error).__name__)
+async def test_a_check_that_fails_has_not_said_yes(
+    error: Exception, how: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = app_of(UP, details=how(error))
+    answer = await call(app, "/health/kafka", headers=LOGIN)
+    assert (answer.status_code, answer.json()) == (200, {"status": "up"})
+    told = [record for record in caplog.records if "details" in record.getMessage()]
+    assert len(told) == 1
+    assert type(error).__name__ in caplog.text or isinstance(error, StopIteration)
+    assert "1234" not in caplog.text
+    assert told[0].exc_info is None, "a traceback would tell the text"
+
+
+async def test_a_check_that_cannot_be_called_has_not_said_yes() -> None:
+    app = app_of(UP, details=of_no_request)
+    assert (await call(app, "/health/kafka")).json() == {"status": "up"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_slash_at_the_end_is_another_path_and_redirects_to_nobody(path: str, method: str) -> None:
+    plain = Starlette(routes=health_routes(ScriptedBus(UP)))
+    between = FastAPI()
+    between.include_router(MessagingRouter(ScriptedBus(UP)), prefix="/v1")
+    for app, prefix in ((app_of(UP), ""), (plain, ""), (between, "/v1")):
+        answer = await call(app, f"{prefix}{path}/", method, headers={"host": "evil.example"})
+        assert answer.status_code == 404
+        assert "location" not in answer.headers
+
+
 @pytest.mark.parametrize("path", PATHS[1:])
 async def test_the_other_probes_never_show_details(path: str) -> None:
     app = app_of(UP, details=lambda request: True)
