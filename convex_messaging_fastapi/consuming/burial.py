@@ -14,6 +14,7 @@ from convex_messaging_fastapi.publishing import Publisher
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
+
 def letter_topic(topic: NewTopic, largest: int) -> NewTopic:
     """A topic as we create it for dead letters, of at most `largest` bytes each."""
     return topic._replace(config={**topic.config, "max.message.bytes": str(largest)})

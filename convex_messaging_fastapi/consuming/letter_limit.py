@@ -12,7 +12,7 @@ FORGET_SECONDS = 60.0
 """A refusal older than this is forgotten: the topic may be another one, or altered."""
 
 _STEP = 64
-"""A topic that refuses what it should take counts differently: a letter smaller by one part in so many fits."""
+"""A topic that refuses what it should take counts differently; a letter smaller by this part fits."""
 
 
 class LetterLimit:

@@ -147,7 +147,7 @@ class Subscription:
 
     def handles(self, record: Record) -> bool:
         """Whether the handler is at work on this record, alone or as a member of a batch."""
-        return any(job.record is record for jobs in self._running.values() for job in jobs)
+        return any(job.record is record for jobs in self._runners.jobs.values() for job in jobs)
 
     def status(self) -> SubscriptionStatus:
         tally = self._dispatch.tally
