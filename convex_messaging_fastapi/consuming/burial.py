@@ -129,13 +129,15 @@ class Burial:
         while True:
             limit = self._limit.at(self._clock.now())
             letter = dress(record, failure, failed_at, limit)
-            size = size_of(letter)
+            if (size := size_of(letter)) > limit:
+                raise MessageTooLarge(
+                    f"A dead letter was not written: the smallest one has {size} bytes, and topic "
+                    f"{self._topic.name!r} is known to take {limit}. Raise max.message.bytes of the topic"
+                )
             try:
                 await self._publisher.publish_letter(self._topic.name, letter, self._timeout)
             except MessageTooLarge:
                 self._limit.refused(size, self._clock.now())
-                if size > limit or self._limit.at(self._clock.now()) >= limit:
-                    raise  # there is no smaller letter
             else:
                 self._limit.taken(size)
                 return

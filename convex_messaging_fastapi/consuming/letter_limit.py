@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-SMALLEST_BYTES = 1000
-"""What a letter may measure that only says where its original is: it fits nearly any topic."""
-
 USUAL_BYTES = 1_048_588 - 1024
 """What a topic made with Kafka's defaults takes, and a little less: the best guess once one is too large."""
 
@@ -30,13 +27,13 @@ class LetterLimit:
         self._refused_at = 0.0
 
     def at(self, now: float) -> int:
-        """The most that the next letter should have, never less than the smallest letter."""
+        """The most that the next letter should have."""
         if self._refused is not None and now - self._refused_at >= FORGET_SECONDS:
             self._refused = None
         limit = self._largest if self._told is None else min(self._largest, self._told)
-        if self._refused is not None:
-            limit = min(limit, max(self._taken, self._below(self._refused)))
-        return max(SMALLEST_BYTES, limit)
+        if self._refused is None:
+            return limit
+        return min(limit, max(self._taken, self._below(self._refused)))
 
     def _below(self, refused: int) -> int:
         if self._told is not None:

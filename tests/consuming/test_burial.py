@@ -14,25 +14,22 @@ from hypothesis import strategies as st
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.burial import (
-    ROOM_BYTES,
     Burial,
     LetterTopic,
-    largest_letter,
     letter_topic,
 )
 from convex_messaging_fastapi.consuming.dead_letters import Failure, size_of
 from convex_messaging_fastapi.consuming.letter_limit import FORGET_SECONDS, LetterLimit
-from convex_messaging_fastapi.consuming.room import Room
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, TopicUnavailable
 from convex_messaging_fastapi.messages import DeadLetterMessage
-from convex_messaging_fastapi.publishing import Partitioner, Publisher
+from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, Record
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 
 DLQ = "convex.dlq"
 KIB, MIB = 1024, 1024 * 1024
-LARGEST = largest_letter(10 * MIB)
+LARGEST = PublishLimits(10 * MIB).letter_bytes
 FAILURE = Failure("app.PaymentFailed", "card refused", "app.PaymentFailed: card refused\n" * 20, 3, "g", "h")
 
 
@@ -72,23 +69,26 @@ class Writer(Publisher):
     at_once = 0
     bytes_at_once = 0
     most_bytes_at_once = 0
-    most_large_at_once = 0
     gate: asyncio.Event | None = None
 
     async def publish(
-        self, topic: str, record: OutgoingRecord, timeout: float, partition: int | None = None
+        self,
+        topic: str,
+        record: OutgoingRecord,
+        timeout: float,
+        partition: int | None = None,
+        *,
+        is_limited: bool = True,
     ) -> Receipt:
         size = size_of(record)
         self.tried += 1
         self.at_once += 1
         self.bytes_at_once += size
         self.most_bytes_at_once = max(self.bytes_at_once, self.most_bytes_at_once)
-        if size > 2 * MIB:
-            self.most_large_at_once = max(self.at_once, self.most_large_at_once)
         try:
             if self.gate is not None:
                 await self.gate.wait()
-            return await super().publish(topic, record, timeout, partition)
+            return await super().publish(topic, record, timeout, partition, is_limited=is_limited)
         except MessageTooLarge:
             self.too_large += 1
             raise
@@ -235,9 +235,9 @@ async def test_only_a_topic_that_was_never_there_is_told_as_missing(stage: Stage
 
 
 def test_a_topic_of_ours_takes_twice_the_largest_message_and_all_that_is_told_beside_it() -> None:
-    topic = letter_topic(NewTopic(DLQ, 3, 2, {"retention.ms": "1"}), largest_letter(10 * MIB))
+    topic = letter_topic(NewTopic(DLQ, 3, 2, {"retention.ms": "1"}), LARGEST)
     assert topic == NewTopic(DLQ, 3, 2, {"retention.ms": "1", "max.message.bytes": str(20 * MIB + 64 * KIB)})
-    assert largest_letter(1024 * MIB) < 2**31
+    assert PublishLimits(1024 * MIB).letter_bytes < 2**31
 
 
 LIMITS = (1_200, 10 * KIB, 64 * KIB, 1_048_588, 4 * MIB)
@@ -274,12 +274,12 @@ async def test_a_size_that_was_refused_is_not_tried_again(stage: Stage, tells: b
     assert stage.writer.tried <= 61
 
 
-async def test_letters_that_are_larger_than_any_before_are_tried_one_at_a_time(stage: Stage) -> None:
+async def test_of_a_crowd_that_is_too_large_only_those_under_way_are_refused(stage: Stage) -> None:
     stage.made_by_hand(1_048_588)
     stage.admin.tells = False
     await asyncio.gather(*[stage.bury(3 * MIB, offset) for offset in range(20)])
     assert len(stage.letters) == 20
-    assert (stage.writer.too_large, stage.writer.most_large_at_once) == (1, 1)
+    assert stage.writer.too_large <= PublishLimits().pending_letter_bytes // (3 * MIB)
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
@@ -322,7 +322,7 @@ async def test_letters_that_are_being_written_share_their_room(stage: Stage) -> 
     stage.writer.gate.set()
     await burying
     assert len(stage.letters) == 20
-    assert stage.writer.most_bytes_at_once <= ROOM_BYTES
+    assert stage.writer.most_bytes_at_once <= PublishLimits().pending_letter_bytes
 
 
 async def test_a_letter_larger_than_the_room_has_it_alone(stage: Stage) -> None:
@@ -362,44 +362,7 @@ def test_to_find_a_limit_out_takes_few_refusals(limit: int) -> None:
     while (size := learnt.at(0.0)) > limit:
         learnt.refused(size, 0.0)
         refusals += 1
-    assert refusals < 64 * 16
-
-
-# -- room ---------------------------------------------------------------------------------------------
-
-
-async def test_room_is_given_in_the_order_of_asking_and_what_is_cancelled_is_given_back() -> None:
-    room, order = Room(10), list[str]()
-
-    async def use(name: str, size: int, gate: asyncio.Event) -> None:
-        async with room.hold(size):
-            order.append(name)
-            await gate.wait()
-
-    first, later = asyncio.Event(), asyncio.Event()
-    a = asyncio.create_task(use("a", 8, first))
-    await turns()
-    b = asyncio.create_task(use("b", 100, later))
-    c = asyncio.create_task(use("c", 1, later))
-    d = asyncio.create_task(use("d", 2, later))
-    await turns()
-    assert order == ["a"], "who came after one that waits does not pass it"
-    b.cancel()
-    await turns()
-    assert order == ["a", "c"]
-    first.set()
-    await turns()
-    assert order == ["a", "c", "d"]
-    later.set()
-    await asyncio.gather(a, c, d)
-
-    async with room.hold(10):
-        e = asyncio.create_task(use("e", 10, later))
-        await turns()
-    e.cancel()  # in the turn in which it was admitted
-    await asyncio.wait([e])
-    async with room.hold(10):
-        pass
+    assert refusals < 25
 
 
 async def test_a_letter_that_fails_for_another_reason_says_so(
