@@ -20,6 +20,9 @@ LARGEST_LETTER_BYTES = 2**31 - 1 - MIB
 class PublishLimits:
     """`message_bytes` for one message, `pending_bytes` for all that wait to be acknowledged.
 
+    Of one message the value may have so many, and key and headers together as many again, so that a
+    value of just that size is written whatever headers it gets.
+
     Dead letters are outside both: each may have `letter_bytes`, and those that wait share
     `pending_letter_bytes`, of which one that is larger takes all.
     """

@@ -67,12 +67,12 @@ def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
     )
 
 
-def over_limit(topic: str, size: int, limit: int) -> MessageTooLarge:
+def over_limit(topic: str, measured: str, limit: int) -> MessageTooLarge:
     """Larger than our own limit, whatever the topic takes."""
     return MessageTooLarge(
-        f"A message for {topic!r} is larger than max_message_bytes allows: {size} bytes of key, value and "
-        f"headers are more than {limit}. {UNWRITTEN}; make it smaller, or raise max_message_bytes "
-        "(KAFKA_MAX_MESSAGE_BYTES), and max.message.bytes of the topic where that is less."
+        f"A message for {topic!r} is larger than max_message_bytes allows: {measured} are more than {limit}. "
+        f"{UNWRITTEN}; make it smaller, or raise max_message_bytes (KAFKA_MAX_MESSAGE_BYTES), and "
+        "max.message.bytes of the topic where that is less."
     )
 
 

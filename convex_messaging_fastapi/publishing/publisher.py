@@ -10,7 +10,7 @@ from math import inf
 from typing import cast
 
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep, time_limit
-from convex_messaging_fastapi.errors import PublishError, PublishManyError, PublishUnknown
+from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishManyError, PublishUnknown
 from convex_messaging_fastapi.publishing import outcomes
 from convex_messaging_fastapi.publishing.limits import KEPT_BYTES, PublishLimits
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
@@ -211,23 +211,35 @@ class Publisher:
         outstanding, limits, size = self._outstanding, self._limits, message.size
         outstanding.add(1, message.deadline)
         outstanding.bytes = waiting = outstanding.bytes + size
-        if waiting > limits.pending_bytes or size > limits.message_bytes + KEPT_BYTES:
-            outstanding.settle(message, self._over(topic, message))
+        is_over = waiting > limits.pending_bytes or size > limits.message_bytes + KEPT_BYTES
+        if is_over and (error := self._why_not(topic, message)) is not None:
+            outstanding.settle(message, error)
         elif self._accepting:
             known = self._topics.get(topic) or self._new_topic(topic)
             known.append(message, now)
         else:
             outstanding.settle(message, outcomes.not_running(topic))
 
-    def _over(self, topic: str, message: Pending) -> PublishError:
-        """Which of our limits a message is over."""
-        size, limits = message.size - KEPT_BYTES, self._limits
+    def _why_not(self, topic: str, message: Pending) -> PublishError | None:
+        """Which of our limits a message is over, if it is."""
+        limits = self._limits
         if not self._accepting:
             return outcomes.not_running(topic)
-        if size > limits.message_bytes:
-            return outcomes.over_limit(topic, size, limits.message_bytes)
+        if (error := self._too_large(topic, message)) is not None:
+            return error
         waiting = self._outstanding.bytes - message.size
+        if waiting + message.size <= limits.pending_bytes:
+            return None
         return outcomes.crowded(topic, 1, message.size, waiting, limits.pending_bytes)
+
+    def _too_large(self, topic: str, message: Pending) -> MessageTooLarge | None:
+        of_value, limit = len(message.record.value or b""), self._limits.message_bytes
+        rest = message.size - KEPT_BYTES - of_value
+        if of_value > limit:
+            return outcomes.over_limit(topic, f"{of_value} bytes", limit)
+        if rest > limit:
+            return outcomes.over_limit(topic, f"{rest} bytes of key and headers", limit)
+        return None
 
     def _abandon(self, message: Pending, topic: str) -> None:
         if message.outcome is None:
@@ -237,18 +249,20 @@ class Publisher:
 
     def _accept_together(self, topic: str, messages: Sequence[Pending], deadline: float) -> None:
         self._outstanding.add(len(messages), deadline)
-        largest = self._limits.message_bytes + KEPT_BYTES
         if not self._accepting:
             for message in messages:
                 self._outstanding.settle(message, outcomes.not_running(topic))
             return
-        if max(message.size for message in messages) > largest:
-            for message in messages:
-                if message.size > largest:
-                    self._outstanding.settle(message, self._over(topic, message))
-            messages = [message for message in messages if message.outcome is None]
+        if max(message.size for message in messages) > self._limits.message_bytes + KEPT_BYTES:
+            messages = self._without_too_large(topic, messages)
         known = self._topics.get(topic) or self._new_topic(topic)
         known.append_all(messages, self._clock.now())
+
+    def _without_too_large(self, topic: str, messages: Sequence[Pending]) -> Sequence[Pending]:
+        for message in messages:
+            if (error := self._too_large(topic, message)) is not None:
+                self._outstanding.settle(message, error)
+        return [message for message in messages if message.outcome is None]
 
     def _new_topic(self, name: str) -> Topic:
         topic = Topic(

@@ -80,12 +80,14 @@ OURS: Mapping[str, tuple[Test, ...]] = {
     "max_buffer_records": (test_consuming.test_max_buffer_records_is_how_many_a_worker_holds_in_memory,),
     "max_buffer_bytes": (test_consuming.test_max_buffer_bytes_is_how_many_bytes_a_worker_holds_in_memory,),
     "max_message_bytes": (
+        test_publishing.test_max_message_bytes_is_how_large_a_message_may_be_that_is_published,
         test_hostile.test_max_message_bytes_is_how_large_a_message_may_be_that_is_decoded,
         test_hostile.test_a_letter_may_be_larger_than_the_message_that_it_is_about,
     ),
     "max_message_items": (
         test_hostile.test_max_message_items_is_how_many_members_a_message_may_have_that_is_decoded,
     ),
+    "max_pending_bytes": (test_publishing.test_max_pending_bytes_is_how_much_may_wait_to_be_acknowledged,),
     "error_texts": (test_hostile.test_error_texts_false_tells_the_type_and_the_place_and_no_text,),
     "create_topics": (
         MADE,

@@ -1,10 +1,12 @@
-"""Settings of publishing: which partition a key goes to, and how long a broker may take to answer."""
+"""Settings of publishing: where a key goes, how long a broker may take, and how much it may be."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from convex_messaging_fastapi import PublishError
+from convex_messaging_fastapi import MessageTooLarge, PublishError, PublishFailed
 from tests.settings.effects.test_consuming import Bet, bus_with
 from tests.support.wire import wire_cluster
 
@@ -37,3 +39,30 @@ async def test_request_timeout_ms_is_how_long_a_broker_may_take_to_answer() -> N
             with pytest.raises(PublishError):
                 await impatient.publish("bet.placed", Bet(bet_id=2), timeout=3)
             wire.round_trip(0)
+
+
+@pytest.mark.parametrize("limit", [1024, 50_000])
+async def test_max_message_bytes_is_how_large_a_message_may_be_that_is_published(limit: int) -> None:
+    bus = bus_with(max_message_bytes=limit)
+
+    async with bus.test():
+        await bus.publish("bet.placed", bytes(limit))
+        with pytest.raises(MessageTooLarge, match=f"max_message_bytes allows: {limit + 1} bytes"):
+            await bus.publish("bet.placed", bytes(limit + 1))
+
+
+@pytest.mark.parametrize("limit", [65_536, 300_000])
+async def test_max_pending_bytes_is_how_much_may_wait_to_be_acknowledged(limit: int) -> None:
+    bus, bet = bus_with(max_pending_bytes=limit), bytes(10_000)
+
+    async with bus.test() as t:
+        t.broker.down()
+        fitting = limit // 11_000
+        waiting = [asyncio.ensure_future(bus.publish("bet.placed", bet)) for _ in range(fitting)]
+        await t.advance(1)
+        assert not any(task.done() for task in waiting)
+        with pytest.raises(PublishFailed, match=f"max_pending_bytes allows .{limit}."):
+            await bus.publish("bet.placed", bytes(11_000))
+        t.broker.up()
+        await t.settle()
+        await asyncio.gather(*waiting)
