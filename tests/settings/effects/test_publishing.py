@@ -62,7 +62,7 @@ async def test_max_pending_bytes_is_how_much_may_wait_to_be_acknowledged(limit: 
         await t.advance(1)
         assert not any(task.done() for task in waiting)
         with pytest.raises(PublishFailed, match=f"max_pending_bytes allows .{limit}."):
-            await bus.publish("bet.placed", bytes(11_000))
+            await bus.publish("bet.placed", bytes(20_000))
         t.broker.up()
         await t.settle()
         await asyncio.gather(*waiting)
