@@ -17,6 +17,7 @@ WHERE = TopicPartition("orders", 0)
 
 MESSAGE_TOO_LARGE, TOPIC_AUTHORIZATION_FAILED, CORRUPT, OUT_OF_ORDER = 10, 29, 2, 45
 NOT_LEADER, UNKNOWN_SERVER_ERROR = 6, -1
+NOT_ENOUGH_REPLICAS, NOT_ENOUGH_AFTER_APPEND = 19, 20
 INVALID_RECORD, INVALID_TIMESTAMP, POLICY_VIOLATION = 87, 32, 44
 
 
@@ -147,6 +148,38 @@ async def test_a_broker_that_is_not_the_leader_is_asked_again_in_silence(
     wire.push_errors(Api.PRODUCE, NOT_LEADER)
     assert (await producer.send(WHERE, records(b"a"))).verdict is Verdict.WRITTEN
     assert producer.contact().rebuilds == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (NOT_ENOUGH_REPLICAS, "NotEnoughReplicasError: fewer replicas are in sync than min.insync.replicas"),
+        (NOT_ENOUGH_AFTER_APPEND, "NotEnoughReplicasAfterAppendError: it was appended"),
+        (NOT_LEADER, "NotLeaderForPartitionError"),
+    ],
+)
+async def test_why_a_broker_does_not_take_what_the_engine_sends_again_is_known_until_it_does(
+    bench: Bench, wire: WireCluster, code: int, told: str
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"before"))
+    assert producer.complaint(WHERE) == ""
+    wire.push_errors(Api.PRODUCE, *[code] * 1000)
+    sending = asyncio.ensure_future(producer.send(WHERE, records(b"again")))
+    await eventually(lambda: producer.complaint(WHERE).startswith(told), SECONDS, "a word of it")
+    assert producer.complaint(TopicPartition("orders", 1)) == ""
+    assert not sending.done()
+    wire.clear_errors(Api.PRODUCE)
+    assert (await asyncio.wait_for(sending, SECONDS)).verdict is Verdict.WRITTEN
+    assert producer.complaint(WHERE) == ""
+
+
+async def test_what_has_an_outcome_is_no_longer_complained_of(bench: Bench, wire: WireCluster) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"before"))
+    wire.push_errors(Api.PRODUCE, NOT_LEADER, MESSAGE_TOO_LARGE)
+    assert (await producer.send(WHERE, records(b"x" * 500))).verdict is Verdict.TOO_LARGE
+    assert producer.complaint(WHERE) == ""
 
 
 async def test_send_waits_through_an_outage(bench: Bench, wire: WireCluster) -> None:
