@@ -14,11 +14,11 @@ from convex_messaging_fastapi.publishing import Publisher
 
 
 class Going(NamedTuple):
-    """Tasks by name, threads by name, open sockets, and publishers that take messages."""
+    """Tasks and threads by name, open sockets, and publishers that take messages."""
 
     tasks: Counter[str]
     threads: Counter[str]
-    sockets: int
+    sockets: Counter[str]
     publishers: int
 
     def since(self, before: Going) -> str:
@@ -26,7 +26,7 @@ class Going(NamedTuple):
         more = [
             *(f"task {name}" for name in self.tasks - before.tasks),
             *(f"thread {name}" for name in self.threads - before.threads),
-            *(["sockets"] * (self.sockets - before.sockets)),
+            *self.sockets - before.sockets,
             *(["publisher"] * (self.publishers - before.publishers)),
         ]
         return ", ".join(more)
@@ -43,11 +43,14 @@ def going() -> Going:
     )
 
 
-def _sockets() -> int:
-    count = 0
+def _sockets() -> Counter[str]:
+    """By their number in the system, for one that is closed must not hide another that is left."""
+    found: Counter[str] = Counter()
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            count += os.readlink(descriptor).startswith("socket:")
+            name = os.readlink(descriptor)
         except FileNotFoundError:  # the one that listed this folder
             continue
-    return count
+        if name.startswith("socket:"):
+            found[name] += 1
+    return found

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from traceback import walk_tb
 from typing import Any, NamedTuple, Self
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -142,6 +143,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             return described
         with unpacking_at_most(self.unpacked_bytes):
             return (*described[:-1], readable(described[-1]))
+
+    async def bootstrap(self) -> None:
+        try:
+            await super().bootstrap()
+        except BaseException as error:
+            # Cancelled amid its first question the engine forgets the connection that it asks on.
+            for frame, _ in walk_tb(error.__traceback__):
+                if frame.f_code is AIOKafkaClient.bootstrap.__code__:
+                    _close(frame.f_locals.get("bootstrap_conn"))
+            raise
 
     async def _get_conn(
         self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
@@ -279,6 +290,11 @@ async def end(
         # A part of the engine had ended with it before: `failure_of` has told of that.
         log.debug("the engine's connections were closed with an error: %r", error)
     return False
+
+
+def _close(connection: AIOKafkaConnection | None) -> None:
+    if connection is not None:
+        connection.close()
 
 
 async def _cancel(clock: Clock, tasks: Iterable[asyncio.Future[Any]], seconds: float) -> None:

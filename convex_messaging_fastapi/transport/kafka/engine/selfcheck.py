@@ -87,6 +87,7 @@ _PROPERTIES: dict[type, tuple[str, ...]] = {
 }
 
 _LOCALS: dict[Callable[..., Any], tuple[str, ...]] = {
+    AIOKafkaClient.bootstrap: ("bootstrap_conn",),
     PartitionRecords._unpack_records: ("next_batch",),
 }
 
