@@ -73,7 +73,7 @@ Servers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
 def is_loopback(address: str) -> bool:
     """Whether `host:port` cannot leave this machine, judged without asking a name server."""
     host = address.rpartition(":")[0].strip("[]").lower()
-    if host == "localhost" or host.endswith(".localhost"):
+    if host == "localhost":  # and no name below it: there are name servers that are asked for those
         return True
     try:
         return ip_address(host).is_loopback

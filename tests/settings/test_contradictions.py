@@ -35,15 +35,22 @@ def test_what_has_no_effect_is_not_judged(fine: dict[str, Any]) -> None:
     load(**fine)
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST", "kafka.localhost", "127.0.0.1", "127.9.9.9", "[::1]"]
-)
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "[::1]"])
 def test_credentials_may_go_unencrypted_to_this_machine(host: str) -> None:
     load(security_protocol="SASL_PLAINTEXT", bootstrap_servers=f"{host}:9092", **LOGIN)
 
 
 @pytest.mark.parametrize(
-    "host", ["kafka", "10.0.0.1", "[fe80::1]", "localhost.example.org", "127.0.0.1.example.org"]
+    "host",
+    [
+        "kafka",
+        "10.0.0.1",
+        "[fe80::1]",
+        "localhost.example.org",
+        "kafka.localhost",
+        "localhost.",
+        "127.0.0.1.example.org",
+    ],
 )
 def test_credentials_go_unencrypted_to_no_other(host: str) -> None:
     given: dict[str, Any] = {

@@ -65,7 +65,10 @@ class KafkaAdmin:
         reached = await self._reach()
         if isinstance(reached, Explanation):
             raise TopicUnavailable(f"topic {topic!r} could not be created: {reached.detail}")
-        client = Client(**self._options(reached))
+        options = self._options(reached)
+        anywhere = options.pop("anywhere")
+        client = Client(**options)
+        client.anywhere = anywhere
         try:
             await client.bootstrap()
             yield client

@@ -12,6 +12,7 @@ from aiokafka import errors as engine
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.engine import (
+    Distrusted,
     FencedInstanceId,
     GroupMaxSizeReached,
     InvalidRecord,
@@ -181,6 +182,8 @@ def _hang_up(error: BaseException, protocol: str) -> tuple[Problem, str] | None:
 def _connection_problem(error: BaseException, protocol: str) -> tuple[Problem, str]:
     cause = error.__cause__
     match error:
+        case Distrusted():
+            return Problem.AUTHENTICATION_FAILED, str(error.args[0])
         case engine.SaslAuthenticationFailed() | engine.AuthenticationFailedError():
             return Problem.AUTHENTICATION_FAILED, "the broker does not accept these credentials"
         case engine.UnsupportedSaslMechanismError():

@@ -14,7 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.diagnosis import REFUSALS, Explanation, explain_connection
-from convex_messaging_fastapi.transport.kafka.engine import CandidConnection
+from convex_messaging_fastapi.transport.kafka.engine import CandidConnection, exposure
 from convex_messaging_fastapi.transport.kafka.security import Access
 
 
@@ -31,7 +31,7 @@ async def reach(access: Access, client_id: str, seconds: float) -> Reached | Exp
     except OSError as error:
         return Explanation(Problem.TLS_FAILED, f"a certificate or key cannot be read: {error}")
     tries = [
-        asyncio.ensure_future(_try(server, access.protocol, credentials, client_id, seconds))
+        asyncio.ensure_future(_try(server, access, credentials, client_id, seconds))
         for server in access.servers
     ]
     try:
@@ -60,20 +60,29 @@ async def _first(
 
 
 async def _try(
-    server: str, protocol: str, credentials: dict[str, Any], client_id: str, seconds: float
+    server: str, access: Access, credentials: dict[str, Any], client_id: str, seconds: float
 ) -> Explanation | None:
     ((host, port, _),) = collect_hosts([server], randomize=False)
     connection = CandidConnection(
         host, port, client_id=client_id, request_timeout_ms=int(seconds * 1000), **credentials
     )
+    connection.anywhere = access.anywhere
     try:
         await connection.connect()
-        await connection.send(MetadataRequest([], allow_auto_topic_creation=False))
+        answer = await connection.send(MetadataRequest([], allow_auto_topic_creation=False))
     except (KafkaError, OSError, ValueError) as error:
-        return explain_connection(error, server, protocol)
+        return explain_connection(error, server, access.protocol)
     finally:
         connection.close()
-    return None
+    return _exposing(answer, access)
+
+
+def _exposing(answer: Any, access: Access) -> Explanation | None:
+    """A cluster that would have credentials sent where they may not go; each connection looks again."""
+    addresses = ((broker[1], broker[2]) for broker in answer.brokers)
+    sentences = (exposure(access.protocol, *address, anywhere=access.anywhere) for address in addresses)
+    exposed = next((sentence for sentence in sentences if sentence), None)
+    return None if exposed is None else Explanation(Problem.AUTHENTICATION_FAILED, exposed)
 
 
 def _in_front(server: str, servers: list[str]) -> list[str]:

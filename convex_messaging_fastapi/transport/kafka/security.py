@@ -28,6 +28,11 @@ class Access:
     def protocol(self) -> str:
         return self._settings.security_protocol
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether credentials may go unencrypted to hosts that are not loopback."""
+        return self._settings.allow_plaintext_credentials
+
     @cached_property
     def credentials(self) -> dict[str, Any]:
         """The engine's keyword arguments about security.

@@ -93,6 +93,7 @@ class KafkaTransport:
     def _client_options(self, reached: Reached) -> dict[str, Any]:
         return {
             **reached.options,
+            "anywhere": self._access.anywhere,
             "client_id": self._settings.client_id,
             "request_timeout_ms": self._settings.request_timeout_ms,
             "retry_backoff_ms": self._tuning.retry_backoff_ms,

@@ -6,7 +6,6 @@ last answered, one attempt at a commit, an end that comes when every broker is d
 
 from __future__ import annotations
 
-from convex_messaging_fastapi.transport.kafka.engine.bearer import CandidConnection
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
 from convex_messaging_fastapi.transport.kafka.engine.codes import (
     FencedInstanceId,
@@ -15,6 +14,12 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
     teach_codes,
 )
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, NotStored
+from convex_messaging_fastapi.transport.kafka.engine.connecting import (
+    CandidConnection,
+    Distrusted,
+    exposure,
+    make_candid_connections,
+)
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
@@ -31,6 +36,7 @@ __all__ = [
     "Batch",
     "CandidConnection",
     "Client",
+    "Distrusted",
     "FencedInstanceId",
     "GroupMaxSizeReached",
     "Identity",
@@ -44,11 +50,13 @@ __all__ = [
     "UnpacksTooLarge",
     "Writer",
     "check_engine",
+    "exposure",
     "pack",
     "size_in_batch",
     "span_of",
 ]
 
 bound_unpacking()
+make_candid_connections()
 check_engine()
 teach_codes()

@@ -11,7 +11,7 @@ from traceback import walk_tb
 from typing import Any, NamedTuple, Self
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.conn import CloseReason
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -27,6 +27,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection, connecting
 from convex_messaging_fastapi.transport.kafka.engine.identities import Cluster, IdentifyingRequest, Identities
 from convex_messaging_fastapi.transport.kafka.engine.names import readable
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
@@ -61,7 +62,7 @@ class TopicAnswer(NamedTuple):
         return self.error is NoError and self.partitions > 0
 
 
-class Connection(AIOKafkaConnection):  # type: ignore[misc]
+class Connection(CandidConnection):
     """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
     _chased_at = float("-inf")
@@ -110,14 +111,17 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     _patience: float | None = None
     mending: frozenset[TopicPartition] = frozenset()
     """Partitions whose records are made readable before the engine reads them."""
+    anywhere = False
+    """Whether its credentials may go unencrypted to hosts that are not loopback."""
     unpacked_bytes = 0
     """What a batch may unpack to when it is mended."""
 
     @classmethod
-    def adopt(cls, client: AIOKafkaClient) -> Self:
+    def adopt(cls, client: AIOKafkaClient, *, anywhere: bool = False) -> Self:
         """Take over a client that a consumer or producer of the engine made for itself."""
         client.__class__ = cls
         adopted: Self = client
+        adopted.anywhere = anywhere
         Cluster.adopt(client.cluster)
         adopted._patience = client._request_timeout_ms / 1000
         adopted._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)
@@ -159,7 +163,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     ) -> Any:
         if self._ended or (self.refused and not self._is_open(node_id, group)):
             return None
-        connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
+        with connecting(anywhere=self.anywhere):
+            connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
         if connection is None:
             return None
         connection.__class__ = Connection
@@ -169,6 +174,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
             return None
         return connection
+
+    async def bootstrap(self) -> None:
+        with connecting(anywhere=self.anywhere):
+            await super().bootstrap()
 
     def _on_connection_closed(self, conn: Any, reason: Any) -> None:
         if reason is CloseReason.AUTH_FAILURE:

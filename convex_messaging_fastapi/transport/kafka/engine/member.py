@@ -31,10 +31,10 @@ class Member:
     Batches that unpack to more than `unpacked_bytes` are refused.
     """
 
-    def __init__(self, *, unpacked_bytes: int, **options: Any) -> None:
+    def __init__(self, *, unpacked_bytes: int, anywhere: bool = False, **options: Any) -> None:
         self._unpacked_bytes = unpacked_bytes
         self._consumer = AIOKafkaConsumer(**options)
-        self._client = Client.adopt(self._consumer._client)
+        self._client = Client.adopt(self._consumer._client, anywhere=anywhere)
         self._client.unpacked_bytes = unpacked_bytes
 
     async def start(self) -> None:

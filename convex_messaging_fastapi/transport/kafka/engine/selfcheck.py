@@ -9,7 +9,7 @@ from typing import Any
 import aiokafka
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, ScramAuthenticator
 from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
@@ -32,7 +32,13 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "_sync_task",
         "cluster",
     ),
-    AIOKafkaConnection: ("_last_action", "_request_timeout", "_requests", "_sasl_oauth_token_provider"),
+    AIOKafkaConnection: (
+        "_last_action",
+        "_request_timeout",
+        "_requests",
+        "_sasl_oauth_token_provider",
+        "_security_protocol",
+    ),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
     BatchBuilder: ("_builder", "_relative_offset"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender", "_txn_manager"),
@@ -67,7 +73,11 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     GroupCoordinator.ensure_coordinator_known: ("self",),
     GroupCoordinator.request_rejoin: ("self",),
     GroupCoordinator.reset_generation: ("self",),
+    AIOKafkaConnection._do_sasl_handshake: ("self",),
     AIOKafkaConnection.authenticator_oauth: ("self",),
+    AIOKafkaConnection.authenticator_scram: ("self",),
+    ScramAuthenticator.create_salted_password: ("self", "salt", "iterations"),
+    ScramAuthenticator.process_server_final_message: ("self", "server_final"),
     OAuthAuthenticator.step: ("self", "payload"),
     PartitionRecords._contains_abort_marker: ("self", "next_batch"),
     PartitionRecords._consumer_record: ("self", "tp", "record"),

@@ -65,9 +65,9 @@ class ProducingClient(Client):
 
 
 class Writer:
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, anywhere: bool = False, **options: Any) -> None:
         self._producer = AIOKafkaProducer(enable_idempotence=True, linger_ms=0, **options)
-        self._client = ProducingClient.adopt(self._producer.client)
+        self._client = ProducingClient.adopt(self._producer.client, anywhere=anywhere)
         self._producer._message_accumulator.__class__ = Accumulator
 
     async def start(self) -> None:
