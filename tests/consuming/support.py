@@ -13,7 +13,7 @@ from convex_messaging_fastapi.clock import ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
 from convex_messaging_fastapi.consuming.dead_letters import Failure
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.dispatch import DeadLetters, Dispatch, Treatment
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
@@ -128,6 +128,34 @@ class Graveyard:
         self.buried.append((record, failure))
 
 
+def subscription(
+    handler: Callable[..., Any],
+    id: str,
+    clock: ManualClock,
+    dead_letters: DeadLetters,
+    threads: HandlerThreads,
+    *,
+    retry: Retry = Retry(attempts=2, delay_seconds=10, jitter=0),  # noqa: B008 - frozen
+    dead_letter: DeadLetterPolicy = "bury",
+    timeout: float | None = None,
+    **lineup: Any,
+) -> Subscription:
+    choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **lineup}
+    is_batch = choices["batch"] is not None
+    treatment = Treatment(
+        plan=compile_call(handler, batch=is_batch),
+        group="g",
+        handler=id,
+        retry=retry,
+        dead_letter=dead_letter,
+        timeout=timeout,
+        is_batch=is_batch,
+    )
+    surroundings = Surroundings(app=None, state={}, threads=threads)
+    dispatch = Dispatch(treatment, surroundings, dead_letters, "convex.dlq", clock, random=lambda: 0.0)
+    return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context())
+
+
 class Bench:
     """One worker with one subscription whose handler the test gives."""
 
@@ -147,33 +175,8 @@ class Bench:
         self.worker = Worker("g", lambda: self.transport, self.clock, limits, commit_interval)
         self.worker.add(self.subscription)
 
-    def subscribe(
-        self,
-        handler: Callable[..., Any],
-        id: str = "handler",
-        *,
-        retry: Retry = Retry(attempts=2, delay_seconds=10, jitter=0),  # noqa: B008 - frozen
-        dead_letter: DeadLetterPolicy = "bury",
-        timeout: float | None = None,
-        **lineup: Any,
-    ) -> Subscription:
-        choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **lineup}
-        is_batch = choices["batch"] is not None
-        treatment = Treatment(
-            plan=compile_call(handler, batch=is_batch),
-            group="g",
-            handler=id,
-            retry=retry,
-            dead_letter=dead_letter,
-            timeout=timeout,
-            is_batch=is_batch,
-        )
-        surroundings = Surroundings(app=None, state={}, threads=self.threads)
-        dispatch = Dispatch(
-            treatment, surroundings, self.graveyard, "convex.dlq", self.clock, random=lambda: 0.0
-        )
-        lineup_of_it = Lineup(id=id, kind="event", group="g", **choices)
-        return Subscription(lineup_of_it, dispatch, self.clock, copy_context())
+    def subscribe(self, handler: Callable[..., Any], id: str = "handler", **choices: Any) -> Subscription:
+        return subscription(handler, id, self.clock, self.graveyard, self.threads, **choices)
 
     async def __aenter__(self) -> Bench:
         await self.worker.start()
