@@ -33,11 +33,12 @@ unit: $(READY)  ## the tests that need no Kafka, side by side, in two minutes; W
 test: $(READY)  ## all tests but those that take long, and coverage; REQUIRE_KAFKA=1 fails without a real Kafka
 	@$(BIN)/python -m tools.machine kafka
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -m "kafka and not faults and not long" --cov --cov-append --cov-report=term-missing
+	$(BIN)/python -m pytest -m "kafka and not faults and not long" -n 2 --dist loadfile \
+		--cov --cov-append --cov-report=term-missing
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
 	@$(BIN)/python -m tools.machine kafka
-	$(BIN)/python -m pytest -m faults $(ARGS)
+	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile $(ARGS)
 
 test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=
 	@$(BIN)/python -m tools.machine kafka

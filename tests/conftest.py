@@ -14,6 +14,7 @@ from tests.support.guarded import Guarded, guarded_cluster
 from tests.support.independent import Independent
 from tests.support.kafka import open_cluster, open_with
 from tests.support.required import REQUIRED, Started, start_or_skip
+from tests.support.telling import Telling, telling
 
 NEED_KAFKA = ("kafka", "kafka_cluster", "kafka_with", "guarded", "network")
 """The fixtures that start one; a test that asks for one of them is marked so."""
@@ -21,7 +22,6 @@ NEED_KAFKA = ("kafka", "kafka_cluster", "kafka_with", "guarded", "network")
 KafkaWith = Callable[..., Cluster]
 """Takes the properties, and `coordinated=False` where groups are to find no coordinator."""
 
-_used = pytest.StashKey[list[str]]()
 _started = pytest.StashKey[list[Cluster]]()
 
 
@@ -88,8 +88,8 @@ def unique(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_used] = []
     config.stash[_started] = []
+    config.pluginmanager.register(Telling(config), Telling.NAME)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,11 +103,6 @@ def pytest_report_header() -> str:
     return f"real kafka: started when a test asks for it ({must})"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[_used] or ["no test asked for one"]:
-        terminalreporter.write_line(f"real kafka: {line}")
-
-
 @contextmanager
 def _cluster(size: int, config: pytest.Config) -> Iterator[Cluster]:
     with ExitStack() as ends:
@@ -119,13 +114,13 @@ def _start(
     ends: ExitStack, opening: AbstractContextManager[Started], config: pytest.Config, what: str
 ) -> Started:
     """What it opens, until `ends` close, and a line about it at the end of the run."""
-    told, began = config.stash[_used], time.monotonic()
+    told, began = telling(config).summary, time.monotonic()
     try:
         started = start_or_skip(ends, opening)
     except BaseException as reason:
-        told.append(f"none, {what}: {reason}")
+        told.append(f"real kafka: none, {what}: {reason}")
         raise
-    told.append(f"{started.origin}, {what}, ready after {time.monotonic() - began:.1f} s")
+    told.append(f"real kafka: {started.origin}, {what}, ready after {time.monotonic() - began:.1f} s")
     return started
 
 

@@ -14,6 +14,7 @@ from tests.faults.crew import Crew
 from tests.faults.networks import crew_through_proxies, network  # noqa: F401 - fixtures
 from tests.faults.trial import Trials
 from tests.support.cluster import Cluster
+from tests.support.telling import telling
 
 Report = Callable[[str], None]
 
@@ -40,17 +41,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 
 def teller(config: pytest.Config) -> Report:
-    """Writes lines at once, past whatever captures output."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    terminal = config.pluginmanager.getplugin("terminalreporter")
-    assert capture is not None
-    assert terminal is not None
-
-    def tell(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            terminal.write_line(f"\n{line}")
-
-    return tell
+    return telling(config).tell
 
 
 @pytest.fixture
