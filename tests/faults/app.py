@@ -3,7 +3,8 @@
 `KAFKA_*` variables are its settings. Besides: `FAULTS_LEDGER` is where it notes, `FAULTS_NAME` who it
 is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
 `FAULTS_STUCK_EVERY` how many ids lie between those that take `FAULTS_STUCK_SECONDS` (as good as for
-ever when there are none), `FAULTS_POISONED` the key whose records fail until there is a file
+ever when there are none), `FAULTS_FLAKY_EVERY` how many between those that fail the first time,
+`FAULTS_POISONED` the key whose records fail until there is a file
 `FAULTS_CURE`, `FAULTS_LOG` the level from which on it logs, `FAULTS_IN_A_THREAD` is there when work is
 done in threads, `FAULTS_PASSES_ON` names the topic that work is passed on to, `FAULTS_METADATA_MS`
 how old metadata may grow; `accidents.py` and `failpoints.py` have some more.
@@ -38,7 +39,8 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 from tests.faults import accidents, failpoints, mutants, watching
 from tests.support.ledgers import Writer
 
-WORK, HANGS, HANGS_IN_A_THREAD = "work", "hangs", "hangs.in.a.thread"
+WORK, OTHER, THIRD = "work", "other", "third"
+HANGS, HANGS_IN_A_THREAD = "hangs", "hangs.in.a.thread"
 
 
 class Work(ConvexMessage):
@@ -53,6 +55,7 @@ ledger = Writer(os.environ["FAULTS_LEDGER"], os.environ["FAULTS_NAME"])
 slowest = float(os.environ.get("FAULTS_SLOWEST_SECONDS", "0"))
 stuck_every = int(os.environ.get("FAULTS_STUCK_EVERY", "0"))
 stuck_seconds = float(os.environ.get("FAULTS_STUCK_SECONDS", "3600"))
+flaky_every = int(os.environ.get("FAULTS_FLAKY_EVERY", "0"))
 chance = random.Random(os.environ.get("FAULTS_SEED", "0"))
 poisoned = os.environ.get("FAULTS_POISONED")
 passes_on = os.environ.get("FAULTS_PASSES_ON")
@@ -83,6 +86,9 @@ async def work(message: Work, delivery: Delivery) -> None:
     if is_poisoned(about["key"]):
         ledger.note("error", **about)
         raise ValueError("a poisoned key")
+    if flaky_every and message.id % flaky_every == 0 and delivery.attempt == 1:
+        ledger.note("error", **about)
+        raise ValueError("it goes well the next time")
     ledger.note("ok", **about)
 
 
@@ -133,11 +139,12 @@ def record_of(message: Work, delivery: Delivery) -> dict[str, Any]:
 
 
 in_a_thread = "FAULTS_IN_A_THREAD" in os.environ
-HANDLERS = {WORK: work_in_a_thread if in_a_thread else work, HANGS: hang, HANGS_IN_A_THREAD: hang_in_a_thread}
+at_work = work_in_a_thread if in_a_thread else work
+HANDLERS = {WORK: at_work, OTHER: at_work, THIRD: at_work, HANGS: hang, HANGS_IN_A_THREAD: hang_in_a_thread}
 
 bus = MessageBus()
 for topic in filter(None, os.environ.get("FAULTS_TOPICS", WORK).split(",")):
-    bus.subscriber(topic)(HANDLERS[topic])
+    bus.subscriber(topic, id=topic)(HANDLERS[topic])
 
 
 @asynccontextmanager

@@ -6,7 +6,9 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,8 @@ from tests.support.cluster import Cluster
 from tests.support.telling import telling
 
 Report = Callable[[str], None]
+NewCrew = Callable[..., Crew]
+"""Takes the cluster, and options of `Crew`."""
 
 
 @pytest.fixture
@@ -31,6 +35,21 @@ def crew_on_three(kafka_cluster: Cluster, unique: str, tmp_path: Path) -> Iterat
     """On three brokers."""
     with ExitStack() as ends:
         yield Crew(kafka_cluster, unique, tmp_path, ends)
+
+
+@pytest.fixture
+def new_crew(unique: str, tmp_path: Path) -> Iterator[NewCrew]:
+    """Makes crews: each has names and topics that nobody else has used."""
+    with ExitStack() as ends:
+        numbers = count(1)
+
+        def crew(cluster: Cluster, **options: Any) -> Crew:
+            number = next(numbers)
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            return Crew(cluster, f"{unique}-{number}", folder, ends, **options)
+
+        yield crew
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -50,7 +50,16 @@ class Work(ConvexMessage):
 class Crew:
     """Processes of one group on one cluster, the topics they work on, and their common ledger."""
 
-    def __init__(self, cluster: Cluster, name: str, folder: Path, ends: ExitStack, app: str = APP) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        folder: Path,
+        ends: ExitStack,
+        app: str = APP,
+        *,
+        access: Mapping[str, str] | None = None,
+    ) -> None:
         self.cluster = cluster
         self.witness = Independent(cluster.witnessed)
         self.name = name
@@ -61,6 +70,8 @@ class Crew:
         self._folder = folder
         self._ends = ends
         self._app = app
+        self._access = access
+        """Variables by which its members may come in, where not everybody may."""
 
     def topic(self, name: str) -> str:
         """Its name on the wire, created when it is first asked for."""
@@ -78,6 +89,7 @@ class Crew:
             "KAFKA_SESSION_TIMEOUT_MS": "6000",
             "FAULTS_LEDGER": str(self._folder / "ledger"),
             "FAULTS_NAME": name,
+            **(self._access or {}),
             **{variable: str(value) for variable, value in settings.items()},
         }
         hired = Service(self._folder, environment, app=self._app, name=name)
@@ -117,10 +129,10 @@ class Crew:
             await bus.publish_many("work", messages, key=key_among(keys), timeout=30)
 
     def _publisher(self) -> MessageBus:
-        """A bus of another service, which only publishes."""
+        """A bus of another service, which only publishes; it comes by the tests' door where there is one."""
         return MessageBus(
             MessagingSettings(
-                bootstrap_servers=self.cluster.bootstrap,
+                bootstrap_servers=self.cluster.bootstrap if self._access is None else self.cluster.witnessed,
                 topic_prefix=self.name,
                 consumer_group=f"{self.name}-publisher",
             )

@@ -60,15 +60,19 @@ def gather(trial: Trial) -> Evidence:
 
 
 def read_log(trial: Trial) -> list[Logged]:
+    return [record for topic in trial.topics for record in read_topic(trial, topic)]
+
+
+def read_topic(trial: Trial, topic: str) -> list[Logged]:
     return [
         Logged(
-            trial.topic,
+            topic,
             seen.partition,
             seen.offset,
             id_in(seen.value),
             None if seen.key is None else seen.key.decode(),
         )
-        for seen in trial.crew.witness.read(trial.topic, with_headers=False)
+        for seen in trial.crew.witness.read(topic, with_headers=False)
     ]
 
 

@@ -9,16 +9,15 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from tests.faults.conftest import teller
+from tests.faults.conftest import NewCrew, teller
 from tests.faults.crew import Crew
 from tests.faults.evidence import FAILED, Allowed
 from tests.faults.gathering import DEAD_LETTERS
@@ -195,19 +194,9 @@ Crews = Callable[[], Crew]
 
 
 @pytest.fixture
-def crews(kafka: Cluster, unique: str, tmp_path: Path) -> Iterator[Crews]:
-    """A crew for each attempt: names and topics that nobody has used."""
-    with ExitStack() as ends:
-        made: list[Crew] = []
-
-        def crew() -> Crew:
-            number = len(made) + 1
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            made.append(Crew(kafka, f"{unique}-{number}", folder, ends))
-            return made[-1]
-
-        yield crew
+def crews(kafka: Cluster, new_crew: NewCrew) -> Crews:
+    """A crew for each attempt."""
+    return partial(new_crew, kafka)
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,8 @@ class Trial:
         """When the topic was made anew: what was before then is not judged."""
         self.probers: dict[str, Prober] = {}
         self.topic = crew.topic("work")
+        self.topics = [self.topic]
+        """Whatever is handled; what is written to the others is the scenario's own."""
         self.load: Load | None = None
         self._ends = ends
         self.sampler: Sampler = ends.enter_context(sampling(lambda: list(self.workers.values())))
@@ -81,6 +83,11 @@ class Trial:
         self.windows.append(Window(name, began, time.monotonic()))
         if self.load is not None:
             self.handle_more(1)
+
+    def add_topic(self, name: str) -> str:
+        """One more that the workers handle, its name on the wire; `FAULTS_TOPICS` has to name it."""
+        self.topics.append(self.crew.topic(name))
+        return self.topics[-1]
 
     def handle_more(self, many: int, within: float = 60) -> None:
         """Wait until so many turns more ended well."""

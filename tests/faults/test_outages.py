@@ -1,0 +1,177 @@
+"""Outages that outlast a session, and answers that a network swallows: how soon all is well again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.conftest import KafkaWith
+from tests.faults import checks
+from tests.faults.conftest import NewCrew
+from tests.faults.crew import PARTITIONS, Crew, kill_brokers
+from tests.faults.evidence import Allowed, Window
+from tests.faults.gathering import DEAD_LETTERS
+from tests.faults.trial import NAME, Trial, Trials
+from tests.support.cluster import Cluster
+from tests.support.frames import FORGOTTEN
+from tests.support.proxied import Proxied
+from tests.support.waiting import pass_time, until
+
+MAX_UNCOMMITTED = 1000
+RECOVERY_SECONDS = 3.0
+"""From the moment at which another client may write again to the first message that is handled."""
+BROKERS_DELAY_SECONDS = 3.0
+"""How long brokers wait by default for others before they begin a group."""
+
+POISONED = "poisoned"
+STRANGER = count(1_000_000)
+"""Ids of what another client writes, far above those of a load."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """How long it lasts, how long a session, and how often it comes."""
+
+    seconds: float
+    session_seconds: int
+    times: int
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s with sessions of {self.session_seconds} s"
+
+
+BRIEF = pytest.param(Outage(9, 6, 3), marks=[pytest.mark.faults, pytest.mark.timeout(240)], id="brief")
+LONG = pytest.param(Outage(40, 30, 5), marks=[pytest.mark.long, pytest.mark.timeout(600)], id="long")
+
+GROUPS: Mapping[str, tuple[int, Mapping[str, Any]]] = {
+    "one member": (1, {}),
+    "two members": (2, {}),
+    "two static members": (2, {"KAFKA_GROUP_INSTANCE_ID": NAME}),
+}
+"""How many they are, and their settings."""
+
+
+@pytest.mark.parametrize("outage", [BRIEF, LONG])
+def test_an_outage_longer_than_a_session_is_over_soon_after_its_end(
+    outage: Outage, kafka: Cluster, new_crew: NewCrew, trials: Trials
+) -> None:
+    """Nobody waits for members that were put out of the group meanwhile, or that it takes for present."""
+    live_through(outage, kafka, GROUPS, new_crew, trials, RECOVERY_SECONDS)
+
+
+@pytest.mark.parametrize("outage", [BRIEF, LONG])
+def test_an_outage_on_brokers_that_wait_for_others_takes_that_wait_more(
+    outage: Outage, kafka_with: KafkaWith, new_crew: NewCrew, trials: Trials
+) -> None:
+    delayed = {"group.initial.rebalance.delay.ms": str(int(BROKERS_DELAY_SECONDS * 1000))}
+    groups = {f"{name}, brokers that wait": GROUPS[name] for name in ("one member", "two members")}
+    recovery = RECOVERY_SECONDS + BROKERS_DELAY_SECONDS
+    live_through(outage, kafka_with(delayed), groups, new_crew, trials, recovery)
+
+
+def live_through(
+    outage: Outage,
+    cluster: Cluster,
+    groups: Mapping[str, tuple[int, Mapping[str, Any]]],
+    new_crew: NewCrew,
+    trials: Trials,
+    recovery: float,
+) -> None:
+    """All of these groups at once, for they need the same and each has its own topic."""
+    down_within = 15 if outage.seconds > 15 else None
+    allowed = Allowed(repeats=MAX_UNCOMMITTED, recovery=recovery, down_within=down_within)
+    judges = {name: Trials(trials.tell, trials.seed) for name in groups}
+    with ExitStack() as ends:
+        lived = [
+            ends.enter_context(
+                judges[name].run(
+                    f"F33 an outage of {outage}: {name}",
+                    new_crew(cluster),
+                    members,
+                    allowed=allowed,
+                    a_second=60,
+                    must_hold=False,
+                    KAFKA_SESSION_TIMEOUT_MS=outage.session_seconds * 1000,
+                    **settings,
+                )
+            )
+            for name, (members, settings) in groups.items()
+        ]
+        for _ in range(outage.times):
+            for trial in lived:
+                trial.wait_at_work(*trial.workers)
+            break_off(outage, cluster, lived)
+    assert {name: judge.found for name, judge in judges.items() if judge.found} == {}
+    assert not any(checks.unseen(judge.evidence) for judge in judges.values())
+
+
+def break_off(outage: Outage, cluster: Cluster, trials: list[Trial]) -> None:
+    """The brokers die, and come back; it is over when another client is told that it has written."""
+    began = kill_brokers(cluster)
+    pass_time(outage.seconds, since=began)
+    for broker in cluster.brokers:
+        broker.start()
+    with ThreadPoolExecutor(len(trials)) as threads:
+        healed = list(threads.map(write_as_another, trials))
+    for trial, at in zip(trials, healed, strict=True):
+        trial.windows.append(Window(f"an outage of {outage}", began, at))
+    for trial in trials:
+        trial.handle_more(1)
+
+
+def write_as_another(trial: Trial) -> float:
+    """One message more of the work, by a client that shares no code with ours; when it was acknowledged."""
+    id = next(STRANGER)
+    trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=f"stranger-{id}")
+    return time.monotonic()
+
+
+@pytest.mark.faults
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_a_question_that_a_network_swallows_is_asked_again(
+    crew_through_proxies: Crew, network: Proxied, trials: Trials
+) -> None:
+    """A letter is on its way when its broker is cut off; connections stay, and what was sent is forgotten.
+
+    It lasts so long that the engine asks what became of it, and forgets that question, too.
+    """
+    crew = crew_through_proxies
+    poison: dict[str, Any] = {
+        "FAULTS_POISONED": POISONED,
+        "FAULTS_CURE": "never",
+        "KAFKA_MAX_RETRY_ATTEMPTS": 1,
+        "KAFKA_SESSION_TIMEOUT_MS": 30_000,
+    }
+    allowed = Allowed(repeats=MAX_UNCOMMITTED, back_within=10)
+    with trials.run("F34 letters swallowed for 12 s", crew, 1, allowed=allowed, **poison) as trial:
+        write_poison(trial, 0)
+        until(lambda: letters(trial), 30, "a first letter")
+        (partition,) = letters(trial)
+        swallowing = crew.cluster.leader(f"{crew.name}.{DEAD_LETTERS}", partition)
+        other = next(p for p in range(PARTITIONS) if crew.cluster.leader(trial.topic, p) is not swallowing)
+        with trial.fault("letters swallowed"), network.before(swallowing).following(FORGOTTEN):
+            write_poison(trial, other)
+            until(lambda: crew.ledger.count("error") == 2, 20, "a letter to be on its way")
+            pass_time(12)
+        until(lambda: letters(trial)[partition] == 2, 30, "the letter to be written")
+
+
+def write_poison(trial: Trial, partition: int) -> None:
+    id = next(STRANGER)
+    trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=POISONED, partition=partition)
+
+
+def letters(trial: Trial) -> dict[int, int]:
+    """How many there are in each partition that has any."""
+    topic = f"{trial.crew.name}.{DEAD_LETTERS}"
+    if topic not in trial.crew.cluster.metadata().topics:
+        return {}
+    return {partition: end for partition, end in trial.crew.witness.ends(topic).items() if end}
