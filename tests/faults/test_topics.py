@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,8 +16,8 @@ from confluent_kafka.cimpl import NewPartitions
 from convex_messaging_fastapi import DeadLetterMessage
 from tests.faults.crew import CANARY, PARTITIONS, Crew
 from tests.faults.evidence import Allowed, Evidence, Lost
-from tests.faults.gathering import DEAD_LETTERS, read_log
-from tests.faults.trial import Trial, Trials
+from tests.faults.gathering import DEAD_LETTERS, read_log, read_topic
+from tests.faults.trial import A_SECOND, Trial, Trials
 from tests.support.services import Service
 from tests.support.waiting import until
 
@@ -40,6 +41,59 @@ def test_a_topic_is_deleted_and_made_anew(crew: Crew, trials: Trials) -> None:
         assert all("made anew" in loss["reason"] for loss in told)
     handled = trials.evidence.history().handled()
     assert {(place.partition, place.offset) for place in handled} >= {(p, 0) for p in range(PARTITIONS)}
+
+
+@pytest.mark.parametrize(("workers", "stall"), [(1, 1.0), (2, 3.0)], ids=["one worker", "two workers"])
+def test_a_topic_is_deleted_with_uncommitted_work(
+    workers: int, stall: float, crew: Crew, trials: Trials
+) -> None:
+    """The others stand still for a moment at most, and a stop just after a deletion does not wait for it."""
+    three_topics: dict[str, Any] = {"FAULTS_TOPICS": "work,other,third", "FAULTS_SLOWEST_SECONDS": 0.01}
+    allowed = Allowed(recovery=stall, stop_seconds=3)
+    for name in ("other", "third"):
+        crew.topic(name)
+    scenario = f"F36 a topic deleted, workers: {workers}"
+    with trials.run(scenario, crew, workers, allowed=allowed, **three_topics) as trial:
+        trial.wait_at_work(*trial.workers)
+        other, third = trial.add_topic("other"), trial.add_topic("third")
+        began = time.monotonic()
+        with trial.fault("a topic deleted"):
+            delete_amid_work(trial, other, 10**6)
+            trial.handle_more(A_SECOND * 8)
+        stood = {p: longest_pause(trial, p, began) for p in range(PARTITIONS)}
+        delete_amid_work(trial, third, 2 * 10**6)
+        for worker in trial.workers.values():
+            trial.stop(worker)
+        for worker in trial.workers.values():
+            worker.start()
+    trials.tell(f"partitions of the other topics stood still for {max(stood.values()):.2f} s at most")
+    assert max(stood.values()) <= stall
+
+
+def delete_amid_work(trial: Trial, topic: str, first: int) -> None:
+    """Some of it is handled and not yet committed."""
+    for partition in range(PARTITIONS):
+        trial.crew.witness.write(topic, works(first + 10 * partition, 5), key=topic, partition=partition)
+
+    def handled() -> int:
+        return sum(note.topic == topic and note.event == "ok" for note in trial.crew.ledger.notes())
+
+    until(lambda: handled() == 5 * PARTITIONS, 20, "all of the topic to be handled")
+    assert sum(trial.crew.committed(topic).values()) < 5 * PARTITIONS, "it is not committed yet"
+    trial.removed += read_topic(trial, topic)
+    trial.topics.remove(topic)
+    trial.crew.cluster.delete_topic(topic)
+
+
+def longest_pause(trial: Trial, partition: int, since: float) -> float:
+    """The most seconds in which nothing of this partition of the work was handled to its end."""
+    notes = trial.crew.ledger.notes()
+    ends = [
+        note.at
+        for note in notes
+        if (note.event, note.topic, note.partition) == ("ok", trial.topic, partition) and note.at >= since
+    ]
+    return max(later - sooner for sooner, later in pairwise(ends))
 
 
 def test_partitions_are_added(crew: Crew, trials: Trials) -> None:
