@@ -11,7 +11,7 @@ from convex_messaging_fastapi.consuming.dead_letters import Failure, dress, size
 from convex_messaging_fastapi.consuming.letter_limit import LetterLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.publishing import Publisher
-from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.records import Record, size_of_headers
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
 
@@ -119,7 +119,9 @@ class Burial:
         """
         look = await self._topic.ready()
         try:
-            await self._write_what_fits(record, failure)
+            # Before it is built: of letters that wait for each other there should be no more than records.
+            async with self._publisher.room_for_letter(self._topic.name, _estimate(record), self._timeout):
+                await self._write_what_fits(record, failure)
         except PublishError:
             self._topic.doubt(look)
             raise
@@ -129,15 +131,21 @@ class Burial:
         while True:
             limit = self._limit.at(self._clock.now())
             letter = dress(record, failure, failed_at, limit)
-            if (size := size_of(letter)) > limit:
+            size = size_of(letter)
+            if self._limit.is_refused(size):
                 raise MessageTooLarge(
-                    f"A dead letter was not written: the smallest one has {size} bytes, and topic "
-                    f"{self._topic.name!r} is known to take {limit}. Raise max.message.bytes of the topic"
+                    f"a dead letter was not written to topic {self._topic.name!r}: the smallest one has "
+                    f"{size} bytes, which is more than the topic takes; raise its max.message.bytes"
                 )
             try:
-                await self._publisher.publish_letter(self._topic.name, letter, self._timeout)
+                await self._publisher.publish(self._topic.name, letter, self._timeout, is_limited=False)
             except MessageTooLarge:
                 self._limit.refused(size, self._clock.now())
             else:
                 self._limit.taken(size)
                 return
+
+
+def _estimate(record: Record) -> int:
+    """What a letter about this record may measure, in bytes: text that must be escaped takes the most."""
+    return 2 * (len(record.value or b"") + len(record.key or b"") + size_of_headers(record.headers))

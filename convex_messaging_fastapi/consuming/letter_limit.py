@@ -35,6 +35,10 @@ class LetterLimit:
             return limit
         return min(limit, max(self._taken, self._below(self._refused)))
 
+    def is_refused(self, size: int) -> bool:
+        """Whether the topic is known not to take so many bytes."""
+        return size > (self._told or size) or (self._refused is not None and size >= self._refused)
+
     def _below(self, refused: int) -> int:
         if self._told is not None:
             return refused - refused // _STEP - 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from contextvars import copy_context
 from itertools import count
 from math import inf
@@ -102,12 +103,13 @@ class Publisher:
             return outcome
         raise cast("PublishError", outcome)
 
-    async def publish_letter(self, topic: str, record: OutgoingRecord, timeout: float) -> Receipt:
-        """`publish` of a dead letter, which may be larger than a message and has room of its own.
+    @asynccontextmanager
+    async def room_for_letter(self, topic: str, size: int, timeout: float) -> AsyncIterator[None]:
+        """Have room for a dead letter of `size` bytes while it is built and published.
 
-        It waits for that room, and `timeout` counts meanwhile.
+        It is none of the room that messages share. Raises `PublishFailed` when others have it all
+        for `timeout` seconds.
         """
-        size, deadline = size_of(record), self._clock.now() + timeout
         try:
             async with time_limit(self._clock, timeout):
                 await self._letters.take(size)
@@ -115,8 +117,7 @@ class Publisher:
             self._outstanding.failed += 1
             raise outcomes.no_room_for_letter(topic, size) from None
         try:
-            left = deadline - self._clock.now()
-            return await self.publish(topic, record, left, is_limited=False)
+            yield
         finally:
             self._letters.give_back(size)
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from convex_messaging_fastapi.consuming.dead_letters import Failure, dress, failure_of, size_of
 from convex_messaging_fastapi.errors import DecodeError, Reject
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
+from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record
 
 GOLDEN = Path(__file__).parents[1] / "messages" / "golden"
@@ -43,7 +44,7 @@ def buried(record: Record, limit: int = 2 * MIB, failure: Failure = FAILURE) -> 
 
 
 def letter_of(outgoing: OutgoingRecord) -> DeadLetterMessage:
-    letter = codec_for(DeadLetterMessage).decode(outgoing.value)
+    letter = codec_for(DeadLetterMessage).within(Bounds().of_letters).decode(outgoing.value)
     assert isinstance(letter, DeadLetterMessage)
     return letter
 

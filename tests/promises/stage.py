@@ -86,8 +86,7 @@ class Member:
     # What the transport tells.
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
-        # Where the log ended is no part of the promise: not every broker is asked for it.
-        held = {where: position._replace(end=None) for where, position in positions.items()}
+        held = dict(positions)
         self.epoch, self.held, self.positions = epoch, held, {}
         self.told.append(("assigned", epoch))
         self.news.tell()

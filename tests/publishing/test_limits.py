@@ -181,7 +181,7 @@ class TestLetters:
     ) -> None:
         producer.gate.clear()
         waiting = await fill(publisher)
-        letter = asyncio.create_task(publisher.publish_letter("dlq", SHAPES["value"](MESSAGE + 1), 10))
+        (letter,) = begin_letters(publisher, [MESSAGE + 1])
         await until(lambda: publisher.status().pending == 7)
         assert publisher._outstanding.bytes == 6 * EACH
         producer.gate.set()
@@ -235,4 +235,9 @@ async def fill(publisher: Publisher, count: int = 6) -> list[asyncio.Task[Any]]:
 
 
 def begin_letters(publisher: Publisher, sizes: list[int]) -> list[asyncio.Task[Any]]:
-    return [asyncio.create_task(publisher.publish_letter("dlq", SHAPES["value"](size), 10)) for size in sizes]
+    return [asyncio.create_task(write_letter(publisher, size)) for size in sizes]
+
+
+async def write_letter(publisher: Publisher, size: int) -> None:
+    async with publisher.room_for_letter("dlq", size, 10):
+        await publisher.publish("dlq", SHAPES["value"](size), 10, is_limited=False)

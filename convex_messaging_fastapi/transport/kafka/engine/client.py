@@ -150,7 +150,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     async def bootstrap(self) -> None:
         try:
-            await super().bootstrap()
+            with connecting(anywhere=self.anywhere):
+                await super().bootstrap()
         except BaseException as error:
             # Cancelled amid its first question the engine forgets the connection that it asks on.
             for frame, _ in walk_tb(error.__traceback__):
@@ -174,10 +175,6 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
             return None
         return connection
-
-    async def bootstrap(self) -> None:
-        with connecting(anywhere=self.anywhere):
-            await super().bootstrap()
 
     def _on_connection_closed(self, conn: Any, reason: Any) -> None:
         if reason is CloseReason.AUTH_FAILURE:
@@ -301,7 +298,7 @@ async def end(
     return False
 
 
-def _close(connection: AIOKafkaConnection | None) -> None:
+def _close(connection: CandidConnection | None) -> None:
     if connection is not None:
         connection.close()
 

@@ -39,8 +39,8 @@ class ProducingClient(Client):
     throttled_until = 0.0
 
     @classmethod
-    def adopt(cls, client: AIOKafkaClient) -> Self:
-        adopted = super().adopt(client)
+    def adopt(cls, client: AIOKafkaClient, *, anywhere: bool = False) -> Self:
+        adopted = super().adopt(client, anywhere=anywhere)
         adopted.complaints = {}
         return adopted
 
