@@ -25,12 +25,14 @@ Where = tuple[str, int]
 
 def lost_write(evidence: Evidence, allowed: Allowed) -> list[str]:
     """What a publisher was told is written is in the log, where it was told."""
-    found = {(r.partition, r.offset): r.id for r in evidence.log}
+    found = defaultdict[tuple[int, int], list[int]](list)
+    for record in evidence.log:
+        found[record.partition, record.offset].append(record.id)
     return [
         f"message {sent.id} was acknowledged at {sent.partition}:{sent.offset}, where the log has "
-        f"{found.get((sent.partition, sent.offset), 'nothing')}"
+        f"{', '.join(map(str, found[sent.partition, sent.offset])) or 'nothing'}"
         for sent in evidence.produced
-        if sent.outcome == OK and found.get((sent.partition, sent.offset)) != sent.id
+        if sent.outcome == OK and sent.id not in found[sent.partition, sent.offset]
     ]
 
 

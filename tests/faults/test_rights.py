@@ -10,26 +10,38 @@ import pytest
 
 from tests.faults.checks import longest_stall
 from tests.faults.conftest import NewCrew
-from tests.faults.evidence import Allowed
+from tests.faults.evidence import Allowed, Evidence
 from tests.faults.gathering import DEAD_LETTERS
 from tests.faults.trial import Trial, Trials
 from tests.support.guarded import Guarded
+from tests.support.probing import READY
 from tests.support.services import Service
-from tests.support.waiting import until
+from tests.support.waiting import pass_time, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
-MANY = 25_000
+UNCOMMITTED = 5
+"""So many records may come again: their commit was refused."""
 FIRST = 1_000_000
 """The id of the first that a scenario writes itself: far above those of a load."""
+KEYS = 8
 STALL_SECONDS = 3.0
+METADATA_SECONDS = 2
 DRAIN_SECONDS, SHUTDOWN_SECONDS, AROUND_SECONDS = 2, 4, 1.5
 
 
+@pytest.mark.parametrize(
+    ("many", "settings"),
+    [(25_000, {}), (1_000, {"FAULTS_METADATA_MS": METADATA_SECONDS * 1000})],
+    ids=["and much is done", "and topics are looked at again"],
+)
 def test_one_of_two_topics_may_not_be_read_any_more(
-    guarded: Guarded, new_crew: NewCrew, trials: Trials
+    many: int, settings: dict[str, Any], guarded: Guarded, new_crew: NewCrew, trials: Trials
 ) -> None:
-    """Work of it is not yet committed. The other goes on, and so do its commits, beyond `max_uncommitted`."""
+    """Work of it is not yet committed. The other goes on, and so do its commits, beyond `max_uncommitted`.
+
+    When topics are looked at again, a broker does not tell of one that may not be read.
+    """
     user = guarded.new_user()
     crew = new_crew(guarded.cluster, access=user.environment)
     work, other = crew.topic("work"), crew.topic("other")
@@ -38,28 +50,48 @@ def test_one_of_two_topics_may_not_be_read_any_more(
     guarded.grant(user, "READ", group=crew.group)
     guarded.grant(user, "WRITE", "CREATE", "DESCRIBE", topic=f"{crew.name}.{DEAD_LETTERS}")
     two_topics: dict[str, Any] = {"FAULTS_TOPICS": "work,other", "FAULTS_SLOWEST_SECONDS": 0}
-    allowed = Allowed(recovery=5, down_within=15, back_within=15)
-    with trials.run(
-        "F35 rights withdrawn from one of two topics", crew, 1, allowed=allowed, **two_topics
-    ) as t:
-        t.add_topic("other")
-        with t.fault("READ withdrawn from one topic"):
-            handle_uncommitted(t, other, 5)
+    allowed = Allowed(repeats=UNCOMMITTED, recovery=5, down_within=15, back_within=15)
+    scenario = f"F35 rights withdrawn from one of two topics, {many} records"
+    with trials.run(scenario, crew, 1, allowed=allowed, **two_topics, **settings) as trial:
+        trial.add_topic("other")
+        with trial.fault("READ withdrawn from one topic"):
+            handle_uncommitted(trial, other)
             guarded.withdraw(user, "READ", topic=other)
-            crew.give(FIRST, MANY)
-            t.handle_more(MANY)
-            until_committed(t, work, 30)
+            withdrawn = time.monotonic()
+            write(trial, work, many)
+            trial.handle_more(many)
+            pass_time(3 * METADATA_SECONDS, since=withdrawn)
+            until_committed(trial, work, 30)
             guarded.grant(user, "READ", topic=other)
-        until_committed(t, other, 15)
+        until_committed(trial, other, 15)
     assert longest_stall(trials.evidence) < STALL_SECONDS
+    assert not any("topic_missing" in said for said in told_in(trials.evidence)), "no broker said that"
 
 
-def handle_uncommitted(trial: Trial, topic: str, many: int) -> None:
-    """So many records are handled, and their commit is not made yet."""
-    values = [f'{{"Id":{FIRST - 1 - n}}}' for n in range(many)]
+def write(trial: Trial, topic: str, many: int) -> None:
+    for key in range(KEYS):
+        ids = range(FIRST + key, FIRST + many, KEYS)
+        trial.crew.witness.write(topic, [f'{{"Id":{id}}}' for id in ids], key=f"many-{key}")
+
+
+def told_in(evidence: Evidence) -> list[str]:
+    """What ready said while something was wrong, and what came of it later."""
+    (window,) = evidence.windows
+    return [
+        answer.said
+        for answers in evidence.answers.values()
+        for answer in answers
+        if answer.path == READY and answer.at >= window.began
+    ]
+
+
+def handle_uncommitted(trial: Trial, topic: str) -> None:
+    """Some records are handled, and their commit is not made yet."""
+    values = [f'{{"Id":{id}}}' for id in range(FIRST - UNCOMMITTED, FIRST)]
+    trial.wait_committed()
     trial.crew.witness.write(topic, values, key="uncommitted")
-    until(lambda: handled_of(trial, topic) == many, 10, "the other topic's records to be handled")
-    assert sum(trial.crew.committed(topic).values()) < many, "they are not committed yet"
+    until(lambda: handled_of(trial, topic) == UNCOMMITTED, 10, "the other topic's records to be handled")
+    assert sum(trial.crew.committed(topic).values()) < UNCOMMITTED, "they are not committed yet"
 
 
 def handled_of(trial: Trial, topic: str) -> int:

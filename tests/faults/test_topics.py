@@ -72,6 +72,7 @@ def test_a_topic_is_deleted_with_uncommitted_work(
 
 def delete_amid_work(trial: Trial, topic: str, first: int) -> None:
     """Some of it is handled and not yet committed."""
+    trial.wait_committed()
     for partition in range(PARTITIONS):
         trial.crew.witness.write(topic, works(first + 10 * partition, 5), key=topic, partition=partition)
 

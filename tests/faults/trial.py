@@ -123,6 +123,11 @@ class Trial:
         at = time.monotonic()
         self.seen += [Seen(at, *where, offset, asked) for where, offset in found.items()]
 
+    def wait_committed(self, within: float = 20) -> None:
+        """Wait until a worker has committed: it will not do so again for as long as its interval is."""
+        known = self.crew.ledger.count("committed")
+        until(lambda: self.crew.ledger.count("committed") > known, within, "a commit")
+
     def kill(self, worker: Service) -> None:
         """SIGKILL; what had been committed until then is looked at. One that is dead already is noted so."""
         if worker.alive:
