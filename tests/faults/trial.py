@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
@@ -127,6 +127,16 @@ class Trial:
         """Wait until a worker has committed: it will not do so again for as long as its interval is."""
         known = self.crew.ledger.count("committed")
         until(lambda: self.crew.ledger.count("committed") > known, within, "a commit")
+
+    def longest_pause(self, since: float, partition: int | None = None) -> float:
+        """The most seconds in which no work was handled to its end: of one partition, or of all."""
+        ends = [
+            note.at
+            for note in self.crew.ledger.notes()
+            if note.event == "ok" and note.topic == self.topic and note.at >= since
+            if partition in {None, note.partition}
+        ]
+        return max(later - sooner for sooner, later in pairwise(ends))
 
     def kill(self, worker: Service) -> None:
         """SIGKILL; what had been committed until then is looked at. One that is dead already is noted so."""
