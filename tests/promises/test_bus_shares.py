@@ -27,7 +27,7 @@ TAKEN = 2_000
 TROUBLES: dict[str, dict[str, Any]] = {
     "it fails": {},
     "it is slow": {},
-    "it is held": {"dead_letter": "hold", "retry": Retry(attempts=1)},
+    "it is held": {"dead_letter": "hold", "retry": Retry(attempts=2, delay_seconds=3)},
 }
 """What is declared with the handler in each case."""
 
@@ -56,6 +56,11 @@ class Service:
         (worker,) = self.bus.status().workers
         return max((p.position for p in worker.partitions if p.topic == topic), default=0)
 
+    def holds(self) -> bool:
+        """Whether a partition waits for somebody to mend something."""
+        (worker,) = self.bus.status().workers
+        return any(partition.held for partition in worker.partitions)
+
     def let_go(self) -> None:
         self._over.set()
 
@@ -78,6 +83,8 @@ async def test_the_others_are_handled_soon_whatever_becomes_of_one_key(
         hot = await asyncio.to_thread(independent.write, f"{unique}.busy", bodies(HOT_RECORDS), key=HOT)
         ((partition, _), *_) = hot
         await eventually(lambda: service.taken(f"{unique}.busy") >= TAKEN, 30, "the key to be at work")
+        if trouble == "it is held":
+            await eventually(service.holds, 30, "it to be held")
         receipts = [
             receipt
             for topic in ("busy", "calm")
