@@ -62,7 +62,7 @@ class KafkaConsumer:
         supervise: Callable[[KafkaConsumer], Supervisor[Member]],
     ) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
-        self._history = history
+        self.history = history
         self.instance = instance
         self._asking = Asking(group, clock, tuning, history, reset_policy)
         self._drain_seconds = drain_seconds
@@ -95,8 +95,8 @@ class KafkaConsumer:
         contact = self._supervisor.contact(member=member is not None and member.joined)
         contact = replace(
             contact,
-            losses=self._history.losses,
-            lost=self._history.lost,
+            losses=self.history.losses,
+            lost=self.history.lost,
             refusals=dict(self._storing.words),
         )
         ours = self._complaints.current() or self._missing_topics()
@@ -172,7 +172,7 @@ class KafkaConsumer:
             holding.member.seek(where, position.offset)
         for where, moved in found.moves.items():
             self._note_loss(where, moved)
-        self._history.stored |= {where: position.offset for where, position in found.stored.items()}
+        self.history.stored |= {where: position.offset for where, position in found.stored.items()}
         self._ownership.announce(holding, positions)
         return True
 
@@ -306,8 +306,8 @@ class KafkaConsumer:
 
     def _note_loss(self, where: TopicPartition, moved: Move) -> None:
         log.error("group %s, %s/%s: %s", self._group, *where, moved.sentence)
-        self._history.stored.pop(where, None)
-        self._history.add(Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now()))
+        self.history.stored.pop(where, None)
+        self.history.add(Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now()))
 
     async def _begin_anew(self, holding: Holding, found: Moves) -> None:
         """Offsets of an assignment only grow: to go back, end it and begin another."""

@@ -6,6 +6,7 @@ from collections import deque
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Loss
+from convex_messaging_fastapi.transport.kafka.engine import Ghosts
 
 LOSSES_KEPT = 20
 
@@ -13,13 +14,15 @@ LOSSES_KEPT = 20
 class History:
     """Outlives the consumers of its group, which come and go with the topics that are subscribed to.
 
-    `stored` are the positions that the group is known to have had last; `lost` counts the records
+    `stored` are the positions that the group is known to have had last, `ghosts` are members of ours that
+    may be left in it; `lost` counts the records
     of all losses, `losses` are the latest, the oldest first.
     """
 
     def __init__(self) -> None:
         self._losses: deque[Loss] = deque(maxlen=LOSSES_KEPT)
         self.stored: dict[TopicPartition, int] = {}
+        self.ghosts = Ghosts()
         self.lost = 0
 
     def add(self, loss: Loss) -> None:

@@ -83,7 +83,9 @@ class KafkaTransport:
             self._tuning,
             reach=self._reach,
             build=lambda reached: Member(
-                **self._member_options(group, reached), group_instance_id=consumer.instance.claim()
+                **self._member_options(group, reached),
+                group_instance_id=consumer.instance.claim(),
+                ghosts=consumer.history.ghosts,
             ),
             started=consumer.started,
             lost=consumer.lost,

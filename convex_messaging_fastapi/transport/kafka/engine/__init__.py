@@ -20,6 +20,7 @@ from convex_messaging_fastapi.transport.kafka.engine.connecting import (
     exposure,
     make_candid_connections,
 )
+from convex_messaging_fastapi.transport.kafka.engine.ghosts import Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
@@ -38,6 +39,7 @@ __all__ = [
     "Client",
     "Distrusted",
     "FencedInstanceId",
+    "Ghosts",
     "GroupMaxSizeReached",
     "Identity",
     "InvalidRecord",

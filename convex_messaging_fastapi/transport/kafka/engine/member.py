@@ -17,6 +17,7 @@ from convex_messaging_fastapi.records import Record, TopicPartition, kept_header
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
+from convex_messaging_fastapi.transport.kafka.engine.ghosts import Coordinator, Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.markers import is_abort_marker
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
@@ -28,17 +29,22 @@ UNKNOWN_OFFSET = -1
 class Member:
     """A consumer without automatic commits, deserialisers or topics of its own.
 
-    Batches that unpack to more than `unpacked_bytes` are refused.
+    Batches that unpack to more than `unpacked_bytes` are refused. `ghosts` are what is left in the
+    group of members before it, and may be left of this one.
     """
 
-    def __init__(self, *, unpacked_bytes: int, anywhere: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, unpacked_bytes: int, ghosts: Ghosts, anywhere: bool = False, **options: Any
+    ) -> None:
         self._unpacked_bytes = unpacked_bytes
+        self._ghosts = ghosts
         self._consumer = AIOKafkaConsumer(**options)
         self._client = Client.adopt(self._consumer._client, anywhere=anywhere)
         self._client.unpacked_bytes = unpacked_bytes
 
     async def start(self) -> None:
         await self._consumer.start()
+        Coordinator.adopt(self._consumer._coordinator, self._ghosts)
 
     def subscribe(self, topics: Iterable[str], listener: ConsumerRebalanceListener) -> None:
         self._consumer.subscribe(list(topics), listener=listener)
@@ -46,6 +52,8 @@ class Member:
     async def stop(self, clock: Clock, deadline: float) -> None:
         """Leave the group and close everything, by `deadline` even if no broker answers."""
         await end(clock, deadline, self._consumer.stop(), self._tasks(), self._client)
+        if isinstance(self._consumer._coordinator, Coordinator):
+            self._consumer._coordinator.remember()
 
     # What a supervisor looks at.
 

@@ -47,6 +47,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
     GroupCoordinator: (
         "_coordination_task",
         "_commit_refresh_task",
+        "_group_instance_id",
         "_heartbeat_task",
         "generation",
         "group_id",
@@ -67,6 +68,7 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     ClusterMetadata.update_metadata: ("self", "metadata"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),
     Fetcher._create_fetch_waiter: ("self",),
+    GroupCoordinator._maybe_leave_group: ("self",),
     GroupCoordinator._send_req: ("self", "request"),
     GroupCoordinator.check_errors: ("self",),
     GroupCoordinator.coordinator_dead: ("self",),
