@@ -91,8 +91,8 @@ class Troubles:
         if not trouble.told and (refused or now - trouble.since >= TELL_AFTER_SECONDS):
             trouble.told = True
             logger.warning(
-                "group %s: the offset of %s/%s cannot be committed, it is tried again: %s; "
-                "what is not committed is handled again by its next owner",
+                "group %s: the offset of %s/%s cannot be committed: %s; what is not committed is handled "
+                "again by its next owner",
                 self._group,
                 *where,
                 reason,
