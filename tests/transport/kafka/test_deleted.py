@@ -1,9 +1,10 @@
-"""A topic is deleted while it is handled: the others of its group go on, and a stop takes no longer for it."""
+"""A topic is deleted while it is handled: the others of its group go on, and a stop is not held up."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from itertools import pairwise
 
 import pytest
 from confluent_kafka import Producer
@@ -22,7 +23,7 @@ STOPS_WITHIN = 3.0
 
 
 class Service:
-    """Handles both topics of one group; `handled` are the times of the first, `doomed` the other's messages."""
+    """Handles both topics of one group; `handled` are times of the first, `doomed` messages of the other."""
 
     def __init__(self, cluster: Cluster, lasting: str, doomed: str) -> None:
         self.clock = SystemClock()
@@ -90,7 +91,7 @@ async def test_the_others_go_on_and_a_stop_is_not_held_up(
             await asyncio.to_thread(pass_time, 4)
             for service in services:
                 times = [began, *(at for at in service.handled if at > began), clock.now()]
-                longest = max(later - at for at, later in zip(times, times[1:], strict=False))
+                longest = max(later - at for at, later in pairwise(times))
                 assert longest < STANDS_STILL[members]
         stopping = clock.now()
         await asyncio.gather(*(service.bus.stop() for service in services))
