@@ -94,6 +94,47 @@ async def test_in_flight_at_the_deadline_is_unknown_and_the_next_message_still_g
     assert producer.values("t") == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("verdict", Verdict)
+async def test_an_answer_that_comes_after_the_deadline_changes_no_outcome_and_no_count(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock, verdict: Verdict
+) -> None:
+    producer.gate.clear()
+    producer.script.append(verdict)
+    task = begin(publisher, "a", timeout=1)
+    await until(producer.entered.is_set)
+    clock.advance(1.1)
+    with pytest.raises(PublishUnknown):
+        await task
+    producer.gate.set()
+    await until(lambda: not producer.sending)
+    status = publisher.status()
+    assert (status.pending, status.published, status.failed, status.unknown) == (0, 0, 0, 1)
+    assert await publisher.flush(1)
+    if backing_off(clock):
+        await back_off(clock)
+    assert (await begin(publisher, "b")).partition == 0
+    assert publisher.status().pending == 0
+
+
+async def test_of_a_batch_that_failed_only_what_has_no_outcome_yet_waits_again(
+    publisher: Publisher, producer: FakeProducer, clock: ManualClock
+) -> None:
+    producer.gate.clear()
+    producer.script.append(FAILED)
+    tasks = [begin(publisher, value, timeout=1 if value in "bd" else 10) for value in "abcd"]
+    await until(producer.entered.is_set)
+    clock.advance(1.1)
+    await until(lambda: tasks[1].done() and tasks[3].done())
+    producer.gate.set()
+    await until(lambda: backing_off(clock))
+    queue = publisher._topics["t"]._queues[0]
+    assert queue.load() == sum(not task.done() for task in tasks)
+    await back_off(clock)
+    assert [(await tasks[n]).partition for n in (0, 2)] == [0, 0]
+    assert queue.load() == 0
+    assert producer.values("t") in ([b"a", b"c"], [b"a", b"b", b"c", b"d"])
+
+
 async def test_queued_at_its_deadline_is_taken_out_of_the_queue_and_failed(
     publisher: Publisher, producer: FakeProducer, clock: ManualClock
 ) -> None:
