@@ -80,8 +80,9 @@ class MessageBus:
         """Write one message, and return once every in-sync replica has it.
 
         `timeout` is seconds (default `publish_timeout_seconds`). Raises `PublishFailed` when the
-        message is certainly not written, `PublishUnknown` when it may be, `EncodeError` when it
-        cannot become JSON. Messages of one key keep the order of these calls.
+        message is certainly not written (at once where more than `max_pending_bytes` would wait),
+        `PublishUnknown` when it may be, `EncodeError` when it cannot become JSON. Messages of one
+        key keep the order of these calls.
         """
         running = self._publishing()
         record = outgoing(message, key, headers, correlation_id, running.machine.clock.unix())
@@ -101,8 +102,9 @@ class MessageBus:
 
         `key` may be a function of the message. Not a transaction: when some are not acknowledged
         the others stay written, and `PublishManyError` names which failed and which are unknown.
-        More than a thousand are taken in by turns of the loop: what others publish meanwhile may
-        come before them, and the messages must not be changed.
+        All fail, and none is sent, where all of them beside what waits already are more than
+        `max_pending_bytes`. More than a thousand are taken in by turns of the loop: what others
+        publish meanwhile may come before them, and the messages must not be changed.
         """
         running = self._publishing()
         now = running.machine.clock.unix()

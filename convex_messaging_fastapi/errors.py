@@ -12,7 +12,7 @@
     │   └── DecodeError             bytes that cannot become a message
     ├── PublishError                a message that was not acknowledged
     │   ├── PublishFailed           certainly not written
-    │   │   └── MessageTooLarge     larger than its topic takes
+    │   │   └── MessageTooLarge     larger than its topic, or `max_message_bytes`, allows
     │   ├── PublishUnknown          may be written, or may land later
     │   └── PublishManyError        of many, some were not acknowledged
     ├── AttemptTimedOut             a handler did not return within its `timeout`
@@ -99,7 +99,10 @@ class PublishFailed(PublishError):
 
 
 class MessageTooLarge(PublishFailed):
-    """The message is larger than its topic takes; publishing it again cannot help."""
+    """The message is larger than its topic takes, or than `max_message_bytes`; its text says which.
+
+    Publishing it again cannot help.
+    """
 
     may_retry = False
 
