@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from convex_messaging_fastapi.clock import ManualClock, sleep
+from convex_messaging_fastapi import clock
+from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import (
     PublishFailed,
     PublishManyError,
@@ -39,9 +40,9 @@ Met = Counter[str]
 class Stormy:
     """A producer transport that answers as any cluster may, as its dice say; `is_kind` ends that."""
 
-    def __init__(self, dice: random.Random, clock: ManualClock, met: Met) -> None:
+    def __init__(self, dice: random.Random, its_clock: ManualClock, met: Met) -> None:
         self._dice = dice
-        self._clock = clock
+        self._clock = its_clock
         self._met = met
         self.partitions = dict.fromkeys((*TOPICS, LETTERS), dice.choice([1, 2, 3]))
         self.log: dict[TopicPartition, list[bytes]] = defaultdict(list)
@@ -153,7 +154,7 @@ class Stormy:
             for _ in range(self._dice.randint(1, 5)):
                 await asyncio.sleep(0)
         else:
-            await sleep(self._clock, self._dice.choice([0.01, 0.3, 2.0, 20.0]))
+            await clock.sleep(self._clock, self._dice.choice([0.01, 0.3, 2.0, 20.0]))
 
     def _happens(self, share: float) -> bool:
         return not self.is_kind and self._dice.random() < share
