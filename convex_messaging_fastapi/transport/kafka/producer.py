@@ -36,6 +36,9 @@ _REASONS = {
 
 _CERTAINLY_REFUSED = (Verdict.TOO_LARGE, Verdict.REFUSED)
 
+_IN_PARTS = Sent(0, Verdict.REFUSED, reason="one of the batch is no record for its topic")
+"""Kafka answers for a batch as a whole: in ever smaller ones the good are told from the bad."""
+
 
 class KafkaProducer:
     """Implements `ProducerTransport`. `supervise` makes the supervisor of this producer's engine."""
@@ -121,7 +124,9 @@ class KafkaProducer:
             timestamp_ms = int(self._clock.unix() * 1000)
             packed = pack(records, timestamp_ms, self._batch_bytes(writer, where.topic))
             sent = await self._send(writer, where, packed, timestamp_ms)
-            if sent is not None:
+            if sent is _IN_PARTS:
+                records = records[: packed.taken // 2]
+            elif sent is not None:
                 return sent
 
     async def _send(
@@ -165,8 +170,10 @@ class KafkaProducer:
 
     def _judge(self, writer: Writer, where: TopicPartition, packed: Pack, error: KafkaError) -> Sent | None:
         verdict = verdict_on(error)
+        if isinstance(error, InvalidRecord) and packed.taken > 1:
+            return _IN_PARTS
         if verdict is not Verdict.TOO_LARGE:
-            return Sent(packed.taken, verdict, reason=_reason(error, packed.taken))
+            return Sent(packed.taken, verdict, reason=_reason(error))
         name, id, now = where.topic, writer.identity(where.topic), self._clock.now()
         if packed.taken > 1:
             self._sizes.refuse_batch(name, id, packed.size, now)
@@ -223,13 +230,8 @@ class KafkaProducer:
         return _REASONS.get(answer.error)
 
 
-def _reason(error: KafkaError, records: int) -> str:
-    if not isinstance(error, InvalidRecord):
-        return f"{type(error).__name__}: {error}"
-    if records == 1:
-        return error.description
-    # Kafka answers for a batch as a whole, and sending it in parts would cost a producer for each.
-    return f"{error.description}; it may be another of the {records} sent together, and this one good"
+def _reason(error: KafkaError) -> str:
+    return error.description if isinstance(error, InvalidRecord) else f"{type(error).__name__}: {error}"
 
 
 def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:

@@ -197,14 +197,14 @@ async def test_a_topic_that_cannot_be_made_says_why(real: Bench, unique: str) ->
 async def test_a_record_too_large_for_its_topic_spares_the_next(
     real: Bench, kafka: Cluster, unique: str
 ) -> None:
-    """The broker's refusal leaves a gap in the sequence numbers: a fresh producer takes over."""
+    """The broker's refusal would leave a gap in the sequence numbers: they are taken back."""
     where = TopicPartition(kafka.create_topic(unique, partitions=1), 0)
     producer = await real.producer()
     assert (await producer.send(where, records(b"warm"))).verdict is Verdict.WRITTEN
     large = await producer.send(where, records(b"x" * 1_048_576))
     assert (large.taken, large.verdict) == (1, Verdict.TOO_LARGE)
     assert (await producer.send(where, records(b"next"))).verdict is Verdict.WRITTEN
-    assert producer.contact().rebuilds == 1
+    assert producer.contact().rebuilds == 0
 
 
 async def test_a_compacted_topic_refuses_what_has_no_key(real: Bench, kafka: Cluster, unique: str) -> None:
@@ -212,10 +212,8 @@ async def test_a_compacted_topic_refuses_what_has_no_key(real: Bench, kafka: Clu
     where = TopicPartition(kafka.create_topic(unique, partitions=1, config=compacted), 0)
     producer = await real.producer()
     refused = await producer.send(where, records(b"a", b"b", b"c"))
-    assert refused.verdict is Verdict.REFUSED
+    assert (refused.taken, refused.verdict) == (1, Verdict.REFUSED)
     assert "none without a key" in refused.reason
-    assert "it may be another of the 3 sent together" in refused.reason
-    assert "another" not in (await producer.send(where, records(b"a"))).reason
 
 
 async def test_subscribing_to_a_topic_with_a_typo_does_not_make_it(

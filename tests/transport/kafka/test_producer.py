@@ -130,6 +130,21 @@ async def test_a_record_that_is_no_smaller_than_one_that_was_too_large_is_not_se
     assert (await producer.send(other, records(b"x" * 500))).verdict is Verdict.WRITTEN
 
 
+async def test_a_batch_with_a_record_that_its_topic_does_not_take_is_sent_in_parts(
+    bench: Bench, wire: WireCluster
+) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    wire.push_errors(Api.PRODUCE, INVALID_RECORD, INVALID_RECORD)
+    sent = await producer.send(WHERE, records(*[b"x"] * 8))
+    assert (sent.taken, sent.verdict) == (2, Verdict.WRITTEN)
+    wire.push_errors(Api.PRODUCE, *[INVALID_RECORD] * 4)
+    sent = await producer.send(WHERE, records(*[b"x"] * 8))
+    assert (sent.taken, sent.verdict) == (1, Verdict.REFUSED)
+    assert "compacted" in sent.reason
+    assert producer.contact().rebuilds == 0
+
+
 async def test_a_batch_that_is_too_large_is_sent_again_in_smaller_ones(
     bench: Bench, wire: WireCluster
 ) -> None:

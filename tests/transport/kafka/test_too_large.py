@@ -66,6 +66,22 @@ async def test_records_that_a_compacted_topic_does_not_take_replace_no_producer(
     assert len(independent.read(topic)) == 40
 
 
+async def test_of_a_batch_only_those_are_refused_that_a_compacted_topic_does_not_take(
+    real: Bench, kafka: Cluster, independent: Independent, unique: str
+) -> None:
+    topic = kafka.create_topic(unique, partitions=1, config={"cleanup.policy": "compact"})
+    where, producer = TopicPartition(topic, 0), await real.producer()
+    batch = [OutgoingRecord(None if n in (0, 7, 8, 31) else b"k%d" % n, b"%d" % n) for n in range(32)]
+    verdicts: list[Verdict] = []
+    while left := batch[len(verdicts) :]:
+        sent = await producer.send(where, left)
+        verdicts += [sent.verdict] * sent.taken
+    assert [verdict is Verdict.REFUSED for verdict in verdicts] == [each.key is None for each in batch]
+    assert producer.contact().rebuilds == 0
+    read = [record.value for record in independent.read(topic)]
+    assert read == [each.value for each in batch if each.key is not None]
+
+
 async def test_a_batch_that_is_too_large_as_a_whole_is_sent_in_parts_and_replaces_no_producer(
     real: Bench, kafka: Cluster, independent: Independent, unique: str
 ) -> None:
