@@ -128,6 +128,15 @@ async def test_what_fails_is_buried_whole_in_a_topic_of_our_making(fleet: Fleet,
     async with bus:
         await bus.publish("bet.placed", value, key="ada")
         await eventually(lambda: bus.status().workers[0].subscriptions[0].buried, 20, "the letter")
+    heard: Heard[int] = Heard()
+    reader = fleet.bus(consumer_group=f"{fleet.group}-of-letters")
+
+    @reader.subscriber("dlq")
+    async def read(written: bytes) -> None:
+        heard.note(len(written))
+
+    async with reader:
+        assert (await heard.until(1))[0] > len(value)
     (letter,) = await fleet.letters()
     assert letter.original_value() == value
     assert letter.original_key() == b"ada"
