@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from types import coroutine
+from inspect import CORO_CLOSED, getcoroutinestate
+from types import TracebackType
 from typing import Any
 
 Factory = Callable[..., "asyncio.Future[Any]"]
@@ -13,39 +14,61 @@ Factory = Callable[..., "asyncio.Future[Any]"]
 def emulated(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **named: Any
 ) -> asyncio.Task[Any]:
-    """The first step is taken at once; a task takes the rest, if there is any."""
+    """The first step is taken at once, as the new task; the loop takes the others."""
     if not loop.is_running():
         return asyncio.Task(work, loop=loop, **named)
+    begun = Begun(work)
+    task: asyncio.Task[Any] = asyncio.Task(begun, loop=loop, **named)
+    outer = asyncio.current_task(loop)
+    if outer is not None:
+        asyncio.tasks._leave_task(loop, outer)
+    asyncio.tasks._enter_task(loop, task)
     try:
-        waited = work.send(None)
-    except StopIteration as end:
-        return asyncio.Task(_ended(end.value), loop=loop, **named)
-    return asyncio.Task(_rest(work, waited), loop=loop, **named)
+        begun.begin()
+    finally:
+        asyncio.tasks._leave_task(loop, task)
+        if outer is not None:
+            asyncio.tasks._enter_task(loop, outer)
+    return task
+
+
+class Begun(Coroutine[Any, Any, Any]):
+    """A coroutine whose first step may be taken before a task asks for it, and is told when it does."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+        self._tell: Callable[[], Any] | None = None
+
+    def begin(self) -> None:
+        try:
+            waited = self._work.send(None)
+        except BaseException as end:  # noqa: BLE001 - whatever it is, the task is to see it
+            self._tell = lambda end=end: _raise(end)
+        else:
+            self._tell = lambda: waited
+
+    def send(self, value: Any) -> Any:
+        tell, self._tell = self._tell, None
+        return self._work.send(value) if tell is None else tell()
+
+    def throw(self, kind: Any, value: Any = None, trace: TracebackType | None = None) -> Any:
+        self._tell = None
+        error = kind if value is None else value
+        if getcoroutinestate(self._work) == CORO_CLOSED:
+            _raise(error)  # what ended in its first step cannot be cancelled any more
+        return self._work.throw(error)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._work.__await__()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 FACTORIES: dict[str, Factory] = {"emulated": emulated}
 if (of_python := getattr(asyncio, "eager_task_factory", None)) is not None:
     FACTORIES["of Python"] = of_python
-
-
-async def _ended(value: Any) -> Any:
-    return value
-
-
-async def _rest(work: Coroutine[Any, Any, Any], waited: Any) -> Any:
-    return await _going_on(work, waited)
-
-
-@coroutine
-def _going_on(work: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, Any]:
-    while True:
-        try:
-            sent = yield waited
-        except BaseException as error:  # noqa: BLE001 - a cancellation is the work's to take
-            step, argument = work.throw, error
-        else:
-            step, argument = work.send, sent
-        try:
-            waited = step(argument)
-        except StopIteration as end:
-            return end.value
