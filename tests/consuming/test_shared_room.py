@@ -38,7 +38,7 @@ def as_if_nobody_shared(
     owned: list[OwnedPartition], limits: Limits, turn: int
 ) -> Mapping[TopicPartition, int]:
     """An even share of all the room that is left, whoever holds what."""
-    first = turn % len(owned)
+    first = turn % max(1, len(owned))
     takers = [each for each in [*owned[first:], *owned[:first]] if each.held is None and each.ledger.room]
     records, size = buffered(owned)
     takers = takers[: (limits.max_buffer_bytes - size) // PARTITION_FETCH_BYTES]
