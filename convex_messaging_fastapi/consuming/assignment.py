@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.records import Lease, Record, TopicPartition, bytes_of_headers
+from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 
 
 class OwnedPartition:
@@ -65,11 +65,9 @@ class Job:
 
     __slots__ = ("attempts", "burials", "failure", "owned", "record", "single", "size")
 
-    def __init__(self, record: Record, owned: OwnedPartition) -> None:
-        value, key, headers = record.value, record.key, record.headers
+    def __init__(self, record: Record, owned: OwnedPartition, size: int) -> None:
         self.record = record
-        size = (len(value) if value else 0) + (len(key) if key else 0)
-        self.size = size + bytes_of_headers(headers) if headers else size
+        self.size = size
         self.owned = owned
         self.attempts = 0
         self.single = False  # a member of a batch whose attempts are spent: it runs alone

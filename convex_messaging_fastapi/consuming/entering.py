@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.subscription import Subscription
-from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.records import Record, sizes_of
 
 
 def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
     """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
     jobs = enter(records, owned, len(subscriptions))
     for subscription in subscriptions[1:]:
-        subscription.offer(owned, [Job(job.record, owned) for job in jobs])
+        subscription.offer(owned, [Job(job.record, owned, job.size) for job in jobs])
     subscriptions[0].offer(owned, jobs)
 
 
@@ -36,6 +36,6 @@ def take(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[
     ledger = owned.ledger
     if records and records[0].offset < ledger.position:
         records = [record for record in records if record.offset >= ledger.position]
-    jobs = [Job(record, owned) for record in records]
-    ledger.take_all([job.record.offset for job in jobs], sum([job.size for job in jobs]), owners)
-    return jobs
+    sizes = sizes_of(records)
+    ledger.take_all([record.offset for record in records], sum(sizes), owners)
+    return [Job(record, owned, size) for record, size in zip(records, sizes, strict=True)]

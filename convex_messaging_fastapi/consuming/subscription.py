@@ -173,6 +173,7 @@ class Subscription:
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         runners, lanes, gathering = self._runners, self._lanes, self._gathering.timers
         running, now, handle = runners.jobs, self._clock.now, self._dispatch.handle
+        cancelling = task.cancelling
         turn_began, loop = now(), asyncio.get_running_loop()
         while not self._closed and (taken := lanes.next()) is not None:
             lane, jobs = taken
@@ -198,7 +199,7 @@ class Subscription:
                 self._release(lane)
             else:
                 self._settle(lane, outcome)
-            if context != before or task.cancelling():
+            if context != before or cancelling():
                 break  # the next message must see neither these context variables nor this cancellation
             if now() - turn_began >= TURN_SECONDS:
                 await asyncio.sleep(0)

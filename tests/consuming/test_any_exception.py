@@ -215,7 +215,7 @@ async def test_a_keyboard_interrupt_is_no_failure_of_the_message() -> None:
 
 def jobs(number: int) -> list[Job]:
     owned = OwnedPartition(WHERE, Lease(1), Ledger(0, 10))
-    return [Job(Record(*WHERE, number, 0, None, b"%d" % number), owned)]
+    return [Job(Record(*WHERE, number, 0, None, b"%d" % number), owned, 1)]
 
 
 async def test_a_group_with_the_workers_own_cancellation_in_it_settles_nothing() -> None:

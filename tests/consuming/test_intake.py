@@ -88,7 +88,7 @@ def test_of_several_partitions_one_takes_half_of_the_room_at_most() -> None:
 
 def test_a_held_partition_is_left_out() -> None:
     held = partition(0)
-    held.holds[Job(Record("t", 0, 7, 0, None, None), held)] = "dlq_unavailable"
+    held.holds[Job(Record("t", 0, 7, 0, None, None), held, 0)] = "dlq_unavailable"
 
     assert numbers(wanted([held, partition(1)], ROOMY)) == {1: FETCH_RECORDS}
 
@@ -130,7 +130,7 @@ def test_where_not_all_fit_all_get_their_turn_whatever_stands_still_in_them() ->
 
 def test_where_fetches_end_early_all_get_their_turn_and_one_that_is_held_costs_nobody_his() -> None:
     owned = [partition(n) for n in range(5)]
-    owned[1].holds[Job(Record("t", 1, 7, 0, None, None), owned[1])] = "dlq_unavailable"
+    owned[1].holds[Job(Record("t", 1, 7, 0, None, None), owned[1], 0)] = "dlq_unavailable"
     served: list[int] = []
     turn = 0
 

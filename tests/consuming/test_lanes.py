@@ -29,7 +29,7 @@ def owned(partition: int = 0, epoch: int = 1) -> OwnedPartition:
 
 
 def job(home: OwnedPartition, offset: int, key: bytes | None = None) -> Job:
-    return Job(Record(TOPIC, home.topic_partition.partition, offset, 0, key, b"{}"), home)
+    return Job(Record(TOPIC, home.topic_partition.partition, offset, 0, key, b"{}"), home, 2)
 
 
 def started(lanes: Lanes) -> list[int]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.entering import enter
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.records import (
@@ -33,7 +34,9 @@ def size_in_memory(held: Headers) -> int:
 
 def job(value: bytes | None, key: bytes | None, held: Headers) -> Job:
     owned = OwnedPartition(WHERE, Lease(1), Ledger(0, 10))
-    return Job(Record(*WHERE, 0, 0, key, value, held), owned)
+    [entered] = enter([Record(*WHERE, 0, 0, key, value, held)], owned, 1)
+    assert owned.ledger.bytes_unfinished == entered.size
+    return entered
 
 
 @given(value=st.none() | st.binary(), key=st.none() | st.binary(), held=headers)
