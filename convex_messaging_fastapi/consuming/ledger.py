@@ -168,5 +168,9 @@ class Ledger:
         return max(0, self.committed + self._max_span - self.position)
 
     def _cut_finished_head(self) -> None:
+        if len(self._finished) == len(self._open):  # as nearly always, and much faster than one by one
+            self._open.clear()
+            self._finished.clear()
+            return
         while self._open and self._open[0] in self._finished:
             self._finished.remove(self._open.popleft())

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from convex_messaging_fastapi.clock import ManualClock, sleep, time_limit
+from convex_messaging_fastapi import clock as clocks
+from convex_messaging_fastapi.clock import ManualClock, time_limit
 from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.ranges import Range, decode, encode
 from convex_messaging_fastapi.errors import BatchFailed, Discard, PublishFailed, Reject, RetryAfter
@@ -67,6 +68,10 @@ class World:
     commits_fail: float = 0.2
     news: asyncio.Event = field(default_factory=asyncio.Event)
     broken: list[str] = field(default_factory=list)
+
+    async def wait(self, seconds: float) -> None:
+        """On the clock that is turned by hand."""
+        await clocks.sleep(self.clock, seconds)
 
     def note_broken(self, what: str) -> None:
         """A handler that raised it would only have failed, so it is looked at elsewhere too."""
@@ -152,7 +157,7 @@ class Graves:
 
     async def bury(self, record: Record, failure: Failure) -> None:
         world = self._world
-        await sleep(world.clock, world.random.choice((0, 0, 0.1)))
+        await world.wait(world.random.choice((0, 0, 0.1)))
         if world.letters_fail:
             world.met["failed letters"] += 1
             raise PublishFailed("no letter today")
@@ -224,7 +229,7 @@ class Membership:
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
     ) -> CommitOutcome:
         world, random = self._world, self._world.random
-        await sleep(world.clock, random.choice((0, 0, 0.05, 0.5)))
+        await world.wait(random.choice((0, 0, 0.05, 0.5)))
         if epoch != self._epoch or self.state not in ("held", "giving back"):
             world.met["stale commits"] += 1
             return CommitOutcome.STALE
@@ -358,7 +363,7 @@ class Calls:
             each.record.key == world.hopeless for each in deliveries
         )
         if hopeless and world.hangs:
-            await sleep(world.clock, 10**6)
+            await world.wait(10**6)
         if hopeless:
             raise ValueError("this one never works")
         if not world.is_kind:
@@ -374,11 +379,11 @@ class Calls:
             case "returns":
                 return
             case "waits":
-                await sleep(world.clock, random.uniform(0.01, 1.5))
+                await world.wait(random.uniform(0.01, 1.5))
             case "fails":
                 raise random.choice((ValueError("no"), Panic("index out of range"), SystemExit(1)))
             case "fails later":
-                await sleep(world.clock, random.uniform(0.01, 1.0))
+                await world.wait(random.uniform(0.01, 1.0))
                 raise ExceptionGroup("several", [ValueError("no"), Reject("no"), KeyError("no")])
             case "rejects":
                 raise Reject("no")
@@ -408,14 +413,14 @@ class Calls:
         """Wait for as long as it is let, and do something with the cancellation."""
         world, random = self._world, self._world.random
         try:
-            await sleep(world.clock, random.choice((4, 12)))
+            await world.wait(random.choice((4, 12)))
         except asyncio.CancelledError:
             world.met["cancelled"] += 1
             if kind == "is cancelled":
                 raise
             seconds = random.choice((0.2, 3))
             world.met["ends later than their drain"] += seconds > 0.5
-            await sleep(world.clock, seconds)
+            await world.wait(seconds)
             if kind == "cleans up":
                 raise
             if kind == "fails to clean up":
