@@ -19,7 +19,7 @@ class Runners:
     def __init__(self, clock: Clock) -> None:
         self.jobs: dict[asyncio.Task[None], Sequence[Job]] = {}
         self.watchers = 0  # whoever waits for some jobs to be left
-        self._asked_to_end: set[asyncio.Task[None]] = set()
+        self._asked_to_end: dict[asyncio.Task[None], Sequence[Job]] = {}
         self._clock = clock
         self._changed = asyncio.Event()
 
@@ -38,23 +38,29 @@ class Runners:
 
     def remove(self, task: asyncio.Task[None]) -> None:
         self.jobs.pop(task, None)
-        self._asked_to_end.discard(task)
+        self._asked_to_end.pop(task, None)
         self._changed.set()
 
     def note_change(self) -> None:
         self._changed.set()
 
     def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
-        """Cancel those that are at work on these, so that what they cancel is not their message's failure."""
+        """Cancel those that are at work on these, each once: a second time would cut its cleaning up short.
+
+        It is remembered, for any other cancellation of theirs is a failure of their message.
+        """
         wanted = set(partitions)
         for task, jobs in self.jobs.items():
-            if any(job.owned in wanted for job in jobs):
-                self._asked_to_end.add(task)
+            if self._asked_to_end.get(task) is not jobs and any(job.owned in wanted for job in jobs):
+                self._asked_to_end[task] = jobs
                 task.cancel()
 
     def is_asked_to_end(self) -> bool:
-        """Whether the current task is a runner that was cancelled here, and by nobody else."""
-        return _current_task() in self._asked_to_end
+        """Whether the current task is a runner that was cancelled here, on the jobs it is at work on."""
+        task = _current_task()
+        if task is None or task not in self._asked_to_end:
+            return False
+        return self._asked_to_end[task] is self.jobs.get(task)
 
     def is_at_work_here(self) -> bool:
         """Whether the current task is a runner; false while the garbage collector closes one."""

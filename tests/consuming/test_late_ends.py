@@ -288,6 +288,40 @@ async def test_a_stop_during_a_drain_of_one_handler_begins_nothing_more_of_the_o
         await asyncio.gather(leaving, stopping)
 
 
+@pytest.mark.parametrize("how", ["stop", "revocation", "detach", "stop amid a detach"])
+async def test_a_handler_is_cancelled_once_and_may_clean_up(how: str) -> None:
+    cancelled: list[int] = []
+    cleaned_up: list[int] = []
+
+    async def handle(message: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(message)
+            await until(bench, 0.3)
+            cleaned_up.append(message)
+            raise
+
+    async with Bench(handle) as bench:
+        await bench.worker.attach(bench.subscribe(Handler(), id="other"), 1)
+        bench.transport.assign()
+        bench.transport.feed(0)
+        await bench.turns()
+        now = bench.clock.now()
+        ends: list[asyncio.Task[None]] = []
+        if how == "revocation":
+            ends.append(bench.transport.revoke(now + 1))
+        if "detach" in how:
+            ends.append(asyncio.create_task(bench.worker.detach("handler", 1)))
+            await bench.turns()
+        if "stop" in how:
+            ends.append(asyncio.create_task(bench.worker.stop(1, now + 5)))
+        await bench.advance(2)
+        await asyncio.gather(*ends)
+        assert (cancelled, cleaned_up) == ([0], [0])
+        assert bench.subscription.status().failed_attempts == 0
+
+
 async def test_a_stop_cuts_the_drain_of_a_rebuild_short() -> None:
     slow = Handler(0)
     async with Bench(slow) as bench:
