@@ -287,7 +287,7 @@ class MessageBus:
             yield bench
         finally:
             self._bench = None
-            await bench.through(self._life.stop())
+            await bench.finish(self._life.stop())
 
     def status(self) -> BusStatus:
         """A frozen snapshot of everything that runs; costs no I/O."""

@@ -101,19 +101,19 @@ class TestBench:
             self.clock.advance(due)
             await self._rest(REAL_SECONDS)
 
-    async def through(self, step: Coroutine[Any, Any, None]) -> None:
-        """Run the bus's start or stop, turning the clock whenever it waits for time.
+    async def finish(self, stop: Coroutine[Any, Any, None]) -> None:
+        """Run the bus's stop, turning the clock whenever it waits for time.
 
-        Whoever awaits this may be cancelled: the clock is turned all the same, until the step is done.
+        Whoever awaits this may be cancelled: the clock is turned all the same, until the stop is done.
         """
-        await asyncio.shield(asyncio.ensure_future(self._turning(asyncio.ensure_future(step))))
+        await asyncio.shield(asyncio.ensure_future(self._turning(asyncio.ensure_future(stop))))
 
-    async def _turning(self, step: asyncio.Future[None]) -> None:
-        while not step.done():
+    async def _turning(self, stopping: asyncio.Future[None]) -> None:
+        while not stopping.done():
             await self._turns()
-            if not step.done() and (due := self.clock.next_due()) is not None:
+            if not stopping.done() and (due := self.clock.next_due()) is not None:
                 self.clock.advance(due)
-        await step
+        await stopping
 
     async def _rest(self, patience: float) -> None:
         """Return once nothing goes on without time passing, or `patience` real seconds are over."""
