@@ -214,7 +214,7 @@ class MessageBus:
         self._take_back(declared)
         if going is not None:
             with suppress(BusStopped):
-                await asyncio.shield(going)
+                await _made(going)
         return True
 
     # -- living --------------------------------------------------------------------------------
@@ -224,7 +224,8 @@ class MessageBus:
 
         `app` is the ASGI app whose `state` and `dependency_overrides` handlers' dependencies see.
         Raises `ConfigurationError` for settings that contradict each other, and for a second
-        start without a stop.
+        start without a stop; `BusStateError` while it stops; `BusStopped` when it was stopped
+        meanwhile. Nothing is left running of a start that failed or was cancelled.
         """
         if self._bench is not None:
             return  # the bench of `bus.test()` runs it already; an app's lifespan only joins in
@@ -331,7 +332,7 @@ class MessageBus:
             raise
         # By the task, for the caller may be gone by then.
         coming.add_done_callback(lambda task: self._take_back(taken) if _failed(task) else None)
-        await asyncio.shield(coming)
+        await _made(coming)
         return taken.id
 
     def _take_back(self, declared: Declaration) -> None:
@@ -345,6 +346,14 @@ class MessageBus:
         taken = self._declared.add(declared)
         self._plans[taken.id] = plan
         return taken
+
+
+async def _made(change: asyncio.Task[None]) -> None:
+    """Wait for a change, without ending it when the waiting is cancelled. Raises what it raised."""
+    await asyncio.wait([change])
+    if change.cancelled():
+        raise BusStopped("the bus has stopped before this change of its handlers was made")
+    change.result()
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

@@ -225,11 +225,10 @@ class Machine:
 
     async def _end(self, worker: Worker) -> None:
         """Leave the group without a drain; also when it is cancelled, or had not quite started."""
-        leave_by = self.clock.now() + self.patience.leave
         try:
-            await worker.stop(0.0, leave_by)
+            await worker.stop(0.0, self.clock.now() + self.patience.leave)
         finally:
-            await worker.let_go(leave_by)
+            await worker.let_go(self.clock.now() + self.patience.let_go)
 
     def _prepare(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
         """Have `topics` made, and that of the dead letters where there may be any."""
@@ -279,9 +278,9 @@ class Machine:
                 task.cancel()
             await settled_within(self.clock, together, self.patience.let_go if late else 0.0)
             together.cancel()
-        for task, what in tasks.items():
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("%s failed: %r", what, error, exc_info=error)
+            for task, what in tasks.items():
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    logger.error("%s failed: %r", what, error, exc_info=error)
 
 
 async def _ended(changes: Collection[asyncio.Task[None]]) -> None:

@@ -20,6 +20,7 @@ from convex_messaging_fastapi import (
     Retry,
 )
 from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.status import Phase
 from convex_messaging_fastapi.transport.memory import MemoryBroker, shared_broker
 from tests.bus.support import Bet, memory_bus
@@ -324,6 +325,30 @@ async def test_a_step_that_fails_keeps_no_other_from_its_turn(
     assert "a defect" in caplog.text
     assert going().since(before) == ""
     assert scene.bus.status().phase is Phase.STOPPED
+
+
+@pytest.mark.parametrize("verb", ["subscribe", "unsubscribe"])
+async def test_a_change_that_does_not_come_to_its_end_is_given_up_and_its_caller_told(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = going()
+    scene = Scene()
+    await scene.bus.start()
+    id = await scene.bus.subscribe("bet.placed", scene.handle)
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Worker, "attach" if verb == "subscribe" else "detach", never)
+    asked = scene.bus.subscribe("bet.won", scene.handle) if verb == "subscribe" else scene.bus.unsubscribe(id)
+    asking = asyncio.create_task(outcome_of(asked))
+    await turns()
+    asked_at = time.monotonic()
+    await scene.bus.stop()
+    assert time.monotonic() - asked_at < SHUTDOWN + LATE
+    answer = await asking
+    assert isinstance(answer, BusStopped) if verb == "subscribe" else answer is True
+    assert going().since(before) == ""
 
 
 async def test_a_stop_amid_a_start_ends_the_start() -> None:
