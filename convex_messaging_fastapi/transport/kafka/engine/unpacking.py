@@ -25,6 +25,8 @@ from aiokafka import codec
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
+from convex_messaging_fastapi.transport.kafka.engine.message_sets import walked
+
 _MODULES = (
     "aiokafka.record.default_records",
     "aiokafka.record.legacy_records",
@@ -32,6 +34,8 @@ _MODULES = (
     "aiokafka.record._crecords.legacy_records",
 )
 """Where the engine unpacks; the last two are compiled, and may not be there."""
+
+_OF_OLD_FORMATS = "legacy_records"
 
 _Decoder = Callable[[bytes], bytes]
 
@@ -241,13 +245,13 @@ _BOUNDED: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
-def _asking(theirs: _Decoder, ours: Callable[[bytes, int], bytes]) -> _Decoder:
-    """The engine's own where there is no limit, and ours where there is."""
+def _asking(theirs: _Decoder, ours: Callable[[bytes, int], bytes], then: _Decoder = bytes) -> _Decoder:
+    """The engine's own where there is no limit, and where there is one ours, and what comes after it."""
 
     @wraps(theirs)
     def decode(payload: bytes) -> bytes:
         limit = _limit.get()
-        return theirs(payload) if limit is None else ours(payload, limit)
+        return theirs(payload) if limit is None else then(ours(payload, limit))
 
     return decode
 
@@ -263,11 +267,13 @@ _DECODERS: dict[int, _Decoder] = {
 def bound_unpacking() -> None:
     """Let the engine ask for the limit wherever it unpacks."""
     for module in _modules():
+        # What is in one of these is a set of messages again, which the engine's reader believes.
+        then = walked if module.__name__.endswith(_OF_OLD_FORMATS) else bytes
         for name, ours in _BOUNDED.items():
             theirs = getattr(module, name, None)
             if theirs is not None:
                 # Unwrapped, for whoever imports this room anew must not ask the limit of the old one.
-                setattr(module, name, _asking(inspect.unwrap(theirs), ours))
+                setattr(module, name, _asking(inspect.unwrap(theirs), ours, then))
 
 
 def unbounded() -> list[str]:

@@ -1,0 +1,59 @@
+"""Message sets of the old record formats, walked before the engine reads them.
+
+The engine's compiled reader goes where the lengths in a set lead it, without a look at where the set ends:
+one negative length takes the whole process down.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from aiokafka.errors import CorruptRecordException
+
+_HEADER = struct.Struct(">qiIbb")  # offset, size, checksum, magic, attributes
+_OVERHEAD = 12
+"""Bytes of the offset and the size, which the size does not count."""
+
+_LENGTH = struct.Struct(">i")
+_FIELDS_AT = {0: 18, 1: 26}
+"""Where a message's key begins, by its magic: the second has a timestamp."""
+
+_NULL = -1
+
+
+def walked(message_set: bytes) -> bytes:
+    """`message_set` itself, once every length in it has been found to end where the next thing begins.
+
+    Raises `CorruptRecordException`. One message after another: it takes time in proportion to their number.
+    """
+    at, end = 0, len(message_set)
+    while at < end:
+        at = _behind(message_set, at, end)
+    return message_set
+
+
+def _behind(message_set: bytes, at: int, end: int) -> int:
+    """Where the message that begins at `at` ends."""
+    if end - at < _HEADER.size:
+        raise CorruptRecordException(f"a message of {end - at} bytes in a set of the old format")
+    size: int
+    _, size, _, magic, _ = _HEADER.unpack_from(message_set, at)
+    if magic not in _FIELDS_AT:
+        raise CorruptRecordException(f"a message of magic {magic} in a set of the old format")
+    ends, field = at + _OVERHEAD + size, at + _FIELDS_AT[magic]
+    if not field + 2 * _LENGTH.size <= ends <= end:
+        raise CorruptRecordException(f"a message of {size} bytes in a set of the old format")
+    for _ in ("key", "value"):
+        field = _behind_field(message_set, field, ends)
+    return ends
+
+
+def _behind_field(message_set: bytes, at: int, ends: int) -> int:
+    value = at + _LENGTH.size
+    if value <= ends:
+        length: int = _LENGTH.unpack_from(message_set, at)[0]
+        if length == _NULL:
+            return value
+        if 0 <= length <= ends - value:
+            return value + length
+    raise CorruptRecordException("a key or value beyond its message in a set of the old format")
