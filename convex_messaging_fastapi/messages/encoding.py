@@ -68,9 +68,14 @@ def _refuse_none(_message: None) -> bytes:
 
 def _write_plain(message: Any) -> bytes:
     written = restored(to_json(as_written(message), by_alias=True, context=AS_NUMBERS))
-    if not numbers_are_within(written):
+    if not numbers_are_within(written) or _holds_large_text(written, message):
         raise out_of_bounds(message_type(message))
     return written
+
+
+def _holds_large_text(written: bytes, message: Any) -> bool:
+    """Whether a decimal that is written as text (a key, or by pydantic itself) is out of bounds."""
+    return may_hold_large_decimals(written) and not all(map(is_within, decimals_in(message)))
 
 
 def _guarded_writer(kind: Any, facts: Facts) -> Writer:
@@ -82,9 +87,7 @@ def _guarded_writer(kind: Any, facts: Facts) -> Writer:
     def guarded(message: Any) -> bytes:
         written = write(message)
         if not numbers_are_within(written) or (
-            facts.may_write_decimals_as_text
-            and may_hold_large_decimals(written)
-            and not all(map(is_within, decimals_in(message)))
+            facts.may_write_decimals_as_text and _holds_large_text(written, message)
         ):
             raise out_of_bounds(message_type(message))
         if facts.may_hold_anything and _STARS in written and holds_secret(message):

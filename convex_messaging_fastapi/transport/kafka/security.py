@@ -60,7 +60,8 @@ class Access:
 def tls_context(settings: MessagingSettings) -> ssl.SSLContext:
     """TLS 1.2 or later; the broker's certificate and host name are always checked.
 
-    Raises `OSError` that names the setting and its file when that cannot be read.
+    A key with a pass phrase takes `ssl_key_password`; nobody is asked for it. Raises `OSError` that
+    names the setting and its file when that cannot be read.
     """
     authorities, ours = settings.ssl_ca_location, settings.ssl_certificate_location
     with _reading("ssl_ca_location", authorities):
@@ -68,8 +69,34 @@ def tls_context(settings: MessagingSettings) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ours:
         with _reading("ssl_certificate_location, with ssl_key_location,", ours):
-            context.load_cert_chain(ours, settings.ssl_key_location)
+            _load(context, settings, ours)
     return context
+
+
+def _load(context: ssl.SSLContext, settings: MessagingSettings, certificate: str) -> None:
+    """Without a function that answers, OpenSSL would ask at the terminal, and the whole process wait."""
+    asked: list[bool] = []
+
+    def pass_phrase() -> bytes:
+        asked.append(True)
+        given = settings.ssl_key_password
+        # Too short for any pass phrase: an empty one would be asked for again, at the terminal.
+        return given.get_secret_value().encode() if given else _NONE
+
+    try:
+        context.load_cert_chain(certificate, settings.ssl_key_location, pass_phrase)
+    except (OSError, ValueError) as error:  # the second for a phrase that is longer than any may be
+        if not asked:
+            raise
+        raise OSError(_ASKS_FOR_ONE if settings.ssl_key_password is None else _ASKS_FOR_ANOTHER) from error
+
+
+_NONE = b"\0"
+_ASKS_FOR_ONE = (
+    "the key has a pass phrase: set ssl_key_password to it, or store the key without one "
+    "(openssl pkey -in key.pem -out plain.pem)"
+)
+_ASKS_FOR_ANOTHER = "ssl_key_password is not the pass phrase of the key in ssl_key_location"
 
 
 @contextmanager
