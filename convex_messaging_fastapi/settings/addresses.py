@@ -11,6 +11,9 @@ from pydantic import AfterValidator, BeforeValidator
 MEMORY = "memory://"
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_HOSTS_AND_PORTS = re.compile(
+    r"([A-Za-z_+-]{1,20}://)?([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?([;\s/]+[A-Za-z0-9._-]*(:[0-9]*)?)*"
+)
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]*")
 
 
@@ -52,13 +55,18 @@ def _checked_memory(text: str) -> str:
 def _check(address: str) -> None:
     if "://" in address:
         raise ValueError(
-            f"takes host:port without a scheme, not {address!r}: security_protocol says the rest"
+            f"takes host:port without a scheme{_shown(address)}: security_protocol says the rest"
         )
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
-        raise ValueError(f"takes host:port, for instance {_mended(address)}, not {address!r}")
+        raise ValueError(f"takes host:port, for instance {_mended(address)}{_shown(address)}")
     if not 1 <= int(parts["port"]) <= 65535:
         raise ValueError(f"takes ports from 1 to 65535, not {address!r}")
+
+
+def _shown(address: str) -> str:
+    """What was given, where it is made of hosts and ports; anything else may hold a user and a password."""
+    return f", not {address!r}" if _HOSTS_AND_PORTS.fullmatch(address) else ", and nothing else"
 
 
 def _mended(address: str) -> str:

@@ -77,6 +77,11 @@ def _of_certificates(settings: MessagingSettings) -> Iterator[Problem]:
             "may be the same file",
             ("ssl_certificate_location",),
         )
+    if settings.ssl_key_password and not key:
+        yield Problem(
+            "ssl_key_password needs ssl_key_location beside it: the file with the key that it opens",
+            ("ssl_key_password",),
+        )
     if key and not certificate:
         yield Problem(
             "ssl_key_location needs ssl_certificate_location beside it: the client's certificate",

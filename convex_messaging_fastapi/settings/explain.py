@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -17,6 +18,7 @@ from convex_messaging_fastapi.settings.spellings import did_you_mean
 Fields = Mapping[str, FieldInfo]
 
 _LONGEST_SHOWN = 60
+_WORD = re.compile(r"[A-Za-z_ -]+")
 
 
 def misfits(errors: Iterable[ErrorDetails], fields: Fields) -> list[Problem]:
@@ -77,12 +79,18 @@ def _figure(number: float) -> str:
 def _shown(value: object, field: FieldInfo) -> str:
     if is_secret(field) or not isinstance(value, str | int | float):
         return ""
+    if get_origin(_kind(field)) is Literal and not _WORD.fullmatch(str(value)):
+        return ""  # it looks like no word at all: a password may have gone to the wrong place
     text = repr(value)
     return f", not {text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '...'}"
 
 
 def is_secret(field: FieldInfo) -> bool:
     return _kind(field) is SecretStr
+
+
+def secret_names(fields: Fields) -> frozenset[str]:
+    return frozenset(name for name, field in fields.items() if is_secret(field))
 
 
 def _with_origins(problem: Problem, given: Mapping[str, Any], found: Mapping[str, Found]) -> str:

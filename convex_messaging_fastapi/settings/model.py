@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -14,7 +14,9 @@ from convex_messaging_fastapi.settings.addresses import MEMORY, Servers
 from convex_messaging_fastapi.settings.contradictions import contradictions
 from convex_messaging_fastapi.settings.explain import misfits, report
 from convex_messaging_fastapi.settings.names import InstanceId, QueueGroup, TopicPrefix, queue_group
-from convex_messaging_fastapi.settings.outside import find_outside, found_outside, given_in_code
+from convex_messaging_fastapi.settings.outside import find_outside, found_outside, given_in_code, hide
+from convex_messaging_fastapi.settings.remarks import mistyped, remarks, tell, unused
+from convex_messaging_fastapi.settings.sources import variables
 from convex_messaging_fastapi.settings.spellings import (
     AutoOffsetReset,
     PartitionerName,
@@ -234,6 +236,13 @@ class MessagingSettings(BaseSettings):
         default=None, exclude=True, repr=False, description="in code only: answers a token that is valid now"
     )
 
+    if not TYPE_CHECKING:  # to type checkers the fields say what the call takes
+
+        def __init__(self, **given: Any) -> None:
+            # Here first, so that no variable of what is called from here on holds a secret.
+            hide(given, type(self))
+            super().__init__(**given)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -248,13 +257,18 @@ class MessagingSettings(BaseSettings):
     @model_validator(mode="wrap")
     @classmethod
     def _refuse_in_plain_sentences(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        found = find_outside(cls)
+        warnings, problems = mistyped(cls.model_fields, variables())
         try:
             made = make(given)
-            problems = contradictions(made)
         except ValidationError as error:
-            problems = misfits(error.errors(include_url=False), cls.model_fields)
+            problems += misfits(error.errors(include_url=False), cls.model_fields)
+        else:
+            problems += [*contradictions(made), *unused(made, given, found)]
+            warnings += remarks(made, given, found)
+        tell(warnings, found)
         if problems:
-            raise ConfigurationError(report(problems, given, find_outside(cls)))
+            raise ConfigurationError(report(problems, given, found))
         return made
 
     @property

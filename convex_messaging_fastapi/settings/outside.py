@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
-from convex_messaging_fastapi.settings.sources import Found, find, is_blank
+from convex_messaging_fastapi.settings.explain import secret_names
+from convex_messaging_fastapi.settings.sources import Found, conceal, find, is_blank
 
 # An empty prefix in code is a choice; there is no other way to say that there is none.
 _MAY_BE_EMPTY = "topic_prefix"
@@ -29,4 +32,12 @@ def found_outside(settings: type[BaseSettings]) -> PydanticBaseSettingsSource:
 
 def find_outside(settings: type[BaseSettings]) -> dict[str, Found]:
     """What was found outside the code; a setting that is never dumped is not looked for there."""
-    return find(name for name, field in settings.model_fields.items() if not field.exclude)
+    fields = settings.model_fields
+    return find((name for name, field in fields.items() if not field.exclude), secret_names(fields))
+
+
+def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
+    """Hide the secrets among the arguments of the call, in that dict itself."""
+    for name in secret_names(settings.model_fields) & given.keys():
+        if not is_blank(given[name]):
+            given[name] = conceal(given[name])

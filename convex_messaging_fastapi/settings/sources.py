@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from pydantic import Secret, SecretStr
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings.spellings import did_you_mean, pascal_case
@@ -37,16 +38,34 @@ Layer = Mapping[str, Found]
 Variables = Mapping[str, str | None]
 
 
-def find(names: Iterable[str]) -> dict[str, Found]:
+def find(names: Iterable[str], secrets: Container[str] = ()) -> dict[str, Found]:
     """The values that win, by setting; `names` are the settings looked for.
 
-    Raises `ConfigurationError` for a file that cannot be read, or that sets what does not exist.
+    Those of `secrets` are hidden as soon as they are found: programs that report errors show what local
+    variables hold. Raises `ConfigurationError` for a file that cannot be read, or that sets what does
+    not exist.
     """
     winners: dict[str, Found] = {}
     for layer in _layers(tuple(names)):
         for name, found in layer.items():
-            winners.setdefault(name, found)
+            winners.setdefault(name, hidden(found) if name in secrets else found)
     return winners
+
+
+def hidden(found: Found) -> Found:
+    return Found(conceal(found.value), found.origin)
+
+
+def conceal(value: Any) -> Any:
+    """A secret that no `repr` shows; what is no text stays wrong, and is hidden as well."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return SecretStr(str(value).strip())
+    return value if value is None or isinstance(value, SecretStr) else Secret(value)
+
+
+def variables() -> list[tuple[Variables, str]]:
+    """The environment and `.env`, each with the words that say where a name of it stands."""
+    return [(dict(os.environ), ""), (_read_dotenv(Path(".env")), " in .env")]
 
 
 def is_blank(value: object) -> bool:
@@ -54,12 +73,12 @@ def is_blank(value: object) -> bool:
 
 
 def _layers(names: tuple[str, ...]) -> Iterator[Layer]:
-    environment, dotenv = dict(os.environ), _read_dotenv(Path(".env"))
-    for variables, place in ((environment, ""), (dotenv, " in .env")):
-        yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, variables, place)
-        yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, variables, place)
-    for path in _json_files(environment, dotenv):
-        yield _from_section({pascal_case(name): name for name in names}, _read_section(path), path)
+    places = variables()
+    for given, place in places:
+        yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, given, place)
+        yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, given, place)
+    for path in _json_files(*(given for given, _ in places)):
+        yield _from_file({pascal_case(name): name for name in names}, path)
 
 
 def _from_variables(settings: Mapping[str, str], variables: Variables, place: str) -> Layer:
@@ -72,20 +91,48 @@ def _from_variables(settings: Mapping[str, str], variables: Variables, place: st
     return layer
 
 
-def _from_section(settings: Mapping[str, str], section: Mapping[str, Any], path: Path) -> Layer:
+def _from_file(settings: Mapping[str, str], path: Path) -> Layer:
+    layer, wrong = _from_document(settings, _read_json(path), path)
+    if not wrong:
+        return layer
+    del layer  # no variable may hold what the file says where an error is raised
+    raise ConfigurationError("\n".join(wrong))
+
+
+def _from_document(settings: Mapping[str, str], document: Any, path: Path) -> tuple[Layer, list[str]]:
+    """What the file sets, and what is wrong with it."""
+    if not isinstance(document, dict):
+        return {}, [f"{path} must be one JSON object with a section {SECTION!r}"]
+    sections = [value for key, value in document.items() if key.lower() == SECTION.lower()]
+    section = sections[-1] if sections else None
+    if section is not None and not isinstance(section, dict):
+        return {}, [f"{path}: {SECTION} must be an object of settings, as in {{...}}"]
+    return _from_section(settings, section or {}, path)
+
+
+def _from_section(
+    settings: Mapping[str, str], section: Mapping[str, Any], path: Path
+) -> tuple[Layer, list[str]]:
     wanted = {key.lower(): name for key, name in settings.items()}
-    unknown = [given for given in section if given.lower() not in wanted]
-    if unknown:
-        raise ConfigurationError(
-            "\n".join(
-                f"{path}: {SECTION} has no setting {key!r}{did_you_mean(key, settings)}" for key in unknown
-            )
-        )
-    return {
+    wrong = [
+        f"{path}: {SECTION} has no setting {_shown(key)}{did_you_mean(key, settings)}"
+        for key in section
+        if key.lower() not in wanted
+    ]
+    layer = {
         wanted[given.lower()]: Found(value, f"{given} in {path}")
         for given, value in section.items()
-        if not is_blank(value)
+        if given.lower() in wanted and not is_blank(value)
     }
+    return layer, wrong
+
+
+def _shown(key: str) -> str:
+    """A name as it stands; what looks like none may be a password in the wrong place."""
+    return repr(key) if _NAME.fullmatch(key) else f"of that name ({len(key)} characters, not repeated)"
+
+
+_NAME = re.compile(r"[A-Za-z_]{1,60}")
 
 
 def _json_files(*places: Variables) -> list[Path]:
@@ -96,20 +143,10 @@ def _json_files(*places: Variables) -> list[Path]:
 
 def _read_dotenv(path: Path) -> Variables:
     try:
-        return dotenv_values(path, encoding="utf-8-sig")
+        # As it stands: a password may hold a dollar sign, and braces behind it.
+        return dotenv_values(path, encoding="utf-8-sig", interpolate=False)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
-
-
-def _read_section(path: Path) -> Mapping[str, Any]:
-    document = _read_json(path)
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path} must be one JSON object with a section {SECTION!r}")
-    sections = [value for key, value in document.items() if key.lower() == SECTION.lower()]
-    section = sections[-1] if sections else None
-    if section is not None and not isinstance(section, dict):
-        raise ConfigurationError(f"{path}: {SECTION} must be an object of settings, as in {{...}}")
-    return section or {}
 
 
 def _read_json(path: Path) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from convex_messaging_fastapi.settings.remarks import forget_what_was_told
 from convex_messaging_fastapi.settings.sources import ENVIRONMENT_NAMES
 
 
@@ -48,4 +49,5 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 @pytest.fixture(autouse=True)
 def _nothing_set(place: Place) -> None:
-    """Every test of settings begins in such a place."""
+    """Every test of settings begins in such a place, where nothing has been told."""
+    forget_what_was_told()

@@ -80,10 +80,16 @@ def test_every_setting_has_examples() -> None:
     assert set(EXAMPLES) == set(MessagingSettings.model_fields) - {"oauth_token_provider"}
 
 
+def _begin(place: Place, name: str) -> None:
+    place.variables(APP_ENV="Test")
+    if name == "sasl_password":  # without a protocol it would be refused: nothing would use it
+        place.variables(KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_each_source_beats_all_below_it(name: str, place: Place) -> None:
     """Sources are filled from the lowest up; whatever was put last is what counts."""
-    place.variables(APP_ENV="Test")
+    _begin(place, name)
     expected = MessagingSettings.model_fields[name].default
     for source, put, value in _from_the_lowest(name):
         put(place, name, value)
@@ -96,7 +102,7 @@ def test_each_source_beats_all_below_it(name: str, place: Place) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("source", SOURCES)
 def test_each_source_alone_beats_the_default(name: str, source: str, place: Place) -> None:
-    place.variables(APP_ENV="Test")
+    _begin(place, name)
     for value in EXAMPLES[name]:
         SOURCES[source](place, name, value)
         assert _read(load(), name) == value
@@ -227,6 +233,7 @@ def test_the_token_provider_can_only_be_given_in_code(place: Place) -> None:
 
 def test_dotenv_may_begin_with_a_byte_order_mark_and_hold_quotes(place: Place) -> None:
     place.write(".env", "\ufeffexport KAFKA_CONSUMER_GROUP=\"bets\" # ours\nKAFKA_SASL_PASSWORD='a b#c'\n")
+    place.variables(KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
 
     settings = load()
 

@@ -16,7 +16,7 @@ from tests.settings.effects import (
     test_topics,
     test_waiting,
 )
-from tests.transport.kafka import test_security
+from tests.transport.kafka import test_connecting, test_pass_phrases, test_security
 
 Test = Callable[..., Any]
 
@@ -104,7 +104,14 @@ OURS: Mapping[str, tuple[Test, ...]] = {
         NO_CERTIFICATE,
         test_access.test_a_key_that_is_not_the_certificates_is_told_of,
     ),
-    "allow_plaintext_credentials": (test_contradictions.test_credentials_go_unencrypted_to_no_other,),
+    "ssl_key_password": (
+        test_pass_phrases.test_ssl_key_password_opens_the_key,
+        test_pass_phrases.test_without_the_right_one_a_sentence_says_so,
+    ),
+    "allow_plaintext_credentials": (
+        test_contradictions.test_credentials_go_unencrypted_to_no_other,
+        test_connecting.test_an_advertised_address_gets_no_credentials_unless_the_network_may_see_them,
+    ),
     "oauth_token_provider": (test_security.test_a_token_is_asked_for_whenever_one_is_needed,),
 }
 
