@@ -27,7 +27,7 @@ from tests.bus.support import Bet, memory_bus
 from tests.support.leftovers import going
 from tests.support.waiting import eventually
 
-DRAIN, SHUTDOWN, LATE = 0.3, 0.8, 0.4
+DRAIN, SHUTDOWN, LATE = 0.3, 0.8, 1.0
 """Seconds; `LATE` is what a machine that is busy with other things may add."""
 
 

@@ -18,7 +18,7 @@ from tests.support.cluster import Cluster
 from tests.support.leftovers import going
 from tests.support.waiting import eventually
 
-DRAIN, SHUTDOWN, LATE = 1.0, 3.0, 0.5
+DRAIN, SHUTDOWN, LATE = 1.0, 3.0, 1.0
 """Seconds; `LATE` is what a machine that is busy with other things may add."""
 
 SECONDS = 30.0
