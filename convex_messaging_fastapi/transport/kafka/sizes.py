@@ -9,6 +9,9 @@ from convex_messaging_fastapi.transport.kafka.engine import TopicId
 REMEMBERED_SECONDS = 60.0
 """So long a refusal is believed; somebody may have raised the topic's limit meanwhile."""
 
+WORTH_REMEMBERING = 64 * 1024
+"""A smaller record is sent again: its refusal costs next to nothing, and a raised limit counts at once."""
+
 
 class _Refusal(NamedTuple):
     size: int
@@ -20,7 +23,7 @@ class _Refusal(NamedTuple):
 
 
 class Sizes:
-    """Of each topic, the smallest record and the smallest batch of several that it has just refused.
+    """Of each topic, the smallest large record and the smallest batch of several that it refused lately.
 
     Topics are told apart by their ids, where brokers tell them; times are on the clock.
     """
@@ -30,7 +33,8 @@ class Sizes:
         self._batches: dict[str, _Refusal] = {}
 
     def refuse_record(self, name: str, topic: TopicId | None, size: int, now: float) -> None:
-        _remember(self._records, name, topic, size, now)
+        if size >= WORTH_REMEMBERING:
+            _remember(self._records, name, topic, size, now)
 
     def refuse_batch(self, name: str, topic: TopicId | None, size: int, now: float) -> None:
         """Which says nothing of any record in it."""

@@ -23,7 +23,7 @@ CORRUPT, MESSAGE_TOO_LARGE = 2, 10
 async def publisher(request: pytest.FixtureRequest, wire: WireCluster) -> AsyncIterator[Publisher]:
     asyncio.get_running_loop().set_task_factory(FACTORIES[request.param])
     producer = Bench(wire.bootstrap_servers).transport().producer()
-    publisher = Publisher(producer, SystemClock(), Partitioner(), PublishLimits(message_bytes=10_000))
+    publisher = Publisher(producer, SystemClock(), Partitioner(), PublishLimits(message_bytes=200_000))
     await publisher.start()
     yield publisher
     await publisher.stop(2)
@@ -35,12 +35,12 @@ async def test_messages_are_written_after_each_refusal_failure_and_outage(
 ) -> None:
     offsets = [(await publisher.publish("orders", record(1), SECONDS, 0)).offset]
     with pytest.raises(MessageTooLarge):
-        await publisher.publish("orders", record("x" * 10_001), SECONDS, 0)
+        await publisher.publish("orders", record("x" * 200_001), SECONDS, 0)
     offsets.append((await publisher.publish("orders", record(2), SECONDS, 0)).offset)
     wire.push_errors(Api.PRODUCE, MESSAGE_TOO_LARGE)
     for _ in range(3):
         with pytest.raises(MessageTooLarge):
-            await publisher.publish("orders", record("x" * 1000), SECONDS, 0)
+            await publisher.publish("orders", record("x" * 100_000), SECONDS, 0)
     wire.push_errors(Api.PRODUCE, CORRUPT)
     offsets.append((await publisher.publish("orders", record(3), SECONDS, 0)).offset)
     assert len(await publisher.publish_many("orders", listed([record(n) for n in range(50)]), SECONDS)) == 50

@@ -116,18 +116,18 @@ async def test_a_record_that_is_no_smaller_than_one_that_was_too_large_is_not_se
     producer = await bench.producer()
     await producer.send(WHERE, records(b"warm"))
     wire.push_errors(Api.PRODUCE, MESSAGE_TOO_LARGE)
-    assert (await producer.send(WHERE, records(b"x" * 500))).verdict is Verdict.TOO_LARGE
+    assert (await producer.send(WHERE, records(b"x" * 100_000))).verdict is Verdict.TOO_LARGE
     wire.track_requests()
-    for size in (500, 501, 90_000):
+    for size in (100_000, 100_001, 900_000):
         sent = await producer.send(WHERE, records(b"x" * size, b"small"))
         assert (sent.taken, sent.verdict) == (1, Verdict.TOO_LARGE)
         assert "max.message.bytes" in sent.reason
-    assert not producer.send_now(WHERE, records(b"x" * 500)[0], lambda sent: None)
+    assert not producer.send_now(WHERE, records(b"x" * 100_000)[0], lambda sent: None)
     assert Api.PRODUCE not in wire.requests()
     other = TopicPartition("payments", 0)
     wire.topic(other.topic)
-    assert (await producer.send(WHERE, records(b"x" * 499))).verdict is Verdict.WRITTEN
-    assert (await producer.send(other, records(b"x" * 500))).verdict is Verdict.WRITTEN
+    assert (await producer.send(WHERE, records(b"x" * 99_999))).verdict is Verdict.WRITTEN
+    assert (await producer.send(other, records(b"x" * 100_000))).verdict is Verdict.WRITTEN
 
 
 async def test_a_batch_with_a_record_that_its_topic_does_not_take_is_sent_in_parts(

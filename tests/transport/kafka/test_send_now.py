@@ -81,8 +81,8 @@ async def test_nothing_is_begun_for_a_partition_or_a_size_that_send_would_explai
     assert refuses(producer, TopicPartition("unheard-of", 0))
     assert refuses(producer, TopicPartition("orders", 999))
     wire.push_errors(Api.PRODUCE, 10)
-    await producer.send(WHERE, records(b"x" * 500))
-    assert refuses(producer, value=b"x" * 500)
+    await producer.send(WHERE, records(b"x" * 100_000))
+    assert refuses(producer, value=b"x" * 100_000)
 
 
 async def test_an_older_batch_that_still_waits_goes_first(bench: Bench) -> None:

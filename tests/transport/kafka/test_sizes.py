@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from convex_messaging_fastapi.records import OutgoingRecord
 from convex_messaging_fastapi.transport.kafka.engine import TopicId, pack, size_in_batch
-from convex_messaging_fastapi.transport.kafka.sizes import REMEMBERED_SECONDS, Sizes
+from convex_messaging_fastapi.transport.kafka.sizes import REMEMBERED_SECONDS, WORTH_REMEMBERING, Sizes
 
 ID, LATER, MIRRORED = TopicId("c", b"1"), TopicId("c", b"2"), TopicId("d", b"2")
 
@@ -22,9 +22,17 @@ def test_nothing_is_known_of_a_topic_that_refused_nothing() -> None:
 
 def test_the_smallest_refusal_counts_whatever_order_they_come_in() -> None:
     sizes = Sizes()
-    for size in (500, 300, 400):
+    for size in (500_000, 300_000, 400_000):
         sizes.refuse_record("t", ID, size, now=0)
-    assert sizes.refused("t", ID, now=0) == 300
+    assert sizes.refused("t", ID, now=0) == 300_000
+
+
+def test_small_records_are_sent_again_for_that_costs_next_to_nothing() -> None:
+    sizes = Sizes()
+    sizes.refuse_record("t", ID, WORTH_REMEMBERING - 1, now=0)
+    assert sizes.refused("t", ID, now=0) is None
+    sizes.refuse_record("t", ID, WORTH_REMEMBERING, now=0)
+    assert sizes.refused("t", ID, now=0) == WORTH_REMEMBERING
 
 
 @pytest.mark.parametrize("size", [1000, 100_000])
@@ -51,11 +59,11 @@ def test_a_batch_has_room_for_one_byte_at_least() -> None:
         (0, None, True),
     ],
 )
-def test_a_minute_later_or_of_a_later_topic_nothing_is_believed(
+def test_some_time_later_or_of_a_later_topic_nothing_is_believed(
     seconds: float, id: TopicId | None, remembered: bool
 ) -> None:
     sizes = Sizes()
-    sizes.refuse_record("t", ID, 300, now=0)
+    sizes.refuse_record("t", ID, 300_000, now=0)
     sizes.refuse_batch("t", ID, 300, now=0)
     assert (sizes.refused("t", id, seconds) is not None) is remembered
     assert (sizes.batch("t", id, seconds, usual=1000) < 1000) is remembered
