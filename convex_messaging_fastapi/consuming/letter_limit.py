@@ -8,6 +8,10 @@ USUAL_BYTES = 1_048_588 - 1024
 FORGET_SECONDS = 60.0
 """A refusal older than this is forgotten: the topic may be another one, or altered."""
 
+SMALL_BYTES = 64 * 1024
+FORGET_SMALL_SECONDS = 1.0
+"""A refusal of fewer bytes is forgotten sooner: asking again costs little, and a raised limit counts soon."""
+
 _STEP = 64
 """A topic that refuses what it should take counts differently; a letter smaller by this part fits."""
 
@@ -28,7 +32,7 @@ class LetterLimit:
 
     def at(self, now: float) -> int:
         """The most that the next letter should have."""
-        if self._refused is not None and now - self._refused_at >= FORGET_SECONDS:
+        if self._refused is not None and now - self._refused_at >= _remembered_seconds(self._refused):
             self._refused = None
         limit = self._largest if self._told is None else min(self._largest, self._told)
         if self._refused is None:
@@ -63,3 +67,7 @@ class LetterLimit:
         self._refused_at = now
         if self._taken >= size:
             self._taken = 0  # the topic takes less than it did
+
+
+def _remembered_seconds(size: int) -> float:
+    return FORGET_SMALL_SECONDS if size < SMALL_BYTES else FORGET_SECONDS

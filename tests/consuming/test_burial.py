@@ -19,7 +19,12 @@ from convex_messaging_fastapi.consuming.burial import (
     letter_topic,
 )
 from convex_messaging_fastapi.consuming.dead_letters import Failure, size_of
-from convex_messaging_fastapi.consuming.letter_limit import FORGET_SECONDS, LetterLimit
+from convex_messaging_fastapi.consuming.letter_limit import (
+    FORGET_SECONDS,
+    FORGET_SMALL_SECONDS,
+    SMALL_BYTES,
+    LetterLimit,
+)
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, TopicUnavailable
 from convex_messaging_fastapi.messages import DeadLetterMessage
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
@@ -370,3 +375,13 @@ async def test_a_letter_that_fails_for_another_reason_says_so(
     (outcome,) = await stage.failing(1)
     assert isinstance(outcome, PublishFailed)
     assert not isinstance(outcome, MessageTooLarge)
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [(SMALL_BYTES, FORGET_SECONDS), (SMALL_BYTES - 1, FORGET_SMALL_SECONDS)]
+)
+def test_a_refusal_is_remembered_the_longer_the_more_it_costs(size: int, seconds: float) -> None:
+    learnt = LetterLimit(3_000_000)
+    learnt.refused(size, now=5.0)
+    assert learnt.at(5.0 + seconds * 0.9) < size
+    assert learnt.at(5.0 + seconds) == 3_000_000
