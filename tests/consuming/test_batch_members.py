@@ -8,7 +8,7 @@ import pytest
 
 from convex_messaging_fastapi.consuming.dispatch import DEAD_LETTER_HELD, DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.intake import Limits
-from convex_messaging_fastapi.errors import BatchFailed, PublishFailed
+from convex_messaging_fastapi.errors import BatchFailed, PublishFailed, RetryAfter
 from convex_messaging_fastapi.policies import Batch, Retry
 from convex_messaging_fastapi.records import Record, TopicPartition
 from tests.consuming.support import TOPIC, WHERE, Bench
@@ -234,3 +234,15 @@ async def test_no_timer_is_left_of_batches_that_gather_no_more(how: str) -> None
         await bench.advance(2)
         assert timers(bench) <= before
         assert len(handler.taken) == (100 if how == "in time" else 50)
+
+
+@pytest.mark.parametrize("fed", [1, 2, 3])
+async def test_a_batch_that_asks_to_be_tried_again_at_once_does_not_gather_anew(fed: int) -> None:
+    handler = Taking()
+    handler.first_error = RetryAfter(0)
+    batch = Batch(max_records=3, max_wait_seconds=10)
+    async with Bench(handler, batch=batch) as bench:
+        bench.transport.assign()
+        bench.transport.feed(*range(fed))
+        await bench.advance(10.5)
+        assert handler.taken == [list(range(fed))] * 2

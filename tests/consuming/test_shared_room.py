@@ -283,3 +283,50 @@ async def test_records_larger_than_the_rest_of_the_buffer_are_taken_one_by_one_b
         await bench.advance(5)
         assert done == list(range(100, 110))
         assert len(bench.transport.logs[WHERE]) == 98, "what holds something takes nothing more"
+
+
+async def test_a_partition_that_has_nothing_left_is_fetched_from_at_once_however_full_the_buffer_is() -> None:
+    gates: dict[int, asyncio.Event] = {}
+
+    async def handle(message: int) -> None:
+        gates[message] = asyncio.Event()
+        await gates[message].wait()
+
+    limits = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
+    async with Bench(handle, limits=limits, concurrency=2) as bench:
+        bench.transport.assign(WHERE, OTHER)
+        bench.transport.feed(*range(100), key=b"hot")
+        bench.transport.feed(100, where=OTHER)
+        await bench.turns()
+        bench.transport.feed(101, where=OTHER)
+        await bench.turns()
+        before = len(bench.transport.wants)
+        gates[100].set()
+        await bench.turns()
+        wanted_of_other = [want[OTHER] for want in bench.transport.wants[before:] if OTHER in want]
+        assert wanted_of_other, "before any time has passed"
+        assert 101 in gates
+        for _ in range(200):
+            for gate in gates.values():
+                gate.set()
+            await bench.turns()
+
+
+async def test_batches_that_no_partition_has_room_for_are_handed_over_all_the_same() -> None:
+    taken: Counter[int] = Counter()
+
+    async def handle(messages: list[int]) -> None:
+        taken[len(messages)] += 1
+
+    limits = Limits(max_uncommitted=1000, max_buffer_records=400, max_buffer_bytes=64 * MIB)
+    batch = Batch(max_records=200, max_wait_seconds=3600)
+    async with Bench(handle, limits=limits, batch=batch, commit_interval=1) as bench:
+        partitions = [TopicPartition(TOPIC, n) for n in range(20)]
+        bench.transport.assign(*partitions)
+        for where in partitions:
+            bench.transport.feed(*range(100), where=where)
+        await bench.advance(60)
+        finished = sum(size * count for size, count in taken.items())
+        left = sum(len(log) for log in bench.transport.logs.values())
+        assert left == 0, "all is taken in"
+        assert finished >= 20 * 100 - 400, "and nothing waits but for what may still gather"
