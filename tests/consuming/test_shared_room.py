@@ -295,21 +295,23 @@ async def test_a_partition_that_has_nothing_left_is_fetched_from_at_once_however
     limits = Limits(max_uncommitted=1000, max_buffer_records=16, max_buffer_bytes=64 * MIB)
     async with Bench(handle, limits=limits, concurrency=2) as bench:
         bench.transport.assign(WHERE, OTHER)
-        bench.transport.feed(*range(100), key=b"hot")
         bench.transport.feed(100, where=OTHER)
         await bench.turns()
+        bench.transport.feed(*range(100))
+        await bench.advance(1)
         bench.transport.feed(101, where=OTHER)
-        await bench.turns()
+        while bench.worker._room._lacking is None:  # until it waits for room
+            await bench.advance(0.02)
         before = len(bench.transport.wants)
         gates[100].set()
         await bench.turns()
         wanted_of_other = [want[OTHER] for want in bench.transport.wants[before:] if OTHER in want]
         assert wanted_of_other, "before any time has passed"
-        assert 101 in gates
         for _ in range(200):
             for gate in gates.values():
                 gate.set()
-            await bench.turns()
+            await bench.advance(0.1)
+        assert 101 in gates
 
 
 async def test_batches_that_no_partition_has_room_for_are_handed_over_all_the_same() -> None:
