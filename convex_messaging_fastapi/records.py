@@ -105,8 +105,9 @@ class Delivery:
     """What a handler is told of a message, if it asks by annotating a parameter with this type.
 
     `attempt` starts at 1 and counts in this process only: after a crash or a rebalance it starts
-    again. Header names and values are as received and may be anything; `headers` is a safe view
-    (last value of a name wins; bytes that are not UTF-8 are replaced, nulls left out).
+    again. Header names and values are as received and may be anything, though of more than
+    `MAX_HEADERS` only the first are kept; `headers` is a safe view (last value of a name wins; bytes
+    that are not UTF-8 are replaced, nulls left out).
     """
 
     record: Record

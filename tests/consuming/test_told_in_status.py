@@ -9,8 +9,9 @@ import pytest
 from convex_messaging_fastapi import MessageBus
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.snapshots import worker_status
+from convex_messaging_fastapi.plugin.details import details_of
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.status import ready
+from convex_messaging_fastapi.status import BusStatus, Phase, ThreadsStatus, ready
 from tests.bus.support import memory_bus
 from tests.consuming.support import TOPIC, WHERE, Bench
 from tests.consuming.test_worker import MIB, fails
@@ -74,3 +75,19 @@ async def test_threads_that_are_stuck_are_a_reason_once_they_hold_up_another_han
 def all_stuck(bus: MessageBus) -> bool:
     threads = bus.status().threads
     return threads is not None and threads.stuck == 4
+
+
+async def test_details_name_the_partition_and_count_what_was_passed_over_and_the_threads() -> None:
+    limits = Limits(max_uncommitted=1000, max_buffer_records=100, max_buffer_bytes=64 * MIB)
+    async with Bench(fails, limits=limits) as bench:
+        bench.transport.assign(WHERE, OTHER)
+        bench.transport.feed(*range(200))
+        await bench.advance(2)
+        status = BusStatus(
+            Phase.RUNNING, None, (worker_status(bench.worker, bench.clock),), (), ThreadsStatus(4, 3, 2, 1)
+        )
+        details = details_of(status)
+        (consumer,) = details["consumers"]
+        assert (consumer["full"], consumer["full_by"]) == (True, {"topic": TOPIC, "partition": 0})
+        assert consumer["passed_over"] == 0
+        assert details["threads"] == {"limit": 4, "running": 3, "waiting": 2, "stuck": 1}
