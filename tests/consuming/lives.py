@@ -227,19 +227,25 @@ class Membership:
 
     async def commit(
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
-    ) -> CommitOutcome:
+    ) -> Mapping[TopicPartition, CommitOutcome]:
         world, random = self._world, self._world.random
         await world.wait(random.choice((0, 0, 0.05, 0.5)))
         if epoch != self._epoch or self.state not in ("held", "giving back"):
             world.met["stale commits"] += 1
-            return CommitOutcome.STALE
+            return dict.fromkeys(offsets, CommitOutcome.STALE)
+        if random.random() < 0.5:  # all of them together
+            return dict.fromkeys(offsets, self._stored(offsets))
+        return {where: self._stored({where: position}) for where, position in offsets.items()}
+
+    def _stored(self, offsets: Mapping[TopicPartition, Position]) -> CommitOutcome:
+        world, random = self._world, self._world.random
         if random.random() >= world.commits_fail:
             world.store(offsets)
             world.met["commits"] += 1
             return CommitOutcome.COMMITTED
         if random.random() < 0.5:
             world.met["failed commits"] += 1
-            return CommitOutcome.FAILED
+            return random.choice((CommitOutcome.FAILED, CommitOutcome.REFUSED))
         world.met["unknown commits"] += 1
         if random.random() < 0.5:
             world.store(offsets)

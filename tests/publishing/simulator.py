@@ -21,7 +21,7 @@ from convex_messaging_fastapi.errors import (
     TopicUnavailable,
 )
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
+from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 from tests.publishing.eager import FACTORIES
 from tests.publishing.fakes import listed
@@ -222,8 +222,11 @@ class Life:
 
     async def _bury(self) -> None:
         record = self._record()
-        publishing = self._publisher.publish_letter(LETTERS, record, self._timeout())
-        await self._note([record], publishing)
+        await self._note([record], self._write_letter(record, self._timeout()))
+
+    async def _write_letter(self, record: OutgoingRecord, timeout: float) -> Receipt:
+        async with self._publisher.room_for_letter(LETTERS, size_of(record), timeout):
+            return await self._publisher.publish(LETTERS, record, timeout, is_limited=False)
 
     def _record(self) -> OutgoingRecord:
         self._number += 1
