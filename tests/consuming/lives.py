@@ -62,6 +62,7 @@ class World:
     stored: dict[TopicPartition, Position] = field(default_factory=dict)
     finished: dict[str, set[Place]] = field(default_factory=lambda: defaultdict(set))
     is_kind: bool = False
+    all_outlive: bool = False
     hopeless: bytes | None = None
     hangs: bool = False
     letters_fail: bool = False
@@ -380,6 +381,8 @@ class Calls:
         """Return, at once or later, or raise."""
         world, random = self._world, self._world.random
         kinds = KINDS | IN_BATCHES if self._in_batches else KINDS
+        if world.all_outlive:
+            kinds = OUTLIVING
         kind = random.choices(list(kinds), kinds.values())[0]
         match kind:
             case "returns":
@@ -452,3 +455,6 @@ KINDS = {
 
 IN_BATCHES = {"returns": 30, "is cancelled": 10, "cleans up": 15}
 """Batches are rarer calls, and their ends no less worth seeing."""
+
+OUTLIVING = {"is cancelled": 1, "cleans up": 3, "fails to clean up": 1, "swallows it": 1}
+"""What a handler does whose partition is taken away while it is at work."""

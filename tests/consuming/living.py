@@ -158,7 +158,8 @@ class Life:
     async def _is_taken_away_amid_work(self) -> None:
         """And comes back with little to do, before whoever was at work has ended."""
         self._settle_membership()
-        self.world.append(self.random.choice(PARTITIONS), 2)
+        self.world.all_outlive = True
+        self.world.append(self.random.choice(PARTITIONS[:2]), 2)
         await self.advance(self.random.choice((0.6, 1)))
         self._take_away(self.random.choice((0, 0.5)))
 
