@@ -26,6 +26,7 @@ class Problem(Enum):
     NOT_AUTHORIZED = "not_authorized"
     TOPIC_MISSING = "topic_missing"
     GROUP_REFUSED = "group_refused"
+    NO_COORDINATOR = "no_coordinator"
     UNREADABLE = "unreadable"
     ENGINE_FAILED = "engine_failed"
 

@@ -241,6 +241,12 @@ SITUATIONS = {
         "degraded",
         ["topic_missing"],
     ),
+    "a group has no coordinator": Situation(
+        with_worker(contact=replace(FRESH, problem="no_coordinator", member=False)),
+        (200, 200, 200, 503),
+        "down",
+        ["no_coordinator"],
+    ),
     "a batch cannot be read": Situation(
         with_worker(contact=replace(FRESH, problem="unreadable")),
         (200, 200, 200, 200),

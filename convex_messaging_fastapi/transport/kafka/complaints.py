@@ -27,7 +27,7 @@ class Complaints:
         """The engine complains of its group. One complaint may pass; of two within a few seconds the
         engine does not recover by itself: then the answer says what it suffers from."""
         now = self._clock.now()
-        before, why = self._of_group, explain_membership(error)
+        before, why = self._of_group, explain_membership(error, self._group)
         self._of_group = _Complaint(now + self._tuning.complaint_seconds, why)
         log.warning("group %s: %s", self._group, why.detail)
         return why if before is not None and before.until > now else None

@@ -26,6 +26,8 @@ from convex_messaging_fastapi.transport.kafka.complaints import Complaints
 from convex_messaging_fastapi.transport.kafka.diagnosis import (
     RIVAL,
     Explanation,
+    explain_no_coordinator,
+    explain_topics,
     explain_unreadable,
 )
 from convex_messaging_fastapi.transport.kafka.engine import Member, span_of
@@ -99,7 +101,7 @@ class KafkaConsumer:
             lost=self.history.lost,
             refusals=dict(self._storing.words),
         )
-        ours = self._complaints.current() or self._missing_topics()
+        ours = self._complaints.current() or self._without_coordinator() or self._refused_topics()
         if contact.problem is not None or ours is None:
             return contact
         return replace(contact, problem=ours.problem, detail=ours.detail)
@@ -355,12 +357,16 @@ class KafkaConsumer:
             return None
         return Explanation(Problem.GROUP_REFUSED, f"{self.instance.claim()}: {RIVAL}")
 
-    def _missing_topics(self) -> Explanation | None:
+    def _refused_topics(self) -> Explanation | None:
         member = self._supervisor.current
-        missing = member.missing(self._topics) if member is not None else []
-        if not missing:
+        return None if member is None else explain_topics(member.refused_topics(self._topics))
+
+    def _without_coordinator(self) -> Explanation | None:
+        member = self._supervisor.current
+        sought = None if member is None else member.coordinator_sought()
+        if sought is None or sought[0] < self._tuning.coordinator_seconds:
             return None
-        return Explanation(Problem.TOPIC_MISSING, f"the cluster does not know {', '.join(missing)}")
+        return explain_no_coordinator(self._group, *sought)
 
     def _forget(self) -> None:
         """Drop what belongs to an assignment that is over."""

@@ -104,7 +104,7 @@ def outcome_of(error: BaseException) -> CommitOutcome:
 
 def explain_commit(error: BaseException, group: str, topic: str = "") -> str:
     """Why an offset is not stored."""
-    return _sentence(error)
+    return _sentence_on(error, group, topic)
 
 
 _MEMBERSHIP: Mapping[type[BaseException], Problem] = {
@@ -122,9 +122,9 @@ _MEMBERSHIP: Mapping[type[BaseException], Problem] = {
 RIVAL = "another process is a member with our group_instance_id: each process needs one of its own"
 
 
-def explain_membership(error: BaseException) -> Explanation:
-    """Why the group, or a part of its topics, cannot be read."""
-    said = _sentence(error)
+def explain_membership(error: BaseException, group: str = "", topic: str = "") -> Explanation:
+    """Why the group, or a part of its topics, cannot be read; a right that is missing is named."""
+    said = _sentence_on(error, group, topic)
     return Explanation(_membership_problem(error), RIVAL if FencedInstanceId.__name__ in said else said)
 
 
@@ -132,7 +132,7 @@ def explain_unreadable(
     error: BaseException, where: TopicPartition, position: int, batch: Span | None
 ) -> Explanation:
     """Why a partition cannot be read on from `position`, and what to do about the batch in the way."""
-    why = explain_membership(error)
+    why = explain_membership(error, topic=where.topic)
     said = f"{where.topic}/{where.partition} at {position}: {why.detail}"
     if batch is None:
         return why._replace(detail=said)
@@ -149,6 +149,48 @@ def _membership_problem(error: BaseException) -> Problem:
     return next(
         (problem for kind, problem in _MEMBERSHIP.items() if kind.__name__ in said), Problem.ENGINE_FAILED
     )
+
+
+def explain_astray(server: str, named: Mapping[int, str]) -> Explanation:
+    """The cluster answers at `server`, and not at the addresses it names, by the ids of its brokers."""
+    brokers = ", ".join(f"broker {id} as {address}" for id, address in sorted(named.items()))
+    said = f"the cluster answers at {server}, but names its {brokers}, which cannot be reached"
+    return Explanation(Problem.BROKER_UNREACHABLE, f"{said}: check advertised.listeners")
+
+
+def explain_no_coordinator(group: str, seconds: float, word: str) -> Explanation:
+    """Nobody takes care of the group."""
+    said = f"group {group} has had no coordinator for {seconds:.0f} s: {word}"
+    advice = "can the cluster make and lead its topic __consumer_offsets?"
+    return Explanation(Problem.NO_COORDINATOR, f"{said} ({advice})")
+
+
+def explain_topics(refused: Mapping[str, type[BaseException]]) -> Explanation | None:
+    """What is wrong with topics of which a broker said this instead of where they are."""
+    no_right = engine.TopicAuthorizationFailedError
+    if closed := sorted(topic for topic, error in refused.items() if error is no_right):
+        return Explanation(Problem.NOT_AUTHORIZED, _sentence_on(no_right(), topic=", ".join(closed)))
+    if missing := sorted(topic for topic, error in refused.items() if error in _NO_SUCH_TOPIC):
+        return Explanation(Problem.TOPIC_MISSING, f"the cluster does not know {', '.join(missing)}")
+    return None
+
+
+_NO_SUCH_TOPIC = (engine.UnknownTopicOrPartitionError, engine.InvalidTopicError)
+
+
+def _sentence_on(error: BaseException, group: str = "", topic: str = "") -> str:
+    """What was said; a right that is missing by the words that grant it."""
+    named = error.args[0] if error.args and isinstance(error.args[0], str) else ""
+    match error:
+        case engine.TopicAuthorizationFailedError():
+            right = f"READ on topic {topic or named}"
+        case engine.GroupAuthorizationFailedError():
+            right = f"READ on group {group or named}"
+        case engine.ClusterAuthorizationFailedError():
+            right = "WRITE on a topic, or IDEMPOTENT_WRITE on the cluster"
+        case _:
+            return _sentence(error)
+    return f"these credentials lack {right} ({type(error).__name__})"
 
 
 def explain_connection(error: BaseException, server: str, protocol: str) -> Explanation:

@@ -23,6 +23,10 @@ class Reached(NamedTuple):
 
     options: dict[str, Any]
 
+    @property
+    def server(self) -> str:
+        return str(self.options["bootstrap_servers"][0])
+
 
 async def reach(access: Access, client_id: str, seconds: float) -> Reached | Explanation:
     """Try every bootstrap address at once; the first that answers wins, else the best explanation."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.transport.base import Contact, Problem
-from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_astray, explain_membership
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
@@ -38,6 +38,8 @@ class Engine(Protocol):
     def hang_up(self) -> None: ...
 
     def curious(self) -> bool: ...
+
+    def unreachable(self) -> Mapping[int, str]: ...
 
 
 E = TypeVar("E", bound=Engine)
@@ -84,6 +86,7 @@ class Supervisor(Generic[E]):
         self._failures = 0
         self._at_once = False
         self._complained: Explanation | None = None
+        self._astray: Explanation | None = None
         self._stopped = False
         self._ended = False
 
@@ -159,17 +162,20 @@ class Supervisor(Generic[E]):
             reached = await self._reach()
             if isinstance(reached, Reached):
                 engine = self._build(reached)
-                if await self._started_up(engine):
+                if await self._started_up(engine, reached):
                     return engine
             else:
                 self._why = self._weigh(reached)
                 self._complain("has no cluster", reached)
             self._failures += 1
 
-    async def _started_up(self, engine: E) -> bool:
+    async def _started_up(self, engine: E, reached: Reached) -> bool:
         starting = asyncio.ensure_future(engine.start())
+        soon, late = self._tuning.explain_after_seconds, self._tuning.start_seconds
         try:
-            await settled_within(self._clock, starting, self._tuning.start_seconds)
+            if not await settled_within(self._clock, starting, min(soon, late)):
+                self._look_for_it_elsewhere(engine, reached)
+                await settled_within(self._clock, starting, late - min(soon, late))
             failure = _failed_start(starting)
             if failure is None:
                 self._take(engine)
@@ -178,8 +184,8 @@ class Supervisor(Generic[E]):
             starting.cancel()
             self._let_go(engine, self._clock.now())
             raise
-        self._why = failure
-        self._complain("did not start", failure)
+        self._why = self._astray or failure
+        self._complain("did not start", self._why)
         starting.cancel()
         self._let_go(engine, self._clock.now() + self._tuning.stop_seconds)
         return False
@@ -196,11 +202,12 @@ class Supervisor(Generic[E]):
         self._complained = why
 
     def _take(self, engine: E) -> None:
-        if self._complained is not None:
-            log.warning("%s has reached the cluster", self._name)
-        self._complained = None
+        if self._astray is None:
+            if self._complained is not None:
+                log.warning("%s has reached the cluster", self._name)
+            self._complained = None
         self._current = engine
-        self._well = True
+        self._well = self._astray is None
         self._reached_at = None
         self._listen()
         self._started(engine)
@@ -223,7 +230,7 @@ class Supervisor(Generic[E]):
         self._listen()
         silence = self._clock.now() - (self._last or 0.0)
         if silence <= self._tuning.explain_after_seconds and not engine.refused:
-            self._well, self._reached_at = True, None
+            self._well, self._reached_at, self._astray = True, None, None
         else:
             self._explain(engine)
         if silence > self._tuning.ask_after_seconds or engine.curious():
@@ -240,9 +247,8 @@ class Supervisor(Generic[E]):
         """Make a connection of our own, one at a time and not often, to learn why this one is silent."""
         now = self._clock.now()
         if self._reached_at is not None and now - self._reached_at > self._tuning.replace_after_seconds:
-            self.replace(
-                engine, Explanation(Problem.BROKER_UNREACHABLE, "silent, though the cluster answers")
-            )
+            silent = Explanation(Problem.BROKER_UNREACHABLE, "silent, though the cluster answers")
+            self.replace(engine, self._astray or silent)
         elif now - self._asked_at > self._tuning.retry_cap_seconds and self._explained():
             self._asked_at = now
             self._explaining = asyncio.get_running_loop().create_task(self._ask(engine))
@@ -255,6 +261,7 @@ class Supervisor(Generic[E]):
         if engine is not self._current:
             return
         if isinstance(answer, Reached):
+            self._look_for_it_elsewhere(engine, answer)
             if self._reached_at is None:
                 # The way is free, and the engine hears nothing: its connections are dead, though
                 # nobody told it, and it would wait for their answers for half a minute.
@@ -266,6 +273,18 @@ class Supervisor(Generic[E]):
             self._failures += 1
         else:
             self._well, self._why, self._reached_at = False, self._weigh(answer), None
+
+    def _look_for_it_elsewhere(self, engine: E, reached: Reached) -> None:
+        """An engine that is silent although the cluster answers may have been sent where nobody is.
+
+        Where it was well before, a broker that has just come back may only not have been asked yet.
+        """
+        named = {id: at for id, at in engine.unreachable().items() if at != reached.server}
+        was_well = self._reached_at is None and self._last is not None and engine is self._current
+        if named and not was_well:
+            self._astray = explain_astray(reached.server, named)
+            self._well, self._why = False, self._astray
+            self._complain("gets no further", self._astray)
 
     def _weigh(self, why: Explanation) -> Explanation:
         """Whoever was let in before is not kept out by a setting."""

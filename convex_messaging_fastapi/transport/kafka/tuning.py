@@ -47,5 +47,7 @@ class Tuning:
     """How long a partition may stand still although its log goes on and brokers answer."""
     rival_seconds: float = 30.0
     """Three times put out of its place within so long, a static member has a rival of the same name."""
+    coordinator_seconds: float = 15.0
+    """How long a group may be without a coordinator before that is told."""
     complaint_seconds: float = 10.0
     """How long a complaint of the engine about its group is shown."""

@@ -10,8 +10,10 @@ from aiokafka import errors as engine
 
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.diagnosis import (
+    explain_commit,
     explain_connection,
     explain_membership,
+    explain_topics,
     outcome_of,
     verdict_on,
 )
@@ -89,6 +91,35 @@ def test_a_commit_has_the_outcome_that_its_error_leaves_open(
 )
 def test_a_group_that_refuses_is_told_from_an_engine_that_fails(error: Exception, problem: Problem) -> None:
     assert explain_membership(error).problem is problem
+
+
+@pytest.mark.parametrize(
+    ("error", "right"),
+    [
+        (engine.TopicAuthorizationFailedError("orders"), "READ on topic orders"),
+        (engine.TopicAuthorizationFailedError(), "READ on topic t"),
+        (engine.GroupAuthorizationFailedError("billing"), "READ on group g"),
+        (engine.GroupAuthorizationFailedError(), "READ on group g"),
+        (engine.ClusterAuthorizationFailedError(), "WRITE on a topic, or IDEMPOTENT_WRITE on the cluster"),
+    ],
+)
+def test_a_right_that_is_missing_is_named_by_the_words_that_grant_it(error: Exception, right: str) -> None:
+    topic = "" if error.args else "t"
+    expected = f"these credentials lack {right} ({type(error).__name__})"
+    assert explain_membership(error, "g", topic).detail == explain_commit(error, "g", topic) == expected
+    assert explain_membership(error).problem is Problem.NOT_AUTHORIZED
+
+
+def test_only_what_a_broker_said_of_a_topic_is_told_of_it() -> None:
+    missing, closed = engine.UnknownTopicOrPartitionError, engine.TopicAuthorizationFailedError
+    assert explain_topics({}) is None
+    assert explain_topics({"a": engine.LeaderNotAvailableError}) is None
+    found = explain_topics({"b": missing, "a": engine.InvalidTopicError})
+    assert found == (Problem.TOPIC_MISSING, "the cluster does not know a, b", True)
+    found = explain_topics({"a": missing, "c": closed, "b": closed})
+    assert found is not None
+    assert found.problem is Problem.NOT_AUTHORIZED
+    assert found.detail == "these credentials lack READ on topic b, c (TopicAuthorizationFailedError)"
 
 
 def _caused(error: Exception, cause: Exception) -> Exception:

@@ -11,6 +11,7 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem
 from tests.support.guarded import Guarded, User
 from tests.support.independent import Independent
+from tests.support.waiting import eventually
 from tests.transport.kafka.bench import Bench, Reader
 
 pytestmark = pytest.mark.kafka
@@ -71,3 +72,33 @@ async def test_a_right_that_is_missing_on_one_topic_is_that_topics_alone_and_is_
     assert await reader.commit(both) is CommitOutcome.COMMITTED
     assert not reader.consumer.contact().refusals
     assert len(reader.listener.assignments) == 1
+
+
+@pytest.mark.parametrize(
+    ("granted", "lacking"),
+    [
+        ([], "group"),
+        ([("READ", "topic")], "group"),
+        ([("READ", "group")], "topic"),
+        ([("READ", "group"), ("DESCRIBE", "topic")], "topic"),
+    ],
+    ids=["all", "of the group", "of the topic", "to read, not to describe"],
+)
+async def test_a_right_to_read_that_is_missing_is_named(
+    bench: Bench, guarded: Guarded, unique: str, granted: list[tuple[str, str]], lacking: str
+) -> None:
+    topic = await asyncio.to_thread(guarded.cluster.create_topic, unique, 1)
+    user = guarded.new_user()
+    for operation, kind in granted:
+        await grant(guarded, user, operation, **{kind: unique})
+    reader = await bench.reader(topic, group=unique, **user.settings)
+    expected = f"these credentials lack READ on {lacking} {unique} "
+    await reader.until(lambda: expected in reader.consumer.contact().detail, expected)
+    assert reader.consumer.contact().problem is Problem.NOT_AUTHORIZED
+
+
+async def test_the_right_to_write_that_is_missing_is_named(bench: Bench, guarded: Guarded) -> None:
+    producer = await bench.producer(**guarded.new_user().settings)
+    expected = "these credentials lack WRITE on a topic, or IDEMPOTENT_WRITE on the cluster"
+    await eventually(lambda: expected in producer.contact().detail, 10, expected)
+    assert producer.contact().problem is Problem.NOT_AUTHORIZED

@@ -15,7 +15,7 @@ from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
-REACHED = Reached({})
+REACHED = Reached({"bootstrap_servers": ["kafka:9092"]})
 UNREACHABLE = Explanation(Problem.BROKER_UNREACHABLE, "kafka:9092: Connection refused")
 WRONG_PASSWORD = Explanation(Problem.AUTHENTICATION_FAILED, "kafka:9092: the broker does not accept these")
 
@@ -30,6 +30,7 @@ class PaperEngine:
         self.pokes = 0
         self.chased: list[float] = []
         self.hung_up = 0
+        self.elsewhere: dict[int, str] = {}
         self.stopped = asyncio.Event()
         self.may_stop = asyncio.Event()
         self.may_stop.set()
@@ -59,6 +60,9 @@ class PaperEngine:
 
     def hang_up(self) -> None:
         self.hung_up += 1
+
+    def unreachable(self) -> dict[int, str]:
+        return self.elsewhere
 
     def curious(self) -> bool:
         return self.wants_news
@@ -476,3 +480,45 @@ async def test_one_that_was_stopped_says_nothing(stage: Stage, caplog: pytest.Lo
     await stage.turn(0)
     assert stage.supervisor.contact(member=True).alive
     assert "no longer supervised" not in caplog.text
+
+
+ELSEWHERE = "the cluster answers at kafka:9092, but names its broker 1 as pod:9092, which cannot be reached"
+
+
+async def test_addresses_that_lead_nowhere_are_named_until_the_engine_is_heard(stage: Stage) -> None:
+    """Also by its successors: they are sent to the same place."""
+
+    def astray(engine: PaperEngine) -> None:
+        engine.elsewhere, engine.quiet_for = {1: "pod:9092"}, 1e9
+
+    stage.prepare = astray
+    await stage.begin()
+    await stage.turn(30)
+    assert len(stage.engines) > 1
+    contact = stage.supervisor.contact(member=True)
+    assert contact.problem is Problem.BROKER_UNREACHABLE
+    assert ELSEWHERE in contact.detail
+    stage.engines[-1].elsewhere, stage.engines[-1].quiet_for = {}, 0.0
+    await stage.turn(2)
+    assert stage.problem is None
+
+
+async def test_an_engine_whose_start_leads_nowhere_says_where(stage: Stage) -> None:
+    def astray(engine: PaperEngine) -> None:
+        engine.elsewhere = {1: "pod:9092"}
+        engine.may_start.clear()
+
+    stage.prepare = astray
+    await stage.begin()
+    await stage.turn(7)
+    assert ELSEWHERE in stage.supervisor.contact(member=True).detail
+    await stage.turn(30)
+    assert ELSEWHERE in stage.supervisor.contact(member=True).detail
+
+
+@pytest.mark.parametrize("named", [{}, {1: "kafka:9092"}], ids=["everything was reached", "it answers there"])
+async def test_nobody_is_accused_of_a_wrong_address_without_one(stage: Stage, named: dict[int, str]) -> None:
+    await stage.begin()
+    stage.engines[0].elsewhere, stage.engines[0].quiet_for = named, 1e9
+    await stage.turn(40)
+    assert "advertised" not in stage.supervisor.contact(member=True).detail

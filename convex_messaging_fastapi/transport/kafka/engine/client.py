@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from traceback import walk_tb
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -62,6 +64,14 @@ class TopicAnswer(NamedTuple):
         return self.error is NoError and self.partitions > 0
 
 
+@dataclass(slots=True)
+class Sought:
+    """No way to a coordinator of a group was found since then (`time.monotonic`), and why, as last told."""
+
+    since: float
+    word: str
+
+
 class Connection(CandidConnection):
     """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
@@ -109,6 +119,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     _refused_until = 0.0
     _heard_at = 0.0
     _patience: float | None = None
+    _unreached: Mapping[int, str] = MappingProxyType({})
+    _sought: Sought | None = None
     mending: frozenset[TopicPartition] = frozenset()
     """Partitions whose records are made readable before the engine reads them."""
     anywhere = False
@@ -167,7 +179,13 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         with connecting(anywhere=self.anywhere):
             connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
         if connection is None:
+            if (address := self._address(node_id)) is not None:
+                self._unreached = {**self._unreached, node_id: address}
             return None
+        if group is ConnectionGroup.COORDINATION:
+            self._sought = None  # not by its answers: one to a question to join may take a rebalance
+        if node_id in self._unreached:
+            self._unreached = {id: at for id, at in self._unreached.items() if id != node_id}
         connection.__class__ = Connection
         if self._patience is not None:
             connection._request_timeout = self._patience
@@ -175,6 +193,36 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
             return None
         return connection
+
+    def _address(self, node_id: Any) -> str | None:
+        broker = self.cluster.broker_metadata(node_id)
+        if broker is None:
+            return None
+        return f"[{broker.host}]:{broker.port}" if ":" in broker.host else f"{broker.host}:{broker.port}"
+
+    def unreachable(self) -> dict[int, str]:
+        """Brokers, by their ids, to whose addresses no connection could be made the last time."""
+        return {id: address for id, address in self._unreached.items() if self._address(id) == address}
+
+    async def coordinator_lookup(self, coordinator_type: Any, coordinator_key: Any) -> Any:
+        sought = self._sought = self._sought or Sought(time.monotonic(), "")
+        try:
+            found = await super().coordinator_lookup(coordinator_type, coordinator_key)
+        except KafkaError as error:
+            sought.word = f"{type(error).__name__}: {error}"
+            raise
+        sought.word = f"broker {found} is to be it, at {self._address(found)}, and cannot be reached"
+        return found
+
+    def coordinator_sought(self) -> tuple[float, str] | None:
+        """For how many seconds a group has been without a coordinator, and why; `None` where it has one."""
+        sought = self._sought
+        return None if sought is None else (time.monotonic() - sought.since, sought.word)
+
+    def refused_topics(self, topics: Iterable[str]) -> dict[str, type[KafkaError]]:
+        """What a broker last said of some of `topics` instead of where they are."""
+        refused = self.cluster.refused
+        return {topic: refused[topic] for topic in topics if topic in refused}
 
     def _on_connection_closed(self, conn: Any, reason: Any) -> None:
         if reason is CloseReason.AUTH_FAILURE:

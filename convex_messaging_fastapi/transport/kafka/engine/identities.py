@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError, NoError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.protocol.metadata import MetadataRequest, MetadataRequestStruct, MetadataResponse_v5
@@ -194,6 +196,8 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
     """The engine's picture of a cluster, with the identities of topics."""
 
     identities: Identities
+    refused: Mapping[str, type[KafkaError]] = MappingProxyType({})
+    """What the last answer said of topics instead of where they are."""
 
     @classmethod
     def adopt(cls, cluster: ClusterMetadata) -> None:
@@ -202,5 +206,7 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
 
     def update_metadata(self, metadata: Any) -> None:
         super().update_metadata(metadata)
+        codes = {topic: code for code, topic, *_ in metadata.topics}
+        self.refused = {topic: for_code(code) for topic, code in codes.items() if code != NoError.errno}
         if isinstance(metadata, _Answer) and metadata.cluster_id:
             self.identities.hear(metadata.cluster_id, metadata.ids)

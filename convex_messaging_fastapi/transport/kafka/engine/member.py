@@ -9,7 +9,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as EnginePartition
-from aiokafka.errors import NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
@@ -80,6 +80,15 @@ class Member:
 
     def chase(self, seconds: float) -> None:
         self._client.chase(seconds)
+
+    def unreachable(self) -> dict[int, str]:
+        return self._client.unreachable()
+
+    def coordinator_sought(self) -> tuple[float, str] | None:
+        return self._client.coordinator_sought()
+
+    def refused_topics(self, topics: Iterable[str]) -> dict[str, type[KafkaError]]:
+        return self._client.refused_topics(topics)
 
     def curious(self) -> bool:
         """Whether metadata cannot come soon enough: a topic is not known yet, or is said to be another."""

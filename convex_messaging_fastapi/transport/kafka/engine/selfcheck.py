@@ -64,6 +64,7 @@ _PARAMETERS: dict[Callable[..., Any], tuple[str, ...]] = {
     AIOKafkaClient._get_conn: ("self", "node_id", "group", "no_hint"),
     AIOKafkaClient._on_connection_closed: ("self", "conn", "reason"),
     AIOKafkaClient._metadata_update: ("self", "cluster_metadata", "topics"),
+    AIOKafkaClient.coordinator_lookup: ("self", "coordinator_type", "coordinator_key"),
     AIOKafkaClient.send: ("self", "node_id", "request", "group"),
     ClusterMetadata.update_metadata: ("self", "metadata"),
     AIOKafkaConnection.send: ("self", "request", "expect_response"),

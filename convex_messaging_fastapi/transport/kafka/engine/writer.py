@@ -108,6 +108,9 @@ class Writer:
     def chase(self, seconds: float) -> None:
         self._client.chase(seconds)
 
+    def unreachable(self) -> dict[int, str]:
+        return self._client.unreachable()
+
     def hang_up(self) -> None:
         self._client.hang_up()
 
