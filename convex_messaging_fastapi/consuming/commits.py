@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from convex_messaging_fastapi.clock import Clock, sleep, time_limit
@@ -13,8 +12,6 @@ from convex_messaging_fastapi.consuming.ranges import encode
 from convex_messaging_fastapi.consuming.troubles import FailingCommits, Troubles
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, ConsumerTransport, Position
-
-logger = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 5.0
 """How long one attempt may take before its outcome counts as unknown."""
@@ -151,8 +148,6 @@ class Committer:
             self._on_committed()
         if assignment is self._assignment():
             self._troubles.note(outcomes, transport.contact().refusals, self._clock.now())
-        if len(stored) < len(offsets):
-            logger.debug("a commit of %d partitions stored %d", len(offsets), len(stored))
         return outcomes
 
     async def _wait_until_due(self) -> None:
