@@ -157,6 +157,14 @@ def recovery(evidence: Evidence, allowed: Allowed) -> list[str]:
     return late
 
 
+def stall(evidence: Evidence, allowed: Allowed) -> list[str]:
+    """Where a scenario says so, somebody handles something all the time, whatever is wrong elsewhere."""
+    longest = longest_stall(evidence)
+    if allowed.stall is None or longest <= allowed.stall:
+        return []
+    return [f"nothing was handled for {longest:.1f} s, {allowed.stall} are allowed"]
+
+
 def health_truth(evidence: Evidence, allowed: Allowed) -> list[str]:
     """Live is 200 while a process lives; ready says what is true, in time."""
     return [
@@ -220,6 +228,7 @@ CHECKS: Mapping[str, Check] = {
         overlap,
         commit_regress,
         recovery,
+        stall,
         health_truth,
         resources,
         shutdown,

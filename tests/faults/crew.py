@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,8 +23,10 @@ from convex_messaging_fastapi import (
 )
 from tests.faults.evidence import FAILED, OK, UNKNOWN, Produced
 from tests.support.cluster import Cluster
+from tests.support.guarded import Access
 from tests.support.independent import Independent
 from tests.support.ledgers import History, Place, Reader
+from tests.support.proxied import Proxied
 from tests.support.services import Service
 from tests.support.waiting import until
 
@@ -58,7 +60,8 @@ class Crew:
         ends: ExitStack,
         app: str = APP,
         *,
-        access: Mapping[str, str] | None = None,
+        access: Access | None = None,
+        network: Proxied | None = None,
     ) -> None:
         self.cluster = cluster
         self.witness = Independent(cluster.witnessed)
@@ -70,8 +73,10 @@ class Crew:
         self._folder = folder
         self._ends = ends
         self._app = app
-        self._access = access
-        """Variables by which its members may come in, where not everybody may."""
+        self.access = access
+        """What its members may do, where not everybody may do everything."""
+        self.network = network
+        """Their way to the brokers, where it leads through proxies."""
 
     def topic(self, name: str) -> str:
         """Its name on the wire, created when it is first asked for."""
@@ -89,7 +94,7 @@ class Crew:
             "KAFKA_SESSION_TIMEOUT_MS": "6000",
             "FAULTS_LEDGER": str(self._folder / "ledger"),
             "FAULTS_NAME": name,
-            **(self._access or {}),
+            **(self.access.user.environment if self.access else {}),
             **{variable: str(value) for variable, value in settings.items()},
         }
         hired = Service(self._folder, environment, app=self._app, name=name)
@@ -132,7 +137,7 @@ class Crew:
         """A bus of another service, which only publishes; it comes by the tests' door where there is one."""
         return MessageBus(
             MessagingSettings(
-                bootstrap_servers=self.cluster.bootstrap if self._access is None else self.cluster.witnessed,
+                bootstrap_servers=self.cluster.bootstrap if self.access is None else self.cluster.witnessed,
                 topic_prefix=self.name,
                 consumer_group=f"{self.name}-publisher",
             )

@@ -124,6 +124,8 @@ class Allowed:
     """From the heal to the first record that is handled."""
     drained: float = 60.0
     """From the last heal to the last record being handled."""
+    stall: float | None = None
+    """The longest time without any record being handled, from the first fault on; `None`: it may be long."""
     down_within: float | None = None
     """Ready must say 503 so soon after a fault began; `None`: it may stay 200."""
     back_within: float = 10.0

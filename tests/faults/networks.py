@@ -27,4 +27,4 @@ def crew_through_proxies(network: Proxied, unique: str, tmp_path: Path) -> Itera
     with ExitStack() as ends:
         ends.callback(network.set_apart, None)
         ends.callback(network.follow, PASS)
-        yield Crew(network.cluster, unique, tmp_path, ends)
+        yield Crew(network.cluster, unique, tmp_path, ends, network=network)

@@ -27,7 +27,7 @@ from tests.faults.evidence import (
 from tests.support.ledgers import Note, Place
 from tests.support.probing import LIVE, READY, Answer
 
-ALLOWED = Allowed(recovery=5, drained=10, back_within=5)
+ALLOWED = Allowed(recovery=5, drained=10, back_within=5, stall=12)
 
 
 def note(at: float, event: str, offset: int, member: str = "one:1", **more: object) -> Note:
@@ -95,6 +95,7 @@ WRONG: dict[str, tuple[str, Evidence]] = {
         "commit-safety",
         replace(GOOD, notes=without_turn(1), log=GOOD.log),
     ),
+    "nobody at work for long": ("stall", with_notes(*turn(30, 31, 9))),
     "a record that nobody handled": ("unhandled", replace(GOOD, notes=without_turn(2))),
     "an acknowledged message that is gone": ("lost-write", replace(GOOD, log=GOOD.log[:2])),
     "an acknowledged message that is elsewhere": (

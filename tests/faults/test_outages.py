@@ -21,7 +21,6 @@ from tests.faults.gathering import DEAD_LETTERS
 from tests.faults.trial import NAME, Trial, Trials
 from tests.support.cluster import Cluster
 from tests.support.frames import FORGOTTEN
-from tests.support.proxied import Proxied
 from tests.support.waiting import pass_time, until
 
 MAX_UNCOMMITTED = 1000
@@ -31,6 +30,12 @@ BROKERS_DELAY_SECONDS = 3.0
 """How long brokers wait by default for others before they begin a group."""
 
 POISONED = "poisoned"
+POISON: Mapping[str, Any] = {
+    "FAULTS_POISONED": POISONED,
+    "FAULTS_CURE": "never",
+    "KAFKA_MAX_RETRY_ATTEMPTS": 1,
+    "KAFKA_SESSION_TIMEOUT_MS": 30_000,
+}
 STRANGER = count(1_000_000)
 """Ids of what another client writes, far above those of a load."""
 
@@ -137,31 +142,33 @@ def write_as_another(trial: Trial) -> float:
 @pytest.mark.kafka
 @pytest.mark.timeout(120)
 def test_a_question_that_a_network_swallows_is_asked_again(
-    crew_through_proxies: Crew, network: Proxied, trials: Trials
+    crew_through_proxies: Crew, trials: Trials
 ) -> None:
     """A letter is on its way when its broker is cut off; connections stay, and what was sent is forgotten.
 
     It lasts so long that the engine asks what became of it, and forgets that question, too.
     """
-    crew = crew_through_proxies
-    poison: dict[str, Any] = {
-        "FAULTS_POISONED": POISONED,
-        "FAULTS_CURE": "never",
-        "KAFKA_MAX_RETRY_ATTEMPTS": 1,
-        "KAFKA_SESSION_TIMEOUT_MS": 30_000,
-    }
     allowed = Allowed(repeats=MAX_UNCOMMITTED, back_within=10)
-    with trials.run("F34 letters swallowed for 12 s", crew, 1, allowed=allowed, **poison) as trial:
-        write_poison(trial, 0)
-        until(lambda: letters(trial), 30, "a first letter")
-        (partition,) = letters(trial)
-        swallowing = crew.cluster.leader(f"{crew.name}.{DEAD_LETTERS}", partition)
-        other = next(p for p in range(PARTITIONS) if crew.cluster.leader(trial.topic, p) is not swallowing)
-        with trial.fault("letters swallowed"), network.before(swallowing).following(FORGOTTEN):
-            write_poison(trial, other)
-            until(lambda: crew.ledger.count("error") == 2, 20, "a letter to be on its way")
-            pass_time(12)
-        until(lambda: letters(trial)[partition] == 2, 30, "the letter to be written")
+    with trials.run(
+        "F34 letters swallowed for 12 s", crew_through_proxies, 1, allowed=allowed, **POISON
+    ) as trial:
+        swallow_a_letter(trial)
+
+
+def swallow_a_letter(trial: Trial) -> None:
+    """And whatever else is sent to its broker."""
+    crew, network = trial.crew, trial.crew.network
+    assert network is not None
+    write_poison(trial, 0)
+    until(lambda: letters(trial), 30, "a first letter")
+    (partition,) = letters(trial)
+    swallowing = crew.cluster.leader(f"{crew.name}.{DEAD_LETTERS}", partition)
+    other = next(p for p in range(PARTITIONS) if crew.cluster.leader(trial.topic, p) is not swallowing)
+    with trial.fault("letters swallowed"), network.before(swallowing).following(FORGOTTEN):
+        write_poison(trial, other)
+        until(lambda: crew.ledger.count("error") == 2, 20, "a letter to be on its way")
+        pass_time(12)
+    until(lambda: letters(trial)[partition] == 2, 60, "the letter to be written")
 
 
 def write_poison(trial: Trial, partition: int) -> None:

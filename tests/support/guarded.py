@@ -65,6 +65,20 @@ class User:
         return {f"KAFKA_{name.upper()}": value for name, value in self.settings.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one service may do there, and a way to take some of it back for a while."""
+
+    guarded: Guarded
+    user: User
+
+    def may_read(self, topic: str) -> None:
+        self.guarded.grant(self.user, "READ", topic=topic)
+
+    def may_not_read(self, topic: str) -> None:
+        self.guarded.withdraw(self.user, "READ", topic=topic)
+
+
 class Guarded:
     """The broker, its doors and its rights. All calls block.
 
