@@ -1,4 +1,4 @@
-"""Twelve ways to make the engine wrong, each where it decides; tests that do not notice prove nothing.
+"""Sixteen ways to make the engine wrong, each where it decides; tests that do not notice prove nothing.
 
 As a pytest plugin (`-p tests.faults.mutants`) it applies the one that `MUTANT` names to the whole
 run. The app of these tests does so too, for runs on a real Kafka.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
@@ -28,7 +29,11 @@ from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import BusStatus, Verdict, live
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
+from convex_messaging_fastapi.transport.kafka import storing
+from convex_messaging_fastapi.transport.kafka.complaints import Complaints
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.engine import ghosts
+from convex_messaging_fastapi.transport.kafka.engine.client import Connection
 from convex_messaging_fastapi.transport.kafka.rebalance import Holding
 
 VARIABLE = "MUTANT"
@@ -201,6 +206,42 @@ def take_a_refusal_for_an_acknowledgement(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PartitionQueue, "_refuse", acknowledge)
 
 
+def share_the_outcome_of_a_commit(patch: pytest.MonkeyPatch) -> None:
+    """One answer for all partitions of a commit, as the engine itself gives it."""
+    commit = storing.Storing.commit
+
+    async def shared(stores: storing.Storing, *asked: Any) -> dict[TopicPartition, CommitOutcome]:
+        outcomes = await commit(stores, *asked)
+        bad = (outcome for outcome in outcomes.values() if outcome is not CommitOutcome.COMMITTED)
+        return dict.fromkeys(outcomes, next(bad, CommitOutcome.COMMITTED))
+
+    patch.setattr(storing.Storing, "commit", shared)
+
+
+def never_forget_a_complaint(patch: pytest.MonkeyPatch) -> None:
+    """What a broker said of a partition is over when somebody takes a record of it, and not before."""
+    patch.setattr(Complaints, "hear_of_fetches", lambda complaints, fetches: None)
+
+
+def ask_once_for_an_answer_that_is_owed(patch: pytest.MonkeyPatch) -> None:
+    """In each silence; the question may be lost as well."""
+    chase = Connection.chase
+
+    def chase_once(connection: Connection, seconds: float) -> None:
+        if connection._chased_at <= connection._last_action:
+            chase(connection, seconds)
+
+    patch.setattr(Connection, "chase", chase_once)
+
+
+def join_as_another_without_leaving(patch: pytest.MonkeyPatch) -> None:
+    """The group goes on waiting for the member that it knows."""
+
+    async def say_nothing(coordinator: ghosts.Coordinator) -> None: ...
+
+    patch.setattr(ghosts.Coordinator, "_leave_as_others", say_nothing)
+
+
 MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -216,6 +257,10 @@ MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
         tell_what_is_handed_out_as_finished,
         tie_liveness_to_the_broker,
         take_a_refusal_for_an_acknowledgement,
+        share_the_outcome_of_a_commit,
+        never_forget_a_complaint,
+        ask_once_for_an_answer_that_is_owed,
+        join_as_another_without_leaving,
     )
 }
 

@@ -62,6 +62,22 @@ OTHERS: Mapping[str, set[str]] = {
         "tests/publishing/test_outcomes.py"
         "::test_a_refused_message_fails_at_once_and_the_rest_goes_on[at once]",
     },
+    "share_the_outcome_of_a_commit": {
+        "tests/transport/kafka/test_storing.py"
+        "::test_whatever_is_answered_of_one_partition_the_others_are_stored[3]",
+    },
+    "never_forget_a_complaint": {
+        "tests/transport/kafka/test_complaints.py"
+        "::test_a_complaint_ends_with_a_fetch_that_is_answered_well_though_nothing_is_read"
+        "[False-7-Problem.NOT_AUTHORIZED]",
+    },
+    "ask_once_for_an_answer_that_is_owed": {
+        "tests/transport/kafka/test_chasing.py"
+        "::test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_and_not_more_often",
+    },
+    "join_as_another_without_leaving": {
+        "tests/transport/kafka/test_ghosts.py::test_the_one_he_was_leaves_before_he_joins[25-1]",
+    },
 }
 
 

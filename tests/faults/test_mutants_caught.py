@@ -1,6 +1,6 @@
-"""Twelve mutants of the engine at work on a real Kafka: each is caught by the check that is named for it.
+"""Sixteen mutants of the engine at work on a real Kafka: each is caught by the check that is named for it.
 
-Five kinds of runs are enough for all of them. Each kind must pass without a mutant.
+Eight kinds of runs are enough for all of them. Each kind must pass without a mutant.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pytest
@@ -22,12 +21,16 @@ from tests.faults.crew import Crew
 from tests.faults.evidence import FAILED, Allowed
 from tests.faults.gathering import DEAD_LETTERS
 from tests.faults.mutants import MUTANTS, SILENT_SECONDS, VARIABLE
+from tests.faults.test_outages import POISON, RECOVERY_SECONDS, Outage, break_off, swallow_a_letter
+from tests.faults.test_rights import TWO_TOPICS, crew_with_rights, withdrawn
 from tests.faults.trial import RESULTS, Trial, Trials
 from tests.support.batches import sendable
 from tests.support.cluster import Cluster
+from tests.support.guarded import Guarded
+from tests.support.proxied import Proxied
 from tests.support.waiting import pass_time, until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(240)]
 
 ATTEMPTS = 3
 A_SECOND, KEYS = 100, 100
@@ -39,9 +42,22 @@ BAD_IDS = range(1_000_000, 1_000_004)
 NOTHING, AS_USUAL = 1, 1_048_588
 """The largest batch in bytes that a topic takes: none at all, and what brokers set by default."""
 SILENCE_SECONDS = SILENT_SECONDS + 3
+BACK_SECONDS = 10.0
 MAX_UNCOMMITTED = 1000
 
 OFTEN: Mapping[str, Any] = {"KAFKA_AUTO_COMMIT_INTERVAL_MS": 300, "KAFKA_MAX_UNCOMMITTED": MAX_UNCOMMITTED}
+
+
+def new(request: pytest.FixtureRequest, place: str) -> Crew:
+    """A crew with names and topics that nobody has used."""
+    new_crew: NewCrew = request.getfixturevalue("new_crew")
+    where = request.getfixturevalue(place)
+    match where:
+        case Guarded():
+            return crew_with_rights(where, new_crew)
+        case Proxied():
+            return new_crew(where.cluster, network=where)
+    return new_crew(where)
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,7 @@ class Kind:
     workers: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
     prepare: Callable[[Crew], None] = lambda crew: None
+    crew: Callable[[pytest.FixtureRequest], Crew] = lambda request: new(request, "kafka")
 
 
 def letters_of(crew: Crew) -> str:
@@ -138,6 +155,24 @@ def the_broker_freezes(trial: Trial) -> None:
     trial.send_more(A_SECOND)
 
 
+def a_right_is_withdrawn(trial: Trial) -> None:
+    """From an idle topic, with work of it that was not committed, until the other could have run dry."""
+    other = trial.add_topic("other")
+    with trial.fault("READ withdrawn from one topic"), withdrawn(trial, other):
+        trial.send_more(14 * A_SECOND)
+    pass_time(BACK_SECONDS + 1)
+
+
+def a_letter_is_swallowed(trial: Trial) -> None:
+    swallow_a_letter(trial)
+    pass_time(BACK_SECONDS + 1)
+
+
+def an_outage_outlasts_a_session(trial: Trial) -> None:
+    break_off(Outage(9, 6, 1), trial.crew.cluster, [trial])
+    trial.send_more(A_SECOND)
+
+
 HANGS: Mapping[str, Any] = {
     "KAFKA_CONCURRENCY": 64,
     "KAFKA_REVOKE_DRAIN_SECONDS": 1,
@@ -172,7 +207,30 @@ UNREADABLE = Kind("a batch that the engine cannot read", a_batch_is_unreadable, 
 SILENT = Kind(
     "the only broker frozen for 7 s", the_broker_freezes, Allowed(repeats=MAX_UNCOMMITTED, drained=6)
 )
-KINDS = (JOINED, REFUSED, FROZEN, UNREADABLE, SILENT)
+WITHDRAWN = Kind(
+    "READ withdrawn from one of two topics",
+    a_right_is_withdrawn,
+    Allowed(repeats=5, stall=3, back_within=BACK_SECONDS, drained=6),
+    settings={
+        **TWO_TOPICS,
+        "KAFKA_AUTO_COMMIT_INTERVAL_MS": 5000,
+        "KAFKA_MAX_UNCOMMITTED": 2 * A_SECOND,
+    },
+    crew=lambda request: new(request, "guarded"),
+)
+SWALLOWED = Kind(
+    "a letter that is swallowed, and the question what became of it",
+    a_letter_is_swallowed,
+    Allowed(repeats=MAX_UNCOMMITTED, back_within=BACK_SECONDS),
+    settings=POISON,
+    crew=lambda request: new(request, "network"),
+)
+OUTLASTED = Kind(
+    "an outage of 9 s with a session of 6 s",
+    an_outage_outlasts_a_session,
+    Allowed(repeats=MAX_UNCOMMITTED, recovery=RECOVERY_SECONDS),
+)
+KINDS = (JOINED, REFUSED, FROZEN, UNREADABLE, SILENT, WITHDRAWN, SWALLOWED, OUTLASTED)
 
 CAUGHT: Mapping[str, tuple[Kind, str]] = {
     "commit_the_highest_finished_offset": (JOINED, "commit-safety"),
@@ -187,16 +245,20 @@ CAUGHT: Mapping[str, tuple[Kind, str]] = {
     "tell_what_is_handed_out_as_finished": (JOINED, "unhandled"),
     "tie_liveness_to_the_broker": (SILENT, "health-truth"),
     "take_a_refusal_for_an_acknowledgement": (REFUSED, "lost-write"),
+    "share_the_outcome_of_a_commit": (WITHDRAWN, "stall"),
+    "never_forget_a_complaint": (WITHDRAWN, "health-truth"),
+    "ask_once_for_an_answer_that_is_owed": (SWALLOWED, "health-truth"),
+    "join_as_another_without_leaving": (OUTLASTED, "recovery"),
 }
 
 Caught = list[dict[str, Any]]
-Crews = Callable[[], Crew]
+Crews = Callable[[Kind], Crew]
 
 
 @pytest.fixture
-def crews(kafka: Cluster, new_crew: NewCrew) -> Crews:
+def crews(request: pytest.FixtureRequest) -> Crews:
     """A crew for each attempt."""
-    return partial(new_crew, kafka)
+    return lambda kind: kind.crew(request)
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +279,7 @@ def caught(request: pytest.FixtureRequest) -> Iterator[Caught]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.scenario)
 def test_without_a_mutant_every_check_passes(kind: Kind, crews: Crews, trials: Trials) -> None:
-    run(kind, crews(), trials, must_hold=True)
+    run(kind, crews(kind), trials, must_hold=True)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
@@ -233,14 +295,14 @@ def test_a_mutant_is_caught_by_its_check(
     while not became["caught"] and became["attempts"] < ATTEMPTS:
         became["attempts"] += 1
         began = time.monotonic()
-        violations = run(kind, crews(), apart(trials), must_hold=False)
+        violations = run(kind, crews(kind), apart(trials), must_hold=False)
         became |= {"caught": check in violations, "seconds": round(time.monotonic() - began, 1)}
     assert became["caught"], f"{check} did not notice {mutant}, others noticed {violations}"
 
 
 def test_every_mutant_has_its_check() -> None:
     assert set(CAUGHT) == set(MUTANTS)
-    assert len(MUTANTS) == 12
+    assert len(MUTANTS) == 16
 
 
 def run(kind: Kind, crew: Crew, trials: Trials, *, must_hold: bool) -> Mapping[str, Sequence[str]]:
