@@ -23,7 +23,7 @@ class Facts:
 
     `ambiguous_recursion` names the members of a union that holds itself while two of them may take
     the same object or array: each level is then read by both. `writes_stars`: a secret would be
-    written as stars.
+    written as stars. `hashes_numbers`: sets, or dicts with keys, of anything but text.
     """
 
     has_decimal: bool
@@ -36,9 +36,10 @@ class Facts:
     only_from_json: str | None
     names: frozenset[str]
     ambiguous_recursion: str | None
+    hashes_numbers: bool
 
 
-NO_FACTS = Facts(False, False, False, False, False, False, False, None, frozenset(), None)
+NO_FACTS = Facts(False, False, False, False, False, False, False, None, frozenset(), None, False)
 """Of what has no schema."""
 
 
@@ -65,6 +66,7 @@ def facts_of(schema: Mapping[str, Any]) -> Facts:
         only_from_json=survey.only_from_json,
         names=frozenset(survey.names),
         ambiguous_recursion=ambiguous_recursion(schema),
+        hashes_numbers=survey.hashes_numbers,
     )
 
 
@@ -108,6 +110,7 @@ class _Survey:
         self.may_write_decimals = False
         self.may_write_decimals_as_text = False
         self.may_hold_anything = False
+        self.hashes_numbers = False
         self.only_from_json: str | None = None
         self.names: set[str] = set()
         self._definitions: dict[str, Any] = {}
@@ -132,6 +135,7 @@ class _Survey:
 
     def _note(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> None:
         self._note_numbers(node, kind, settings)
+        self.hashes_numbers |= _hashes_numbers(node, kind)
         self._note_names(node, kind)
         if kind in _TEXT_OR_LIST_IN_JSON and node.get("strict", settings.strict):
             self.only_from_json = self.only_from_json or f"{kind} in strict mode"
@@ -176,6 +180,16 @@ class _Survey:
             return ()
         self._followed.add((reference, settings))
         return (self._definitions.get(reference),)
+
+
+_HASHED = {"set": "items_schema", "frozenset": "items_schema", "dict": "keys_schema"}
+_HASHED_BY_A_SECRET = frozenset({"str", "literal", "enum", "date", "datetime", "time", "bytes", "bool"})
+
+
+def _hashes_numbers(node: Mapping[str, Any], kind: str) -> bool:
+    """Whether it puts anything into a hash table whose hash the sender of a message may choose."""
+    hashed = node.get(_HASHED.get(kind, ""))
+    return isinstance(hashed, Mapping) and hashed.get("type") not in _HASHED_BY_A_SECRET
 
 
 def _settings_inside(node: Mapping[str, Any], kind: str, outside: _Settings) -> _Settings:

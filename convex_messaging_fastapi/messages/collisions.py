@@ -1,0 +1,66 @@
+"""Numbers that were chosen so that a set or a dict takes a hundred times as long over them.
+
+Python hashes text with a secret, and numbers without one: thousands of different numbers with one hash are
+easily made, and each of them is then compared with all before it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from jiter import from_json
+
+from convex_messaging_fastapi.messages.bounds import MAX_DIGITS, OutOfBounds, is_within
+
+MOST_ALIKE = 100
+"""Different numbers with one hash. Of a hundred thousand that nobody chose no two have."""
+
+_SHORTEST = 17
+"""Fewer characters do not make different numbers with one hash, or too few of them."""
+
+_SMALL = 10**15
+_UUID_DIGITS = 32
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+def refuse_collisions(value: bytes) -> None:
+    """Raise `OutOfBounds` where many numbers of a JSON document, texts and keys included, have one hash."""
+    try:
+        document = from_json(value, float_mode="decimal")
+    except ValueError:
+        return  # no JSON, as the reader will say
+    # By their text, which has a hash that nobody can choose; and equal ones are one.
+    alike = Counter({str(number): hash(number) for number in _long_numbers_in(document)}.values())
+    if alike and max(alike.values()) > MOST_ALIKE:
+        raise OutOfBounds(f"more than {MOST_ALIKE} of its numbers have one hash")
+
+
+def _long_numbers_in(document: Any) -> Iterator[int | Decimal]:
+    waiting = [document]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting.extend(one.keys())
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+        elif isinstance(one, str) and _SHORTEST <= len(one) <= MAX_DIGITS:
+            yield from _numbers_of(one)
+        elif isinstance(one, int | Decimal) and not -_SMALL < one < _SMALL:
+            yield one
+
+
+def _numbers_of(text: str) -> Iterator[int | Decimal]:
+    """The number, or the UUID's, that a text stands for; `Decimal` reads all that `int` does, and more."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        digits = text.lower().removeprefix("urn:uuid:").strip("{}").replace("-", "")
+        if len(digits) == _UUID_DIGITS and _HEXADECIMAL.issuperset(digits):
+            yield int(digits, 16)
+    else:
+        if number.is_finite() and is_within(number):
+            yield number
