@@ -78,7 +78,11 @@ class MessageError(MessagingError):
 
 
 class EncodeError(MessageError):
-    """A message that cannot be written as JSON: NaN, an infinity, a type JSON does not know."""
+    """A message that cannot be written as JSON, or that no handler would be given.
+
+    NaN, an infinity, a type that JSON does not know; a secret, of which stars would be written; a number
+    out of the bounds in which numbers are read.
+    """
 
 
 class DecodeError(MessageError):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import count
 
+import httpx
+
 from convex_messaging_fastapi import MessageBus
-from example_app.messages import UserCreated
+from example_app.messages import BetPlaced, UserCreated
 from tests.stories.conftest import Fleet
 from tests.support.waiting import until
 
@@ -44,6 +48,35 @@ async def test_one_of_two_is_stopped_and_started_again_amid_ten_thousand_events(
 
     assert published >= EVENTS
     await assert_each_was_handled_once(fleet, published)
+
+
+async def test_a_hostile_message_silences_neither_process(fleet: Fleet) -> None:
+    """Seven hundred thousand digits beside a decimal took each process half a minute, one after the other."""
+    await asyncio.to_thread(fleet.wait_shared)
+    handled, slowest = asyncio.Event(), list[float]()
+    watching = [
+        asyncio.create_task(answers_of(service.address, handled, slowest)) for service in fleet.services
+    ]
+    async with fleet.publisher() as bus:
+        for digits in (700_000, 200_000):
+            hostile = b'{"UserId":1,"Stake":1,"Card":"x","BetId":1.' + b"1" * digits + b"}"
+            await bus.publish("bet.placed", hostile, key="7", timeout=30)
+        good = BetPlaced(bet_id=1, user_id=7, stake=Decimal("10.00"), card="4242")
+        await bus.publish("bet.placed", good, key="7", timeout=30)
+        await asyncio.to_thread(until, lambda: "collect_stake" in fleet.handled(), 5, "the good bet")
+    handled.set()
+    await asyncio.gather(*watching)
+
+    assert max(slowest) < 1
+
+
+async def answers_of(address: str, end: asyncio.Event, slowest: list[float]) -> None:
+    """How long the probe that decides over a restart takes to answer, the longest of many."""
+    async with httpx.AsyncClient(base_url=address, timeout=30) as http:
+        while not end.is_set():
+            began = time.monotonic()
+            assert (await http.get("/health/kafka/live")).status_code == 200
+            slowest.append(time.monotonic() - began)
 
 
 async def publish(bus: MessageBus, first: int, many: int) -> None:
