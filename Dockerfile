@@ -3,8 +3,11 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 RUN python -m venv /venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+# the installer itself first: what builds the package is to be of a known version, too
+RUN /venv/bin/pip install --no-cache-dir -c constraints.txt pip
 COPY convex_messaging_fastapi convex_messaging_fastapi
-RUN /venv/bin/pip install --no-cache-dir -c constraints.txt ".[compression]" uvicorn
+RUN /venv/bin/pip install --no-cache-dir -c constraints.txt --build-constraint constraints.txt \
+    ".[compression]" uvicorn
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home app

@@ -100,19 +100,24 @@ class Lease:
         self.revoked = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Delivery:
     """What a handler is told of a message, if it asks by annotating a parameter with this type.
 
     `attempt` starts at 1 and counts in this process only: after a crash or a rebalance it starts
     again. Header names and values are as received and may be anything, though of more than
     `MAX_HEADERS` only the first are kept; `headers` is a safe view (last value of a name wins; bytes
-    that are not UTF-8 are replaced, nulls left out).
+    that are not UTF-8 are replaced, nulls left out). Its `repr` says where the message is, and
+    nothing of what is in it.
     """
 
     record: Record
     attempt: int = 1
-    lease: Lease = field(default_factory=lambda: Lease(0), repr=False, compare=False)
+    lease: Lease = field(default_factory=lambda: Lease(0), compare=False)
+
+    def __repr__(self) -> str:
+        where = f"{self.topic}/{self.partition}/{self.offset}"
+        return f"Delivery({where}, attempt={self.attempt})"
 
     @property
     def topic(self) -> str:

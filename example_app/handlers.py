@@ -61,9 +61,14 @@ async def take_payment(command: TakePayment, delivery: Delivery, store: StoreOf)
             store.set_bet_status(command.bet_id, "paid")
 
 
-@subscribers.subscriber("dlq")
+@subscribers.subscriber("dlq", dead_letter="discard")
 async def note_dead_letter(letter: DeadLetterMessage, delivery: Delivery, store: StoreOf) -> None:
-    """The dead letters are a topic like any other, so this service can show its own."""
+    """The dead letters are a topic like any other, so this service can show its own.
+
+    A dead letter is never buried again: one that cannot be read would hold its partition for good, and
+    anybody who may write to that topic could send one. It stays where it is; what is discarded is only
+    the showing.
+    """
     with store.transaction():
         if store.first_time("note_dead_letter", identity(delivery)):
             store.add_dead_letter(

@@ -9,13 +9,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.middleware.base import RequestResponseEndpoint
 
 from convex_messaging_fastapi import Bus, MessageBus, MessagingRouter, PublishError
 from example_app.handlers import StoreOf, subscribers
-from example_app.messages import BetPlaced, UserCreated
+from example_app.messages import BetPlaced, Card, Email, Id, UserCreated
 from example_app.settings import settings
 from example_app.store import Store
 
@@ -44,14 +46,29 @@ async def not_announced(request: Request, error: PublishError) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, status_code=503)
 
 
+@app.exception_handler(RequestValidationError)
+async def not_understood(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Without what was sent: JSON cannot carry all of it back, such as half of a character, or 1e400."""
+    problems = [{"loc": p["loc"], "msg": p["msg"], "type": p["type"]} for p in error.errors()]
+    return JSONResponse({"detail": problems}, status_code=422)
+
+
+@app.middleware("http")
+async def no_sniffing(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """What others wrote into a message is shown as data: no browser is to take it for a page."""
+    response = await call_next(request)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
 class NewUser(BaseModel):
-    email: str = Field(examples=["ada@example.com"])
+    email: Email = Field(examples=["ada@example.com"])
 
 
 class NewBet(BaseModel):
-    user_id: int
-    stake: Decimal = Field(gt=0, decimal_places=2, examples=["10.00"])
-    card: str = Field("4242", description="`declined` makes the payment fail")
+    user_id: Id
+    stake: Decimal = Field(gt=0, max_digits=12, decimal_places=2, examples=["10.00"])
+    card: Card = Field("4242", description="`declined` makes the payment fail")
 
 
 @app.post("/users", status_code=201)

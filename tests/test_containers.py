@@ -86,6 +86,17 @@ def test_what_the_image_copies_is_let_in() -> None:
             assert any(fnmatch(source, pattern) for pattern in let_in), source
 
 
+def test_what_builds_the_package_is_of_a_known_version_too() -> None:
+    """pip looks for it by itself, in a place of its own, where the ordinary constraints do not count."""
+    known = dict(re.findall(r"^([\w.-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert {re.split(r"[<>=~! ]", name, maxsplit=1)[0] for name in needed} <= set(known)
+    builds = [words for words in instructions("RUN") if "pip install" in words]
+    assert all("-c constraints.txt" in words for words in builds)
+    assert "--build-constraint constraints.txt" in builds[-1]
+    assert builds[0].endswith(" pip"), "an older installer does not know that option"
+
+
 def test_the_image_is_built_with_a_python_that_the_package_supports() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = set(re.findall(r"^FROM python:([\d.]+)-slim", DOCKERFILE, flags=re.MULTILINE))

@@ -6,8 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -84,6 +86,40 @@ def test_no_function_is_longer_than_a_screen() -> None:
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
     }
     assert not long
+
+
+OURS_AND_OPTIONAL = {PACKAGE.name, "example_app", "opentelemetry"}
+"""OpenTelemetry is never asked for: where a service has it, its trace goes along."""
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What comes only by way of another is gone when that one no longer needs it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [needed for extra in project["optional-dependencies"].values() for needed in extra]
+    declared = {_distribution(needed) for needed in [*project["dependencies"], *extras]}
+    homes = packages_distributions()
+    missing = {
+        f"{named(path)}: {module}"
+        for path in [*python_files(PACKAGE), *python_files(ROOT / "example_app")]
+        for module in _modules_of(tree(path)) - sys.stdlib_module_names - OURS_AND_OPTIONAL
+        if not {_distribution(home) for home in homes.get(module, [module])} & declared
+    }
+    assert not missing
+
+
+def _modules_of(source: ast.Module) -> set[str]:
+    found = set[str]()
+    for node in ast.walk(source):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def _distribution(requirement: str) -> str:
+    """`pydantic_core>=2` and `pydantic-core` are one."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
 def test_every_file_opens_with_what_it_is_for() -> None:

@@ -20,6 +20,9 @@ MAX_EXPONENT = 400
 LARGE_BYTES = 256 * 1024
 """A larger value is decoded in a thread, for the event loop has others to serve meanwhile."""
 
+LONG_BYTES = 16 * 1024
+"""From here on it is worth while to read a value without looks for garbage."""
+
 SHORT_BYTES = 200
 """No more bytes than these hold neither too many members, nor too many levels, nor too many digits."""
 

@@ -37,7 +37,7 @@ def validation_text(error: ValidationError, names: Set[str] = frozenset()) -> st
     """
     if error.error_count() > MAX_COUNTED:  # a megabyte can hold a million, and listing them takes seconds
         return f"{error.error_count()} problems"
-    problems = error.errors(include_url=False, include_context=False)
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
     told = [_problem(cast("Mapping[str, Any]", problem), names) for problem in problems[:MAX_PROBLEMS]]
     if (more := len(problems) - MAX_PROBLEMS) > 0:
         told.append(f"and {more} more")

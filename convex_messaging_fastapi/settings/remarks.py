@@ -48,8 +48,8 @@ def remarks(
         chosen = "security_protocol" in given or _from_json(names, given, found)
         if names is not _AUTHORITIES or not chosen:
             yield (
-                f"{' and '.join(names)} is not used: security_protocol is {settings.security_protocol}. Leave "
-                "it away, or choose a security_protocol that uses it"
+                f"{' and '.join(names)} is not used: security_protocol is {settings.security_protocol}. "
+                "Leave it away, or choose a security_protocol that uses it"
             )
 
 

@@ -6,6 +6,9 @@ import asyncio
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from example_app.main import bus
 from example_app.messages import BetPlaced, SendWelcome
 from tests.stories.conftest import Visitor
@@ -108,3 +111,45 @@ def test_it_tells_its_story_as_a_process_with_nothing_set(tmp_path: Path) -> Non
     assert "Application shutdown complete" in app.tail()
     assert "take_payment gave up on convex.payments/" in app.tail(), "the log tells where it failed"
     assert "CardDeclined: the bank declined the payment for bet 2" in app.tail()
+
+
+HOSTILE: dict[str, tuple[str, str]] = {
+    "a number that no database takes": ("/bets", '{"user_id":123456789012345678901234567890,"stake":"1"}'),
+    "a negative number": ("/bets", '{"user_id":-1,"stake":"1"}'),
+    "a stake of a million digits": ("/bets", '{"user_id":1,"stake":"1E+1000000"}'),
+    "a stake beyond a float": ("/bets", '{"user_id":1,"stake":1e400}'),
+    "NaN": ("/bets", '{"user_id":1,"stake":NaN}'),
+    "a stake with many digits": ("/bets", '{"user_id":1,"stake":"1234567890123.00"}'),
+    "a long card": ("/bets", '{"user_id":1,"stake":"1","card":"%s"}' % ("4" * 65)),
+    "half a character as a card": ("/bets", '{"user_id":1,"stake":"1","card":"\\ud800"}'),
+    "half a character as an address": ("/users", '{"email":"\\ud800"}'),
+    "an address of 2 MB": ("/users", '{"email":"%s"}' % ("a" * 2_000_000)),
+    "no address": ("/users", '{"email":""}'),
+}
+
+
+@pytest.mark.parametrize(("path", "body"), HOSTILE.values(), ids=HOSTILE)
+async def test_what_could_not_be_stored_or_announced_is_refused_first(
+    path: str, body: str, visitor: Visitor
+) -> None:
+    refused = await visitor.http.post(path, content=body, headers={"content-type": "application/json"})
+
+    assert refused.status_code == 422
+    assert refused.headers["X-Content-Type-Options"] == "nosniff"
+    assert refused.json()["detail"], "it says why"
+    assert await visitor.get(path) == [], "nothing was stored"
+    assert visitor.bench.published("bet.placed") == visitor.bench.published("user.created") == []
+
+
+async def test_what_is_no_dead_letter_silences_no_page(visitor: Visitor) -> None:
+    """Whoever may write to the topic could, with one message a partition."""
+    await visitor.post("/bets", user_id=7, stake="10.00", card="declined")
+    letters = visitor.bench.broker.end_offsets("convex.dlq")
+    for partition in range(len(letters)):
+        visitor.bench.broker.append(
+            TopicPartition("convex.dlq", partition), [OutgoingRecord(None, b"garbage")]
+        )
+    await visitor.bench.settle()
+
+    assert len(await visitor.get("/dead-letters")) == 1
+    assert all(not held.held for worker in bus.status().workers for held in worker.partitions)
