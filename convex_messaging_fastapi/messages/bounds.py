@@ -54,8 +54,9 @@ class Bounds:
         if len(value) > self.max_bytes:
             raise OutOfBounds(f"it has {len(value)} bytes, and max_message_bytes is {self.max_bytes}")
         opened = value.count(b"{") + value.count(b"[")
-        odd = has_large_exponent(value) or _has_long_number(value)
-        if not odd and opened <= MAX_DEPTH and opened + value.count(b",") <= self.max_items:
+        odd = _may_hold_a_number_beyond(value)
+        few = len(value) <= self.max_items or opened + value.count(b",") <= self.max_items
+        if few and not odd and opened <= MAX_DEPTH:
             return
         bare = _without_escapes(value)
         if bare.count(b'"') > 4 * self.max_items + 2:  # two texts a member, or it is no JSON
@@ -101,6 +102,13 @@ def has_large_exponent(value: bytes) -> bool:
     """Whether there may be a number with an exponent of three digits or more."""
     # The pattern alone takes several times as long, and nearly everything has no such digits at all.
     return value.translate(_DIGITS).find(_EXPONENT) >= 0 and _large_exponent(value) is not None
+
+
+def _may_hold_a_number_beyond(value: bytes) -> bool:
+    digits = value.translate(_DIGITS)
+    return (len(value) > MAX_DIGITS and _LONG_RUN in digits) or (
+        digits.find(_EXPONENT) >= 0 and _large_exponent(value) is not None
+    )
 
 
 def _has_long_number(value: bytes) -> bool:
