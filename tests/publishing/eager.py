@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
 from inspect import CORO_CLOSED, getcoroutinestate
 from types import TracebackType
 from typing import Any
@@ -18,13 +19,14 @@ def emulated(
     if not loop.is_running():
         return asyncio.Task(work, loop=loop, **named)
     begun = Begun(work)
+    context = named.setdefault("context", copy_context())
     task: asyncio.Task[Any] = asyncio.Task(begun, loop=loop, **named)
     outer = asyncio.current_task(loop)
     if outer is not None:
         asyncio.tasks._leave_task(loop, outer)
     asyncio.tasks._enter_task(loop, task)
     try:
-        begun.begin()
+        context.run(begun.begin)
     finally:
         asyncio.tasks._leave_task(loop, task)
         if outer is not None:
