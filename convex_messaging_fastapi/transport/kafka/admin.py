@@ -66,9 +66,7 @@ class KafkaAdmin:
         if isinstance(reached, Explanation):
             raise TopicUnavailable(f"topic {topic!r} could not be created: {reached.detail}")
         options = self._options(reached)
-        anywhere = options.pop("anywhere")
-        client = Client(**options)
-        client.anywhere = anywhere
+        client = Client.asking(**options)
         try:
             await client.bootstrap()
             yield client
@@ -76,7 +74,8 @@ class KafkaAdmin:
             await client.close()
 
     async def _create(self, client: Client, topic: NewTopic) -> None:
-        answer = await client.send(_controller(client), _request(client, topic, self._request_timeout_ms))
+        request = _request(client, topic, self._request_timeout_ms)
+        answer = await client.send_patiently(_controller(client), request, self._request_timeout_ms / 1000)
         described = answer.to_object()["topic_errors"][0]
         error = for_code(described["error_code"])
         if error in (NoError, TopicAlreadyExistsError):

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import CloseReason
+from aiokafka.conn import CloseReason, collect_hosts
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -129,6 +129,15 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     """What a batch may unpack to when it is mended."""
 
     @classmethod
+    def asking(cls, *, anywhere: bool = False, **options: Any) -> Self:
+        """A client for a few questions, none of which waits long: a network may swallow it."""
+        client = cls(**options)
+        client.anywhere = anywhere
+        client._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)
+        client._patience = client._request_timeout_ms / 1000
+        return client
+
+    @classmethod
     def adopt(cls, client: AIOKafkaClient, *, anywhere: bool = False) -> Self:
         """Take over a client that a consumer or producer of the engine made for itself."""
         client.__class__ = cls
@@ -193,6 +202,19 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             connection.close()
             return None
         return connection
+
+    async def send_patiently(self, node_id: Any, request: Any, seconds: float) -> Any:
+        """Ask for what takes its time, and wait so long for the answer."""
+        usual, self._patience = self._patience, seconds
+        try:
+            return await self.send(node_id, request)
+        finally:
+            self._patience = usual
+
+    @property
+    def hosts(self) -> Any:
+        # In their order: the first has just answered a probe, and another may swallow all that it is sent.
+        return collect_hosts(self._bootstrap_servers, randomize=False)
 
     def _address(self, node_id: Any) -> str | None:
         broker = self.cluster.broker_metadata(node_id)
