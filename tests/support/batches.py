@@ -85,23 +85,24 @@ GZIP, ZSTD = 1, 4
 _PIECE = 2**20
 
 
-def bomb(mebibytes: int, codec: int) -> BatchBuilder:
-    """One record of so many zeros, for `AIOKafkaProducer.send_batch`; they never stand in memory together."""
+def bomb(mebibytes: int, codec: int, records: int = 1) -> BatchBuilder:
+    """Records of so many zeros, for `AIOKafkaProducer.send_batch`; they never stand in memory together."""
     made = BatchBuilder(_ROOM, 0)
-    header = bytearray(batch((b"", []))[:61])
-    made._buffer = _sealed(header, codec, _packed(_zeros(mebibytes), codec))
-    made._relative_offset = 1
+    header = bytearray(batch(*[(b"", list[tuple[bytes, bytes | None]]())] * records)[:61])
+    made._buffer = _sealed(header, codec, records, _packed(_zeros(mebibytes, records), codec))
+    made._relative_offset = records
     made.close()
     return made
 
 
-def _zeros(mebibytes: int) -> Iterator[bytes]:
+def _zeros(mebibytes: int, records: int) -> Iterator[bytes]:
     value = mebibytes * _PIECE
-    before = bytes(3) + _number(-1) + _number(value)  # attributes, both deltas; no key
-    yield _number(len(before) + value + 1) + before
-    for _ in range(mebibytes):
-        yield bytes(_PIECE)
-    yield _number(0)  # headers
+    for record in range(records):
+        before = bytes(2) + _number(record) + _number(-1) + _number(value)  # attributes, both deltas; no key
+        yield _number(len(before) + value + 1) + before
+        for _ in range(mebibytes):
+            yield bytes(_PIECE)
+        yield _number(0)  # headers
 
 
 def _number(value: int) -> bytes:
@@ -120,11 +121,11 @@ def _packed(pieces: Iterator[bytes], codec: int) -> bytes:
     return bytes(zstd.finish())
 
 
-def _sealed(header: bytearray, codec: int, records: bytes) -> bytes:
+def _sealed(header: bytearray, codec: int, count: int, records: bytes) -> bytes:
     whole = header + records
     struct.pack_into(">i", whole, 8, len(whole) - 12)
     struct.pack_into(">h", whole, 21, codec)
-    struct.pack_into(">i", whole, 57, 1)
+    struct.pack_into(">i", whole, 57, count)
     struct.pack_into(">I", whole, 17, calc_crc32c(bytes(whole[21:])))
     return bytes(whole)
 
