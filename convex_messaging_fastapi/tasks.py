@@ -1,10 +1,13 @@
-"""Tasks that whoever makes them can register before they run."""
+"""Tasks that whoever makes them can register before they run, and sees end."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -17,3 +20,19 @@ def later(work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task
     what the task itself says of its end is then overwritten.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
+
+
+def say_why_it_ended(task: asyncio.Task[None]) -> None:
+    """Nobody awaits it, so nobody else would say; `/health/kafka/live` asks for a restart from now on."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("%s ended, which it must not: %r", task.get_name(), error, exc_info=error)
+
+
+async def cancelled(*tasks: asyncio.Task[None] | None) -> None:
+    """Cancel our own tasks and see them end."""
+    alive = [task for task in tasks if task is not None]
+    for task in alive:
+        task.cancel()
+    for outcome in await asyncio.gather(*alive, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            logger.error("a task had failed before it was cancelled: %r", outcome, exc_info=outcome)

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
+from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, Patience
 from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
@@ -146,9 +147,12 @@ class Wiring:
         return self._settings.consumer_group
 
     def _may_bury(self, declared: Declaration) -> bool:
-        """Dead letters are never buried again, so whoever reads nothing else buries nothing."""
+        """Dead letters are never buried again, so whoever reads nothing else buries nothing.
+
+        What cannot be read is buried for any handler, whatever becomes of its own failures.
+        """
         is_any_other = any(self.on_wire(topic) != self._letters for topic in declared.topics)
-        return declared.options.dead_letter == "bury" and is_any_other
+        return "bury" in (declared.options.dead_letter, self._settings.unreadable) and is_any_other
 
     def _place(self, machine: Machine, subscription: Subscription) -> None:
         group = subscription.lineup.group
@@ -161,7 +165,20 @@ class Wiring:
         settings = self._settings
         limits = Limits(settings.max_uncommitted, settings.max_buffer_records, settings.max_buffer_bytes)
         interval = settings.auto_commit_interval_ms / 1000 if settings.enable_auto_commit else None
-        return Worker(group, lambda: self._transport.consumer(group), self._clock, limits, interval)
+        return Worker(
+            group,
+            lambda: self._transport.consumer(group),
+            self._clock,
+            limits,
+            interval,
+            self._unreadable(group),
+        )
+
+    def _unreadable(self, group: str) -> UnreadableBatches | None:
+        if self._settings.unreadable == "hold":
+            return None
+        texts = self._settings.error_texts
+        return UnreadableBatches(group, self._burial, self._letters, self._clock, random.random, texts=texts)
 
     def topics_to_create(self, subscriptions: Iterable[Subscription]) -> tuple[NewTopic, ...]:
         """What these read and the settings let us make, if it is missing."""

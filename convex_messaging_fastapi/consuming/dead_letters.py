@@ -16,6 +16,7 @@ from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoin
 from convex_messaging_fastapi.messages.complaints import one_line, validation_text
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, utc
+from convex_messaging_fastapi.transport.base import Unreadable
 
 REPLAY_COUNT = "x-convex-replay-count"
 MAX_REPLAY_COUNT = 1000
@@ -37,14 +38,18 @@ Known = Mapping[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a message could not be handled. Its texts are bounded and safe to print."""
+    """Why a message could not be handled. Its texts are bounded and safe to print.
+
+    Without `handler` nobody was given it: it could not be read, with all that stands up to `last_offset`.
+    """
 
     exception_type: str
     text: str
     stack: str
     attempts: int
     group: str
-    handler: str
+    handler: str | None
+    last_offset: int | None = None
 
 
 def failure_of(
@@ -66,6 +71,20 @@ def failure_of(
     )
 
 
+def failure_to_read(batch: Unreadable, group: str, *, texts: bool = True) -> Failure:
+    """What is worth keeping of a batch that was given up; `texts` is as in `failure_of`."""
+    kind = one_line(batch.error, MAX_NAME)
+    return Failure(
+        exception_type=kind,
+        text=one_line(batch.why, MAX_TEXT) if texts else _untold(kind),
+        stack="",
+        attempts=batch.tries,
+        group=one_line(group, MAX_NAME),
+        handler=None,
+        last_offset=batch.end - 1,
+    )
+
+
 def dress(record: Record, failure: Failure, failed_at: datetime, limit_bytes: int) -> OutgoingRecord:
     """The record for the dead-letter topic: at most `limit_bytes` (64 KiB or more), key and headers included.
 
@@ -75,13 +94,15 @@ def dress(record: Record, failure: Failure, failed_at: datetime, limit_bytes: in
     key, unless that alone does not fit. With less than 64 KiB the letter may have to be the smallest
     there is, of about a thousand bytes, whether that fits or not. The same failure of the same record
     has the same `message-id`. The cost is in proportion to the bytes of the record, whatever they are.
+    Of what could not be read the letter says no more than where it stands.
     """
     known = _known(record.headers)
     headers = _letter_headers(record, failure, failed_at, known)
     bare = _about(record, failure, failed_at, known)
     written = encode(bare)
     room = limit_bytes - size_of(OutgoingRecord(record.key, written, headers))
-    fields = fields_that_fit(record, failure.stack, room)
+    could_be_read = failure.last_offset is None
+    fields = fields_that_fit(record, failure.stack, room) if could_be_read else None
     if fields is not None:
         return OutgoingRecord(record.key, encode(bare.model_copy(update=fields)), headers)
     keyless = OutgoingRecord(None, written, headers)
@@ -120,6 +141,7 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: Known) 
         failed_at=failed_at,
         original_partition=record.partition,
         original_offset=record.offset,
+        original_last_offset=failure.last_offset,
         original_timestamp=utc(record.timestamp_ms) if 0 <= record.timestamp_ms <= _LAST_MS else None,
         exception_type=failure.exception_type,
         attempts=failure.attempts,
@@ -178,7 +200,11 @@ def _type_name(exception: BaseException) -> str:
 
 
 def _without_text(exception: BaseException) -> str:
-    return f"{_type_name(exception)}, whose text is not told: error_texts is false"
+    return _untold(_type_name(exception))
+
+
+def _untold(kind: str) -> str:
+    return f"{kind}, whose text is not told: error_texts is false"
 
 
 def _stack_of(exception: BaseException) -> str:

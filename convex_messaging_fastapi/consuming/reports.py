@@ -46,6 +46,18 @@ def report_end(record: Record, failure: Failure, policy: DeadLetterPolicy) -> No
     )
 
 
+def report_unreadable(record: Record, failure: Failure) -> None:
+    """A batch was given up: nobody is handed any of it."""
+    logger.error(
+        "group %s gave up reading %s to %s after %d tries, a dead letter that points there is written: %s",
+        failure.group,
+        _place(record),
+        failure.last_offset,
+        failure.attempts,
+        failure.text,
+    )
+
+
 def report_no_burial(record: Record, error: Exception, delay_seconds: float) -> None:
     """The dead letter could not be written; nothing is lost, but the partition waits."""
     logger.warning(

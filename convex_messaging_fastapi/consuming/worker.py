@@ -20,7 +20,9 @@ from convex_messaging_fastapi.consuming.opening import Opening, report_passed_ov
 from convex_messaging_fastapi.consuming.room import FETCH_WAIT_SECONDS, Room
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.troubles import FailingCommits
+from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.records import Lease, TopicPartition
+from convex_messaging_fastapi.tasks import cancelled, say_why_it_ended
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Worker:
         clock: Clock,
         limits: Limits,
         commit_interval: float | None,
+        unreadable: UnreadableBatches | None = None,
     ) -> None:
         self.group = group
         self._connect = connect
@@ -52,6 +55,7 @@ class Worker:
         self.limits = limits
         self._transport = connect()
         self._opening = Opening(clock, limits.max_uncommitted)
+        self._unreadable = unreadable  # who buries them; without, their partitions wait
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._has_batches = False
@@ -154,6 +158,7 @@ class Worker:
         """
         self._ended = self._stopping = True
         self._assignment.lease.revoked = True
+        await self._end_letters()
         await cancelled(self._fetching, self._committing)
         self._fetching = self._committing = None
         await self._transport.stop(deadline)
@@ -164,6 +169,7 @@ class Worker:
         tasks = (self._fetching, self._committing)
         ended = any(task is not None and task.done() for task in tasks)
         failed = any(subscription.failed for subscription in self._begun)
+        failed = failed or (self._unreadable is not None and self._unreadable.failed)
         return not ended and not failed and self._transport.contact().alive
 
     @property
@@ -265,6 +271,8 @@ class Worker:
                 assignment.partitions[where].ledger.advance(position)
         for subscription in touched:
             subscription.kick()
+        if self._unreadable is not None:
+            self._unreadable.look(fetched.unreadable, by_topic, assignment, self._transport)
 
     def _finished(self, jobs: Sequence[Job]) -> None:
         """A subscription has finished these."""
@@ -301,6 +309,7 @@ class Worker:
             if assignment.lease.revoked:
                 return
             assignment.lease.revoked = True
+            await self._end_letters()
             owned = list(assignment.partitions.values())
             busy = self._begun
             for subscription in busy:
@@ -309,6 +318,10 @@ class Worker:
             await asyncio.gather(*[drain(each, owned, deadline, self._clock) for each in busy])
             if commit_by is not None:
                 await self._committer.commit_at_last(commit_by)
+
+    async def _end_letters(self) -> None:
+        if self._unreadable is not None:
+            await self._unreadable.end()
 
     async def _give_up(self, drained_by: float, deadline: float) -> None:
         # What is left after the drain is for the commit, and a third of it for leaving.
@@ -373,19 +386,3 @@ async def drain(
     if not await subscription.quiesced(owned, deadline):
         subscription.cancel(owned)
         await subscription.quiesced(owned, clock.now() + CANCELLATION_SECONDS)
-
-
-def say_why_it_ended(task: asyncio.Task[None]) -> None:
-    """Nobody awaits it, so nobody else would say; `/health/kafka/live` asks for a restart from now on."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("%s ended, which it must not: %r", task.get_name(), error, exc_info=error)
-
-
-async def cancelled(*tasks: asyncio.Task[None] | None) -> None:
-    """Cancel our own tasks and see them end."""
-    alive = [task for task in tasks if task is not None]
-    for task in alive:
-        task.cancel()
-    for outcome in await asyncio.gather(*alive, return_exceptions=True):
-        if isinstance(outcome, Exception):
-            logger.error("a task had failed before it was cancelled: %r", outcome, exc_info=outcome)

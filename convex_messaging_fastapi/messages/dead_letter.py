@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from pydantic import Field
+from pydantic import Field, GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.messages.convex_message import ConvexMessage
@@ -35,6 +37,10 @@ class DeadLetterMessage(ConvexMessage):
     `original_topic`, `original_partition` and `original_offset` say where it is. Likewise
     `headers_omitted`, and `key_omitted`, where the letter's own record still has the key unless
     that was too large too.
+
+    A batch that could not be read has one letter: its records stand from `original_offset` to
+    `original_last_offset`, the last included, and none of them is in it. Other letters do not name
+    the latter.
     """
 
     original_topic: str
@@ -45,6 +51,7 @@ class DeadLetterMessage(ConvexMessage):
 
     original_partition: int | None = None
     original_offset: int | None = None
+    original_last_offset: int | None = None
     original_timestamp: datetime | None = None
     original_key_text: str | None = _named("OriginalKey", default=None)
     original_key_base64: str | None = None
@@ -59,6 +66,21 @@ class DeadLetterMessage(ConvexMessage):
     payload_omitted: bool = False
     key_omitted: bool = False
     headers_omitted: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_most_have_not(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if self.original_last_offset is None:
+            for name in ("OriginalLastOffset", "original_last_offset"):
+                written.pop(name, None)
+        return written
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        # Of what a serialiser writes no schema is known; this one writes the fields, but for one at most.
+        return handler(cast("core_schema.CoreSchema", {**schema, "serialization": None}))
 
     @property
     def was_null(self) -> bool:
@@ -91,9 +113,15 @@ class DeadLetterMessage(ConvexMessage):
         return tuple((h.name, from_text(h.value, h.value_base64)) for h in self.original_header_list)
 
     def _not_here(self, what: str) -> DecodeError:
+        place = f"partition {self.original_partition}, offset {self.original_offset}"
+        if self.original_last_offset is not None:
+            return DecodeError(
+                f"the letter does not hold the original's {what}: its batch could not be read, which stands "
+                f"at {place} to {self.original_last_offset} of its topic"
+            )
         return DecodeError(
             f"the letter does not hold the original's {what}, which would have made it too large: read it at "
-            f"partition {self.original_partition}, offset {self.original_offset} of its topic"
+            f"{place} of its topic"
         )
 
 

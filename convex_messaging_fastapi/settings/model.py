@@ -22,6 +22,7 @@ from convex_messaging_fastapi.settings.spellings import (
     PartitionerName,
     SaslMechanism,
     SecurityProtocol,
+    Unreadable,
 )
 
 TokenProvider = Callable[[], Awaitable[str]]
@@ -202,6 +203,11 @@ class MessagingSettings(BaseSettings):
         default=True,
         description="false: logs and dead letters tell the type and the place of an exception, and no text "
         "of it",
+    )
+    unreadable: Unreadable = Field(
+        default="hold",
+        description="what becomes of a batch that cannot be read: `hold`, its partition waits; `bury`, after "
+        "three tries in a minute a letter that points to it is written, and reading goes on behind it",
     )
     create_topics: bool = Field(default=False, description="whether topics that are missing are created")
     topic_partitions: int | None = Field(

@@ -32,6 +32,7 @@ SaslMechanism = Annotated[
     _spelled("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"),
 ]
 AutoOffsetReset = Annotated[Literal["earliest", "latest"], _spelled("earliest", "latest")]
+Unreadable = Annotated[Literal["hold", "bury"], _spelled("hold", "bury")]
 PartitionerName = Annotated[
     Literal["murmur2", "crc32"],
     _spelled("murmur2", "crc32", murmur2random="murmur2", consistent="crc32", consistentrandom="crc32"),

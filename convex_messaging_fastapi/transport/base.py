@@ -114,12 +114,35 @@ ENOUGH_RECORDS = 250
 at once the garbage collector begins to run, by default, and takes a fifth of all the time."""
 
 
+class Unreadable(NamedTuple):
+    """A batch that could not be read in so many `tries`: the offsets from `first` on, below `end`.
+
+    Nobody was given any of them, though records of the same batch may stand before `first`. `error` is
+    the type of what was raised, `why` a sentence about it.
+    """
+
+    first: int
+    end: int
+    error: str
+    why: str
+    tries: int = 1
+
+    @property
+    def span(self) -> tuple[int, int]:
+        return self.first, self.end
+
+
 class Fetched(NamedTuple):
-    """What one fetch brought. `positions` are next offsets and pass gaps that hold no record."""
+    """What one fetch brought. `positions` are next offsets and pass gaps that hold no record.
+
+    `unreadable` are batches that are in the way of their partitions and were tried often enough, at
+    every fetch for as long as they are; see `pass_over`.
+    """
 
     epoch: int
     records: Mapping[TopicPartition, Sequence[Record]]
     positions: Mapping[TopicPartition, int]
+    unreadable: Mapping[TopicPartition, Unreadable] = {}
 
 
 class CommitOutcome(Enum):
@@ -165,6 +188,13 @@ class ConsumerTransport(Protocol):
         `ENOUGH_RECORDS`: begin with another the next time.
         Must always be called, also with nothing wanted: it is what keeps the member alive. During
         a rebalance or an outage it may take longer than `wait` or return empty early.
+        """
+        ...
+
+    def pass_over(self, epoch: int, where: TopicPartition, batch: Unreadable) -> None:
+        """Let reading go on behind a batch that `fetch` told of, and count it as a loss.
+
+        The next `fetch` tells the position. Nothing happens where the batch is not in the way any more.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -22,6 +22,7 @@ from tests.support.waiting import eventually
 
 NO_LETTERS = Verdict(False, "degraded", ("dlq_unavailable",))
 UP = Verdict(True, "up")
+NOT_AUTHORISED = Verdict(False, "down", ("not_authorized",))
 
 
 async def fail(bet: Bet) -> None:
@@ -211,6 +212,31 @@ async def test_once_it_writes_or_may_bury_the_right_to_write_counts(
         assert ready(bus.status()) == UP
         await uses(bus, t)
         assert ready(bus.status()) == Verdict(False, "down", ("not_authorized",))
+
+
+@pytest.mark.usefixtures("without_rights")
+@pytest.mark.parametrize(("unreadable", "verdict"), [("hold", UP), ("bury", NOT_AUTHORISED)])
+async def test_to_bury_what_cannot_be_read_asks_for_the_right_whatever_handlers_do(
+    unreadable: Literal["hold", "bury"], verdict: Verdict
+) -> None:
+    bus = memory_bus(unreadable=unreadable)
+    bus.subscriber("bet.placed", dead_letter="discard")(handle)
+    async with bus.test() as t:
+        await t.settle()
+        assert ready(bus.status()) == verdict
+
+
+async def test_where_what_cannot_be_read_is_buried_the_topic_for_letters_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = refusing_letters(monkeypatch)
+    for unreadable in ("hold", "bury"):
+        bus = memory_bus(unreadable=unreadable)
+        bus.subscriber("bet.placed", dead_letter="discard")(handle)
+        async with bus.test() as t:
+            await t.settle()
+            assert bool(asked) is (unreadable == "bury")
+            assert ready(bus.status()) == (NO_LETTERS if asked else UP)
 
 
 @pytest.mark.usefixtures("without_rights")

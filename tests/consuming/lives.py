@@ -26,6 +26,7 @@ from convex_messaging_fastapi.transport.base import (
     Contact,
     Fetched,
     Position,
+    Unreadable,
 )
 
 STAYING = ("by key", "in batches")
@@ -185,6 +186,9 @@ class Membership:
 
     def contact(self) -> Contact:
         return Contact(0.0, member=True)
+
+    def pass_over(self, epoch: int, where: TopicPartition, batch: Unreadable) -> None:
+        raise NotImplementedError("whatever is in these logs can be read")
 
     @property
     def has_all(self) -> bool:

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.consuming.dispatch import DeadLetters, Dispatch, T
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
+from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
@@ -27,9 +28,11 @@ from convex_messaging_fastapi.transport.base import (
     Contact,
     Fetched,
     Position,
+    Unreadable,
 )
 
 TOPIC = "convex.bets"
+LETTERS = "convex.dlq"
 WHERE = TopicPartition(TOPIC, 0)
 
 
@@ -45,6 +48,10 @@ class ScriptedTransport:
         """What becomes of the next commits as wholes."""
         self.fates: dict[TopicPartition, CommitOutcome] = {}
         """What becomes of a partition in every commit."""
+        self.unreadable: dict[TopicPartition, Unreadable] = {}
+        """What every fetch tells of, until it is passed over."""
+        self.passed: list[tuple[int, TopicPartition, Unreadable]] = []
+        self._behind: dict[TopicPartition, int] = {}
         self.supervised = True
         self.commit_gate: asyncio.Event | None = None
         self.epoch = 0
@@ -60,7 +67,7 @@ class ScriptedTransport:
         self.wants.append(wanted)
         if self.broken is not None:
             raise self.broken
-        if not any(self.logs.get(where) for where in wanted):
+        if not self._behind and not any(self.logs.get(where) for where in wanted):
             self._news.clear()
             with suppress(TimeoutError):
                 async with time_limit(self._clock, wait):
@@ -70,7 +77,15 @@ class ScriptedTransport:
             for where, count in wanted.items()
             if self.logs.get(where)
         }
-        return Fetched(self.epoch, records, {where: got[-1].offset + 1 for where, got in records.items()})
+        positions = self._behind | {where: got[-1].offset + 1 for where, got in records.items()}
+        self._behind = {}
+        return Fetched(self.epoch, records, positions, dict(self.unreadable))
+
+    def pass_over(self, epoch: int, where: TopicPartition, batch: Unreadable) -> None:
+        self.passed.append((epoch, where, batch))
+        del self.unreadable[where]
+        self._behind[where] = batch.end
+        self.ring()
 
     async def commit(
         self, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
@@ -121,8 +136,11 @@ class Graveyard:
     def __init__(self) -> None:
         self.buried: list[tuple[Record, Failure]] = []
         self.refuses: Exception | None = None
+        self.gate: asyncio.Event | None = None
 
     async def bury(self, record: Record, failure: Failure) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
         if self.refuses is not None:
             raise self.refuses
         self.buried.append((record, failure))
@@ -152,7 +170,7 @@ def subscription(
         is_batch=is_batch,
     )
     surroundings = Surroundings(app=None, state={}, threads=threads)
-    dispatch = Dispatch(treatment, surroundings, dead_letters, "convex.dlq", clock, random=lambda: 0.0)
+    dispatch = Dispatch(treatment, surroundings, dead_letters, LETTERS, clock, random=lambda: 0.0)
     return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context())
 
 
@@ -165,6 +183,7 @@ class Bench:
         *,
         limits: Limits = Limits(10_000, 10_000, 64 * 1024 * 1024),  # noqa: B008 - frozen
         commit_interval: float | None = 5.0,
+        buries_unreadable: bool = False,
         **lineup: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -172,7 +191,15 @@ class Bench:
         self.graveyard = Graveyard()
         self.threads = HandlerThreads(4)
         self.subscription = self.subscribe(handler, **lineup)
-        self.worker = Worker("g", lambda: self.transport, self.clock, limits, commit_interval)
+        batches = UnreadableBatches("g", self.graveyard, LETTERS, self.clock, lambda: 0.0, texts=True)
+        self.worker = Worker(
+            "g",
+            lambda: self.transport,
+            self.clock,
+            limits,
+            commit_interval,
+            batches if buries_unreadable else None,
+        )
         self.worker.add(self.subscription)
 
     def subscribe(self, handler: Callable[..., Any], id: str = "handler", **choices: Any) -> Subscription:

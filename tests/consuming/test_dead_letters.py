@@ -12,11 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from convex_messaging_fastapi.consuming.dead_letters import Failure, dress, failure_of, size_of
+from convex_messaging_fastapi.consuming.dead_letters import (
+    Failure,
+    dress,
+    failure_of,
+    failure_to_read,
+    size_of,
+)
 from convex_messaging_fastapi.errors import DecodeError, Reject
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record
+from convex_messaging_fastapi.transport.base import Unreadable
 
 GOLDEN = Path(__file__).parents[1] / "messages" / "golden"
 FAILED_AT = datetime(2026, 1, 1, 12, 0, 0, 500000, UTC)
@@ -204,6 +211,31 @@ def test_whatever_a_producer_sends_there_is_a_letter_that_fits(
         outgoing = buried(record, limit, failure)
         assert size_of(outgoing) <= limit
         assert json.loads(outgoing.value or b"")["OriginalOffset"] == 41
+
+
+BATCH = Unreadable(41, 44, "ValueError", "ValueError: broken at 0x7f", tries=13)
+
+
+@pytest.mark.parametrize("limit", [64 * 1024, 2 * MIB])
+def test_the_letter_of_a_batch_that_cannot_be_read_says_where_it_stands(limit: int) -> None:
+    record = Record("convex.payments", 2, 41, -1, None, None)
+    outgoing = buried(record, limit, failure_to_read(BATCH, "payments"))
+    letter = letter_of(outgoing)
+    assert (letter.original_topic, letter.original_partition) == ("convex.payments", 2)
+    assert (letter.original_offset, letter.original_last_offset) == (41, 43)
+    assert (letter.payload_omitted, letter.headers_omitted, letter.key_omitted) == (True, True, True)
+    assert (letter.exception_type, letter.error_message) == ("ValueError", "ValueError: broken at 0x7f")
+    assert (letter.attempts, letter.consumer_group, letter.handler) == (13, "payments", None)
+    assert outgoing.key is None
+    again = buried(record, limit, failure_to_read(BATCH._replace(tries=14), "payments"))
+    assert [h for h in again.headers if h[0] == "message-id"] == [
+        h for h in outgoing.headers if h[0] == "message-id"
+    ]
+
+
+def test_without_texts_it_says_no_more_than_the_type() -> None:
+    failure = failure_to_read(BATCH, "payments", texts=False)
+    assert failure.text == "ValueError, whose text is not told: error_texts is false"
 
 
 def test_a_time_that_no_calendar_holds_is_left_out() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any, Literal
 
 import pytest
 
 from convex_messaging_fastapi.errors import DecodeError
-from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
+from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for, encode
 
 
 def read(value: bytes) -> DeadLetterMessage:
@@ -65,3 +66,38 @@ def test_what_a_letter_had_to_leave_out_is_not_taken_for_null() -> None:
     for ask in (letter.original_value, letter.original_key, letter.original_headers):
         with pytest.raises(DecodeError, match="partition 3, offset 42"):
             ask()
+
+
+def of_a_batch(**changes: Any) -> DeadLetterMessage:
+    return DeadLetterMessage(
+        original_topic="t",
+        error_message="e",
+        failed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        original_partition=3,
+        original_offset=42,
+        **changes,
+    )
+
+
+def test_the_last_offset_is_written_only_of_a_batch_that_could_not_be_read() -> None:
+    """Whoever reads letters by their exact bytes sees no other than before."""
+    one, several = encode(of_a_batch()), encode(of_a_batch(original_last_offset=49))
+    assert b"LastOffset" not in one
+    assert several == one.replace(b'"OriginalOffset":42', b'"OriginalOffset":42,"OriginalLastOffset":49')
+    assert read(several).original_last_offset == 49
+    assert "original_last_offset" not in of_a_batch().model_dump(by_alias=False)
+
+
+def test_what_could_not_be_read_is_not_called_too_large() -> None:
+    letter = of_a_batch(original_last_offset=49, payload_omitted=True, key_omitted=True, headers_omitted=True)
+    assert not letter.was_null
+    for ask in (letter.original_value, letter.original_key, letter.original_headers):
+        with pytest.raises(DecodeError, match=r"could not be read, .* partition 3, offset 42 to 49"):
+            ask()
+
+
+@pytest.mark.parametrize("mode", ["serialization", "validation"])
+def test_its_schema_names_every_field(mode: Literal["serialization", "validation"]) -> None:
+    fields = DeadLetterMessage.model_json_schema(mode=mode)["properties"]
+    assert len(fields) == len(DeadLetterMessage.model_fields)
+    assert "OriginalLastOffset" in fields

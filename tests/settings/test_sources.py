@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     "max_message_items": (1, 1000),
     "max_pending_bytes": (65_536, 1_000_000),
     "error_texts": (False, True),
+    "unreadable": ("bury", "hold"),
     "create_topics": (True, False),
     "topic_partitions": (1, 12),
     "replication_factor": (1, 3),

@@ -9,7 +9,9 @@ from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import Unreadable
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
+from convex_messaging_fastapi.transport.kafka.tries import Tries
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ class Complaints:
         self._group, self._clock, self._tuning = group, clock, tuning
         self._of_group: _Complaint | None = None
         self._unreadable: dict[TopicPartition, _Unreadable] = {}
+        self.tries = Tries(tuning.unreadable_tries, tuning.unreadable_seconds)
 
     def hear(self, error: KafkaError) -> Explanation | None:
         """The engine complains of its group. One complaint may pass; of two within a few seconds the
@@ -35,13 +38,17 @@ class Complaints:
     def hear_of_rival(self, rival: Explanation) -> None:
         self._of_group = _Complaint(self._clock.now() + self._tuning.rival_seconds, rival)
 
-    def let_rest(self, where: TopicPartition, why: Explanation, answered: int | None) -> None:
+    def let_rest(
+        self, where: TopicPartition, why: Explanation, answered: int | None, batch: Unreadable | None = None
+    ) -> None:
         """A partition that cannot be read is left alone for a while; an error in the log says so once.
 
-        `answered` is when a broker last answered a fetch of it well.
+        `answered` is when a broker last answered a fetch of it well, `batch` what could not be read.
         """
-        before = self._unreadable.get(where)
-        until = self._clock.now() + self._tuning.partition_pause_seconds
+        before, now = self._unreadable.get(where), self._clock.now()
+        until = now + self._tuning.partition_pause_seconds
+        if batch is not None:
+            self.tries.failed(where, batch, now)
         self._unreadable[where] = _Unreadable(until, why, answered)
         told = before is not None and before.why == why
         log.log(logging.DEBUG if told else logging.ERROR, "group %s cannot read %s", self._group, why.detail)
@@ -53,6 +60,7 @@ class Complaints:
     def is_read(self, where: TopicPartition) -> None:
         """Reading goes on there: what was said of it is past."""
         self._unreadable.pop(where, None)
+        self.tries.succeeded(where)
 
     def hear_of_fetches(self, fetches: Fetches) -> None:
         """End what is past: nobody may ever take a record of a partition that is idle, or full.
@@ -63,10 +71,12 @@ class Complaints:
         for where, complaint in tuple(self._unreadable.items()):
             well = fetches.answered(where) != complaint.answered
             if well and (complaint.why.refused or not fetches.has_data(where)):
-                self.is_read(where)
+                # A broker may have left it out for once: no reason to count its failures anew.
+                del self._unreadable[where]
 
     def forget_partitions(self) -> None:
         self._unreadable.clear()
+        self.tries.forget()
 
     def current(self) -> Explanation | None:
         """What is wrong now. A partition's complaint outlives its rest, until it is read."""

@@ -20,6 +20,7 @@ from convex_messaging_fastapi.transport.base import (
     Loss,
     Position,
     Problem,
+    Unreadable,
 )
 from convex_messaging_fastapi.transport.kafka.asking import Asking
 from convex_messaging_fastapi.transport.kafka.complaints import Complaints
@@ -29,11 +30,12 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
     explain_no_coordinator,
     explain_topics,
     explain_unreadable,
+    unreadable_batch,
 )
 from convex_messaging_fastapi.transport.kafka.engine import Member, span_of
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, targets
+from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, passed, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Nobody, Ownership
 from convex_messaging_fastapi.transport.kafka.shares import Shares
@@ -127,6 +129,11 @@ class KafkaConsumer:
                 return fetched
             await self._news(holding, until)
 
+    def pass_over(self, epoch: int, where: TopicPartition, batch: Unreadable) -> None:
+        if epoch == self._ownership.epoch:
+            self._complaints.tries.pass_over(where, batch)
+            self._wake(None)
+
     # What the supervisor calls.
 
     def started(self, member: Member) -> None:
@@ -199,6 +206,7 @@ class KafkaConsumer:
         positions: dict[TopicPartition, int] = {}
         self._complaints.hear_of_fetches(holding.member)
         await self._finish_moves(holding, positions)
+        self._go_behind(holding, positions)
         left = self._leave_remade(holding) if holding.open else set()
         for where, limit in wanted.items():
             if limit < 1 or where.topic in left or not self._readable(holding, where):
@@ -218,7 +226,7 @@ class KafkaConsumer:
                 holding.next[where] = positions[where] = position
             if count >= ENOUGH_RECORDS:
                 break
-        return Fetched(holding.epoch, records, positions)
+        return Fetched(holding.epoch, records, positions, self._complaints.tries.given_up())
 
     def _readable(self, holding: Holding, where: TopicPartition) -> bool:
         return (
@@ -247,7 +255,8 @@ class KafkaConsumer:
         if self._shares.fewer(where, offset, span):
             return
         why = explain_unreadable(error, where, offset, span)
-        self._complaints.let_rest(where, why, holding.member.answered(where))
+        batch = unreadable_batch(error, where, offset, span)
+        self._complaints.let_rest(where, why, holding.member.answered(where), batch)
 
     async def _news(self, holding: Holding, until: float) -> None:
         """Wait until something was fetched, or the assignment changes."""
@@ -305,6 +314,16 @@ class KafkaConsumer:
                 return
             holding.next[where] = positions[where] = found[where].to
             holding.member.seek(where, found[where].to)
+
+    def _go_behind(self, holding: Holding, positions: dict[TopicPartition, int]) -> None:
+        """Pass over batches that were given up."""
+        for where, batch in self._complaints.tries.passed().items():
+            if holding.open and where not in self._moving:
+                holding.next[where] = positions[where] = batch.end
+                holding.member.seek(where, batch.end)
+                self._complaints.is_read(where)
+                self._shares.taken(where)
+                self._note_loss(where, passed(batch))
 
     def _note_loss(self, where: TopicPartition, moved: Move) -> None:
         log.error("group %s, %s/%s: %s", self._group, *where, moved.sentence)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiokafka import errors as engine
 
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
+from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Unreadable, Verdict
 from convex_messaging_fastapi.transport.kafka.engine import (
     Distrusted,
     FencedInstanceId,
@@ -139,6 +139,17 @@ def explain_unreadable(
     raising = "raise max_buffer_bytes, or " if isinstance(error, UnpacksTooLarge) else ""
     skipping = f"to skip this batch, stop the group and set its offset to {batch.end}"
     return Explanation(Problem.UNREADABLE, f"{said}; {raising}{skipping}")
+
+
+def unreadable_batch(
+    error: BaseException, where: TopicPartition, position: int, batch: Span | None
+) -> Unreadable | None:
+    """The batch that is in the way of reading on from `position`; `None` where that is something else."""
+    if batch is None:
+        return None
+    first = position if batch.first is None else max(position, batch.first)
+    why = explain_membership(error, topic=where.topic).detail
+    return Unreadable(first, batch.end, type(error).__name__, why)
 
 
 def _membership_problem(error: BaseException) -> Problem:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import Position
+from convex_messaging_fastapi.transport.base import Position, Unreadable
 from convex_messaging_fastapi.transport.kafka.engine import Member, TopicId
 from convex_messaging_fastapi.transport.kafka.marks import unmarked
 
@@ -41,6 +41,13 @@ TopicIds: TypeAlias = Mapping[str, TopicId | None]
 def targets(moves: Moves) -> dict[TopicPartition, Position]:
     """Where reading goes on."""
     return {where: Position(moved.to) for where, moved in moves.items()}
+
+
+def passed(batch: Unreadable) -> Move:
+    """Over a batch that was given up."""
+    lost = batch.end - batch.first
+    sentence = f"{lost} offsets could not be read and are passed over: {batch.first}..{batch.end - 1}"
+    return Move(batch.first, batch.end, lost, f"{sentence}; {batch.why}")
 
 
 class Starts(NamedTuple):

@@ -38,6 +38,9 @@ class Tuning:
     # Consuming.
     partition_pause_seconds: float = 5.0
     """How long a partition rests after the engine could not read it."""
+    unreadable_tries: int = 3
+    unreadable_seconds: float = 60.0
+    """A batch that failed so often, over at least so long, is given up where the settings say `bury`."""
     unpacked_bytes: int = 64 * 1024 * 1024
     """What one batch may unpack to; `max_buffer_bytes` where that is more."""
     confirm_seconds: float = 3.0

@@ -16,6 +16,7 @@ from convex_messaging_fastapi.transport.base import (
     NewTopic,
     Position,
     Problem,
+    Unreadable,
 )
 from convex_messaging_fastapi.transport.memory.broker import MemoryBroker
 from convex_messaging_fastapi.transport.memory.groups import Grant, Member, Standing, Terms
@@ -54,6 +55,9 @@ class MemoryConsumer:
         if member is not None:
             with self._broker.group(self._group) as group:
                 group.leave(member, self._clock.now())
+
+    def pass_over(self, epoch: int, where: TopicPartition, batch: Unreadable) -> None:
+        """Whatever is in memory can be read."""
 
     def contact(self) -> Contact:
         told = contact(self._broker, member=self._member is not None and self._epoch > 0)

@@ -16,7 +16,7 @@ from tests.settings.effects import (
     test_topics,
     test_waiting,
 )
-from tests.transport.kafka import test_connecting, test_pass_phrases, test_security
+from tests.transport.kafka import test_bombs, test_connecting, test_pass_phrases, test_security
 
 Test = Callable[..., Any]
 
@@ -89,6 +89,10 @@ OURS: Mapping[str, tuple[Test, ...]] = {
     ),
     "max_pending_bytes": (test_publishing.test_max_pending_bytes_is_how_much_may_wait_to_be_acknowledged,),
     "error_texts": (test_hostile.test_error_texts_false_tells_the_type_and_the_place_and_no_text,),
+    "unreadable": (
+        test_bombs.test_a_bomb_holds_up_its_partition_and_nothing_else,
+        test_bombs.test_unreadable_bury_writes_a_letter_about_a_bomb_and_reads_on_behind_it,
+    ),
     "create_topics": (
         MADE,
         test_topics.test_without_create_topics_nothing_is_made_but_the_dead_letter_topic,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import sys
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -13,6 +15,7 @@ from confluent_kafka import TopicPartition as TheirPartition
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.status import live, overall, ready
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 from tests.support.batches import GZIP, ZSTD, bomb
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent
@@ -24,11 +27,11 @@ MEBIBYTES = 300
 SECONDS = 20
 
 
-async def plant(kafka: Cluster, topic: str, codec: int) -> None:
+async def plant(kafka: Cluster, topic: str, codec: int, records: int = 1) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
     await producer.start()
     try:
-        await (await producer.send_batch(bomb(MEBIBYTES, codec), topic, partition=0))
+        await (await producer.send_batch(bomb(MEBIBYTES // records, codec, records), topic, partition=0))
     finally:
         await producer.stop()
 
@@ -86,3 +89,60 @@ async def test_a_bomb_holds_up_its_partition_and_nothing_else(
     await asyncio.to_thread(commit, kafka, unique, TheirPartition(unique, 0, 2))
     async with bus:
         await eventually(lambda: handled[2:] == [b"behind"], SECONDS, "what stands behind it")
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is given up after a second, for nobody waits a minute here."""
+    tuning = partial(Tuning, unreadable_seconds=1.0, partition_pause_seconds=0.2)
+    monkeypatch.setattr("convex_messaging_fastapi.transport.kafka.transport.Tuning", tuning)
+
+
+async def test_unreadable_bury_writes_a_letter_about_a_bomb_and_reads_on_behind_it(
+    kafka: Cluster, independent: Independent, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    topic = f"{unique}.notes"
+    kafka.create_topic(topic, partitions=1)
+    await asyncio.to_thread(independent.write, topic, [b"before"])
+    await plant(kafka, topic, ZSTD, records=3)
+    await asyncio.to_thread(independent.write, topic, [b"behind"])
+    handled: list[bytes] = []
+
+    def new_bus() -> MessageBus:
+        bus = MessageBus(
+            MessagingSettings(
+                bootstrap_servers=kafka.bootstrap,
+                topic_prefix=unique,
+                consumer_group=unique,
+                unreadable="bury",
+            )
+        )
+
+        @bus.subscriber("notes", dead_letter="discard")
+        async def handle(message: bytes) -> None:
+            handled.append(message)
+
+        return bus
+
+    async with (bus := new_bus()):
+        await eventually(lambda: handled == [b"before", b"behind"], SECONDS, "what stands behind it")
+        (worker,) = bus.status().workers
+        assert worker.records_lost == 3
+        (loss,) = worker.losses
+        assert (loss.from_offset, loss.to_offset) == (1, 4)
+        assert ready(bus.status()).ok
+        assert worker.contact.problem is None
+    committed = await asyncio.to_thread(independent.committed, unique, topic)
+    assert {partition: stored.offset for partition, stored in committed.items()} == {0: 5}
+
+    await asyncio.to_thread(independent.write, topic, [b"later"])
+    async with (bus := new_bus()):
+        await eventually(lambda: handled[2:] == [b"later"], SECONDS, "what came later")
+        assert bus.status().workers[0].records_lost == 0
+    (written,) = await asyncio.to_thread(independent.read, f"{unique}.dlq")
+    letter = json.loads(written.value or b"")
+    assert (letter["OriginalTopic"], letter["OriginalPartition"]) == (topic, 0)
+    assert (letter["OriginalOffset"], letter["OriginalLastOffset"]) == (1, 3)
+    assert (letter["PayloadOmitted"], letter["ConsumerGroup"]) == (True, unique)
+    assert letter["ExceptionType"] == "UnpacksTooLarge"
+    assert "unpacks to more than" in letter["ErrorMessage"]

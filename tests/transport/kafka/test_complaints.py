@@ -9,7 +9,7 @@ from aiokafka.errors import GroupAuthorizationFailedError
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import Problem
+from convex_messaging_fastapi.transport.base import Problem, Unreadable
 from convex_messaging_fastapi.transport.kafka.complaints import Complaints
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
@@ -110,3 +110,25 @@ def test_a_complaint_ends_with_a_fetch_that_is_answered_well_though_nothing_is_r
     over = why.refused or not data
     assert (complaints.current() is None) is over
     assert complaints.rests(WHERE) is not over
+
+
+def test_a_partition_that_a_broker_leaves_out_for_once_does_not_begin_a_minute_anew(
+    complaints: Complaints, clock: ManualClock
+) -> None:
+    """An answer that is full holds nothing of some partitions: their batches are as unreadable as before."""
+    batch = Unreadable(7, 9, "ValueError", "broken")
+    for times in range(3):
+        complaints.let_rest(WHERE, UNREADABLE, times, batch)
+        complaints.hear_of_fetches(Fetches(times + 100, data=False))
+        assert complaints.current() is None
+        clock.advance(30)
+    assert complaints.tries.given_up() == {WHERE: batch._replace(tries=3)}
+    complaints.is_read(WHERE)
+    assert complaints.tries.given_up() == {}
+
+
+def test_what_a_broker_refuses_is_no_try_to_read_a_batch(complaints: Complaints, clock: ManualClock) -> None:
+    for _ in range(5):
+        complaints.let_rest(WHERE, Explanation(Problem.NOT_AUTHORIZED, "orders/1 at 7"), None)
+        clock.advance(60)
+    assert complaints.tries.given_up() == {}

@@ -6,7 +6,7 @@ import asyncio
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, CommitOutcome, Position, Problem
+from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, CommitOutcome, Fetched, Position, Problem
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 from convex_messaging_fastapi.transport.memory.consumer import MemoryConsumer
 from tests.transport.memory.bench import NOTHING, Listener, turns, write
@@ -185,7 +185,7 @@ async def test_while_the_broker_is_down_nothing_comes_and_nothing_is_stored(
     fetching = asyncio.create_task(consumer.fetch({ORDERS[0]: 10}, 1))
     await turns()
     clock.advance(1)
-    assert await fetching == (1, {}, {})
+    assert await fetching == Fetched(1, {}, {})
     assert await consumer.commit(1, {ORDERS[0]: Position(1)}, 60) == {ORDERS[0]: CommitOutcome.FAILED}
     assert consumer.contact().problem is Problem.BROKER_UNREACHABLE
     waiting = asyncio.create_task(consumer.fetch({ORDERS[0]: 10}, 60))
@@ -259,7 +259,7 @@ async def test_a_fetch_returns_with_an_assignment_so_that_its_partitions_can_be_
 ) -> None:
     await write(transport, "orders", 0, b"x")
     consumer, told = await joined(transport)
-    assert await consumer.fetch(NOTHING, 60) == (1, {}, {})
+    assert await consumer.fetch(NOTHING, 60) == Fetched(1, {}, {})
     assert set(told.assignments[-1][1]) == set(ORDERS)
     assert (await consumer.fetch({ORDERS[0]: 1}, 60)).positions == {ORDERS[0]: 1}
 

@@ -1,0 +1,107 @@
+"""Writes a letter about each batch that cannot be read, and lets reading go on behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
+from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
+from convex_messaging_fastapi.consuming.dispatch import BURIAL_RETRY, DLQ_UNAVAILABLE, DeadLetters
+from convex_messaging_fastapi.consuming.reports import report_no_burial, report_unreadable
+from convex_messaging_fastapi.consuming.retry import backoff
+from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.tasks import cancelled, later, say_why_it_ended
+from convex_messaging_fastapi.transport.base import ConsumerTransport, Unreadable
+
+
+class UnreadableBatches:
+    """Those of one worker, at most one a partition, while one assignment lasts.
+
+    A group writes one letter about a batch, whatever `dead_letter` its handlers ask for: none of them was
+    given any of it. While the letter cannot be written the partition waits. A process that ends between
+    the letter and the commit leaves the letter to be written again, with the same `message-id`. About
+    letters no letter is written: a batch of the topic `unless` waits, too, until it can be read.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        dead_letters: DeadLetters,
+        unless: str,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        texts: bool,
+    ) -> None:
+        self._group, self._texts = group, texts
+        self._dead_letters, self._unless = dead_letters, unless
+        self._clock, self._random = clock, random
+        self._begun: dict[TopicPartition, _Begun] = {}
+        self.failed = False
+
+    def look(
+        self,
+        unreadable: Mapping[TopicPartition, Unreadable],
+        topics: Container[str],
+        assignment: Assignment,
+        transport: ConsumerTransport,
+    ) -> None:
+        """Begin a letter about each batch of these topics that has none; leave those that are past."""
+        if not unreadable and not self._begun:
+            return
+        for where in [*self._begun]:
+            batch = unreadable.get(where)
+            if batch is None or batch.span != self._begun[where].span or where.topic not in topics:
+                self._begun.pop(where).burying.cancel()
+        for where, batch in unreadable.items():
+            if where not in self._begun and where.topic in topics and where.topic != self._unless:
+                go_on = partial(transport.pass_over, assignment.epoch, where, batch)
+                self._begin(assignment.partitions[where], batch, go_on)
+
+    async def end(self) -> None:
+        """Write no more, for the assignment is over: whoever reads there next begins anew."""
+        burying = [begun.burying for begun in self._begun.values()]
+        self._begun.clear()
+        await cancelled(*burying)
+
+    def _begin(self, owned: OwnedPartition, batch: Unreadable, go_on: Callable[[], None]) -> None:
+        burying = later(self._bury(owned, batch, go_on), f"convex-unreadable {self._group}")
+        burying.add_done_callback(self._ended)
+        self._begun[owned.topic_partition] = _Begun(batch.span, burying)
+
+    async def _bury(self, owned: OwnedPartition, batch: Unreadable, go_on: Callable[[], None]) -> None:
+        record = Record(*owned.topic_partition, batch.first, -1, None, None)
+        failure = failure_to_read(batch, self._group, texts=self._texts)
+        job = Job(record, owned, 0)
+        report_unreadable(record, failure)
+        try:
+            while True:
+                try:
+                    await self._dead_letters.bury(record, failure)
+                    break
+                except (PublishError, TransportError) as error:
+                    job.burials += 1
+                    delay = backoff(BURIAL_RETRY, job.burials, self._random())
+                    report_no_burial(record, error, delay)
+                owned.holds[job] = DLQ_UNAVAILABLE
+                await sleep(self._clock, delay)
+        finally:
+            owned.holds.pop(job, None)
+        go_on()
+
+    def _ended(self, burying: asyncio.Task[None]) -> None:
+        if not burying.cancelled() and burying.exception() is not None:
+            self.failed = True
+        say_why_it_ended(burying)
+
+
+class _Begun(NamedTuple):
+    """The task that writes about the batch of this span; it is kept when it has ended."""
+
+    span: tuple[int, int]
+    burying: asyncio.Task[None]
