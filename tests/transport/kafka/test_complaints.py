@@ -17,6 +17,7 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 REFUSED = GroupAuthorizationFailedError("billing")
 UNREADABLE = Explanation(Problem.UNREADABLE, "orders/1 at 7: broken")
 WHERE = TopicPartition("orders", 1)
+BATCH = Unreadable(7, 9, "ValueError", "broken")
 TUNING = Tuning(complaint_seconds=10, partition_pause_seconds=5, rival_seconds=30)
 
 
@@ -75,11 +76,14 @@ def test_the_log_has_one_error_of_it_and_another_when_it_changes(
     ]
 
 
-def test_partitions_are_forgotten_with_their_assignment(complaints: Complaints) -> None:
-    complaints.let_rest(WHERE, UNREADABLE, 7)
+def test_partitions_are_forgotten_with_their_assignment(complaints: Complaints, clock: ManualClock) -> None:
+    for _ in range(3):
+        complaints.let_rest(WHERE, UNREADABLE, 7, BATCH)
+        clock.advance(30)
     complaints.forget_partitions()
     assert not complaints.rests(WHERE)
     assert complaints.current() is None
+    assert complaints.tries.given_up() == {}
 
 
 class Fetches:
@@ -116,13 +120,12 @@ def test_a_partition_that_a_broker_leaves_out_for_once_does_not_begin_a_minute_a
     complaints: Complaints, clock: ManualClock
 ) -> None:
     """An answer that is full holds nothing of some partitions: their batches are as unreadable as before."""
-    batch = Unreadable(7, 9, "ValueError", "broken")
     for times in range(3):
-        complaints.let_rest(WHERE, UNREADABLE, times, batch)
+        complaints.let_rest(WHERE, UNREADABLE, times, BATCH)
         complaints.hear_of_fetches(Fetches(times + 100, data=False))
         assert complaints.current() is None
         clock.advance(30)
-    assert complaints.tries.given_up() == {WHERE: batch._replace(tries=3)}
+    assert complaints.tries.given_up() == {WHERE: BATCH._replace(tries=3)}
     complaints.is_read(WHERE)
     assert complaints.tries.given_up() == {}
 

@@ -8,6 +8,7 @@ import ssl
 import pytest
 from aiokafka import errors as engine
 
+from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.diagnosis import (
     explain_commit,
@@ -15,8 +16,10 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
     explain_membership,
     explain_topics,
     outcome_of,
+    unreadable_batch,
     verdict_on,
 )
+from convex_messaging_fastapi.transport.kafka.engine import Span
 
 
 @pytest.mark.parametrize(
@@ -181,3 +184,22 @@ def test_a_connection_that_failed_is_explained(
     assert found.problem is problem
     assert found.detail.startswith("kafka:9092: ")
     assert sentence in found.detail
+
+
+@pytest.mark.parametrize(
+    ("position", "batch", "told"),
+    [
+        (7, Span(7, 9), (7, 9)),
+        (7, Span(10, 12), (10, 12)),  # a gap in the log is nothing that could not be read
+        (7, Span(5, 9), (7, 9)),  # what was handed out of it was read
+        (7, Span(None, 9), (7, 9)),
+        (7, None, None),
+    ],
+)
+def test_of_an_unreadable_batch_is_told_what_nobody_was_given(
+    position: int, batch: Span | None, told: tuple[int, int] | None
+) -> None:
+    found = unreadable_batch(ValueError("broken"), TopicPartition("orders", 1), position, batch)
+    assert (None if found is None else found.span) == told
+    if found is not None:
+        assert (found.error, found.why) == ("ValueError", "ValueError: broken")

@@ -74,13 +74,18 @@ async def test_what_stands_behind_is_read_and_the_loss_is_told(bench: Bench) -> 
 
 
 @pytest.mark.usefixtures("poison")
-async def test_the_position_behind_the_last_batch_of_a_log_is_told(bench: Bench) -> None:
+async def test_the_position_behind_the_last_batch_of_a_log_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     """Nothing need come after it for the group to commit past it."""
     await bench.write(b"a", b"poison")
     reader = await bench.reader(tuning=AT_ONCE)
     fetched = await given_up(reader)
     reader.consumer.pass_over(fetched.epoch, FIRST, fetched.unreadable[FIRST])
     assert (await reader.fetch()).positions == {FIRST: 2}
+    await reader.fetch()
+    assert "cannot read orders/0 at 0" in caplog.text
+    assert "cannot read orders/0 at 2" not in caplog.text, "it is not read again"
 
 
 @pytest.mark.usefixtures("poison")
