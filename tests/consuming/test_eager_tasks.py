@@ -12,9 +12,9 @@ import pytest
 import convex_messaging_fastapi
 from convex_messaging_fastapi.records import TopicPartition
 from tests.bus.support import memory_bus
-from tests.consuming.eager import eagerly
 from tests.consuming.support import WHERE, Bench
 from tests.consuming.test_worker import Handler
+from tests.support.eager import eagerly
 
 PACKAGE = Path(convex_messaging_fastapi.__file__).parent
 

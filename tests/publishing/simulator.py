@@ -23,8 +23,8 @@ from convex_messaging_fastapi.errors import (
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
-from tests.publishing.eager import FACTORIES
 from tests.publishing.fakes import listed
+from tests.support.eager import FACTORIES
 
 LIMITS = PublishLimits(message_bytes=600, pending_bytes=400_000, pending_letter_bytes=2_000)
 TOPICS = ("t", "u", "comes and goes")

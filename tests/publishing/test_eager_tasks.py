@@ -12,8 +12,8 @@ from convex_messaging_fastapi.errors import MessageTooLarge, PublishFailed
 from convex_messaging_fastapi.publishing import Publisher
 from convex_messaging_fastapi.publishing.topics import REFRESH_SECONDS
 from convex_messaging_fastapi.transport.base import Verdict
-from tests.publishing.eager import FACTORIES
 from tests.publishing.fakes import FakeProducer, listed, record, until
+from tests.support.eager import FACTORIES
 
 
 @pytest.fixture(params=FACTORIES, autouse=True)

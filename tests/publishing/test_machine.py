@@ -16,8 +16,8 @@ from convex_messaging_fastapi.errors import PublishFailed, PublishManyError, Pub
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
 from convex_messaging_fastapi.transport.base import Verdict
-from tests.publishing.eager import FACTORIES
 from tests.publishing.fakes import FakeProducer, listed
+from tests.support.eager import FACTORIES
 
 T = TypeVar("T")
 PARTITIONS = 2

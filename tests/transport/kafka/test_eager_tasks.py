@@ -10,8 +10,8 @@ import pytest
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
-from tests.publishing.eager import FACTORIES
 from tests.publishing.fakes import listed, record
+from tests.support.eager import FACTORIES
 from tests.support.waiting import eventually
 from tests.support.wire import Api, WireCluster
 from tests.transport.kafka.bench import SECONDS, Bench

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from inspect import CORO_CLOSED, getcoroutinestate
 from types import TracebackType
@@ -74,3 +75,15 @@ def _raise(error: BaseException) -> None:
 FACTORIES: dict[str, Factory] = {"emulated": emulated}
 if (of_python := getattr(asyncio, "eager_task_factory", None)) is not None:
     FACTORIES["of Python"] = of_python
+
+
+@contextmanager
+def eagerly(factory: Factory | None = None) -> Iterator[None]:
+    """Whatever is begun on the running loop meanwhile begins at once; as Python does it, where it can."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    loop.set_task_factory(factory or list(FACTORIES.values())[-1])
+    try:
+        yield
+    finally:
+        loop.set_task_factory(before)
