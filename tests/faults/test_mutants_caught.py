@@ -221,7 +221,8 @@ WITHDRAWN = Kind(
 SWALLOWED = Kind(
     "a letter that is swallowed, and the question what became of it",
     a_letter_is_swallowed,
-    Allowed(repeats=MAX_UNCOMMITTED, back_within=BACK_SECONDS),
+    # Asked again every 4 s it is answered within 5 s; asked once, when something else fails, after about 10 s.
+    Allowed(repeats=MAX_UNCOMMITTED, back_within=7),
     settings=POISON,
     crew=lambda request: new(request, "network"),
 )

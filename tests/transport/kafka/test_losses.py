@@ -238,6 +238,7 @@ def create_unsafe(cluster: Cluster, topic: str, replicas: list[int]) -> None:
     new = NewTopic(topic, 1, replica_assignment=[replicas], config=unsafe)
     admin = cluster.admin()
     admin.create_topics([new], operation_timeout=10)[topic].result(20)
+    until(lambda: topic in cluster.metadata().topics, 20, "a word of the topic")
     until(lambda: cluster.leader(topic).id == replicas[0], 20, "the leader")
 
 
