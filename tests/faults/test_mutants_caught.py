@@ -221,7 +221,7 @@ WITHDRAWN = Kind(
 SWALLOWED = Kind(
     "a letter that is swallowed, and the question what became of it",
     a_letter_is_swallowed,
-    # Asked again every 4 s it is answered within 5 s; asked once, when something else fails, after about 10 s.
+    # Asked again every 4 s it is answered within 5 s; asked once, some 10 s later, when something else fails.
     Allowed(repeats=MAX_UNCOMMITTED, back_within=7),
     settings=POISON,
     crew=lambda request: new(request, "network"),
