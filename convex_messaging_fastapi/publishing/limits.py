@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convex_messaging_fastapi.messages.bounds import letter_bytes
+
 MIB = 1024 * 1024
 
 KEPT_BYTES = 512
 """What is kept for a message that waits, beside its own bytes; each counts as so much more."""
-
-LETTER_FRAME_BYTES = 64 * 1024
-"""What a dead letter may have beside a payload whose text or base64 takes twice its bytes."""
 
 LARGEST_LETTER_BYTES = 2**31 - 1 - MIB
 """Kafka counts a batch with 31 bits."""
@@ -33,4 +32,4 @@ class PublishLimits:
 
     @property
     def letter_bytes(self) -> int:
-        return min(2 * self.message_bytes + LETTER_FRAME_BYTES, LARGEST_LETTER_BYTES)
+        return min(letter_bytes(self.message_bytes), LARGEST_LETTER_BYTES)
