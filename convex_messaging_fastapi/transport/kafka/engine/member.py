@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, f
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
-from convex_messaging_fastapi.records import Record, TopicPartition, kept_headers
+from convex_messaging_fastapi.records import MAX_HEADERS, Record, TopicPartition, kept_headers
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
@@ -286,15 +286,16 @@ def make_ours(fetched: Any) -> None:
 
 
 def _record(where: EnginePartition, record: Any) -> Record:
-    timestamp = -1 if record.timestamp is None else record.timestamp
+    timestamp, headers = record.timestamp, record.headers
     return Record(
         where.topic,
         where.partition,
         record.offset,
-        timestamp,
+        -1 if timestamp is None else timestamp,
         record.key,
         record.value,
-        kept_headers(record.headers),
+        # Nearly all have few, and are spared the call.
+        tuple(headers) if len(headers) <= MAX_HEADERS else kept_headers(headers),
     )
 
 
