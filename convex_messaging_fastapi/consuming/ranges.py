@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ PREFIX = "cm1:"
 
 MAX_CHARACTERS = 3000
 """Kafka's `offset.metadata.max.bytes` is 4096 by default; what does not fit here may repeat."""
+
+_IN_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 
 class Range(NamedTuple):
@@ -106,9 +109,11 @@ def _checked_numbers(metadata: str) -> Sequence[int]:
     if not metadata.startswith(PREFIX) or len(metadata) > MAX_CHARACTERS:
         return ()
     text = metadata[len(PREFIX) :]
+    if not _IN_BASE64URL.fullmatch(text):  # the decoder takes "+" and "/" as well, of late with a warning
+        return ()
     try:
-        checked = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):  # not base64, so not ours
+        checked = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except binascii.Error:  # a character too many
         return ()
     if len(checked) < 4 or int.from_bytes(checked[:4], "big") != zlib.crc32(checked[4:]):
         return ()

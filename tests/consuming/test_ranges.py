@@ -73,6 +73,19 @@ def test_text_about_another_offset_means_nothing_known(case: tuple[int, list[Ran
     assert not decode(encode(committed, ranges, NOW), committed + 1)
 
 
+@pytest.mark.parametrize("other", ["+", "/", "=", "\n", " ", "ä"])
+def test_a_character_of_another_alphabet_means_nothing_known(other: str) -> None:
+    """Base64 of the usual alphabet is no text of ours, whatever its checksum says."""
+    ours = next(
+        text
+        for at_ms in range(NOW, NOW + 1000)
+        if set(text := encode(7, [Range(9, 12)], at_ms)) >= {"-", "_"}
+    )
+    assert all_finished(decode(ours, 7), [9], NOW)
+    for foreign in (ours.replace("-", other), ours.replace("_", other), ours + other):
+        assert not all_finished(decode(foreign, 7), [9], NOW)
+
+
 def test_text_of_a_newer_version_means_nothing_known() -> None:
     text = encode(0, [Range(5, 9)], NOW)
 
