@@ -31,17 +31,29 @@ ELSEWHERE = re.compile(
 )
 
 
+IGNORED = (".git", *(ROOT / ".gitignore").read_text().replace("/\n", "\n").split())
+"""Patterns of names, at any depth: all that our `.gitignore` needs, and so all it may hold."""
+
+
 @cache
 def files() -> tuple[Path, ...]:
-    """Every file of the repository that is not ignored."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return tuple(path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file())
+    """Every file of the tree that is not ignored. git is not asked: an exported tree has none."""
+    return tuple(sorted(_files_in(ROOT)))
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if any(path.match(pattern) for pattern in IGNORED):
+            continue
+        if path.is_dir():
+            yield from _files_in(path)
+        else:
+            yield path
+
+
+def test_what_is_ignored_is_said_by_name_alone() -> None:
+    """So that this file and git ignore the same."""
+    assert not [pattern for pattern in IGNORED if set(pattern) & set("/!#[")]
 
 
 def python_files(folder: Path = ROOT) -> list[Path]:
@@ -88,21 +100,36 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert not long
 
 
-OURS_AND_OPTIONAL = {PACKAGE.name, "example_app", "opentelemetry"}
-"""OpenTelemetry is never asked for: where a service has it, its trace goes along."""
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NEEDED = [
+    *PROJECT["project"]["dependencies"],
+    *(needed for extra in PROJECT["project"]["optional-dependencies"].values() for needed in extra),
+]
+WORKSHOP = [needed for group in PROJECT["dependency-groups"].values() for needed in group]
+OURS = {PACKAGE.name, "example_app", "tests", "tools", "benchmarks"}
 
 
-def test_every_package_that_is_imported_is_declared() -> None:
+@pytest.mark.parametrize(
+    ("folders", "declared", "never_asked_for"),
+    [
+        # where a service has OpenTelemetry, its trace goes along
+        (["convex_messaging_fastapi", "example_app"], NEEDED, {"opentelemetry"}),
+        (["tests", "tools", "benchmarks"], NEEDED + WORKSHOP, set[str]()),
+    ],
+    ids=["package", "workshop"],
+)
+def test_every_package_that_is_imported_is_declared(
+    folders: list[str], declared: list[str], never_asked_for: set[str]
+) -> None:
     """What comes only by way of another is gone when that one no longer needs it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [needed for extra in project["optional-dependencies"].values() for needed in extra]
-    declared = {_distribution(needed) for needed in [*project["dependencies"], *extras]}
+    known = {_distribution(needed) for needed in declared}
     homes = packages_distributions()
     missing = {
         f"{named(path)}: {module}"
-        for path in [*python_files(PACKAGE), *python_files(ROOT / "example_app")]
-        for module in _modules_of(tree(path)) - sys.stdlib_module_names - OURS_AND_OPTIONAL
-        if not {_distribution(home) for home in homes.get(module, [module])} & declared
+        for folder in folders
+        for path in python_files(ROOT / folder)
+        for module in _modules_of(tree(path)) - sys.stdlib_module_names - OURS - never_asked_for
+        if not {_distribution(home) for home in homes.get(module, [module])} & known
     }
     assert not missing
 
