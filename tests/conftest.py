@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -96,6 +97,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if set(NEED_KAFKA) & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
+
+
+def pytest_collection_finish() -> None:
+    """All tests and what they import stay until the end: no search for garbage need go through them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

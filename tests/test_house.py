@@ -56,12 +56,18 @@ def test_what_is_ignored_is_said_by_name_alone() -> None:
     assert not [pattern for pattern in IGNORED if set(pattern) & set("/!#[")]
 
 
+@cache
+def text(path: Path) -> str:
+    return path.read_text()
+
+
 def python_files(folder: Path = ROOT) -> list[Path]:
     return [path for path in files() if path.suffix == ".py" and path.is_relative_to(folder)]
 
 
+@cache
 def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+    return ast.parse(text(path))
 
 
 def named(path: Path, line: int | None = None) -> str:
@@ -150,7 +156,7 @@ def _distribution(requirement: str) -> str:
 
 
 def test_every_file_opens_with_what_it_is_for() -> None:
-    with_code = [path for path in python_files() if path.read_text().strip()]
+    with_code = [path for path in python_files() if text(path).strip()]
     assert not [named(path) for path in with_code if not (ast.get_docstring(tree(path)) or "").strip()]
 
 
@@ -186,7 +192,7 @@ def test_no_file_names_a_machine_or_an_index() -> None:
 
 
 def _lines(path: Path) -> int:
-    return len(path.read_text().splitlines())
+    return len(text(path).splitlines())
 
 
 def _lines_of_text(but: Path | None = None) -> Iterator[tuple[str, str]]:
@@ -194,7 +200,7 @@ def _lines_of_text(but: Path | None = None) -> Iterator[tuple[str, str]]:
         if path == but:
             continue
         try:
-            lines = path.read_text().splitlines()
+            lines = text(path).splitlines()
         except UnicodeDecodeError:
             continue  # not text
         for number, line in enumerate(lines, 1):
@@ -202,9 +208,9 @@ def _lines_of_text(but: Path | None = None) -> Iterator[tuple[str, str]]:
 
 
 def _sleeps(path: Path, source: str | None = None) -> Iterator[str]:
-    text = path.read_text() if source is None else source
-    lines = text.splitlines()
-    for node in ast.walk(ast.parse(text)):
+    parsed = tree(path) if source is None else ast.parse(source)
+    lines = (text(path) if source is None else source).splitlines()
+    for node in ast.walk(parsed):
         if not (isinstance(node, ast.Call) and _is_sleep(node.func)) or _is_a_turn(node):
             continue
         if SIMULATES_WORK not in lines[(node.end_lineno or node.lineno) - 1]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from tests.support import by_docker, by_maven
+from tests.support import by_maven
 from tests.support.cluster import Cluster, Unavailable
 
 NAMED = "KAFKA_TEST_BOOTSTRAP_SERVERS"
@@ -24,7 +24,7 @@ def open_cluster(size: int, ports: tuple[int, ...] = ()) -> Iterator[Cluster]:
     Raises `Unavailable`, saying for each way why not and what to install.
     """
     reasons = []
-    for way in (by_docker.start, by_maven.start, _named):
+    for way in (_in_docker, by_maven.start, _named):
         with ExitStack() as ends:
             try:
                 cluster = way(size, ends, ports)
@@ -60,6 +60,12 @@ def closed(way: Callable[[], object]) -> str | None:
     except Unavailable as reason:
         return str(reason)
     return None
+
+
+def _in_docker(size: int, ends: ExitStack, ports: tuple[int, ...]) -> Cluster:
+    from tests.support import by_docker  # a quarter of a second, for whoever wants a Kafka
+
+    return by_docker.start(size, ends, ports)
 
 
 def _named(size: int, ends: ExitStack, ports: tuple[int, ...]) -> Cluster:
