@@ -1,4 +1,5 @@
 # Needs Python 3.11 or newer and make; everything else is set up on the way.
+# Another Python beside it: make unit PYTHON=python3.14 VENV=build/python3.14
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -10,13 +11,18 @@ PORT ?= 8000
 # most tests wait most of the time, so there are more of these than cores
 WORKERS ?= 4
 ALONE := not kafka and not faults and not long
+LOWEST := build/lowest
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+
+# whoever wants no byte code written would compile everything in every process that a test starts
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-faults test-long reliability bench lint format clean
+.PHONY: help run kafka unit test test-lowest test-faults test-long reliability bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
-	read -r name does; do printf '  make %-12s %s\n' "$$name" "$$does"; done
+	read -r name does; do printf '  make %-14s %s\n' "$$name" "$$does"; done
 
 run: $(READY)  ## the example app; KAFKA=1 uses the broker on localhost:9092; HOST=, PORT=
 	@$(BIN)/python -m tools.welcome $(HOST) $(PORT) $(if $(KAFKA),localhost:9092)
@@ -30,11 +36,27 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 unit: $(READY)  ## the tests that need no Kafka, side by side, in two minutes; WORKERS=, ARGS= for pytest
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 
-test: $(READY)  ## all tests but those that take long, and coverage; REQUIRE_KAFKA=1 fails without a real Kafka
+test: $(READY)  ## all tests but those that take long, and coverage; ARGS= tests some; REQUIRE_KAFKA=1 fails without one
 	@$(BIN)/python -m tools.machine kafka
+ifdef ARGS
+	$(BIN)/python -m pytest -m "not faults and not long" -n 2 --dist loadfile $(ARGS)
+else
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
 	$(BIN)/python -m pytest -m "kafka and not faults and not long" -n 2 --dist loadfile \
 		--cov --cov-append --cov-report=term-missing
+endif
+
+test-lowest: $(READY)  ## as unit, on the lowest versions that pyproject.toml allows; WORKERS=, ARGS=
+	@$(PIP) --group lowest
+	@mkdir -p build
+	$(BIN)/uv pip compile -q --python $(BIN)/python --all-extras --resolution lowest-direct \
+		--no-header --no-annotate pyproject.toml -o $(LOWEST).txt
+	@# the tools are the usual ones, but for what they share with the package
+	@awk -F== '{ name = tolower($$1); gsub("_", "-", name) } !seen[name]++' $(LOWEST).txt constraints.txt \
+		> $(LOWEST)-and-tools.txt
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(LOWEST)
+	@$(BIN)/uv pip install -q --python $(LOWEST) -c $(LOWEST)-and-tools.txt --group dev -e '.[compression]'
+	$(LOWEST)/bin/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
 	@$(BIN)/python -m tools.machine kafka
@@ -42,7 +64,7 @@ test-faults: $(READY)  ## the tests that take long: clusters that move, members 
 
 test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=
 	@$(BIN)/python -m tools.machine kafka
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group bench
+	@$(PIP) --group bench
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found
@@ -52,7 +74,7 @@ reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md w
 
 bench: $(READY)  ## measure us beside aiokafka and FastStream; ARGS="--only publish-1000 --rounds 3 --quick"
 	@$(BIN)/python -m tools.machine kafka
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group bench
+	@$(PIP) --group bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(READY)  ## ruff, mypy, pyright and the floors of the house
@@ -67,13 +89,13 @@ format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff format
 
 clean:  ## remove everything that make has made, Kafka's jars included
-	rm -rf $(VENV) .kafka .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf $(VENV) build .kafka .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found: install one, or say make PYTHON=..."; exit 1; }
 	@echo "setting up $(VENV), once; that may take a minute"
 	@$(PYTHON) tools/machine.py venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt pip
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --group dev -e '.[compression]'
+	@$(PIP) pip
+	@$(PIP) --group dev -e '.[compression]'
 	@touch $@
