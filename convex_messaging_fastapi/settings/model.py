@@ -1,40 +1,24 @@
-"""`MessagingSettings`: every setting with its default and its effect, and what follows from them."""
+"""`MessagingSettings`: the settings with their sources, made only where nothing is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Self
+import logging
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ModelWrapValidatorHandler, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from convex_messaging_fastapi.errors import ConfigurationError
-from convex_messaging_fastapi.policies import MAX_DELAY_SECONDS, Retry
-from convex_messaging_fastapi.settings.addresses import MEMORY, Servers
-from convex_messaging_fastapi.settings.contradictions import contradictions
-from convex_messaging_fastapi.settings.explain import misfits, report
-from convex_messaging_fastapi.settings.names import InstanceId, QueueGroup, TopicPrefix, queue_group
-from convex_messaging_fastapi.settings.outside import find_outside, found_outside, given_in_code, hide
-from convex_messaging_fastapi.settings.remarks import mistyped, remarks, tell, unused
-from convex_messaging_fastapi.settings.sources import variables
-from convex_messaging_fastapi.settings.spellings import (
-    AutoOffsetReset,
-    PartitionerName,
-    SaslMechanism,
-    SecurityProtocol,
-    Unreadable,
-)
+from convex_messaging_fastapi.settings.fields import SettingsFields
+from convex_messaging_fastapi.settings.problems import contradictions, misfits, mistyped, report, unused
+from convex_messaging_fastapi.settings.sources import Reading, hide, read
 
-TokenProvider = Callable[[], Awaitable[str]]
-
-HEARTBEAT_INTERVAL_MS = 1000
-"""It, not the session, decides how fast a rebalance is noticed."""
-
-_REBALANCE_MARGIN_MS = 10_000
-_REQUEST_MARGIN_MS = 5_000
+logger = logging.getLogger(__name__)
 
 
-class MessagingSettings(BaseSettings):
+class MessagingSettings(SettingsFields):
     """Every setting of a bus. Frozen; contradictions are refused when it is made.
 
     Read from, the first that has a value wins: this call, `KAFKA_*` variables,
@@ -45,203 +29,24 @@ class MessagingSettings(BaseSettings):
     Raises `ConfigurationError` with one line for each thing that is wrong.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        str_strip_whitespace=True,
-        coerce_numbers_to_str=True,
-        hide_input_in_errors=True,
-    )
-
-    bootstrap_servers: Servers = Field(
-        default="localhost:9092",
-        description="`host:port`, several with commas between; `memory://` is an in-process broker private "
-        "to the bus, `memory://name` one shared in the process",
-    )
-    security_protocol: SecurityProtocol = Field(
-        default="PLAINTEXT", description="`PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`"
-    )
-    sasl_mechanism: SaslMechanism = Field(
-        default="PLAIN",
-        description="`PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`; judged, like all of SASL, "
-        "only for the protocols that use it",
-    )
-    sasl_username: str | None = Field(default=None, description="the user of PLAIN and SCRAM")
-    sasl_password: SecretStr | None = Field(
-        default=None, description="the user's password; never shown, logged or repeated"
-    )
-    ssl_ca_location: str | None = Field(
-        default=None, description="a PEM file of authorities to trust; without it, those of the machine"
-    )
-    topic_prefix: TopicPrefix = Field(
-        default="convex",
-        description='put before every topic with a dot between; none with `topic_prefix=""`, in code only',
-    )
-    consumer_group: str = Field(
-        default="convex-group",
-        description="the service's identity: the Kafka group of its subscribers, exactly as given. Give "
-        "every service its own",
-    )
-    auto_offset_reset: AutoOffsetReset = Field(
-        default="earliest",
-        description="where a group without committed offsets begins: `earliest` or `latest`",
-    )
-    enable_auto_commit: bool = Field(
-        default=True,
-        description="true: finished work is committed at the interval, or once half of `max_uncommitted` is "
-        "finished; false: as soon as it is finished. Never unfinished work",
-    )
-    auto_commit_interval_ms: int = Field(
-        default=5000, ge=1, description="milliseconds between commits of finished work"
-    )
-    session_timeout_ms: int = Field(
-        default=30_000,
-        ge=6000,
-        le=1_800_000,
-        description="milliseconds after which a member that its group does not hear loses its partitions, "
-        "and lets go of them; more than brokers take to replace a coordinator. Heartbeats go out every "
-        "second",
-    )
-    request_timeout_ms: int = Field(
-        default=30_000,
-        ge=1000,
-        le=2_147_483_647,
-        description="milliseconds a broker has to answer; consumers wait at least 15 seconds longer than "
-        "`revoke_drain_seconds`, for a rebalance is answered when it ends",
-    )
-    max_retry_attempts: int = Field(
-        default=3, ge=1, description="tries in all, the first included, before a message is buried"
-    )
-    retry_delay_seconds: float = Field(
-        default=5.0,
-        ge=0,
-        le=MAX_DELAY_SECONDS,
-        description="seconds before the second try; doubles with every further one, jittered, at most "
-        f"{MAX_DELAY_SECONDS:g}",
-    )
-    message_retention_ms: int = Field(
-        default=604_800_000,
-        ge=-1,
-        description="milliseconds that topics which we create keep a message; -1 for ever",
-    )
-
-    group_instance_id: InstanceId | None = Field(
-        default=None,
-        description="static membership: a process that comes back within the session does not stop its "
-        "group. Unique for every machine or pod; of several processes on one, the second gets the "
-        "suffix -1, and so on",
-    )
-    client_id: str = Field(
-        default_factory=lambda known: known.get("consumer_group", ""),
-        description="how this process is called in the brokers' logs and quotas; by default `consumer_group`",
-    )
-    partitioner: PartitionerName = Field(
-        default="murmur2",
-        description="which partition a key belongs to: `murmur2` as Java does, `crc32` as Confluent's .NET "
-        "client does",
-    )
-    queue_group: QueueGroup = Field(
-        default="{prefix}.{queue}",
-        description="the group that a queue's receivers share; to compete with .NET receivers, name theirs",
-    )
-    concurrency: int = Field(default=32, ge=1, description="messages that one subscription handles at once")
-    max_uncommitted: int = Field(
-        default=10_000,
-        ge=1,
-        description="records of a partition handed out past its committed offset: what a crash may repeat",
-    )
-    publish_timeout_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="seconds that `publish` waits for the acknowledgement",
-    )
-    drain_timeout_seconds: float = Field(
-        default=20.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds that running handlers get when the bus stops",
-    )
-    revoke_drain_seconds: float = Field(
-        default=5.0,
-        ge=0,
-        le=1800,
-        description="seconds that running handlers get when partitions move; the group waits for them",
-    )
-    shutdown_timeout_seconds: float = Field(
-        default=25.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="seconds that stopping takes at most, drain included",
-    )
-    max_buffer_records: int = Field(default=10_000, ge=1, description="records that a worker holds in memory")
-    max_buffer_bytes: int = Field(
-        default=64 * 1024 * 1024,
-        ge=65_536,
-        description="bytes of keys, values and headers that a worker holds in memory",
-    )
-    max_message_bytes: int = Field(
-        default=10 * 1024 * 1024,
-        ge=1024,
-        le=1024 * 1024 * 1024,
-        description="bytes of the largest message that is published, or decoded for a handler; a larger one "
-        "is buried undecoded",
-    )
-    max_message_items: int = Field(
-        default=100_000,
-        ge=1,
-        description="members of objects and arrays in a message that is decoded for a handler; one with more "
-        "is buried undecoded",
-    )
-    max_pending_bytes: int = Field(
-        default=256 * 1024 * 1024,
-        ge=65_536,
-        description="bytes of messages that may wait to be acknowledged; beyond it `publish` raises "
-        "`PublishFailed` at once",
-    )
-    error_texts: bool = Field(
-        default=True,
-        description="false: logs and dead letters tell the type and the place of an exception, and no text "
-        "of it",
-    )
-    unreadable: Unreadable = Field(
-        default="hold",
-        description="what becomes of a batch that cannot be read: `hold`, its partition waits; `bury`, after "
-        "three tries in a minute a letter that points to it is written, and reading goes on behind it",
-    )
-    create_topics: bool = Field(default=False, description="whether topics that are missing are created")
-    topic_partitions: int | None = Field(
-        default=None, ge=1, description="partitions of topics that we create; by default the broker's choice"
-    )
-    replication_factor: int | None = Field(
-        default=None,
-        ge=1,
-        le=32_767,
-        description="copies of topics that we create; by default 3, or one a broker",
-    )
-    ssl_certificate_location: str | None = Field(
-        default=None, description="a PEM file with the client's certificate, for mutual TLS"
-    )
-    ssl_key_location: str | None = Field(
-        default=None, description="the PEM file with its private key; may be the same file"
-    )
-    ssl_key_password: SecretStr | None = Field(
-        default=None, description="the pass phrase of that key; never shown, logged or repeated"
-    )
-    allow_plaintext_credentials: bool = Field(
-        default=False, description="whether SASL may go unencrypted to a host that is not loopback"
-    )
-
-    oauth_token_provider: TokenProvider | None = Field(
-        default=None, exclude=True, repr=False, description="in code only: answers a token that is valid now"
-    )
-
     if not TYPE_CHECKING:  # to type checkers the fields say what the call takes
 
         def __init__(self, **given: Any) -> None:
             # Here first, so that no variable of what is called from here on holds a secret.
             hide(given, type(self))
-            super().__init__(**given)
+            reading = read(type(self), given)
+            warnings, problems = mistyped(type(self).model_fields, reading.variables)
+            try:
+                super().__init__(**reading.values)
+            except ValidationError as error:
+                problems += misfits(error.errors(include_url=False), type(self).model_fields)
+            else:
+                odd, dangerous = unused(self, reading)
+                warnings += odd
+                problems += [*contradictions(self), *dangerous]
+            _tell(warnings, reading)
+            if problems:
+                raise ConfigurationError(report(problems, reading))
 
     @classmethod
     def settings_customise_sources(
@@ -252,63 +57,8 @@ class MessagingSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return given_in_code(settings_cls, init_settings), found_outside(settings_cls)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse_in_plain_sentences(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        found = find_outside(cls)
-        warnings, problems = mistyped(cls.model_fields, variables())
-        try:
-            made = make(given)
-        except ValidationError as error:
-            problems += misfits(error.errors(include_url=False), cls.model_fields)
-        else:
-            problems += [*contradictions(made), *unused(made, given, found)]
-            warnings += remarks(made, given, found)
-        tell(warnings, found)
-        if problems:
-            raise ConfigurationError(report(problems, given, found))
-        return made
-
-    @property
-    def is_memory(self) -> bool:
-        return self.bootstrap_servers.startswith(MEMORY)
-
-    @property
-    def memory_name(self) -> str:
-        """The name of the shared in-process broker; empty for a private one, and for real brokers."""
-        return self.bootstrap_servers.removeprefix(MEMORY) if self.is_memory else ""
-
-    @property
-    def uses_sasl(self) -> bool:
-        return self.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL")
-
-    @property
-    def uses_tls(self) -> bool:
-        return self.security_protocol in ("SSL", "SASL_SSL")
-
-    @property
-    def heartbeat_interval_ms(self) -> int:
-        return HEARTBEAT_INTERVAL_MS
-
-    @property
-    def rebalance_timeout_ms(self) -> int:
-        """Longer than a drain can be: a member that drains longer would be thrown out, every time."""
-        return int(self.revoke_drain_seconds * 1000) + _REBALANCE_MARGIN_MS
-
-    @property
-    def consumer_request_timeout_ms(self) -> int:
-        """A join is answered only when the rebalance ends, so it must be waited for longer than that."""
-        return max(self.request_timeout_ms, self.rebalance_timeout_ms + _REQUEST_MARGIN_MS)
-
-    @property
-    def default_retry(self) -> Retry:
-        return Retry(attempts=self.max_retry_attempts, delay_seconds=self.retry_delay_seconds)
-
-    def queue_group_for(self, queue: str) -> str:
-        """The group that the receivers of `queue` share, wherever they run."""
-        return queue_group(self.queue_group, self.topic_prefix, queue)
+        # All was read before: pydantic-settings does not tell where a value came from.
+        return (init_settings,)
 
 
 def load(**overrides: Any) -> MessagingSettings:
@@ -318,3 +68,24 @@ def load(**overrides: Any) -> MessagingSettings:
     Raises `ConfigurationError` with one line for each thing that is wrong.
     """
     return MessagingSettings(**overrides)
+
+
+def _tell(warnings: Iterable[str], reading: Reading) -> None:
+    """Each once in the life of the process, however often settings are made."""
+    files: dict[str, list[str]] = {}
+    for name, found in sorted(reading.found.items()):
+        if found.file:
+            files.setdefault(found.file, []).append(name)
+    for file, names in files.items():
+        _tell_once(logging.INFO, f"settings read from {file}: {', '.join(names)}")
+    for warning in warnings:
+        _tell_once(logging.WARNING, warning)
+
+
+@lru_cache(maxsize=256)
+def _tell_once(level: int, sentence: str) -> None:
+    logger.log(level, "%s", sentence)
+
+
+forget_what_was_told = _tell_once.cache_clear
+"""For tests, each of which is a process of its own to itself."""

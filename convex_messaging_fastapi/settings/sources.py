@@ -10,50 +10,110 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 from pydantic import Secret, SecretStr
+from pydantic_settings import BaseSettings
 
 from convex_messaging_fastapi.errors import ConfigurationError
-from convex_messaging_fastapi.settings.spellings import did_you_mean, pascal_case
+from convex_messaging_fastapi.settings.field_types import did_you_mean, pascal_case, secret_names
+from convex_messaging_fastapi.settings.fields import PREFIX
 
-PREFIX = "KAFKA_"
 SECTION = "ConvexMessaging"
 ENVIRONMENT_NAMES = ("APP_ENV", "DOTNET_ENVIRONMENT", "ASPNETCORE_ENVIRONMENT")
 
 
+Variables = Mapping[str, str | None]
+
+# An empty prefix in code is a choice; there is no other way to say that there is none.
+_MAY_BE_EMPTY = "topic_prefix"
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value and the place it was read from, in a user's words."""
+    """A value, by what name it was found, and in which file, if in one."""
 
     value: Any
-    origin: str
+    name: str
+    file: str = ""
+    shared: bool = False
+    """Whether other programs may read that file, too, and other names than ours be right in it."""
+
+    @property
+    def origin(self) -> str:
+        return f"{self.name} in {self.file}" if self.file else self.name
 
 
 Layer = Mapping[str, Found]
-Variables = Mapping[str, str | None]
 
 
-def find(names: Iterable[str], secrets: Container[str] = ()) -> dict[str, Found]:
-    """The values that win, by setting; `names` are the settings looked for.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Variables that stand together: the environment's, or a file's."""
 
-    Those of `secrets` are hidden as soon as they are found: programs that report errors show what local
-    variables hold. Raises `ConfigurationError` for a file that cannot be read, or that sets what does
-    not exist.
+    variables: Variables
+    file: str = ""
+
+    def names(self) -> list[Found]:
+        """What is set there, without its values."""
+        return [Found(None, name, self.file) for name, value in self.variables.items() if not is_blank(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that one making of settings has to go by. Secrets are hidden in it.
+
+    What is given in code wins over what was found outside.
     """
+
+    given: Mapping[str, Any]
+    found: Mapping[str, Found]
+    variables: Sequence[Found]
+    """Every variable that is set, a setting's or not."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {name: found.value for name, found in self.found.items()} | dict(self.given)
+
+    def origin(self, setting: str) -> str:
+        """Where its value comes from, in a user's words."""
+        if setting in self.given:
+            return "given in code"
+        return f"set by {self.found[setting].origin}" if setting in self.found else "the default"
+
+
+def read(settings: type[BaseSettings], given: Mapping[str, Any]) -> Reading:
+    """What was `given`, and what is found outside; a setting that is never dumped is not looked for there.
+
+    Raises `ConfigurationError` for a file that cannot be read, or that sets what does not exist.
+    """
+    fields = settings.model_fields
+    names = tuple(name for name, field in fields.items() if not field.exclude)
+    secrets = secret_names(fields)
+    places = [Place(dict(os.environ)), Place(_read_dotenv(Path(".env")), ".env")]
     winners: dict[str, Found] = {}
-    for layer in _layers(tuple(names)):
+    for layer in _layers(names, places):
         for name, found in layer.items():
-            winners.setdefault(name, hidden(found) if name in secrets else found)
-    return winners
+            winners.setdefault(name, _hidden(found) if name in secrets else found)
+    in_code = {name: value for name, value in given.items() if _is_given(name, value)}
+    outside = {name: found for name, found in winners.items() if name not in in_code}
+    return Reading(in_code, outside, [name for place in places for name in place.names()])
 
 
-def hidden(found: Found) -> Found:
-    return Found(conceal(found.value), found.origin)
+def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
+    """Hide the secrets among the arguments of the call, in that dict itself."""
+    for name in secret_names(settings.model_fields) & given.keys():
+        if not is_blank(given[name]):
+            given[name] = conceal(given[name])
+
+
+def _hidden(found: Found) -> Found:
+    # At once: programs that report errors show what local variables hold.
+    return replace(found, value=conceal(found.value))
 
 
 def conceal(value: Any) -> Any:
@@ -63,31 +123,30 @@ def conceal(value: Any) -> Any:
     return value if value is None or isinstance(value, SecretStr) else Secret(value)
 
 
-def variables() -> list[tuple[Variables, str]]:
-    """The environment and `.env`, each with the words that say where a name of it stands."""
-    return [(dict(os.environ), ""), (_read_dotenv(Path(".env")), " in .env")]
-
-
 def is_blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _layers(names: tuple[str, ...]) -> Iterator[Layer]:
-    places = variables()
-    for given, place in places:
-        yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, given, place)
-        yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, given, place)
-    for path in _json_files(*(given for given, _ in places)):
+def _is_given(name: str, value: object) -> bool:
+    """Texts that are empty are not set; `None` takes away what is set outside."""
+    return value is None or name == _MAY_BE_EMPTY or not is_blank(value)
+
+
+def _layers(names: tuple[str, ...], places: Sequence[Place]) -> Iterator[Layer]:
+    for place in places:
+        yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, place)
+        yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, place)
+    for path in _json_files(*(place.variables for place in places)):
         yield _from_file({pascal_case(name): name for name in names}, path)
 
 
-def _from_variables(settings: Mapping[str, str], variables: Variables, place: str) -> Layer:
+def _from_variables(settings: Mapping[str, str], place: Place) -> Layer:
     wanted = {variable.lower(): name for variable, name in settings.items()}
     layer = {}
     # Of two names that differ only in case, the one in capitals wins: it sorts first, so goes last.
-    for given in sorted(variables, reverse=True):
-        if given.lower() in wanted and not is_blank(variables[given]):
-            layer[wanted[given.lower()]] = Found(variables[given], f"{given}{place}")
+    for given in sorted(place.variables, reverse=True):
+        if given.lower() in wanted and not is_blank(place.variables[given]):
+            layer[wanted[given.lower()]] = Found(place.variables[given], given, place.file)
     return layer
 
 
@@ -120,7 +179,7 @@ def _from_section(
         if key.lower() not in wanted
     ]
     layer = {
-        wanted[given.lower()]: Found(value, f"{given} in {path}")
+        wanted[given.lower()]: Found(value, given, str(path), shared=True)
         for given, value in section.items()
         if given.lower() in wanted and not is_blank(value)
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi.settings.remarks import forget_what_was_told
+from convex_messaging_fastapi.settings.model import forget_what_was_told
 from convex_messaging_fastapi.settings.sources import ENVIRONMENT_NAMES
 
 

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings import MessagingSettings, load
+from convex_messaging_fastapi.settings.field_types import pascal_case
 from convex_messaging_fastapi.settings.sources import plain_json
-from convex_messaging_fastapi.settings.spellings import pascal_case
 from tests.settings.conftest import Place
 
 EXAMPLES: dict[str, tuple[Any, Any]] = {

@@ -12,7 +12,7 @@ from aiokafka import client as engine_client
 from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator, ScramAuthenticator
 from aiokafka.errors import AuthenticationFailedError
 
-from convex_messaging_fastapi.settings.addresses import is_loopback
+from convex_messaging_fastapi.settings.field_types import is_loopback
 
 FEWEST_ITERATIONS, MOST_ITERATIONS = 4096, 1_000_000
 """Of SCRAM. With fewer (RFC 7677) whoever listens guesses the password soon; more take a thread away."""

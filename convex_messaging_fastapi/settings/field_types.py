@@ -1,0 +1,196 @@
+"""What a setting may hold, and how that may be spelled: words, names, addresses of brokers, secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from ipaddress import ip_address
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic.fields import FieldInfo
+
+Fields = Mapping[str, FieldInfo]
+
+
+def kind(field: FieldInfo) -> Any:
+    """The type of a setting, leaving away that it may be absent."""
+    kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
+    return kinds[0] if NoneType in get_args(field.annotation) else field.annotation
+
+
+def is_secret(field: FieldInfo) -> bool:
+    return kind(field) is SecretStr
+
+
+def secret_names(fields: Fields) -> frozenset[str]:
+    return frozenset(name for name, field in fields.items() if is_secret(field))
+
+
+# Words and names, Kafka's way or .NET's, in any case.
+
+
+def _bare(text: str) -> str:
+    """`SaslSsl`, `SASL_SSL` and `sasl-ssl` are one word."""
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
+def _spelled(*words: str, **aliases: str) -> BeforeValidator:
+    meanings = {_bare(word): word for word in words} | aliases
+
+    def meant(value: object) -> object:
+        return meanings.get(_bare(value), value) if isinstance(value, str) else value
+
+    return BeforeValidator(meant)
+
+
+SecurityProtocol = Annotated[
+    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+    _spelled("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+]
+SaslMechanism = Annotated[
+    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"],
+    _spelled("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"),
+]
+AutoOffsetReset = Annotated[Literal["earliest", "latest"], _spelled("earliest", "latest")]
+Unreadable = Annotated[Literal["hold", "bury"], _spelled("hold", "bury")]
+PartitionerName = Annotated[
+    Literal["murmur2", "crc32"],
+    _spelled("murmur2", "crc32", murmur2random="murmur2", consistent="crc32", consistentrandom="crc32"),
+]
+
+
+def pascal_case(name: str) -> str:
+    """`ssl_ca_location` as .NET writes it: `SslCaLocation`."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def did_you_mean(wrong: str, right: Iterable[str]) -> str:
+    """`; did you mean 'X'?`, or nothing when no name is near."""
+    spelled = {_bare(name): name for name in right}
+    near = get_close_matches(_bare(wrong), spelled, n=1)
+    return f"; did you mean {spelled[near[0]]!r}?" if near else ""
+
+
+# Names that Kafka takes: prefixes, groups, and the template of a queue's group.
+
+_LEGAL = re.compile(r"[A-Za-z0-9._-]*")
+_LONGEST = 200
+
+
+def _checked_name(text: str) -> str:
+    if not _LEGAL.fullmatch(text) or len(text) > _LONGEST:
+        raise ValueError(
+            f"takes up to {_LONGEST} letters, digits, dots, dashes and underscores, not {text[:60]!r}"
+        )
+    return text
+
+
+def _checked_prefix(text: str) -> str:
+    if text.startswith(".") or text.endswith("."):
+        raise ValueError(f"takes no dot at its ends, not {text!r}: one is put between prefix and topic")
+    return text
+
+
+def _checked_queue_group(template: str) -> str:
+    filled = template.replace("{prefix}", "").replace("{queue}", "")
+    if "{" in filled or "}" in filled:
+        raise ValueError(f"knows {{prefix}} and {{queue}} and no other braces, not {template!r}")
+    return template
+
+
+TopicPrefix = Annotated[str, AfterValidator(_checked_name), AfterValidator(_checked_prefix)]
+InstanceId = Annotated[str, AfterValidator(_checked_name)]
+QueueGroup = Annotated[str, AfterValidator(_checked_queue_group)]
+
+
+def queue_group(template: str, prefix: str, queue: str) -> str:
+    """The group of a queue's receivers, whether or not the queue was named with its prefix."""
+    if not prefix:
+        return template.replace("{prefix}.", "").replace("{prefix}", "").replace("{queue}", queue)
+    return template.replace("{prefix}", prefix).replace("{queue}", queue.removeprefix(f"{prefix}."))
+
+
+# Brokers: `host:port`, several with commas between, or the in-process `memory://`.
+
+MEMORY = "memory://"
+
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_HOSTS_AND_PORTS = re.compile(
+    r"([A-Za-z_+-]{1,20}://)?([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?([;\s/]+[A-Za-z0-9._-]*(:[0-9]*)?)*"
+)
+_MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]*")
+
+
+def _as_text(value: object) -> object:
+    """A list of addresses as the text it stands for."""
+    if not isinstance(value, list | tuple):
+        return value
+    if not all(isinstance(address, str) for address in value):
+        raise ValueError("takes host:port as text, or a list of such texts")
+    return ",".join(value)
+
+
+def _checked(text: str) -> str:
+    """`text` without blanks; raises `ValueError` with the sentence that mends it."""
+    # Looked for first, and never repeated: what stands before an @ may be a password.
+    if "@" in text:
+        raise ValueError(
+            "takes no credentials: leave what ends in @ away, and set sasl_username, sasl_password"
+        )
+    if MEMORY in text:
+        return _checked_memory(text)
+    addresses = [address.strip() for address in text.split(",") if address.strip()]
+    if not addresses:
+        raise ValueError("names no broker: write host:port, for instance kafka:9092")
+    for address in addresses:
+        _check(address)
+    return ",".join(addresses)
+
+
+def _checked_memory(text: str) -> str:
+    before, _, name = text.partition(MEMORY)
+    if before or not _MEMORY_NAME.fullmatch(name):
+        raise ValueError(
+            "takes memory:// or memory://name alone; a name has letters, digits, dots, dashes, underscores"
+        )
+    return text
+
+
+def _check(address: str) -> None:
+    if "://" in address:
+        raise ValueError(
+            f"takes host:port without a scheme{_shown(address)}: security_protocol says the rest"
+        )
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        raise ValueError(f"takes host:port, for instance {_mended(address)}{_shown(address)}")
+    if not 1 <= int(parts["port"]) <= 65535:
+        raise ValueError(f"takes ports from 1 to 65535, not {address!r}")
+
+
+def _shown(address: str) -> str:
+    """What was given, where it is made of hosts and ports; anything else may hold a user and a password."""
+    return f", not {address!r}" if _HOSTS_AND_PORTS.fullmatch(address) else ", and nothing else"
+
+
+def _mended(address: str) -> str:
+    host = re.sub(r"[^A-Za-z0-9._-].*", "", address)
+    return f"{host or 'kafka'}:9092"
+
+
+Servers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
+"""`host:port,host:port` without blanks, or `memory://name`; a list of addresses is taken too."""
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `host:port` cannot leave this machine, judged without asking a name server."""
+    host = address.rpartition(":")[0].strip("[]").lower()
+    if host == "localhost":  # and no name below it: there are name servers that are asked for those
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

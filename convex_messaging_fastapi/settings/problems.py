@@ -1,0 +1,271 @@
+"""What is wrong with settings: one list of problems, each a plain sentence that says how to mend it.
+
+One names the setting, what it says, where that came from, and what it takes. What is odd, and may be meant
+so, is a warning.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from convex_messaging_fastapi.settings.field_types import (
+    Fields,
+    did_you_mean,
+    is_loopback,
+    is_secret,
+    kind,
+    pascal_case,
+)
+from convex_messaging_fastapi.settings.fields import PREFIX, SettingsFields
+from convex_messaging_fastapi.settings.sources import SECTION, Found, Reading
+
+MOST_LETTERS_WRONG = 2
+
+_LONGEST_SHOWN = 60
+_WORD = re.compile(r"[A-Za-z_ -]+")
+
+_PASSWORD = ("sasl_password",)
+_CERTIFICATE = ("ssl_certificate_location", "ssl_key_location")
+_AUTHORITIES = ("ssl_ca_location",)
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, in one sentence, and the settings that it is about."""
+
+    sentence: str
+    settings: tuple[str, ...] = ()
+
+
+def report(problems: Iterable[Problem], reading: Reading) -> str:
+    """One line a problem, each with the places that its values came from."""
+    lines = [_with_origins(problem, reading) for problem in problems]
+    if len(lines) == 1:
+        return lines[0]
+    return "\n".join([f"{len(lines)} settings are wrong:", *(f"  - {line}" for line in lines)])
+
+
+def _with_origins(problem: Problem, reading: Reading) -> str:
+    places = {name: reading.origin(name) for name in problem.settings}
+    if not places:
+        return problem.sentence
+    told = places.values() if len(places) == 1 else (f"{name} is {place}" for name, place in places.items())
+    return f"{problem.sentence} ({', '.join(told)})"
+
+
+# One by one.
+
+
+def misfits(errors: Iterable[ErrorDetails], fields: Fields) -> list[Problem]:
+    """What pydantic refused, one sentence each."""
+    # A default that was not made because another setting is wrong is no mistake of its own.
+    return [_misfit(error, fields) for error in errors if error["type"] != "default_factory_not_called"]
+
+
+def _misfit(error: ErrorDetails, fields: Fields) -> Problem:
+    name = str(error["loc"][0])
+    if name not in fields:
+        return Problem(f"there is no setting {name!r}{did_you_mean(name, fields)}")
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, ValueError):
+        return Problem(f"{name} {cause}", (name,))
+    return Problem(f"{name} takes {_taken(fields[name])}{_shown(error['input'], fields[name])}", (name,))
+
+
+def _taken(field: FieldInfo) -> str:
+    held = kind(field)
+    if get_origin(held) is Literal:
+        return "one of " + ", ".join(get_args(held))
+    if get_origin(held) is Callable:
+        return "an async function without parameters that answers a token"
+    words = {bool: "true or false", int: "a whole number", float: "a number"}
+    return words.get(held, "text") + _bounds(field)
+
+
+def _bounds(field: FieldInfo) -> str:
+    """` from 1 to 300`, ` of 1 or more`: the bounds that a setting declares."""
+    rules = [(word, rule) for rule in field.metadata for word in ("ge", "gt", "le") if hasattr(rule, word)]
+    bounds = {word: _figure(getattr(rule, word)) for word, rule in rules}
+    if "le" in bounds:
+        return f" from {bounds['ge']} to {bounds['le']}"
+    if "ge" in bounds:
+        return f" of {bounds['ge']} or more"
+    return f" of more than {bounds['gt']}" if "gt" in bounds else ""
+
+
+def _figure(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _shown(value: object, field: FieldInfo) -> str:
+    if is_secret(field) or not isinstance(value, str | int | float):
+        return ""
+    if get_origin(kind(field)) is Literal and not _WORD.fullmatch(str(value)):
+        return ""  # it looks like no word at all: a password may have gone to the wrong place
+    text = repr(value)
+    return f", not {text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '...'}"
+
+
+# Together.
+
+
+def contradictions(settings: SettingsFields) -> list[Problem]:
+    """Everything that is wrong at once. A bus in memory connects to nobody, so needs no security."""
+    problems = [*_of_times(settings)]
+    if settings.uses_sasl and not settings.is_memory:
+        problems += [*_of_credentials(settings), *_of_secrecy(settings)]
+    if settings.uses_tls and not settings.is_memory:
+        problems += _of_certificates(settings)
+    return problems
+
+
+def _of_times(settings: SettingsFields) -> Iterator[Problem]:
+    if settings.drain_timeout_seconds >= settings.shutdown_timeout_seconds:
+        yield Problem(
+            f"drain_timeout_seconds ({settings.drain_timeout_seconds:g}) must be less than "
+            f"shutdown_timeout_seconds ({settings.shutdown_timeout_seconds:g}): after the drain, offsets are "
+            "committed and the producer is flushed; 5 seconds between them is a good choice",
+            ("drain_timeout_seconds", "shutdown_timeout_seconds"),
+        )
+
+
+def _of_credentials(settings: SettingsFields) -> Iterator[Problem]:
+    chosen = f"security_protocol {settings.security_protocol} with sasl_mechanism {settings.sasl_mechanism}"
+    if settings.sasl_mechanism == "OAUTHBEARER":
+        if settings.oauth_token_provider is None:
+            yield Problem(
+                f"{chosen} needs a token: give one in code, as in "
+                "MessagingSettings(oauth_token_provider=get_token) with `async def get_token() -> str`",
+                ("security_protocol", "sasl_mechanism"),
+            )
+        return
+    missing = [name for name in ("sasl_username", "sasl_password") if not getattr(settings, name)]
+    if missing:
+        yield Problem(
+            f"{chosen} needs {' and '.join(missing)}: set {'it' if len(missing) == 1 else 'them'}, "
+            "or choose a security_protocol without SASL",
+            ("security_protocol", "sasl_mechanism"),
+        )
+
+
+def _of_secrecy(settings: SettingsFields) -> Iterator[Problem]:
+    if settings.uses_tls or settings.allow_plaintext_credentials:
+        return
+    exposed = [address for address in settings.bootstrap_servers.split(",") if not is_loopback(address)]
+    if exposed:
+        yield Problem(
+            f"security_protocol SASL_PLAINTEXT would send credentials unencrypted to {exposed[0]}: choose "
+            "SASL_SSL, or set allow_plaintext_credentials to true if the network may see them",
+            ("security_protocol", "bootstrap_servers"),
+        )
+
+
+def _of_certificates(settings: SettingsFields) -> Iterator[Problem]:
+    certificate, key = settings.ssl_certificate_location, settings.ssl_key_location
+    if certificate and not key:
+        yield Problem(
+            "ssl_certificate_location needs ssl_key_location beside it: the file with the private key, which "
+            "may be the same file",
+            ("ssl_certificate_location",),
+        )
+    if settings.ssl_key_password and not key:
+        yield Problem(
+            "ssl_key_password needs ssl_key_location beside it: the file with the key that it opens",
+            ("ssl_key_password",),
+        )
+    if key and not certificate:
+        yield Problem(
+            "ssl_key_location needs ssl_certificate_location beside it: the client's certificate",
+            ("ssl_key_location",),
+        )
+
+
+def unused(settings: SettingsFields, reading: Reading) -> tuple[list[str], list[Problem]]:
+    """Secrets that the protocol does not use: where nobody chose that protocol a name may be mistyped."""
+    warnings: list[str] = []
+    problems: list[Problem] = []
+    for names in _unused(settings):
+        chosen = "security_protocol" in reading.values or _are_shared(names, reading)
+        if not chosen and names is not _AUTHORITIES:
+            problems.append(
+                Problem(
+                    f"{' and '.join(names)} would not be used: no security_protocol is set, and the default "
+                    "is PLAINTEXT. Set security_protocol to SASL_SSL or SSL, or to PLAINTEXT if that is what "
+                    "you want",
+                    (names[0],),
+                )
+            )
+        elif not chosen or names is not _AUTHORITIES:
+            warnings.append(
+                f"{' and '.join(names)} is not used: security_protocol is {settings.security_protocol}. "
+                "Leave it away, or choose a security_protocol that uses it"
+            )
+    return warnings, problems
+
+
+def _unused(settings: SettingsFields) -> Iterator[tuple[str, ...]]:
+    if settings.is_memory:
+        return
+    if settings.sasl_password and not settings.uses_sasl:
+        yield _PASSWORD
+    if not settings.uses_tls:
+        yield from (
+            names for names in (_CERTIFICATE, _AUTHORITIES) if all(getattr(settings, name) for name in names)
+        )
+
+
+def _are_shared(names: Iterable[str], reading: Reading) -> bool:
+    """Whether all of these were read from a JSON file, which another program may share with us."""
+    return all(name in reading.found and reading.found[name].shared for name in names)
+
+
+# Names of variables that are nearly a setting's.
+
+
+def mistyped(fields: Fields, variables: Iterable[Found]) -> tuple[list[str], list[Problem]]:
+    """Variables with a name that is nearly a setting's: those of Kafka's prefix, and those of our section.
+
+    The first may belong to another program; nothing but this package reads the second.
+    """
+    kafka = {f"{PREFIX}{name}".upper(): name for name in fields}
+    ours = {f"{SECTION}__{pascal_case(name)}" for name in fields}
+    warnings: list[str] = []
+    problems: list[Problem] = []
+    for variable in variables:
+        given = variable.name
+        if given.upper().startswith(PREFIX) and (meant := _nearly(given, kafka)):
+            warnings.append(
+                f"the variable {variable.origin} is no setting and is not read; did you mean {meant}?"
+            )
+        if given.lower().startswith(f"{SECTION}__".lower()) and (meant := _nearly(given, ours)):
+            problems.append(Problem(f"{variable.origin} is no setting; did you mean {meant}?"))
+    return warnings, problems
+
+
+def _nearly(given: str, known: Iterable[str]) -> str | None:
+    """The known name that differs in one or two letters; `None` when `given` is known, or like none."""
+    lowered = {name.lower(): name for name in known}
+    if given.lower() in lowered:
+        return None
+    near = (
+        name for low, name in lowered.items() if _letters_between(given.lower(), low) <= MOST_LETTERS_WRONG
+    )
+    return next(near, None)
+
+
+def _letters_between(one: str, other: str) -> int:
+    """How many letters must be changed, added or left away to make one of the other."""
+    if abs(len(one) - len(other)) > MOST_LETTERS_WRONG:
+        return MOST_LETTERS_WRONG + 1
+    row = list(range(len(other) + 1))
+    for at, letter in enumerate(one, 1):
+        above, row[0] = row[0], at
+        for column, wanted in enumerate(other, 1):
+            changed = above + (letter != wanted)
+            above = row[column]
+            row[column] = min(changed, above + 1, row[column - 1] + 1)
+    return row[-1]
