@@ -69,9 +69,14 @@ def pascal_case(name: str) -> str:
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     """`; did you mean 'X'?`, or nothing when no name is near."""
+    near = nearest_to(wrong, right)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest_to(wrong: str, right: Iterable[str]) -> str | None:
     spelled = {_bare(name): name for name in right}
     near = get_close_matches(_bare(wrong), spelled, n=1)
-    return f"; did you mean {spelled[near[0]]!r}?" if near else ""
+    return spelled[near[0]] if near else None
 
 
 # Names that Kafka takes: prefixes, groups, and the template of a queue's group.

@@ -38,6 +38,8 @@ class SettingsFields(BaseSettings):
     """What `MessagingSettings` holds. Where the values come from is that one's matter."""
 
     model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
         frozen=True,
         extra="forbid",
         str_strip_whitespace=True,

@@ -12,8 +12,18 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings.fields import SettingsFields
-from convex_messaging_fastapi.settings.problems import contradictions, misfits, mistyped, report, unused
+from convex_messaging_fastapi.settings.problems import (
+    contradictions,
+    misfits,
+    mistyped,
+    refused_options,
+    report,
+    unused,
+)
 from convex_messaging_fastapi.settings.sources import Reading, hide, read
+
+if TYPE_CHECKING:
+    from pydantic_settings.sources import DotenvType, PathType
 
 logger = logging.getLogger(__name__)
 
@@ -26,18 +36,32 @@ class MessagingSettings(SettingsFields):
     the working directory, section `ConvexMessaging`), the defaults. What is empty is not set;
     only `topic_prefix=""` in code says that there is no prefix.
 
+    Of the options of pydantic-settings four count, as arguments and in the `SettingsConfigDict` of a
+    subclass: `_env_prefix` (with one of your own neither `KAFKA_*`, `ConvexMessaging__*` nor
+    `appsettings` is read), `_env_file`, `_env_file_encoding` and `_secrets_dir` (a folder with a file
+    for each setting, read after `.env`). Any other is refused.
+
     Raises `ConfigurationError` with one line for each thing that is wrong.
     """
 
-    if not TYPE_CHECKING:  # to type checkers the fields say what the call takes
+    if TYPE_CHECKING:  # to type checkers the fields say what the call takes
+        _env_prefix: str | None = None
+        _env_file: DotenvType | None = ".env"
+        _env_file_encoding: str | None = None
+        _secrets_dir: PathType | None = None
+    else:
 
         def __init__(self, **given: Any) -> None:
             # Here first, so that no variable of what is called from here on holds a secret.
             hide(given, type(self))
             reading = read(type(self), given)
-            warnings, problems = mistyped(type(self).model_fields, reading.variables)
+            warnings, problems = mistyped(type(self).model_fields, reading)
+            if refused := refused_options(type(self), given):
+                # Before pydantic-settings sees them: it would read arguments of the process, and warn.
+                raise ConfigurationError(report([*refused, *problems], reading))
             try:
-                super().__init__(**reading.values)
+                # All has been read: pydantic-settings would not tell where a value came from.
+                super().__init__(_env_file=None, **reading.values)
             except ValidationError as error:
                 problems += misfits(error.errors(include_url=False), type(self).model_fields)
             else:
@@ -57,7 +81,6 @@ class MessagingSettings(SettingsFields):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # All was read before: pydantic-settings does not tell where a value came from.
         return (init_settings,)
 
 
@@ -78,6 +101,8 @@ def _tell(warnings: Iterable[str], reading: Reading) -> None:
             files.setdefault(found.file, []).append(name)
     for file, names in files.items():
         _tell_once(logging.INFO, f"settings read from {file}: {', '.join(names)}")
+    for missing in reading.missing:
+        _tell_once(logging.WARNING, f"the {missing} does not exist; nothing was read from it")
     for warning in warnings:
         _tell_once(logging.WARNING, warning)
 

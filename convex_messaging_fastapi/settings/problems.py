@@ -7,11 +7,13 @@ so, is a warning.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args, get_origin
 
+from pydantic import ConfigDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convex_messaging_fastapi.settings.field_types import (
     Fields,
@@ -19,15 +21,20 @@ from convex_messaging_fastapi.settings.field_types import (
     is_loopback,
     is_secret,
     kind,
+    nearest_to,
     pascal_case,
 )
-from convex_messaging_fastapi.settings.fields import PREFIX, SettingsFields
-from convex_messaging_fastapi.settings.sources import SECTION, Found, Reading
+from convex_messaging_fastapi.settings.fields import SettingsFields
+from convex_messaging_fastapi.settings.sources import HONOURED, SECTION, Reading
 
 MOST_LETTERS_WRONG = 2
 
+_OURS = f"{SECTION}__".lower()
+
 _LONGEST_SHOWN = 60
 _WORD = re.compile(r"[A-Za-z_ -]+")
+
+_OPTIONS = frozenset(SettingsConfigDict.__annotations__) - frozenset(ConfigDict.__annotations__)
 
 _PASSWORD = ("sasl_password",)
 _CERTIFICATE = ("ssl_certificate_location", "ssl_key_location")
@@ -55,6 +62,35 @@ def _with_origins(problem: Problem, reading: Reading) -> str:
         return problem.sentence
     told = places.values() if len(places) == 1 else (f"{name} is {place}" for name, place in places.items())
     return f"{problem.sentence} ({', '.join(told)})"
+
+
+# Options of pydantic-settings.
+
+
+def refused_options(settings: type[SettingsFields], given: Iterable[str]) -> list[Problem]:
+    """Those that would have no effect: in the call, and in the class."""
+    honoured = [f"_{option}" for option in HONOURED]
+    called = [name for name in given if name.startswith("_") and name not in honoured]
+    configured = [
+        option
+        for option in sorted(_OPTIONS - {*HONOURED})
+        if settings.model_config.get(option) != BaseSettings.model_config.get(option)
+    ]
+    return [
+        *(_refused(f"{settings.__name__} takes no {name}", name, honoured) for name in called),
+        *(
+            _refused(f"{settings.__name__} sets {name} in its model_config, without effect", name, HONOURED)
+            for name in configured
+        ),
+    ]
+
+
+def _refused(sentence: str, name: str, honoured: Sequence[str]) -> Problem:
+    meant = "" if name.removeprefix("_") in _OPTIONS else did_you_mean(name, honoured)
+    return Problem(
+        f"{sentence}: of the options of pydantic-settings it knows {', '.join(honoured[:-1])} and "
+        f"{honoured[-1]}{meant}"
+    )
 
 
 # One by one.
@@ -226,35 +262,38 @@ def _are_shared(names: Iterable[str], reading: Reading) -> bool:
 # Names of variables that are nearly a setting's.
 
 
-def mistyped(fields: Fields, variables: Iterable[Found]) -> tuple[list[str], list[Problem]]:
-    """Variables with a name that is nearly a setting's: those of Kafka's prefix, and those of our section.
+def mistyped(fields: Fields, reading: Reading) -> tuple[list[str], list[Problem]]:
+    """Variables that are no setting's and nearly called so, and all others of our own section.
 
-    The first may belong to another program; nothing but this package reads the second.
+    Those that begin with the prefix may belong to another program, so they are only told; nothing but
+    this package reads the section.
     """
-    kafka = {f"{PREFIX}{name}".upper(): name for name in fields}
-    ours = {f"{SECTION}__{pascal_case(name)}" for name in fields}
+    prefixed, *sections = reading.options.variables(fields)
     warnings: list[str] = []
     problems: list[Problem] = []
-    for variable in variables:
-        given = variable.name
-        if given.upper().startswith(PREFIX) and (meant := _nearly(given, kafka)):
+    for variable in reading.variables:
+        name = variable.name
+        if name.upper().startswith(reading.options.prefix.upper()) and (meant := _nearly(name, prefixed)):
             warnings.append(
                 f"the variable {variable.origin} is no setting and is not read; did you mean {meant}?"
             )
-        if given.lower().startswith(f"{SECTION}__".lower()) and (meant := _nearly(given, ours)):
-            problems.append(Problem(f"{variable.origin} is no setting; did you mean {meant}?"))
+        for section in sections:
+            if name.lower().startswith(_OURS) and not _is_one_of(name, section):
+                nearest = nearest_to(name[len(_OURS) :], section.values())
+                meant = f"; did you mean {SECTION}__{pascal_case(nearest)}?" if nearest else ""
+                problems.append(Problem(f"{variable.origin} is no setting{meant}"))
     return warnings, problems
+
+
+def _is_one_of(given: str, known: Iterable[str]) -> bool:
+    return given.lower() in {name.lower() for name in known}
 
 
 def _nearly(given: str, known: Iterable[str]) -> str | None:
     """The known name that differs in one or two letters; `None` when `given` is known, or like none."""
-    lowered = {name.lower(): name for name in known}
-    if given.lower() in lowered:
-        return None
-    near = (
-        name for low, name in lowered.items() if _letters_between(given.lower(), low) <= MOST_LETTERS_WRONG
-    )
-    return next(near, None)
+    apart = {name: _letters_between(given.lower(), name.lower()) for name in known}
+    nearest = min(apart, key=lambda name: apart[name])
+    return nearest if 0 < apart[nearest] <= MOST_LETTERS_WRONG else None
 
 
 def _letters_between(one: str, other: str) -> int:

@@ -1,8 +1,9 @@
-"""Where settings are found outside the code: the environment, `.env` and the `appsettings` files.
+"""Where settings are found outside the code: variables, `.env`, a folder of secrets, the `appsettings` files.
 
 What is empty is not set, wherever it stands. The earlier source wins:
-`KAFKA_*` variables, `ConvexMessaging__*` variables, `.env` (both spellings, in the same order),
-`appsettings.{ENV}.json`, `appsettings.json`.
+`KAFKA_*` variables, `ConvexMessaging__*` variables, `.env` (both spellings, in the same order), the
+files of `secrets_dir`, `appsettings.{ENV}.json`, `appsettings.json`. Who gives a prefix of their own reads
+what begins with that, and neither `ConvexMessaging` nor `appsettings`: those are another cluster's.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings.field_types import did_you_mean, pascal_case, secret_names
 from convex_messaging_fastapi.settings.fields import PREFIX
 
+HONOURED = ("env_prefix", "env_file", "env_file_encoding", "secrets_dir")
+"""The options of pydantic-settings that have an effect here."""
+
 SECTION = "ConvexMessaging"
 ENVIRONMENT_NAMES = ("APP_ENV", "DOTNET_ENVIRONMENT", "ASPNETCORE_ENVIRONMENT")
 
@@ -31,6 +35,9 @@ Variables = Mapping[str, str | None]
 
 # An empty prefix in code is a choice; there is no other way to say that there is none.
 _MAY_BE_EMPTY = "topic_prefix"
+
+_USUAL = Path(".env")
+"""Read where it is there, and not missed where it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +59,62 @@ Layer = Mapping[str, Found]
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """Those options of pydantic-settings that say where to look."""
+
+    prefix: str
+    env_files: tuple[Path, ...]
+    encoding: str
+    secrets_dirs: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, settings: type[BaseSettings], given: Mapping[str, Any]) -> Options:
+        """`_env_prefix=` in a call counts before `env_prefix` of the class, and so on."""
+        chosen: dict[str, Any] = {}
+        for option in HONOURED:
+            called = given.get(f"_{option}")
+            # No `.env` is a choice; of the others `None` means nothing, as pydantic-settings has it.
+            counts = called is not None or (option == "env_file" and "_env_file" in given)
+            chosen[option] = called if counts else settings.model_config.get(option)
+        return cls(
+            chosen["env_prefix"],
+            _paths(chosen["env_file"]),
+            # A mark at the beginning of a file is no part of its first name.
+            chosen["env_file_encoding"] or "utf-8-sig",
+            _paths(chosen["secrets_dir"]),
+        )
+
+    @property
+    def are_ours(self) -> bool:
+        """Whether the prefix is ours, and no other was given."""
+        return self.prefix.upper() == PREFIX
+
+    def variables(self, settings: Iterable[str]) -> list[dict[str, str]]:
+        """How variables may be called, and which setting each stands for; the first spelling wins."""
+        names = tuple(settings)
+        kafka = {f"{self.prefix}{name}".upper(): name for name in names}
+        return [kafka, {f"{SECTION}__{pascal_case(name)}": name for name in names}][: 1 + self.are_ours]
+
+
+def _paths(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
+    """The one that counts first comes first: of several, pydantic-settings lets the last one win."""
+    several = [given] if isinstance(given, str | os.PathLike) else given or ()
+    return tuple(Path(path).expanduser() for path in reversed(several))
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Variables that stand together: the environment's, or a file's."""
+    """Variables that stand together: the environment's, those of a file, or a folder with a file each."""
 
     variables: Variables
     file: str = ""
+    unread: tuple[str, ...] = ()
+    """Files of such a folder that are no setting's."""
 
     def names(self) -> list[Found]:
         """What is set there, without its values."""
-        return [Found(None, name, self.file) for name, value in self.variables.items() if not is_blank(value)]
+        names = [name for name, value in self.variables.items() if not is_blank(value)]
+        return [Found(None, name, self.file) for name in [*names, *self.unread]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +124,13 @@ class Reading:
     What is given in code wins over what was found outside.
     """
 
+    options: Options
     given: Mapping[str, Any]
     found: Mapping[str, Found]
     variables: Sequence[Found]
     """Every variable that is set, a setting's or not."""
+    missing: Sequence[str]
+    """Files and folders that were chosen, and are not there."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -91,17 +148,18 @@ def read(settings: type[BaseSettings], given: Mapping[str, Any]) -> Reading:
 
     Raises `ConfigurationError` for a file that cannot be read, or that sets what does not exist.
     """
-    fields = settings.model_fields
+    options, fields = Options.of(settings, given), settings.model_fields
     names = tuple(name for name, field in fields.items() if not field.exclude)
     secrets = secret_names(fields)
-    places = [Place(dict(os.environ)), Place(_read_dotenv(Path(".env")), ".env")]
+    places = list(_places(options, names))
     winners: dict[str, Found] = {}
-    for layer in _layers(names, places):
+    for layer in _layers(options, names, places):
         for name, found in layer.items():
             winners.setdefault(name, _hidden(found) if name in secrets else found)
     in_code = {name: value for name, value in given.items() if _is_given(name, value)}
     outside = {name: found for name, found in winners.items() if name not in in_code}
-    return Reading(in_code, outside, [name for place in places for name in place.names()])
+    variables = [name for place in places for name in place.names()]
+    return Reading(options, in_code, outside, variables, _missing(options))
 
 
 def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
@@ -128,16 +186,36 @@ def is_blank(value: object) -> bool:
 
 
 def _is_given(name: str, value: object) -> bool:
-    """Texts that are empty are not set; `None` takes away what is set outside."""
+    """Texts that are empty are not set; `None` takes away what is set outside. Options are no settings."""
+    if name.startswith("_"):
+        return False
     return value is None or name == _MAY_BE_EMPTY or not is_blank(value)
 
 
-def _layers(names: tuple[str, ...], places: Sequence[Place]) -> Iterator[Layer]:
+def _places(options: Options, names: Iterable[str]) -> Iterator[Place]:
+    yield Place(dict(os.environ))
+    for path in options.env_files:
+        yield Place(_read_dotenv(path, options.encoding), str(path))
+    wanted = {variable.lower() for spelling in options.variables(names) for variable in spelling}
+    for folder in options.secrets_dirs:
+        yield _read_folder(folder, wanted)
+
+
+def _missing(options: Options) -> list[str]:
+    """What was chosen and is not there. Of several `.env` files one will do: others may be for elsewhere."""
+    chosen = [path for path in options.env_files if path != _USUAL]
+    files = [] if any(path.exists() for path in options.env_files) else chosen
+    folders = [path for path in options.secrets_dirs if not path.exists()]
+    return [f"env_file {path}" for path in files] + [f"secrets_dir {path}" for path in folders]
+
+
+def _layers(options: Options, names: Iterable[str], places: Sequence[Place]) -> Iterator[Layer]:
     for place in places:
-        yield _from_variables({f"{PREFIX}{name}".upper(): name for name in names}, place)
-        yield _from_variables({f"{SECTION}__{pascal_case(name)}": name for name in names}, place)
-    for path in _json_files(*(place.variables for place in places)):
-        yield _from_file({pascal_case(name): name for name in names}, path)
+        for spelling in options.variables(names):
+            yield _from_variables(spelling, place)
+    if options.are_ours:
+        for path in _json_files(*(place.variables for place in places)):
+            yield _from_file({pascal_case(name): name for name in names}, path)
 
 
 def _from_variables(settings: Mapping[str, str], place: Place) -> Layer:
@@ -200,12 +278,24 @@ def _json_files(*places: Variables) -> list[Path]:
     return [*(Path(f"appsettings.{name}.json") for name in environments[:1]), Path("appsettings.json")]
 
 
-def _read_dotenv(path: Path) -> Variables:
+def _read_dotenv(path: Path, encoding: str) -> Variables:
     try:
         # As it stands: a password may hold a dollar sign, and braces behind it.
-        return dotenv_values(path, encoding="utf-8-sig", interpolate=False)
+        return dotenv_values(path, encoding=encoding, interpolate=False)
+    except (OSError, ValueError, LookupError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
+
+
+def _read_folder(folder: Path, wanted: Container[str]) -> Place:
+    """A folder of secrets, a file each, as Docker, Kubernetes and systemd mount them."""
+    path = folder
+    try:
+        files = sorted(folder.iterdir()) if folder.exists() else []
+        ours = [path for path in files if path.name.lower() in wanted and path.is_file()]
+        texts = {(path := file).name: file.read_text(encoding="utf-8-sig") for file in ours}
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
+    return Place(texts, str(folder), tuple(file.name for file in files if file not in ours))
 
 
 def _read_json(path: Path) -> Any:
@@ -223,9 +313,9 @@ def _read_json(path: Path) -> Any:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8 text"
+        return f"it is not {error.encoding.upper()} text"
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 

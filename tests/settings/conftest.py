@@ -29,6 +29,11 @@ class Place:
         data = text if isinstance(text, bytes) else text.encode()
         (self.directory / name).write_bytes(data)
 
+    def folder(self, name: str, **files: str | bytes) -> None:
+        (self.directory / name).mkdir(exist_ok=True)
+        for file, content in files.items():
+            self.write(f"{name}/{file}", content)
+
     def dotenv(self, **values: object) -> None:
         self._dotenv |= values
         self.write(".env", "".join(f"{name}='{value}'\n" for name, value in self._dotenv.items()))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.settings import MessagingSettings, load
 
 
+@settings(deadline=None)  # a busy machine is no mistake
 @given(st.floats(min_value=0, max_value=1800), st.integers(min_value=1000, max_value=2_147_483_647))
 def test_a_drain_is_shorter_than_a_rebalance_and_that_shorter_than_a_request(
     drain: float, request: int
 ) -> None:
-    settings = MessagingSettings(revoke_drain_seconds=drain, request_timeout_ms=request)
+    made = MessagingSettings(revoke_drain_seconds=drain, request_timeout_ms=request)
 
-    assert drain * 1000 < settings.rebalance_timeout_ms < settings.consumer_request_timeout_ms
-    assert settings.consumer_request_timeout_ms >= request
-    assert settings.consumer_request_timeout_ms < 2**31
+    assert drain * 1000 < made.rebalance_timeout_ms < made.consumer_request_timeout_ms
+    assert made.consumer_request_timeout_ms >= request
+    assert made.consumer_request_timeout_ms < 2**31
 
 
 def test_the_timeouts_of_a_rebalance_in_figures() -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings import MessagingSettings, load
+from convex_messaging_fastapi.settings.field_types import pascal_case
+from convex_messaging_fastapi.settings.problems import mistyped
+from convex_messaging_fastapi.settings.sources import Found, Options, Reading
 from tests.settings.conftest import Place
 
 PASSWORD = "hunter2-s3cr3t"
@@ -98,13 +104,27 @@ def test_a_variable_that_is_nearly_a_setting_is_told_once_without_its_value(
     assert PASSWORD not in caplog.text
 
 
+KUBERNETES = [
+    "PORT",
+    "SERVICE_HOST",
+    "SERVICE_PORT",
+    "SERVICE_PORT_CLIENT",
+    "PORT_9092_TCP",
+    "PORT_9092_TCP_ADDR",
+]
+"""What it injects behind the name of each service in the namespace."""
+SERVICES = ["KAFKA", "KAFKA_CLIENT", "KAFKA_UI", "KAFKA_CONNECT", "KAFKA_BOOTSTRAP", "KAFKA_CONTROLLER"]
 OTHERS = [
-    "KAFKA_PORT",
-    "KAFKA_SERVICE_HOST",
+    *(f"{service}_{injected}" for service in SERVICES for injected in KUBERNETES),
     "KAFKA_HOME",
     "KAFKA_OPTS",
     "KAFKA_HEAP_OPTS",
     "KAFKA_LISTENERS",
+    "KAFKA_ADVERTISED_LISTENERS",
+    "KAFKA_CFG_NODE_ID",
+    "KAFKA_NODE_ID",
+    "KAFKA_BROKER_ID",
+    "KAFKA_LOG_DIRS",
     "KAFKA",
 ]
 
@@ -114,15 +134,106 @@ def test_other_programs_variables_are_no_mistakes(
     name: str, place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     place.variables(**{name: "tcp://10.0.0.1:9092"})
-    load()
+    place.dotenv(**{name: "tcp://10.0.0.1:9092"})
+    assert load() == MessagingSettings()
     assert warnings_in(caplog) == []
 
 
-def test_of_our_own_section_such_a_variable_is_refused(place: Place) -> None:
-    place.variables(ConvexMessaging__SaslPasword=PASSWORD)
-    with pytest.raises(ConfigurationError, match="did you mean ConvexMessaging__SaslPassword") as caught:
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+SETTINGS = sorted(MessagingSettings.model_fields)
+
+
+@st.composite
+def nearly(draw: st.DrawFn, names: Sequence[str], letters: str) -> str:
+    """One of `names` with one or two letters changed, added or left away."""
+    name = draw(st.sampled_from(names))
+    for _ in range(draw(st.integers(1, 2))):
+        at, letter = draw(st.integers(0, len(name) - 1)), draw(st.sampled_from(letters))
+        kept = draw(st.sampled_from([0, 1]))
+        name = name[:at] + draw(st.sampled_from(["", letter])) + name[at + kept :]
+    return name
+
+
+@given(nearly([name.upper() for name in SETTINGS], LETTERS), st.sampled_from(["KAFKA_", "AUDIT_"]))
+@example("PARTITIONERS", "KAFKA_")
+@hypothesis.settings(deadline=None)
+def test_whatever_is_nearly_a_setting_is_told_with_one_that_is(name: str, prefix: str) -> None:
+    """None of the names, or one: never silence, never an error."""
+    variable = f"{prefix}{name}"
+    options = Options(prefix, (), "utf-8", ())
+    warnings, problems = mistyped(MessagingSettings.model_fields, reading_of(options, variable))
+    assert problems == []
+    if name.lower() in SETTINGS:
+        assert warnings == []
+    else:
+        (told,) = warnings
+        assert told.startswith(
+            f"the variable {variable} is no setting and is not read; did you mean {prefix}"
+        )
+        assert told.rpartition(prefix)[2].rstrip("?").lower() in SETTINGS
+
+
+@given(nearly([pascal_case(name) for name in SETTINGS], LETTERS) | st.text(LETTERS, min_size=1))
+@hypothesis.settings(deadline=None)
+def test_whatever_is_not_quite_of_our_section_is_refused(name: str) -> None:
+    options = Options("KAFKA_", (), "utf-8", ())
+    reading = reading_of(options, f"ConvexMessaging__{name}")
+    warnings, problems = mistyped(MessagingSettings.model_fields, reading)
+    assert warnings == []
+    known = name.lower() in {pascal_case(known).lower() for known in SETTINGS}
+    assert len(problems) == (0 if known else 1)
+
+
+def reading_of(options: Options, *variables: str) -> Reading:
+    return Reading(options, {}, {}, [Found(None, name) for name in variables], [])
+
+
+IN_OUR_SECTION = [
+    (
+        "SaslPasword",
+        "ConvexMessaging__SaslPasword is no setting; did you mean ConvexMessaging__SaslPassword?",
+    ),
+    (
+        "BootstrapSrv",
+        "ConvexMessaging__BootstrapSrv is no setting; did you mean ConvexMessaging__BootstrapServers?",
+    ),
+    (
+        "Sasl__Password",
+        "ConvexMessaging__Sasl__Password is no setting; did you mean ConvexMessaging__SaslPassword?",
+    ),
+    ("Colour", "ConvexMessaging__Colour is no setting"),
+]
+
+
+@pytest.mark.parametrize(("name", "sentence"), IN_OUR_SECTION)
+def test_of_our_own_section_every_other_variable_is_refused(name: str, sentence: str, place: Place) -> None:
+    place.variables(**{f"ConvexMessaging__{name}": PASSWORD})
+    with pytest.raises(ConfigurationError) as caught:
         load()
-    assert PASSWORD not in str(caught.value)
+    assert str(caught.value) == sentence
+
+
+def test_so_are_those_of_files(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.dotenv(KAFKA_BOOTSTRAP_SERVER="a:1", ConvexMessaging__Colour=1)
+    place.folder("secrets", kafka_sasl_pasword=PASSWORD, ConvexMessaging__Concurency="1")
+    with pytest.raises(ConfigurationError) as caught:
+        load(_secrets_dir="secrets")
+    assert str(caught.value).splitlines()[1:] == [
+        "  - ConvexMessaging__Colour in .env is no setting",
+        "  - ConvexMessaging__Concurency in secrets is no setting; "
+        "did you mean ConvexMessaging__Concurrency?",
+    ]
+    assert warnings_in(caplog) == [
+        "the variable KAFKA_BOOTSTRAP_SERVER in .env is no setting and is not read; "
+        "did you mean KAFKA_BOOTSTRAP_SERVERS?",
+        "the variable kafka_sasl_pasword in secrets is no setting and is not read; "
+        "did you mean KAFKA_SASL_PASSWORD?",
+    ]
+
+
+def test_an_empty_variable_of_our_section_is_not_set(place: Place) -> None:
+    place.variables(ConvexMessaging__Colour=" ")
+    load()
 
 
 def test_the_files_that_settings_were_read_from_are_told(

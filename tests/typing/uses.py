@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, assert_type
 
 from fastapi import Depends, FastAPI
+from pydantic_settings import SettingsConfigDict
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from typing_extensions import TypedDict
@@ -55,6 +57,16 @@ class Payment(TypedDict):
 
 bus = MessageBus()
 configured = MessageBus(MessagingSettings(bootstrap_servers="memory://", max_retry_attempts=5))
+audited = MessagingSettings(_env_prefix="AUDIT_KAFKA_", _env_file=(".env", Path(".env.audit")), concurrency=7)
+secretive = MessagingSettings(_env_file=None, _env_file_encoding="latin-1", _secrets_dir="/run/secrets")
+MessagingSettings(_env_ignore_empty=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+class AuditSettings(MessagingSettings):
+    model_config = SettingsConfigDict(env_prefix="AUDIT_KAFKA_")
+
+
+assert_type(AuditSettings(consumer_group="audit").consumer_group, str)
 app = FastAPI()
 app.include_router(MessagingRouter(bus))
 plain = Starlette(lifespan=bus.lifespan)
