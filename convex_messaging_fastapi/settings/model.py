@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from convex_messaging_fastapi.errors import ConfigurationError
@@ -16,6 +17,7 @@ from convex_messaging_fastapi.settings.problems import (
     contradictions,
     misfits,
     mistyped,
+    mixed,
     refused_options,
     report,
     unused,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from pydantic_settings.sources import DotenvType, PathType
 
 logger = logging.getLogger(__name__)
+
+_within_another_model: ContextVar[bool] = ContextVar("another model makes these settings", default=False)
 
 
 class MessagingSettings(SettingsFields):
@@ -54,7 +58,7 @@ class MessagingSettings(SettingsFields):
         def __init__(self, **given: Any) -> None:
             # Here first, so that no variable of what is called from here on holds a secret.
             hide(given, type(self))
-            reading = read(type(self), given)
+            reading = read(type(self), given, within=_within_another_model.get())
             warnings, problems = mistyped(type(self).model_fields, reading)
             if refused := refused_options(type(self), given):
                 # Before pydantic-settings sees them: it would read arguments of the process, and warn.
@@ -66,11 +70,21 @@ class MessagingSettings(SettingsFields):
                 problems += misfits(error.errors(include_url=False), type(self).model_fields)
             else:
                 odd, dangerous = unused(self, reading)
-                warnings += odd
+                warnings += [*odd, *mixed(reading)]
                 problems += [*contradictions(self), *dangerous]
             _tell(warnings, reading)
             if problems:
                 raise ConfigurationError(report(problems, reading))
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _within_another_model(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        # Comes before `__init__` only where another model, or `model_validate`, makes these settings.
+        outer = _within_another_model.set(True)
+        try:
+            return make(given)
+        finally:
+            _within_another_model.reset(outer)
 
     @classmethod
     def settings_customise_sources(

@@ -259,6 +259,22 @@ def _are_shared(names: Iterable[str], reading: Reading) -> bool:
     return all(name in reading.found and reading.found[name].shared for name in names)
 
 
+def mixed(reading: Reading) -> list[str]:
+    """Settings within another model that were given in part, and are ours by name for the rest."""
+    if reading.handed is None or not reading.found or not reading.options.are_ours:
+        return []
+    taken = ", ".join(f"{name} from {found.origin}" for name, found in sorted(reading.found.items()))
+    return [
+        f"settings within another model, of which that one gives {_names(reading.given)}, take the rest from "
+        f"elsewhere: {taken}. If that is another cluster's, give it there as well, or use a subclass with an "
+        'env_prefix of its own, as in SettingsConfigDict(env_prefix="AUDIT_KAFKA_")'
+    ]
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
+
+
 # Names of variables that are nearly a setting's.
 
 

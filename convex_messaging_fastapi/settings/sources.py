@@ -131,6 +131,8 @@ class Reading:
     """Every variable that is set, a setting's or not."""
     missing: Sequence[str]
     """Files and folders that were chosen, and are not there."""
+    handed: Mapping[str, str] | None = None
+    """Of settings within another model: the variables by which that one was given what it hands on."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -139,13 +141,15 @@ class Reading:
     def origin(self, setting: str) -> str:
         """Where its value comes from, in a user's words."""
         if setting in self.given:
-            return "given in code"
+            variable = (self.handed or {}).get(setting)
+            return f"set by {variable}" if variable else "given in code"
         return f"set by {self.found[setting].origin}" if setting in self.found else "the default"
 
 
-def read(settings: type[BaseSettings], given: Mapping[str, Any]) -> Reading:
+def read(settings: type[BaseSettings], given: Mapping[str, Any], *, within: bool) -> Reading:
     """What was `given`, and what is found outside; a setting that is never dumped is not looked for there.
 
+    `within` another model what is given may come from variables of that one.
     Raises `ConfigurationError` for a file that cannot be read, or that sets what does not exist.
     """
     options, fields = Options.of(settings, given), settings.model_fields
@@ -159,7 +163,8 @@ def read(settings: type[BaseSettings], given: Mapping[str, Any]) -> Reading:
     in_code = {name: value for name, value in given.items() if _is_given(name, value)}
     outside = {name: found for name, found in winners.items() if name not in in_code}
     variables = [name for place in places for name in place.names()]
-    return Reading(options, in_code, outside, variables, _missing(options))
+    handed = _handed_on(in_code, places) if within else None
+    return Reading(options, in_code, outside, variables, _missing(options), handed)
 
 
 def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
@@ -207,6 +212,35 @@ def _missing(options: Options) -> list[str]:
     files = [] if any(path.exists() for path in options.env_files) else chosen
     folders = [path for path in options.secrets_dirs if not path.exists()]
     return [f"env_file {path}" for path in files] + [f"secrets_dir {path}" for path in folders]
+
+
+def _handed_on(given: Mapping[str, Any], places: Iterable[Place]) -> dict[str, str]:
+    """The variables that hold what another model was given and hands on, as in `APP_KAFKA__TOPIC_PREFIX`.
+
+    How that model calls them is not known here: it is the one that ends in the setting's name and has
+    its value, or that holds both in an object of JSON.
+    """
+    origins: dict[str, str] = {}
+    for place in places:
+        for variable, text in sorted(place.variables.items()):
+            for name in given.keys() - origins.keys():
+                if _holds(variable, text, name, given[name]):
+                    origins[name] = Found(None, variable, place.file).origin
+    return origins
+
+
+def _holds(variable: str, text: str | None, name: str, value: Any) -> bool:
+    shown = value.get_secret_value() if isinstance(value, Secret | SecretStr) else value
+    before = variable[: -len(name)]
+    if variable.lower().endswith(name) and before and not before[-1].isalnum():
+        return text is not None and text.strip() == str(shown).strip()
+    if not (text and text.lstrip().startswith("{")):
+        return False
+    try:
+        members = json.loads(text)
+    except (ValueError, RecursionError):
+        return False  # it belongs to somebody else, who knows how to read it
+    return any(key.lower() == name and member == shown for key, member in members.items())
 
 
 def _layers(options: Options, names: Iterable[str], places: Sequence[Place]) -> Iterator[Layer]:
