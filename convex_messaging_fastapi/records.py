@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka's headers: ordered, names may repeat, values may be null."""
@@ -115,6 +115,45 @@ class Delivery:
     attempt: int = 1
     lease: Lease = field(default_factory=lambda: Lease(0), compare=False)
 
+    @classmethod
+    def for_test(
+        cls,
+        topic: str = "test",
+        *,
+        partition: int = 0,
+        offset: int = 0,
+        key: str | bytes | None = None,
+        value: bytes | None = b"{}",
+        headers: Mapping[str, str | bytes | None] | None = None,
+        message_id: str | None = "test-message",
+        correlation_id: str | None = "test-message",
+        timestamp: datetime | None = None,
+        attempt: int = 1,
+        revoked: bool = False,
+    ) -> Self:
+        """One to call a handler with in a unit test, without a bus; each part may be given.
+
+        `topic` is the name on the wire, prefix included. The two ids are headers, as the bus writes
+        them, and come before `headers`; `None` leaves one out, as other producers may. `timestamp`
+        is now unless it is given, and loses what is finer than a millisecond. Nothing here is
+        checked against a message, which the test hands over itself.
+        """
+        ids = {"message-id": message_id, "correlation-id": correlation_id}
+        told = {name: id for name, id in ids.items() if id is not None} | dict(headers or {})
+        at = datetime.now(UTC) if timestamp is None else timestamp
+        record = Record(
+            topic,
+            partition,
+            offset,
+            round(at.timestamp() * 1000),
+            _utf8(key),
+            value,
+            tuple((name, _utf8(text)) for name, text in told.items()),
+        )
+        lease = Lease(0)
+        lease.revoked = revoked
+        return cls(record, attempt, lease)
+
     def __repr__(self) -> str:
         where = f"{self.topic}/{self.partition}/{self.offset}"
         return f"Delivery({where}, attempt={self.attempt})"
@@ -211,6 +250,10 @@ def sizes_of(records: Iterable[Record]) -> list[int]:
 
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _utf8(text: str | bytes | None) -> bytes | None:
+    return text.encode() if isinstance(text, str) else text
 
 
 def utc(timestamp_ms: int) -> datetime:
