@@ -47,6 +47,7 @@ from convex_messaging_fastapi.records import Delivery, Receipt
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import Subscribers
+from convex_messaging_fastapi.testing import TestBench
 
 __all__ = [
     "AttemptTimedOut",
@@ -81,6 +82,7 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "Subscribers",
+    "TestBench",
     "TopicUnavailable",
     "TransportError",
     "get_bus",

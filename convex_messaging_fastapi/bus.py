@@ -280,11 +280,10 @@ class MessageBus:
         """
         self._life.refuse_second_start()
         settings = self._settings or load()
-        bench = TestBench(settings)
-        await self._start(settings, bench.transport, bench.clock, app)
-        bench.watch(self.status)
-        self._bench = bench
+        self._bench = bench = TestBench(settings)
         try:
+            await self._start(settings, bench.transport, bench.clock, app)
+            bench.watch(self.status)
             yield bench
         finally:
             self._bench = None
@@ -303,11 +302,15 @@ class MessageBus:
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
         wiring = Wiring(settings, transport, clock, app, {STATE_KEY: self})
-        machine = wiring.machine([(declared, self._plans[declared.id]) for declared in self._declared])
+        machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declared])
         await self._life.start(Running(machine, wiring, settings, asyncio.get_running_loop()))
         if (state := getattr(app, "state", None)) is not None:
             # httpx.ASGITransport never fills a request's state from the lifespan: `get_bus` looks here too.
             setattr(state, STATE_KEY, self)
+
+    def _plan_of(self, declared: Declaration) -> CallPlan:
+        plan = self._plans[declared.id]
+        return plan if self._bench is None else self._bench.watched(declared, plan)
 
     def _publishing(self) -> Running:
         """What runs, for somebody who is about to publish: from now on the right to do so counts."""
@@ -324,7 +327,7 @@ class MessageBus:
         running = self._life.get()
         taken = self._add(declared)
         try:
-            subscription = running.wiring.subscription(taken, self._plans[taken.id])
+            subscription = running.wiring.subscription(taken, self._plan_of(taken))
             topics, asker = running.wiring.topics_to_create([subscription]), running.wiring.asker()
             coming = running.machine.attach(subscription, topics, asker)
         except BaseException:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from convex_messaging_fastapi.clock import ManualClock
+from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
+from convex_messaging_fastapi.consuming.retry import members_done
+from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.messages import (
     DeadLetterMessage,
     codec_for,
@@ -15,9 +19,10 @@ from convex_messaging_fastapi.messages import (
     topic_on_wire,
 )
 from convex_messaging_fastapi.messages.bounds import Bounds
-from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.records import Delivery, Record
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import BusStatus, PartitionStatus, WorkerStatus
+from convex_messaging_fastapi.subscribers import Declaration, Handler
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 
 TURNS = 50
@@ -30,8 +35,33 @@ MOMENT_SECONDS = 0.02
 """How long `advance` gives handlers in threads, or waiting for the world outside, to get on."""
 
 
+@dataclass(frozen=True, slots=True)
+class WatchedPlan(CallPlan):
+    """Calls a handler as its own plan does, and notes what the handler has finished.
+
+    It is never direct, so that every message comes by here.
+    """
+
+    note: Callable[[Any], None] = field(kw_only=True, compare=False)
+
+    async def call(
+        self, message: Any, delivery: Delivery | list[Delivery] | None, surroundings: Surroundings
+    ) -> None:
+        given = list(message) if isinstance(delivery, list) else message  # the handler may empty its batch
+        try:
+            await CallPlan.call(self, message, delivery, surroundings)
+        except BaseException as error:
+            if isinstance(delivery, list) and (done := members_done(error)):
+                self.note(given[:done])
+            raise
+        self.note(given)
+
+
 class TestBench:
-    """What `async with bus.test() as t` gives: turn the clock, and look at what was published."""
+    """What `async with bus.test() as t` gives: turn the clock, and look at what came of it.
+
+    `clock` and `broker` are for what the other verbs do not say: `broker.down()` plays an outage.
+    """
 
     __test__ = False  # the name looks like a test class to pytest
 
@@ -49,13 +79,27 @@ class TestBench:
         self._any = codec_for(Any).within(bounds.of_letters)
         self._letter = codec_for(DeadLetterMessage).within(bounds.of_letters)
         self._status: Callable[[], BusStatus] | None = None
+        self._handlers: dict[str, Handler] = {}
+        self._handled: list[tuple[str, Any]] = []
+
+    def watched(self, declared: Declaration, plan: CallPlan) -> CallPlan:
+        """The plan by which this handler is called while the bench is open."""
+        self._handlers[declared.id] = declared.handler
+        known = {each.name: getattr(plan, each.name) for each in fields(CallPlan)}
+        return WatchedPlan(
+            **known | {"is_direct": False}, note=lambda message: self._handled.append((declared.id, message))
+        )
 
     def watch(self, status: Callable[[], BusStatus]) -> None:
         """Learn from these snapshots whether anything is still to be done."""
         self._status = status
 
     def records(self, topic: str) -> list[Record]:
-        """Every record of a topic as it is on the wire, in the order written within a partition."""
+        """Every record of a topic as it is on the wire, in the order written.
+
+        `record.key` and `record.value` are bytes, `record.headers` pairs of a name and bytes: what
+        `published` leaves away. `[]` for a topic that nobody has used.
+        """
         return list(self.broker.records(topic_on_wire(self._prefix, topic)))
 
     def published(self, topic: str) -> list[Any]:
@@ -65,6 +109,23 @@ class TestBench:
         """
         values = (record.value for record in self.records(topic))
         return [None if value is None else self._any.decode(value) for value in values]
+
+    def handled(self, handler: Handler | str) -> list[Any]:
+        """The messages that a handler has finished, in the order in which it did.
+
+        `handler` is the function that was declared, as a subscriber or receiver, at any time since
+        the bench was opened; or the id of one of its subscriptions. Each message is what the handler
+        was given: a model, or for batches the list (up to the index, after `BatchFailed`). An attempt
+        that failed is not among them, nor what was rejected or discarded; a message that was
+        handled twice is there twice. Raises `ConfigurationError` where there is no such handler.
+        """
+        if isinstance(handler, str):
+            ids = {handler} & self._handlers.keys()
+        else:
+            ids = {id for id, known in self._handlers.items() if known == handler}
+        if not ids:
+            raise ConfigurationError(_unknown(handler, self._handlers))
+        return [message for id, message in self._handled if id in ids]
 
     def dead_letters(self) -> list[DeadLetterMessage]:
         """Everything that was buried."""
@@ -162,3 +223,13 @@ class TestBench:
     def _is_done(self, partition: PartitionStatus) -> bool:
         end = self.broker.end_offsets(partition.topic)[partition.partition]
         return partition.unfinished == 0 and partition.position >= end
+
+
+def _unknown(handler: Handler | str, known: Collection[str]) -> str:
+    """Why there are no messages of what is no handler of this bus."""
+    wanted = handler if isinstance(handler, str) else getattr(handler, "__qualname__", repr(handler))
+    ids = ", ".join(map(repr, sorted(known))) or "none"
+    return (
+        f"no handler of this bus is {wanted!r}. Its subscriptions are {ids}: give "
+        "one of these ids, or the function as it was declared"
+    )
