@@ -172,7 +172,7 @@ class Proxy:
         finally:
             del self._connections[connection]
             running.cancel()
-            await _leave(client[1], broker[1], by_reset=connection.by_reset)
+            await _leave(client[1], broker[1], by_reset=connection.by_reset, at_once=self._shut)
 
 
 class _Connection:
@@ -327,17 +327,23 @@ class _Way:
                 await self._stirred.wait()
 
 
-async def _leave(*writers: asyncio.StreamWriter, by_reset: bool) -> None:
+async def _leave(*writers: asyncio.StreamWriter, by_reset: bool, at_once: bool = False) -> None:
+    """Close them in order, which takes as long as the other side takes to read what was sent to it."""
     for writer in writers:  # all of them, before this can be cancelled
         if by_reset:
             with suppress(OSError):  # it is closed already
                 linger = struct.pack("ii", 1, 0)
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if by_reset or at_once:
             writer.transport.abort()
         writer.close()
-    for writer in writers:
-        with suppress(OSError):  # the other side has reset it
-            await writer.wait_closed()
+    try:
+        for writer in writers:
+            with suppress(OSError):  # the other side has reset it
+                await writer.wait_closed()
+    finally:
+        for writer in writers:
+            writer.transport.abort()  # cancelled: whoever has not read by now may never do so
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -421,3 +421,24 @@ def test_both_sides_are_let_go_although_the_end_comes_while_one_is_leaving(
         client.socket.close()
         assert leaving.wait(SOON)
     until(lambda: echo.ends == ["closed"], SOON, "the broker to hear of it")
+
+
+@pytest.mark.parametrize("is_leaving", [False, True], ids=["at work", "leaving"])
+def test_a_broker_that_reads_nothing_keeps_nobody_at_the_end(is_leaving: bool) -> None:
+    """What cannot be handed over any more is dropped, and the broker hears that it was."""
+    with socket.create_server((HOST, 0)) as deaf, ExitStack() as ends:
+        with proxies_of({1: f"{HOST}:{deaf.getsockname()[1]}"}) as proxies:
+            client = another(proxies[1], ends)
+            client.socket.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                client.ask_for_ever(bytes(2**20))
+            broker, _ = deaf.accept()
+            ends.callback(broker.close)
+            if is_leaving:
+                proxies[1].close()
+            left = time.monotonic()
+        assert time.monotonic() - left < SOON
+        broker.settimeout(SOON)
+        with suppress(ConnectionResetError):
+            while broker.recv(2**20):
+                pass
