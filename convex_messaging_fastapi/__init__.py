@@ -28,6 +28,9 @@ from convex_messaging_fastapi.errors import (
     DecodeError,
     Discard,
     EncodeError,
+    HandlerCancelled,
+    HandlerExited,
+    HandlerSignal,
     MessageError,
     MessageTooLarge,
     MessagingError,
@@ -41,12 +44,27 @@ from convex_messaging_fastapi.errors import (
     TransportError,
 )
 from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
+from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
 from convex_messaging_fastapi.plugin import Bus, MessagingRouter, get_bus, health_routes
-from convex_messaging_fastapi.policies import Batch, Retry
-from convex_messaging_fastapi.records import Delivery, Receipt
+from convex_messaging_fastapi.plugin.health import Details
+from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
+from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
+from convex_messaging_fastapi.records import Delivery, Lease, Receipt, Record, TopicPartition
 from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.status import BusStatus
-from convex_messaging_fastapi.subscribers import Subscribers
+from convex_messaging_fastapi.status import (
+    BusStatus,
+    CommitStatus,
+    ContactStatus,
+    LossStatus,
+    PartitionStatus,
+    Phase,
+    ProducerStatus,
+    Readiness,
+    SubscriptionStatus,
+    ThreadsStatus,
+    WorkerStatus,
+)
+from convex_messaging_fastapi.subscribers import Declaration, Handler, Subscribers
 from convex_messaging_fastapi.testing import TestBench
 
 __all__ = [
@@ -59,32 +77,57 @@ __all__ = [
     "BusStateError",
     "BusStatus",
     "BusStopped",
+    "CommitStatus",
     "ConfigurationError",
+    "ContactStatus",
     "ConvexMessage",
     "DeadLetterMessage",
+    "DeadLetterPolicy",
+    "Declaration",
     "DeclarationError",
     "DecodeError",
     "Delivery",
+    "Details",
     "Discard",
     "EncodeError",
+    "Handler",
+    "HandlerCancelled",
+    "HandlerExited",
+    "HandlerSignal",
+    "Key",
+    "Lease",
+    "LossStatus",
     "MessageBus",
     "MessageError",
     "MessageTooLarge",
     "MessagingError",
     "MessagingRouter",
     "MessagingSettings",
+    "Ordering",
+    "OriginalHeader",
+    "PartitionStatus",
+    "Phase",
+    "ProducerStatus",
     "PublishError",
     "PublishFailed",
     "PublishManyError",
     "PublishUnknown",
+    "Readiness",
     "Receipt",
+    "Record",
     "Reject",
     "Retry",
     "RetryAfter",
+    "SubscriberOptions",
     "Subscribers",
+    "SubscriptionStatus",
     "TestBench",
+    "ThreadsStatus",
+    "TopicPartition",
     "TopicUnavailable",
     "TransportError",
+    "UserHeaders",
+    "WorkerStatus",
     "get_bus",
     "health_routes",
 ]

@@ -33,7 +33,7 @@ from convex_messaging_fastapi.subscribers import (
     declaration,
     declaring,
 )
-from convex_messaging_fastapi.testing import TestBench
+from convex_messaging_fastapi.testing import TestBench, watched
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.wiring import Wiring, transport_for
 
@@ -310,7 +310,9 @@ class MessageBus:
 
     def _plan_of(self, declared: Declaration) -> CallPlan:
         plan = self._plans[declared.id]
-        return plan if self._bench is None else self._bench.watched(declared, plan)
+        if self._bench is None:
+            return plan
+        return watched(plan, self._bench.notes_of(declared.id, declared.handler))
 
     def _publishing(self) -> Running:
         """What runs, for somebody who is about to publish: from now on the right to do so counts."""

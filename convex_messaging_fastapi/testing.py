@@ -22,7 +22,7 @@ from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Delivery, Record
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import BusStatus, PartitionStatus, WorkerStatus
-from convex_messaging_fastapi.subscribers import Declaration, Handler
+from convex_messaging_fastapi.subscribers import Handler
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 
 TURNS = 50
@@ -57,6 +57,12 @@ class WatchedPlan(CallPlan):
         self.note(given)
 
 
+def watched(plan: CallPlan, note: Callable[[Any], None]) -> CallPlan:
+    """The same call, with `note` told of each message that was finished."""
+    known = {each.name: getattr(plan, each.name) for each in fields(CallPlan)}
+    return WatchedPlan(**known | {"is_direct": False}, note=note)
+
+
 class TestBench:
     """What `async with bus.test() as t` gives: turn the clock, and look at what came of it.
 
@@ -82,13 +88,10 @@ class TestBench:
         self._handlers: dict[str, Handler] = {}
         self._handled: list[tuple[str, Any]] = []
 
-    def watched(self, declared: Declaration, plan: CallPlan) -> CallPlan:
-        """The plan by which this handler is called while the bench is open."""
-        self._handlers[declared.id] = declared.handler
-        known = {each.name: getattr(plan, each.name) for each in fields(CallPlan)}
-        return WatchedPlan(
-            **known | {"is_direct": False}, note=lambda message: self._handled.append((declared.id, message))
-        )
+    def notes_of(self, id: str, handler: Handler) -> Callable[[Any], None]:
+        """For what this subscription's handler finishes from now on, message by message."""
+        self._handlers[id] = handler
+        return lambda message: self._handled.append((id, message))
 
     def watch(self, status: Callable[[], BusStatus]) -> None:
         """Learn from these snapshots whether anything is still to be done."""
