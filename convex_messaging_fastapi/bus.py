@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from convex_messaging_fastapi.clock import Clock, SystemClock
+from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
 from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
+from convex_messaging_fastapi.crossing import publish_from_thread
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
-from convex_messaging_fastapi.life import Life, Running
+from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.outgoing import (
@@ -134,17 +135,24 @@ class MessageBus:
         correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """`publish` from another thread: a `def` endpoint or a synchronous handler."""
-        loop = self._life.get().loop
-        if _current_loop() is loop:
+        """`publish` from another thread: a `def` endpoint or a synchronous handler.
+
+        Also raises `PublishUnknown` about a second after `timeout` where the bus's event loop is blocked,
+        and `BusStateError` on that loop, which it would block, and in a forked child.
+        """
+        running, loop = self._life.get_in_any_thread()
+        if current_loop() in (running.loop, loop):
             raise BusStateError(
                 "publish_sync would block the event loop it runs on: use `await bus.publish(...)`"
             )
         correlation_id = correlation_id or current_correlation_id()
-        call = self.publish(
-            topic, message, key=key, headers=headers, correlation_id=correlation_id, timeout=timeout
-        )
-        return asyncio.run_coroutine_threadsafe(call, loop).result()
+
+        def call(seconds: float) -> Coroutine[Any, Any, Receipt]:
+            return self.publish(
+                topic, message, key=key, headers=headers, correlation_id=correlation_id, timeout=seconds
+            )
+
+        return publish_from_thread(call, loop, running.limit(timeout), running.machine.clock)
 
     async def send(
         self,
@@ -204,6 +212,7 @@ class MessageBus:
         changes nothing, in the handler itself, and in another handler of its group where that
         would rebuild or end the group's consumer: each would wait for its own end.
         """
+        self._life.refuse_elsewhere()
         declared = self._declared.get(subscription_id)
         if declared is None:
             return False
@@ -228,7 +237,8 @@ class MessageBus:
         meanwhile. Nothing is left running of a start that failed or was cancelled.
         """
         if self._bench is not None:
-            return  # the bench of `bus.test()` runs it already; an app's lifespan only joins in
+            self._life.refuse_elsewhere()
+            return  # the bench of `bus.test()` runs it already
         self._life.refuse_second_start()
         settings = self._settings or load()
         clock = SystemClock()
@@ -241,6 +251,7 @@ class MessageBus:
         call's waiting. Raises `BusStateError`, and changes nothing, in a handler or in a dependency
         of one: the stop would wait for that handler.
         """
+        self._life.refuse_elsewhere()
         running = self._life.running
         if running is not None and (asker := running.wiring.asker()) is not None:
             raise BusStateError(
@@ -253,7 +264,14 @@ class MessageBus:
 
     @asynccontextmanager
     async def lifespan(self, app: Any) -> AsyncIterator[dict[str, Any]]:
-        """An ASGI lifespan: `Starlette(lifespan=bus.lifespan)`, or inside one of your own."""
+        """An ASGI lifespan: `Starlette(lifespan=bus.lifespan)`, or inside one of your own.
+
+        On the bench of `bus.test()` it only joins in, and lets its own event loop publish as well.
+        """
+        if self._bench is not None:
+            with self._life.guest():
+                yield {STATE_KEY: self}
+            return
         await self.start(app)
         try:
             yield {STATE_KEY: self}
@@ -286,6 +304,7 @@ class MessageBus:
             bench.watch(self.status)
             yield bench
         finally:
+            self._life.refuse_elsewhere()
             self._bench = None
             await bench.finish(self._life.stop())
 
@@ -303,7 +322,8 @@ class MessageBus:
     ) -> None:
         wiring = Wiring(settings, transport, clock, app, {STATE_KEY: self})
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declared])
-        await self._life.start(Running(machine, wiring, settings, asyncio.get_running_loop()))
+        here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
+        await self._life.start(Running(machine, wiring, settings, here, is_test))
         if (state := getattr(app, "state", None)) is not None:
             # httpx.ASGITransport never fills a request's state from the lifespan: `get_bus` looks here too.
             setattr(state, STATE_KEY, self)
@@ -326,6 +346,7 @@ class MessageBus:
         self._add(declared)
 
     async def _join(self, declared: Declaration) -> str:
+        self._life.refuse_elsewhere()
         running = self._life.get()
         taken = self._add(declared)
         try:
@@ -363,10 +384,3 @@ async def _made(change: asyncio.Task[None]) -> None:
 
 def _failed(task: asyncio.Task[None]) -> bool:
     return task.cancelled() or task.exception() is not None
-
-
-def _current_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:  # how asyncio says that this thread runs none
-        return None

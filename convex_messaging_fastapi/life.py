@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import os
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from convex_messaging_fastapi.errors import (
     BusNotStarted,
@@ -32,11 +35,12 @@ class Running:
     wiring: Wiring
     settings: MessagingSettings
     loop: asyncio.AbstractEventLoop
+    is_test: bool = False
 
     def write(
         self, topic: str, record: OutgoingRecord, timeout: float | None
     ) -> Coroutine[Any, Any, Receipt]:
-        return self.machine.publisher.publish(self.wiring.on_wire(topic), record, self._limit(timeout))
+        return self.machine.publisher.publish(self.wiring.on_wire(topic), record, self.limit(timeout))
 
     async def write_many(
         self,
@@ -45,15 +49,26 @@ class Running:
         timeout: float | None,
     ) -> list[Receipt]:
         return await self.machine.publisher.publish_many(
-            self.wiring.on_wire(topic), records, self._limit(timeout)
+            self.wiring.on_wire(topic), records, self.limit(timeout)
         )
 
-    def _limit(self, timeout: float | None) -> float:
+    def limit(self, timeout: float | None) -> float:
+        """Seconds that a message may take to be written."""
         if timeout is None:
             return self.settings.publish_timeout_seconds
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise ConfigurationError(
+                f"`timeout` is a number of seconds, such as timeout=5 or timeout=0.5, not {timeout!r}"
+            )
         if not timeout > 0:
             raise ConfigurationError(f"a message is published within more than 0 seconds, not {timeout!r}")
         return timeout
+
+
+_NOWHERE = object()
+"""No loop, and not `None` either, which stands for a thread that runs none."""
+
+_lives: WeakSet[Life] = WeakSet()
 
 
 class Life:
@@ -65,6 +80,9 @@ class Life:
 
     def __init__(self) -> None:
         self.phase = Phase.NEW
+        self._home: object = _NOWHERE  # the event loop that everything runs on
+        self._guests: list[asyncio.AbstractEventLoop] = []
+        _lives.add(self)
         self._parts: Running | None = None  # from the start's first step to the stop's last
         self._context = copy_context()
         self._starting: asyncio.Timeout | None = None  # while the parts are being set going
@@ -82,17 +100,73 @@ class Life:
         return self._parts if self.phase in (Phase.RUNNING, Phase.DRAINING) else None
 
     def get(self) -> Running:
-        """What runs. Raises `BusNotStarted` or `BusStopped`."""
-        if (running := self.running) is not None:
-            return running
+        """What runs. Raises `BusNotStarted` or `BusStopped`, and `BusStateError` on a foreign event loop."""
+        if (running := self.running) is None:
+            raise self._why_nothing_runs()
+        if (here := current_loop()) is not self._home and here not in self._guests:
+            raise BusStateError(self._where_it_runs())
+        return running
+
+    def get_in_any_thread(self) -> tuple[Running, asyncio.AbstractEventLoop]:
+        """The same, and the event loop to hand a call to."""
+        if (running := self.running) is None:
+            raise self._why_nothing_runs()
+        if self._home is _NOWHERE:
+            raise BusStateError(self._where_it_runs())
+        return running, self._guests[-1] if self._guests else running.loop
+
+    def refuse_elsewhere(self) -> None:
+        """Raises `BusStateError` while the bus runs on another event loop, or in the parent process.
+
+        What is set going on a foreign loop works by halves: it writes, and its caller is never woken.
+        """
+        if self._parts is not None and current_loop() is not self._home:
+            raise BusStateError(self._where_it_runs())
+
+    @contextmanager
+    def guest(self) -> Iterator[None]:
+        """Let this event loop publish beside the bus's own.
+
+        It is safe on the bench alone: whoever drives an app on a loop of its own, as TestClient does,
+        stands still meanwhile, and the memory transport answers at once.
+        """
+        loop = asyncio.get_running_loop()
+        self._guests.append(loop)
+        try:
+            yield
+        finally:
+            self._guests.remove(loop)
+
+    def now_in_a_forked_child(self) -> None:
+        self._home = _NOWHERE
+        self._guests.clear()
+
+    def _why_nothing_runs(self) -> BusStateError:
         if self.phase is Phase.STOPPED:
-            raise BusStopped("the bus has stopped: nothing can be published any more")
-        raise BusNotStarted(
+            return BusStopped("the bus has stopped: nothing can be published any more")
+        return BusNotStarted(
             "the bus has not started: its lifespan has not begun. Include its MessagingRouter in the app, "
             "or use `async with bus:`; in tests, run the app's lifespan or use `async with bus.test():`"
         )
 
+    def _where_it_runs(self) -> str:
+        if self._home is _NOWHERE:
+            return (
+                "the bus runs in the process that this one was forked from. Its connections stayed there, so "
+                "here neither its awaited verbs nor publish_sync work: start another MessageBus after the "
+                "fork, or let the parent process publish"
+            )
+        here = "publish from here with bus.publish_sync(...), and await its other verbs on its own loop"
+        if self._parts is not None and self._parts.is_test:
+            return (
+                f"bus.test() was opened on another event loop: {here}. Give a fixture and its tests one loop "
+                "scope (pytest-asyncio: loop_scope), and use TestClient as `with TestClient(app)` inside "
+                "`async with bus.test(app)`"
+            )
+        return f"the bus runs on another event loop: {here}"
+
     def refuse_second_start(self) -> None:
+        self.refuse_elsewhere()
         if self.phase is Phase.DRAINING:
             raise BusStateError("the bus is stopping: wait until its stop() is done, then start it again")
         if self.begun:
@@ -107,6 +181,7 @@ class Life:
         """
         self.refuse_second_start()
         self.phase, self._parts, self._context = Phase.STARTING, parts, copy_context()
+        self._home = parts.loop
         self._starting = starting = asyncio.timeout(None)
         self._has_started, self._stopping = asyncio.Event(), None
         try:
@@ -133,8 +208,7 @@ class Life:
         """Return once nothing runs any more. Cancelling this ends the waiting, and not the stop."""
         if self._parts is None:
             return
-        if asyncio.get_running_loop() is not self._parts.loop:
-            raise BusStateError("a bus is stopped on the event loop that it was started on")
+        self.refuse_elsewhere()
         await asyncio.shield(self._stop(then=Phase.STOPPED))
 
     def _stop(self, then: Phase) -> asyncio.Task[None]:
@@ -163,3 +237,21 @@ def _say_why_it_failed(task: asyncio.Task[None]) -> None:
         logger.error("the stop of the bus was cancelled: something of it may still run")
     elif (error := task.exception()) is not None:
         logger.error("the stop of the bus failed: %r", error, exc_info=error)
+
+
+def current_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that this thread runs, if it does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # how asyncio says that there is none
+        return None
+
+
+def _after_a_fork() -> None:
+    for life in _lives:
+        life.now_in_a_forked_child()
+
+
+if hasattr(os, "register_at_fork"):
+    # Once a fork, or each call would have to ask for the number of its process.
+    os.register_at_fork(after_in_child=_after_a_fork)
