@@ -11,7 +11,7 @@ from typing import Any
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.retry import members_done
-from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.errors import BusStateError, ConfigurationError
 from convex_messaging_fastapi.messages import (
     DeadLetterMessage,
     codec_for,
@@ -87,6 +87,7 @@ class TestBench:
         self._status: Callable[[], BusStatus] | None = None
         self._handlers: dict[str, Handler] = {}
         self._handled: list[tuple[str, Any]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def notes_of(self, id: str, handler: Handler) -> Callable[[Any], None]:
         """For what this subscription's handler finishes from now on, message by message."""
@@ -95,7 +96,7 @@ class TestBench:
 
     def watch(self, status: Callable[[], BusStatus]) -> None:
         """Learn from these snapshots whether anything is still to be done."""
-        self._status = status
+        self._status, self._loop = status, asyncio.get_running_loop()
 
     def records(self, topic: str) -> list[Record]:
         """Every record of a topic as it is on the wire, in the order written.
@@ -139,6 +140,7 @@ class TestBench:
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, and let everything happen that it sets going."""
+        self._refuse_elsewhere()
         end = self.clock.now() + seconds
         await self._rest(MOMENT_SECONDS)
         while (due := self.clock.next_due()) is not None and self.clock.now() + due <= end:
@@ -154,6 +156,7 @@ class TestBench:
         Raises `AssertionError` naming what was still unfinished then, and when a handler does not
         return within ten real seconds (use `advance` to let its timeout pass).
         """
+        self._refuse_elsewhere()
         end = self.clock.now() + max_seconds
         await self._rest(REAL_SECONDS)
         while unsettled := self._unsettled():
@@ -170,7 +173,20 @@ class TestBench:
 
         Whoever awaits this may be cancelled: the clock is turned all the same, until the stop is done.
         """
+        try:
+            self._refuse_elsewhere()
+        except BusStateError:
+            stop.close()
+            raise
         await asyncio.shield(asyncio.ensure_future(self._turning(asyncio.ensure_future(stop))))
+
+    def _refuse_elsewhere(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise BusStateError(
+                "this bench was opened on another event loop, which does not turn while this one waits: give "
+                "the fixture that opens it and the test one loop scope (with pytest-asyncio "
+                '`loop_scope="session"` on both)'
+            )
 
     async def _turning(self, stopping: asyncio.Future[None]) -> None:
         while not stopping.done():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Retry, testing
+from convex_messaging_fastapi import BusStateError, Retry, testing
 from tests.bus.support import Bet, memory_bus
 
 
@@ -72,3 +74,26 @@ async def test_an_outage_of_the_broker_can_be_played() -> None:
         await t.settle()
         await publishing
         assert got == [{"n": 1}]
+
+
+AWAITED: dict[str, Callable[[testing.TestBench], Awaitable[object]]] = {
+    "settle": lambda bench: bench.settle(),
+    "advance": lambda bench: bench.advance(1),
+    "finish": lambda bench: bench.finish(asyncio.sleep(0)),
+}
+
+
+def test_every_awaited_verb_of_the_bench_is_called_here() -> None:
+    members = inspect.getmembers(testing.TestBench, inspect.iscoroutinefunction)
+    assert set(AWAITED) == {name for name, _ in members if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("verb", AWAITED)
+async def test_on_another_event_loop_the_bench_names_loop_scopes_and_waits_for_nothing(verb: str) -> None:
+    async def elsewhere() -> None:
+        await AWAITED[verb](bench)
+
+    async with memory_bus().test() as bench:
+        with pytest.raises(BusStateError, match=r"opened on another event loop.*one loop scope"):
+            await asyncio.to_thread(asyncio.run, elsewhere())
+        await bench.settle()
