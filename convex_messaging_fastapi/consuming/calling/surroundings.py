@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from starlette.requests import HTTPConnection
 
@@ -14,7 +14,7 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`app` is the ASGI app, if there is one; `state` is what its lifespan yielded."""
+    """`app` is the ASGI app, if there is one; `state` is what the bus's own lifespan shows to handlers."""
 
     app: Any | None
     state: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Surroundings:
             {
                 "type": "http",
                 "app": self.app,
-                "state": dict(self.state),
+                "state": _State(self.state),
                 "scheme": "http",
                 "server": None,
                 "client": None,
@@ -42,4 +42,16 @@ class Surroundings:
                 "path_params": {},
                 "headers": [],
             }
+        )
+
+
+class _State(dict[str, Any]):
+    """Without what the app's lifespan yields: FastAPI gives that to requests, and to no router's lifespan."""
+
+    def __missing__(self, key: str) -> NoReturn:
+        # No KeyError, which Starlette's `State` would replace by a sentence of its own.
+        raise AttributeError(
+            f"there is no {key!r} in the `conn.state` of a handler: what the app's lifespan yields reaches "
+            f"requests alone. Let the lifespan set `app.state.{key}`, and ask for `conn.app.state.{key}`; or "
+            "give that lifespan to the router, MessagingRouter(bus, lifespan=...), whose state handlers see"
         )

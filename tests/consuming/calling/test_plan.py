@@ -87,7 +87,7 @@ def test_a_plan_says_whether_a_delivery_must_be_made() -> None:
     assert not compile_call(asks_for_another).wants_delivery
 
 
-async def test_a_connection_has_the_app_and_the_state_of_its_lifespan(call: Call, app: FastAPI) -> None:
+async def test_a_connection_has_the_app_with_its_state_and_the_bus(call: Call, app: FastAPI) -> None:
     app.state.pool = "the pool"
     seen: list[Any] = []
 
@@ -97,6 +97,18 @@ async def test_a_connection_has_the_app_and_the_state_of_its_lifespan(call: Call
 
     await call(handle)
     assert seen == ["the pool", "the bus", True, [], "", {}, None, "/"]
+
+
+async def test_what_the_state_of_a_connection_lacks_is_told_with_the_way_to_have_it(call: Call) -> None:
+    seen: list[Any] = []
+
+    async def handle(event: str, conn: HTTPConnection) -> None:
+        seen.append((getattr(conn.state, "pool", None), "pool" in conn.state, list(conn.state)))
+        conn.state.pool  # noqa: B018 - what it raises is looked at
+
+    with pytest.raises(AttributeError, match=r"no 'pool' in the `conn.state` of a handler.*app\.state"):
+        await call(handle)
+    assert seen == [(None, False, ["messaging_bus"])]
 
 
 async def test_what_one_call_writes_into_the_state_no_other_sees(call: Call) -> None:
