@@ -1,0 +1,43 @@
+"""What the `message-type` header calls a model, and which names of that header mean it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+_FROM_HERE_ON = re.compile(r"[\[<`,]")
+"""Where a class's name is over: its generic arguments begin, or its assembly, as .NET writes them."""
+
+
+class WireNames(NamedTuple):
+    """What a model was given for the header: `None` is its class name. `also_read` are its earlier names."""
+
+    name: str | None = None
+    also_read: tuple[str, ...] = ()
+
+
+ATTRIBUTE = "__convex_wire_names__"
+"""Where a class keeps its `WireNames`. Not inherited: a subclass is another kind of message."""
+
+
+def wire_name(model: type) -> str:
+    """What the header says of this model's messages: its own word, else its class name without arguments."""
+    return _given(model).name or bare_name(model.__name__)
+
+
+def names_read(model: type) -> frozenset[str]:
+    """The bare names by which a header means this model."""
+    return frozenset(map(bare_name, (wire_name(model), *_given(model).also_read)))
+
+
+def bare_name(header: str) -> str:
+    """The class's own name in `Shop.Orders.Shipped`, `Envelope[int]` or `Shop.Envelope<Shop.Order>`."""
+    return _FROM_HERE_ON.split(header, maxsplit=1)[0].rpartition(".")[2].strip()
+
+
+def _given(model: type) -> WireNames:
+    # Pydantic makes a subclass of a generic model for its arguments: the same kind, and the same names.
+    metadata: Any = getattr(model, "__pydantic_generic_metadata__", None)
+    written = (metadata and metadata["origin"]) or model
+    given: WireNames = vars(written).get(ATTRIBUTE, WireNames())
+    return given
