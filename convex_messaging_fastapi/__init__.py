@@ -43,6 +43,7 @@ from convex_messaging_fastapi.errors import (
     TopicUnavailable,
     TransportError,
 )
+from convex_messaging_fastapi.filters import of_type
 from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
 from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
 from convex_messaging_fastapi.plugin import Bus, MessagingRouter, get_bus, health_routes
@@ -130,4 +131,5 @@ __all__ = [
     "WorkerStatus",
     "get_bus",
     "health_routes",
+    "of_type",
 ]

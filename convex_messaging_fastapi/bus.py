@@ -6,8 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar
 
+from convex_messaging_fastapi.choices import (
+    Batch,
+    Concurrency,
+    DeadLetter,
+    Filter,
+    Group,
+    Id,
+    Ordering,
+    Retry,
+    Timeout,
+    telling,
+)
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
 from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
 from convex_messaging_fastapi.crossing import publish_from_thread
@@ -26,13 +38,11 @@ from convex_messaging_fastapi.records import Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import (
-    Choices,
     Declaration,
-    F,
+    Declares,
     Handler,
     Subscribers,
     declaration,
-    declaring,
 )
 from convex_messaging_fastapi.testing import TestBench, watched
 from convex_messaging_fastapi.transport.base import Transport
@@ -44,7 +54,7 @@ STATE_KEY = "messaging_bus"
 """Where the running bus is found in an app's `state`."""
 
 
-class MessageBus:
+class MessageBus(Declares):
     """Publishes messages and runs the handlers that are declared on it.
 
     Making one does nothing but remember: settings are read, and connections made, when it starts.
@@ -171,26 +181,27 @@ class MessageBus:
 
     # -- declaring -----------------------------------------------------------------------------
 
-    def subscriber(self, *topics: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
-        """Declare a handler of events; see `policies.SubscriberOptions` for the choices.
-
-        The function itself stays as it is. Raises `DeclarationError` with the sentence that fixes
-        it when the handler asks for something that no message can supply. After the start, use
-        `await bus.subscribe(...)`.
-        """
-
-        return declaring("event", topics, choices, self._declare)
-
-    def receiver(self, queue: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
-        """Declare the one handler of a queue; otherwise as `subscriber`."""
-        return declaring("command", (queue,), choices, self._declare)
-
     def include(self, subscribers: Subscribers) -> None:
         """Take in the handlers of a module that does not know this bus."""
         for declared in subscribers:
             self._declare(declared)
 
-    async def subscribe(self, topic: str, handler: Handler, **choices: Unpack[Choices]) -> str:
+    @telling
+    async def subscribe(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        group: Group = None,
+        id: Id = None,
+        concurrency: Concurrency = None,
+        ordering: Ordering = "key",
+        retry: Retry = None,
+        dead_letter: DeadLetter = "bury",
+        timeout: Timeout = None,
+        batch: Batch = None,
+        filter: Filter = None,
+    ) -> str:
         """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
 
         A topic that this group reads already is joined without a rebalance, from the next record
@@ -198,11 +209,32 @@ class MessageBus:
         other. Cancelling the call does not stop it. What is refused is not declared. Raises
         `BusStateError` in a handler of the same group where the drain would wait for that handler.
         """
-        return await self._join(declaration("event", (topic,), handler, SubscriberOptions(**choices)))
+        options = SubscriberOptions(
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+        )
+        return await self._join(declaration("event", (topic,), handler, options))
 
-    async def receive(self, queue: str, handler: Handler, **choices: Unpack[Choices]) -> str:
+    @telling
+    async def receive(
+        self,
+        queue: str,
+        handler: Handler,
+        *,
+        group: Group = None,
+        id: Id = None,
+        concurrency: Concurrency = None,
+        ordering: Ordering = "key",
+        retry: Retry = None,
+        dead_letter: DeadLetter = "bury",
+        timeout: Timeout = None,
+        batch: Batch = None,
+        filter: Filter = None,
+    ) -> str:
         """Add the one handler of a queue while the bus runs; otherwise as `subscribe`."""
-        return await self._join(declaration("command", (queue,), handler, SubscriberOptions(**choices)))
+        options = SubscriberOptions(
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+        )
+        return await self._join(declaration("command", (queue,), handler, options))
 
     async def unsubscribe(self, subscription_id: str) -> bool:
         """Take a handler away once what it has begun is finished; `False` for an unknown id.

@@ -1,11 +1,16 @@
-"""What a subscriber chooses, as frozen values; contradictions are refused when they are made."""
+"""What a subscriber chooses, as frozen values; mistakes and contradictions are refused when they are made."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from math import isnan
+from typing import Any, Literal, get_args
 
-from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.errors import ConfigurationError, DeclarationError
+from convex_messaging_fastapi.records import Delivery
 
 Ordering = Literal["key", "partition", "none"]
 """`key`: one key, one after another. `partition`: one partition, one after another. `none`: no order."""
@@ -13,6 +18,9 @@ Ordering = Literal["key", "partition", "none"]
 DeadLetterPolicy = Literal["bury", "hold", "discard"]
 """When attempts are spent. `bury`: into the dead-letter topic. `hold`: keep it unfinished, its
 partition waits, readiness says so. `discard`: count it and go on."""
+
+Filter = Callable[[Delivery], bool]
+"""Whether a message is for this handler; `of_type(Model)` makes one."""
 
 MAX_DELAY_SECONDS = 300.0
 
@@ -24,7 +32,7 @@ class Retry:
     `attempts` is the number of tries in all (1 = never again, `None` = for ever). The wait before
     try `n + 1` is `delay_seconds * multiplier ** (n - 1)`, at most `max_delay_seconds`, less a
     random share of up to `jitter` of itself. An exception is tried again if it is one of `only`
-    and none of `never`.
+    and none of `never`; of an exception group, every exception in it is looked at.
     """
 
     attempts: int | None = 3
@@ -36,14 +44,13 @@ class Retry:
     never: tuple[type[Exception], ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.attempts is None or self.attempts >= 1, "Retry.attempts is 1 or more, or None for ever")
-        _require(self.delay_seconds >= 0, "Retry.delay_seconds is 0 or more")
-        _require(self.multiplier >= 1, "Retry.multiplier is 1 or more: back-off never shrinks")
-        _require(
-            self.max_delay_seconds >= self.delay_seconds,
-            "Retry.max_delay_seconds is at least delay_seconds",
-        )
-        _require(0 <= self.jitter <= 1, "Retry.jitter is a share from 0 to 1")
+        for name, rule in _RETRY_RULES.items():
+            rule.check(f"Retry.{name}", getattr(self, name), ConfigurationError)
+        if self.max_delay_seconds < self.delay_seconds:
+            raise ConfigurationError(
+                f"Retry.delay_seconds is at most max_delay_seconds, and {self.delay_seconds!r} is more than "
+                f"{self.max_delay_seconds!r}: give a larger max_delay_seconds too"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +64,15 @@ class Batch:
     max_wait_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.max_records >= 1, "Batch.max_records is 1 or more")
-        _require(self.max_wait_seconds >= 0, "Batch.max_wait_seconds is 0 or more")
+        for name, rule in _BATCH_RULES.items():
+            rule.check(f"Batch.{name}", getattr(self, name), ConfigurationError)
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberOptions:
-    """Everything a subscriber may choose; `None` means the bus's settings decide.
+    """Everything a subscriber may choose; `choices.py` says what each is for.
 
-    `timeout` is seconds for one attempt. A synchronous handler cannot be interrupted: its key
-    waits for it to end, and only then does the attempt count as failed.
+    `None` means that the bus's settings decide. Raises `DeclarationError`.
     """
 
     group: str | None = None
@@ -77,32 +83,129 @@ class SubscriberOptions:
     dead_letter: DeadLetterPolicy = "bury"
     timeout: float | None = None
     batch: Batch | None = field(default=None)
+    filter: Filter | None = field(default=None)
 
     def __post_init__(self) -> None:
-        _require(self.group != "", "a group has a name; without one the settings decide")
-        _require(self.id != "", "an id is not empty; without one it is the handler's name")
-        _require(
-            self.retry is None or isinstance(self.retry, Retry), "retry is a Retry, such as Retry(attempts=5)"
-        )
-        _require(
-            self.batch is None or isinstance(self.batch, Batch),
-            "batch is a Batch, such as Batch(max_records=100)",
-        )
-        _require(
-            self.concurrency is None or (isinstance(self.concurrency, int) and self.concurrency >= 1),
-            "concurrency is a whole number, 1 or more",
-        )
-        _require(self.timeout is None or self.timeout > 0, "timeout is more than 0 seconds")
-        _require(self.ordering in ("key", "partition", "none"), "ordering is 'key', 'partition' or 'none'")
-        _require(
-            self.dead_letter in ("bury", "hold", "discard"), "dead_letter is 'bury', 'hold' or 'discard'"
-        )
-        _require(
-            self.batch is None or self.ordering != "none",
-            "a batch keeps the order of its partition: leave ordering='none' away",
-        )
+        for name, rule in _OPTION_RULES.items():
+            rule.check(name, getattr(self, name), DeclarationError)
+        if self.batch is not None and self.ordering == "none":
+            raise DeclarationError(
+                "a batch keeps the order of its partition: leave ordering='none' away, or the batch"
+            )
 
 
-def _require(holds: bool, sentence: str) -> None:
-    if not holds:
-        raise ConfigurationError(sentence)
+def shown(value: object) -> str:
+    """A wrong value as an error tells it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a `__repr__` may raise anything
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What a value may be, and the words for it."""
+
+    takes: str
+    accepts: Callable[[Any], bool]
+
+    def check(self, name: str, value: object, mistake: type[ConfigurationError]) -> None:
+        if not self.accepts(value):
+            raise mistake(f"{name} takes {self.takes}, not {shown(value)}")
+
+
+def _is_number(value: object, *, above: float = float("-inf"), least: float = float("-inf")) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool) or isnan(value):
+        return False
+    return value > above and value >= least
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _or_none(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_one_of(*words: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in words
+
+
+def _are_exceptions(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(kind, type) and issubclass(kind, BaseException) for kind in value
+    )
+
+
+def _is_sync_function(value: object) -> bool:
+    if not callable(value) or inspect.isclass(value):
+        return False
+    function = value.func if isinstance(value, partial) else value
+    faces = (function, type(function).__call__)
+    kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    return not any(is_kind(face) for is_kind in kinds for face in faces) and _takes_one(value)
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # how `inspect` says that a function written in C tells nothing
+        return True
+    return True
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " or ".join((", ".join(map(repr, words[:-1])), repr(words[-1])))
+
+
+_COUNT = _Rule("a whole number of 1 or more", _is_count)
+_ZERO_OR_MORE = _Rule("seconds, a number of 0 or more", partial(_is_number, least=0))
+_EXCEPTIONS = _Rule("a tuple of exception classes, such as (ValueError,)", _are_exceptions)
+_ORDERINGS: tuple[str, ...] = get_args(Ordering)
+_ENDS: tuple[str, ...] = get_args(DeadLetterPolicy)
+
+_RETRY_RULES: Mapping[str, _Rule] = {
+    "attempts": _Rule("a whole number of 1 or more, or None for ever", _or_none(_is_count)),
+    "delay_seconds": _ZERO_OR_MORE,
+    "multiplier": _Rule("a number of 1 or more, for back-off never shrinks", partial(_is_number, least=1)),
+    "max_delay_seconds": _ZERO_OR_MORE,
+    "jitter": _Rule("a share from 0 to 1", lambda value: _is_number(value, least=0) and value <= 1),
+    "only": _EXCEPTIONS,
+    "never": _EXCEPTIONS,
+}
+
+_BATCH_RULES: Mapping[str, _Rule] = {"max_records": _COUNT, "max_wait_seconds": _ZERO_OR_MORE}
+
+_OPTION_RULES: Mapping[str, _Rule] = {
+    "group": _Rule("the name of a consumer group, or None for the settings' own", _or_none(_is_name)),
+    "id": _Rule("a name, or None for the handler's own", _or_none(_is_name)),
+    "concurrency": _Rule("a whole number of 1 or more, or None for the settings' own", _or_none(_is_count)),
+    "ordering": _Rule(_listed(_ORDERINGS), _is_one_of(*_ORDERINGS)),
+    "retry": _Rule(
+        "a Retry, such as Retry(attempts=5), or None for the settings' own",
+        _or_none(lambda value: isinstance(value, Retry)),
+    ),
+    "dead_letter": _Rule(_listed(_ENDS), _is_one_of(*_ENDS)),
+    "timeout": _Rule(
+        "seconds, a number above 0 such as 2.5, or None for no limit", _or_none(partial(_is_number, above=0))
+    ),
+    "batch": _Rule(
+        "a Batch, such as Batch(max_records=100), or None for single messages",
+        _or_none(lambda value: isinstance(value, Batch)),
+    ),
+    "filter": _Rule(
+        "a plain function of the Delivery that answers True or False, such as of_type(Model), or None",
+        _or_none(_is_sync_function),
+    ),
+}

@@ -5,31 +5,28 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, Literal, TypeVar
 
-from typing_extensions import TypedDict
-
+from convex_messaging_fastapi.choices import (
+    Batch,
+    Concurrency,
+    DeadLetter,
+    Filter,
+    Group,
+    Id,
+    Ordering,
+    Retry,
+    Timeout,
+    telling,
+)
 from convex_messaging_fastapi.errors import DeclarationError
-from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
+from convex_messaging_fastapi.policies import SubscriberOptions
 
 Handler = Callable[..., Any]
 F = TypeVar("F", bound=Handler)
 
 Kind = Literal["event", "command"]
 """`event`: every group gets its own copy. `command`: one receiver in the whole fleet gets it."""
-
-
-class Choices(TypedDict, total=False):
-    """The keyword arguments of a subscriber; `policies.SubscriberOptions` says what each means."""
-
-    group: str | None
-    id: str | None
-    concurrency: int | None
-    ordering: Ordering
-    retry: Retry | None
-    dead_letter: DeadLetterPolicy
-    timeout: float | None
-    batch: Batch | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,61 @@ class Declaration:
     options: SubscriberOptions
 
 
-class Subscribers:
+class Declares:
+    """The decorators that a bus and its `Subscribers` have in common."""
+
+    @telling
+    def subscriber(
+        self,
+        *topics: str,
+        group: Group = None,
+        id: Id = None,
+        concurrency: Concurrency = None,
+        ordering: Ordering = "key",
+        retry: Retry = None,
+        dead_letter: DeadLetter = "bury",
+        timeout: Timeout = None,
+        batch: Batch = None,
+        filter: Filter = None,
+    ) -> Callable[[F], F]:
+        """Declare a handler of events; the function itself stays as it is.
+
+        Raises `DeclarationError` with the sentence that fixes it for a mistake in a keyword, and for a
+        handler that asks for something that no message can supply. While the bus runs, use
+        `await bus.subscribe(...)`.
+        """
+        options = SubscriberOptions(
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+        )
+        return declaring("event", topics, options, self._declare)
+
+    @telling
+    def receiver(
+        self,
+        queue: str,
+        *,
+        group: Group = None,
+        id: Id = None,
+        concurrency: Concurrency = None,
+        ordering: Ordering = "key",
+        retry: Retry = None,
+        dead_letter: DeadLetter = "bury",
+        timeout: Timeout = None,
+        batch: Batch = None,
+        filter: Filter = None,
+    ) -> Callable[[F], F]:
+        """Declare the one handler of a queue; otherwise as `subscriber`."""
+        options = SubscriberOptions(
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+        )
+        return declaring("command", (queue,), options, self._declare)
+
+    def _declare(self, declared: Declaration) -> object:
+        """Take in one declaration, or refuse it."""
+        raise NotImplementedError
+
+
+class Subscribers(Declares):
     """Handlers declared away from the bus; `bus.include(subscribers)` takes them in.
 
     subscribers = Subscribers()
@@ -58,13 +109,8 @@ class Subscribers:
     def __iter__(self) -> Iterator[Declaration]:
         return iter(tuple(self._declarations.values()))
 
-    def subscriber(self, *topics: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
-        """Declare a handler of events; the function itself stays as it is."""
-        return declaring("event", topics, choices, self.add)
-
-    def receiver(self, queue: str, **choices: Unpack[Choices]) -> Callable[[F], F]:
-        """Declare the handler of a queue; the function itself stays as it is."""
-        return declaring("command", (queue,), choices, self.add)
+    def _declare(self, declared: Declaration) -> Declaration:
+        return self.add(declared)
 
     def add(self, declared: Declaration) -> Declaration:
         """Take in one declaration, and return it as it was taken.
@@ -103,11 +149,13 @@ class Subscribers:
 
 
 def declaring(
-    kind: Kind, topics: tuple[str, ...], choices: Choices, add: Callable[[Declaration], object]
+    kind: Kind,
+    topics: tuple[str, ...],
+    options: SubscriberOptions,
+    add: Callable[[Declaration], object],
 ) -> Callable[[F], F]:
     """A decorator that hands on a declaration of its function, and leaves the function as it is."""
     _check(topics)  # here: a decorator without parentheses takes the handler for a topic, and is never called
-    options = SubscriberOptions(**choices)
 
     def declare(handler: F) -> F:
         add(declaration(kind, topics, handler, options))

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Batch, ConfigurationError, DeclarationError, MessageBus, Subscribers
-from convex_messaging_fastapi.policies import SubscriberOptions
+from convex_messaging_fastapi import DeclarationError, MessageBus, Subscribers
 
 
 async def handle(message: dict[str, Any]) -> None:
@@ -71,29 +70,3 @@ def test_a_decorator_without_parentheses_is_refused_at_once(declare: Any) -> Non
 def test_a_handler_is_something_that_can_be_called() -> None:
     with pytest.raises(DeclarationError, match="a handler is a function"):
         Subscribers().subscriber("a")("not a function")  # type: ignore[type-var]
-
-
-@pytest.mark.parametrize(
-    ("choices", "sentence"),
-    [
-        ({"concurrency": 0}, "concurrency is a whole number, 1 or more"),
-        ({"concurrency": "8"}, "concurrency is a whole number, 1 or more"),
-        ({"group": ""}, "a group has a name"),
-        ({"id": ""}, "an id is not empty"),
-        ({"retry": 5}, "retry is a Retry"),
-        ({"batch": 5}, "batch is a Batch"),
-        ({"timeout": 0}, "timeout is more than 0 seconds"),
-        ({"ordering": "random"}, "ordering is 'key', 'partition' or 'none'"),
-        ({"dead_letter": "burn"}, "dead_letter is 'bury', 'hold' or 'discard'"),
-        ({"batch": Batch(10), "ordering": "none"}, "a batch keeps the order of its partition"),
-    ],
-)
-def test_choices_that_contradict_themselves_are_refused(choices: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ConfigurationError, match=sentence):
-        SubscriberOptions(**choices)
-
-
-@pytest.mark.parametrize("choices", [{"max_records": 0}, {"max_wait_seconds": -1}])
-def test_a_batch_has_room_for_something(choices: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
-        Batch(**choices)

@@ -187,18 +187,3 @@ def test_what_is_no_exception_counts_as_one_where_all_are_meant() -> None:
 )
 def test_only_a_batch_failure_alone_says_what_is_done(failure: BaseException, done: int) -> None:
     assert members_done(failure) == done
-
-
-@pytest.mark.parametrize(
-    ("choice", "sentence"),
-    [
-        ({"attempts": 0}, "attempts is 1 or more"),
-        ({"delay_seconds": -1}, "delay_seconds is 0 or more"),
-        ({"multiplier": 0.5}, "back-off never shrinks"),
-        ({"delay_seconds": 400}, "at least delay_seconds"),
-        ({"jitter": 2}, "share from 0 to 1"),
-    ],
-)
-def test_a_policy_that_contradicts_itself_is_refused(choice: dict[str, float], sentence: str) -> None:
-    with pytest.raises(errors.ConfigurationError, match=sentence):
-        Retry(**choice)  # type: ignore[arg-type]

@@ -37,6 +37,7 @@ from convex_messaging_fastapi import (
     RetryAfter,
     Subscribers,
     get_bus,
+    of_type,
 )
 
 
@@ -103,6 +104,19 @@ async def count(bets: list[BetPlaced], deliveries: list[Delivery]) -> None:
     raise BatchFailed(1)
 
 
+def is_first(delivery: Delivery) -> bool:
+    return delivery.attempt == 1
+
+
+@bus.subscriber("orders", filter=of_type(UserCreated, BetPlaced), id="orders", concurrency=None, timeout=None)
+async def settle(event: UserCreated | BetPlaced) -> None: ...
+
+
+@bus.receiver("refunds", filter=is_first, group="refunds", batch=None, retry=None)
+async def refund(command: Payment) -> None: ...
+
+
+same_settle: Callable[[UserCreated | BetPlaced], Coroutine[Any, Any, None]] = settle
 same_welcome: Callable[[UserCreated, Delivery], Coroutine[Any, Any, int]] = send_welcome
 same_pay: Callable[[Payment], None] = pay
 
@@ -173,6 +187,22 @@ async def change_at_run_time() -> None:
         assert_type(id, str)
         assert_type(await bus.unsubscribe(id), bool)
         assert_type(await bus.receive("payments", pay), str)
+        assert_type(
+            await bus.subscribe(
+                "bet.placed",
+                count,
+                group="late",
+                id="late",
+                concurrency=2,
+                ordering="partition",
+                retry=Retry(attempts=1),
+                dead_letter="discard",
+                timeout=1.5,
+                batch=Batch(10),
+                filter=is_first,
+            ),
+            str,
+        )
         for worker in bus.status().workers:
             assert_type(worker.group, str)
 
@@ -193,7 +223,24 @@ async def mistakes(event: UserCreated) -> None:
     await bus.publish(event)  # type: ignore[call-arg, arg-type]
     await bus.tombstone("user.created")  # type: ignore[call-arg]
     bus.subscriber("user.created", ordering="topic")  # type: ignore[arg-type]
+    bus.subscriber("user.created", grup="mail")  # type: ignore[call-arg]
+    bus.subscriber("user.created", ids="mine")  # type: ignore[call-arg]
     bus.subscriber("user.created", concurency=2)  # type: ignore[call-arg]
+    bus.subscriber("user.created", odering="key")  # type: ignore[call-arg]
+    bus.receiver("payments", retires=Retry())  # type: ignore[call-arg]
+    bus.receiver("payments", dead_leter="bury")  # type: ignore[call-arg]
+    subscribers.subscriber("user.created", time_out=5)  # type: ignore[call-arg]
+    subscribers.receiver("payments", bacth=Batch())  # type: ignore[call-arg]
+    await bus.subscribe("user.created", send_welcome, filters=is_first)  # type: ignore[call-arg]
+    await bus.receive("payments", pay, group_id="late")  # type: ignore[call-arg]
+    bus.subscriber("user.created", group=5)  # type: ignore[arg-type]
+    bus.subscriber("user.created", timeout="5s")  # type: ignore[arg-type]
+    bus.subscriber("user.created", concurrency="3")  # type: ignore[arg-type]
+    bus.subscriber("user.created", retry=3)  # type: ignore[arg-type]
+    bus.subscriber("user.created", batch=True)  # type: ignore[arg-type]
+    bus.subscriber("user.created", dead_letter="dlq")  # type: ignore[arg-type]
+    bus.subscriber("user.created", filter=lambda: True)  # type: ignore[arg-type,misc]
+    await bus.subscribe("user.created")  # type: ignore[call-arg]
     subscribed: Callable[[int], None]
     subscribed = send_welcome  # type: ignore[assignment]
     subscribed(5)
