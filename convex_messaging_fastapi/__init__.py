@@ -46,7 +46,13 @@ from convex_messaging_fastapi.errors import (
 from convex_messaging_fastapi.filters import of_type
 from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
 from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
-from convex_messaging_fastapi.plugin import Bus, MessagingRouter, get_bus, health_routes
+from convex_messaging_fastapi.plugin import (
+    Bus,
+    CorrelationMiddleware,
+    MessagingRouter,
+    get_bus,
+    health_routes,
+)
 from convex_messaging_fastapi.plugin.health import Details
 from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
@@ -82,6 +88,7 @@ __all__ = [
     "ConfigurationError",
     "ContactStatus",
     "ConvexMessage",
+    "CorrelationMiddleware",
     "DeadLetterMessage",
     "DeadLetterPolicy",
     "Declaration",

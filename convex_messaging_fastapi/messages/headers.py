@@ -12,6 +12,7 @@ MESSAGE_TYPE = "message-type"
 TIMESTAMP = "timestamp"
 MESSAGE_ID = "message-id"
 CORRELATION_ID = "correlation-id"
+CAUSATION_ID = "causation-id"
 CONTENT_TYPE = "content-type"
 
 RESERVED = frozenset({MESSAGE_TYPE, TIMESTAMP, CONTENT_TYPE})
@@ -28,12 +29,14 @@ def outgoing_headers(
     unix_seconds: float,
     message_id: str | bytes,
     correlation_id: str | None,
+    causation_id: str | None = None,
     user: Mapping[str, str | bytes] | None = None,
     trace: Mapping[str, str] | None = None,
 ) -> Headers:
     """Ours first, then the trace's, then the user's. Without a correlation id the message's own is it.
 
-    A user may set `message-id`, `correlation-id` and the trace's own names: then theirs stands
+    `causation_id` is the id of the message that caused this one, if one did. A user may set
+    `message-id`, `correlation-id`, `causation-id` and the trace's own names: then theirs stands
     instead of ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
     a value that is neither text nor bytes.
     """
@@ -44,6 +47,8 @@ def outgoing_headers(
         own,
         own if correlation_id is None else _encoded(CORRELATION_ID, correlation_id),
     )
+    if causation_id is not None:
+        ours += ((CAUSATION_ID, _encoded(CAUSATION_ID, causation_id)),)
     if trace:
         ours += _traces(trace)
     return ours if not user else _with_theirs(ours, dict(_checked(user)))
@@ -53,19 +58,21 @@ def headers_for_many(
     *,
     unix_seconds: float,
     correlation_id: str | None,
+    causation_id: str | None = None,
     user: Mapping[str, str | bytes] | None = None,
     trace: Mapping[str, str] | None = None,
 ) -> Callable[[str, bytes], Headers]:
     """What `outgoing_headers` gives for each `message_type` and `message_id`; the rest is encoded once."""
     time = _time_header(int(unix_seconds))
     correlation = None if correlation_id is None else _encoded(CORRELATION_ID, correlation_id)
-    traces = _traces(trace) if trace else ()
+    rest: Headers = () if causation_id is None else ((CAUSATION_ID, _encoded(CAUSATION_ID, causation_id)),)
+    rest += _traces(trace) if trace else ()
     theirs = dict(_checked(user)) if user else {}
 
     def headers_of(message_type: str, message_id: bytes) -> Headers:
         ours = _ours(message_type, time, message_id, message_id if correlation is None else correlation)
-        if traces:
-            ours += traces
+        if rest:
+            ours += rest
         return _with_theirs(ours, theirs) if theirs else ours
 
     return headers_of

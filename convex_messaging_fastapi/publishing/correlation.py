@@ -1,29 +1,83 @@
-"""The message being handled, so that what its handler publishes carries on its correlation id."""
+"""What a message that is published belongs to: the message or the request in which that happens."""
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import NamedTuple
 
-from convex_messaging_fastapi.messages.headers import CORRELATION_ID
+from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.records import Record
 
 # The record, not its id: reading headers costs, and most handlers publish nothing.
 current_message: ContextVar[Record | None] = ContextVar("convex_messaging_message", default=None)
 
+current_request_id: ContextVar[str | None] = ContextVar("convex_messaging_request_id", default=None)
+"""The id of the HTTP request that is served here, already checked; see `CorrelationMiddleware`."""
 
 LONGEST = 256
 """Characters of an id that are carried on: whoever wrote it may have written a megabyte."""
 
 _LONGEST_BYTES = 4 * LONGEST
+_REQUEST_ID = re.compile(rf"[A-Za-z0-9._:/+=-]{{1,{LONGEST}}}")
+_OF_ANOTHER_MIDDLEWARE = "asgi_correlation_id.context"
+
+
+class Cause(NamedTuple):
+    """The ids that a message which is published carries on, as far as there are any."""
+
+    correlation_id: str | None
+    causation_id: str | None
+
+
+def cause_of(correlation_id: str | None, trace: Mapping[str, str]) -> Cause:
+    """`correlation_id` is what the caller asks for, `trace` the headers of the span that is active here.
+
+    The caller's choice comes first, then the id of the message that is handled, of the request
+    that is served, of the trace. Without any of these the message's own id becomes it.
+    """
+    record = current_message.get()
+    if record is not None:
+        if not correlation_id:
+            correlation_id = _carried(record, CORRELATION_ID)
+        return Cause(correlation_id or _from_outside(trace), _carried(record, MESSAGE_ID))
+    return Cause(correlation_id or _from_outside(trace), None)
 
 
 def current_correlation_id() -> str | None:
     """The correlation id of the message being handled, cut to 256 characters; `None` outside a handler."""
     record = current_message.get()
-    if record is None:
+    return None if record is None else _carried(record, CORRELATION_ID)
+
+
+def checked_request_id(value: str) -> str | None:
+    """An id as it came with a request, or `None`: at most 256 letters, digits and `._:/+=-`."""
+    return value if _REQUEST_ID.fullmatch(value) else None
+
+
+def _from_outside(trace: Mapping[str, str]) -> str | None:
+    return current_request_id.get() or _of_another_middleware() or (_trace_id(trace) if trace else None)
+
+
+def _of_another_middleware() -> str | None:
+    """What the package asgi-correlation-id knows; not imported here, for whoever uses it has done so."""
+    if (module := sys.modules.get(_OF_ANOTHER_MIDDLEWARE)) is None:
         return None
+    variable = getattr(module, "correlation_id", None)
+    value = variable.get(None) if isinstance(variable, ContextVar) else None
+    return checked_request_id(value) if isinstance(value, str) else None
+
+
+def _trace_id(trace: Mapping[str, str]) -> str | None:
+    _, _, rest = trace.get("traceparent", "").partition("-")
+    return rest.partition("-")[0] or None
+
+
+def _carried(record: Record, wanted: str) -> str | None:
     for name, value in reversed(record.headers):
-        if name == CORRELATION_ID and value is not None:
+        if name == wanted and value is not None:
             # Cut as bytes first, where a character of four may lose its end and be replaced.
             return value[:_LONGEST_BYTES].decode("utf-8", "replace")[:LONGEST]
     return None

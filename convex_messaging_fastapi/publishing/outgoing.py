@@ -10,7 +10,7 @@ from typing import TypeVar
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import encode, headers_for_many, message_type, outgoing_headers
 from convex_messaging_fastapi.observability.tracing import trace_headers
-from convex_messaging_fastapi.publishing.correlation import current_correlation_id
+from convex_messaging_fastapi.publishing.correlation import cause_of
 from convex_messaging_fastapi.publishing.ids import new_message_id
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, OutgoingRecords, size_of_headers
 
@@ -56,11 +56,14 @@ async def outgoing_many(
 
     A long list gives the loop its turns. It may change meanwhile, its messages must not.
     """
+    trace = trace_headers()
+    cause = cause_of(correlation_id, trace)
     headers_of = headers_for_many(
         unix_seconds=unix_seconds,
-        correlation_id=correlation_id or current_correlation_id(),
+        correlation_id=cause.correlation_id,
+        causation_id=cause.causation_id,
         user=headers,
-        trace=trace_headers(),
+        trace=trace,
     )
     messages = list(messages)
     key_of = key if callable(key) else lambda message: key
@@ -121,12 +124,14 @@ def _utf8(key: str) -> bytes:
 def _headers(
     type_name: str, user: UserHeaders | None, correlation_id: str | None, unix_seconds: float
 ) -> Headers:
-    """A message published while another is handled carries on that one's correlation id."""
+    trace = trace_headers()
+    cause = cause_of(correlation_id, trace)
     return outgoing_headers(
         message_type=type_name,
         unix_seconds=unix_seconds,
         message_id=new_message_id(),
-        correlation_id=correlation_id or current_correlation_id(),
+        correlation_id=cause.correlation_id,
+        causation_id=cause.causation_id,
         user=user,
-        trace=trace_headers(),
+        trace=trace,
     )
