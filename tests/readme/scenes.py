@@ -1,0 +1,294 @@
+"""What each piece of Python in the README does; `python -m tests.readme.scenes NAME` plays one.
+
+The piece is put where the README says: at the end of the first program, or in its place. That is saved
+as `main.py` in the working directory and imported, and its app is run on the in-process broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import io
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.testing import TestBench
+from tests.readme.reading import FIRST, block
+
+Check = Callable[[Any], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One block, known by words that no other has, and what must come of it."""
+
+    showing: str
+    check: Check
+    alone: bool
+    at_the_top: bool
+
+    @property
+    def program(self) -> str:
+        shown = block(self.showing).text
+        if self.alone:
+            return shown
+        return f"{shown}\n\n{FIRST}" if self.at_the_top else f"{FIRST}\n\n{shown}"
+
+
+SCENES: dict[str, Scene] = {}
+
+
+def scene(showing: str, *, alone: bool = False, at_the_top: bool = False) -> Callable[[Check], Check]:
+    def known(check: Check) -> Check:
+        SCENES[check.__name__] = Scene(showing, check, alone, at_the_top)
+        return check
+
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A running `main.py`: who asks it, its bench, and what it has printed."""
+
+    http: httpx.AsyncClient
+    bench: TestBench
+    out: io.StringIO
+
+    @property
+    def said(self) -> list[str]:
+        return self.out.getvalue().splitlines()
+
+    async def post(self, path: str, **asked: Any) -> Any:
+        return (await self.http.post(path, **asked)).raise_for_status().json()
+
+
+@asynccontextmanager
+async def played(main: Any) -> AsyncIterator[Stage]:
+    out = io.StringIO()
+    transport = httpx.ASGITransport(main.app)
+    with redirect_stdout(out):
+        async with (
+            main.bus.test(main.app) as bench,
+            main.app.router.lifespan_context(main.app),
+            httpx.AsyncClient(transport=transport, base_url="http://users") as http,
+        ):
+            yield Stage(http, bench, out)
+
+
+def user(main: Any, user_id: int = 1, email: str = "ada@example.com") -> Any:
+    return main.UserCreated(user_id=user_id, email=email, created_at="2026-01-01T00:00:00Z")
+
+
+@scene("# joins the app's lifespan", alone=True)
+async def first_program(main: Any) -> None:
+    async with played(main) as stage:
+        assert await stage.post("/users", json={"email": "ada@example.com"}) == {"user_id": 1}
+        await stage.bench.settle()
+        assert (await stage.http.get("/health/kafka/startup")).json() == {"status": "up"}
+        assert stage.bench.dead_letters() == []
+    assert stage.said == ["welcome, ada@example.com"]
+
+
+@scene("get_greeting")
+async def handler(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.returned", user(main), key="1", headers={"message-id": "m-1"})
+        await main.bus.publish("user.created", user(main, 2), key="2")
+        await stage.bench.settle()
+        (greeted,) = stage.bench.records("user.greeted")
+        assert greeted.key == b"1"
+    assert "welcome back ada@example.com m-1" in stage.said
+
+
+@scene("never=(HTTPException,)")
+async def http_exception(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.created", user(main))
+        await stage.bench.settle()
+        (letter,) = stage.bench.dead_letters()
+        assert letter.attempts == 1
+        assert letter.error_message.endswith("404: no such user")
+
+
+@scene("class Shipped")
+async def kinds_on_one_topic(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("order.changed", main.Shipped(order_id=1))
+        await main.bus.publish("order.changed", main.Cancelled(order_id=2))
+        old = {"message-type": "ShippedV1", "content-type": "application/json"}
+        await main.bus.publish("order.changed", b'{"OrderId":3}', headers=old)
+        await stage.bench.settle()
+        assert header(stage.bench.records("order.changed")[0], "message-type") == "OrderShipped"
+        assert stage.bench.dead_letters() == []
+    told = ["tell Shipped 1", "tell Cancelled 2", "tell Shipped 3", "refund 2"]
+    assert sorted(stage.said) == sorted(told)
+
+
+def header(record: Record, wanted: str) -> str:
+    (value,) = (value for name, value in record.headers if name == wanted)
+    assert value is not None
+    return value.decode()
+
+
+@scene("subscribers = Subscribers()")
+async def subscribers(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.created", user(main))
+        await stage.bench.settle()
+    assert sorted(stage.said) == ["audit 1", "welcome, ada@example.com"]
+
+
+@scene('"/unwatch"')
+async def handlers_that_come_and_go(main: Any) -> None:
+    async with played(main) as stage:
+        id = await stage.post("/watch")
+        await main.bus.publish("user.created", user(main, 1))
+        await stage.bench.settle()
+        assert await stage.post("/unwatch", params={"id": id}) is True
+        assert await stage.post("/unwatch", params={"id": id}) is False
+        await main.bus.publish("user.created", user(main, 2))
+        await stage.bench.settle()
+    assert [line for line in stage.said if line.startswith("seen")] == ["seen 1"]
+
+
+@scene("class SendMail")
+async def queue(main: Any) -> None:
+    async with played(main) as stage:
+        await stage.post("/mails", params={"user_id": 7})
+        await stage.bench.settle()
+    assert stage.said == ["mail to 7"]
+
+
+@scene("PublishManyError")
+async def publishing(main: Any) -> None:
+    async with played(main) as stage:
+        assert await stage.post("/import", json=["ada@example.com", "bob@example.com"]) == {}
+        assert (await stage.http.delete("/users/7")).json() == 0
+        assert (await stage.http.delete("/profiles/7")).status_code == 200
+        await stage.bench.settle()
+        assert [record.key for record in stage.bench.records("user.created")] == [b"0", b"1"]
+        (deleted,) = stage.bench.records("user.deleted")
+        assert (deleted.key, header(deleted, "reason")) == (b"7", "asked")
+        assert [record.value for record in stage.bench.records("profile")] == [None]
+        stage.bench.broker.down()
+        asked = asyncio.create_task(stage.post("/import", json=["eve@example.com"]))
+        while not asked.done():
+            await stage.bench.advance(1)
+        assert list((await asked).values()) in ([[0], []], [[], [0]])
+        stage.bench.broker.up()
+
+
+@scene("exception_handler(PublishError)")
+async def kafka_away(main: Any) -> None:
+    async with played(main) as stage:
+        stage.bench.broker.down()
+        asked = asyncio.create_task(stage.http.post("/users", json={"email": "ada@example.com"}))
+        while not asked.done():
+            await stage.bench.advance(1)
+        told = await asked
+        assert (told.status_code, told.headers["retry-after"]) == (503, "5")
+        stage.bench.broker.up()
+
+
+@scene("publish_again")
+async def dead_letters(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.created", {"Email": "nobody"}, key="1", headers={"reason": "asked"})
+        await stage.bench.settle()
+        (letter,) = stage.bench.dead_letters()
+        receipt = await main.publish_again(letter)
+        await stage.bench.settle()
+        first, again = stage.bench.records("user.created")
+        assert (receipt.offset, again.key, again.value) == (again.offset, first.key, first.value)
+        assert {name: value for name, value in again.headers if name != "timestamp"} == {
+            name: value for name, value in first.headers if name != "timestamp"
+        }
+        with pytest.raises(ValueError, match="not published again"):
+            await main.publish_again(letter.model_copy(update={"original_topic": "convex.payments"}))
+    (shown, _) = stage.said
+    assert "convex.user.created main.send_welcome 1" in shown
+
+
+@scene("call_by_name")
+async def shared_things(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.created", user(main))
+        await stage.bench.settle()
+    assert "hello Ada" in stage.said
+
+
+@scene("service.stopping")
+async def start_and_stop(main: Any) -> None:
+    async with main.bus.test(main.app) as bench:
+        async with main.app.router.lifespan_context(main.app):
+            assert bench.published("service.started") == [{"service": "users"}]
+        assert bench.published("service.stopping") == [{"service": "users"}]
+    await at_both_ends_of_a_bus_of_its_own(main)
+
+
+async def at_both_ends_of_a_bus_of_its_own(main: Any) -> None:
+    """The bench outlives the lifespan; here the bus begins and ends with it, as on a server."""
+    main.bus.subscriber("service.started", "service.stopping")(show_all)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        async with main.app.router.lifespan_context(main.app):
+            pass
+    assert "{'service': 'users'}" in out.getvalue()
+
+
+async def show_all(message: dict[str, str]) -> None:
+    print(message)  # noqa: T201 - what the README's own handlers do
+
+
+@scene("CorrelationMiddleware")
+async def correlation(main: Any) -> None:
+    async with played(main) as stage:
+        asked = {"X-Request-ID": "request-17"}
+        await stage.post("/users", json={"email": "ada@example.com"}, headers=asked)
+        (record,) = stage.bench.records("user.created")
+        assert header(record, "correlation-id") == "request-17"
+
+
+@scene("class AppSettings")
+async def two_clusters(main: Any) -> None:
+    out = io.StringIO()
+    async with main.audit_bus.test() as audited:
+        async with played(main) as stage:
+            await stage.post("/audit", params={"what": "login"})
+            for prefix in ("/health/kafka", "/health/audit"):
+                assert (await stage.http.get(f"{prefix}/startup")).json() == {"status": "up"}
+        assert audited.published("audit") == [{"what": "login"}]
+        assert stage.bench.published("audit") == []
+    assert out.getvalue() == ""
+
+
+@scene("dictConfig", at_the_top=True)
+async def logs(main: Any) -> None:
+    (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
+    handler.setStream(told := io.StringIO())
+    async with main.app.router.lifespan_context(main.app):
+        await main.bus.publish("user.created", {"Email": "nobody"})
+    lines = told.getvalue().splitlines()
+    levels = {line.split()[2] for line in lines if "convex_messaging_fastapi" in line}
+    assert levels >= {"INFO", "ERROR"}, lines
+
+
+def main(name: str) -> None:
+    """Play one scene in the working directory; an assertion that fails ends the process with its text."""
+    played_now = SCENES[name]
+    Path("main.py").write_text(played_now.program)
+    sys.path.insert(0, "")
+    asyncio.run(played_now.check(importlib.import_module("main")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,57 @@
+"""Every piece of Python in the README does what the README says, in a new process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.readme.commands import begun_with, served_with
+from tests.readme.reading import PYTHON, block
+from tests.readme.scenes import SCENES
+from tests.support.services import ROOT, clean_environment
+
+ORDERS = "class OrderPlaced"
+"""In the whole file that shows how to test."""
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_piece_of_python_does_what_it_says(name: str, tmp_path: Path) -> None:
+    environment = clean_environment() | served_with("memory://") | ELSEWHERE
+    command = [sys.executable, "-W", "error", "-m", "tests.readme.scenes", name]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, f"README.md, line {block(SCENES[name].showing).line}:\n{ran.stderr[-4000:]}"
+
+
+ELSEWHERE = {"APP_AUDIT__BOOTSTRAP_SERVERS": "memory://", "APP_AUDIT__CONSUMER_GROUP": "audit"}
+"""The second cluster of the piece that has one."""
+
+
+def test_no_piece_of_python_is_left_out() -> None:
+    played = [block(scene.showing).line for scene in SCENES.values()]
+
+    assert sorted([*played, block(ORDERS).line]) == [found.line for found in PYTHON]
+
+
+def test_the_example_of_a_test_is_the_file_that_is_run_with_ours() -> None:
+    assert block(ORDERS).text == (ROOT / "tests" / "readme" / "test_orders_example.py").read_text()
+
+
+def test_the_example_of_a_test_passes_in_a_folder_without_any_setting(tmp_path: Path) -> None:
+    """As the README says it: `pytest test_orders.py`, which knows nothing of how pytest is set up here."""
+    (tmp_path / "test_orders.py").write_text(block(ORDERS).text)
+    (command,) = begun_with("pytest")
+    ran = subprocess.run(
+        [sys.executable, "-m", *command, "--rootdir", tmp_path, "-W", "error", "-p", "no:cacheprovider"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-4000:]
