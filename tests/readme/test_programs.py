@@ -46,7 +46,7 @@ def test_the_example_of_a_test_passes_in_a_folder_without_any_setting(tmp_path: 
     (tmp_path / "test_orders.py").write_text(block(ORDERS).text)
     (command,) = begun_with("pytest")
     ran = subprocess.run(
-        [sys.executable, "-m", *command, "--rootdir", tmp_path, "-W", "error", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", *command, "--rootdir", tmp_path, "-p", "no:cacheprovider"],
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,
