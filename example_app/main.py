@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ from example_app.handlers import StoreOf, subscribers
 from example_app.messages import BetPlaced, Card, Email, Id, UserCreated
 from example_app.settings import settings
 from example_app.store import Store
+
+# Does nothing where the log is configured already. uvicorn configures its own lines alone.
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 bus = MessageBus(settings())
 bus.include(subscribers)
