@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -27,6 +27,8 @@ from convex_messaging_fastapi.testing import TestBench
 from tests.readme.reading import FIRST, block
 
 Check = Callable[[Any], Awaitable[None]]
+Place = Literal["alone", "beside", "top", "end"]
+"""In place of the first program, in a file beside it, before it, or after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +37,30 @@ class Scene:
 
     showing: str
     check: Check
-    alone: bool
-    at_the_top: bool
+    place: Place
 
-    @property
-    def program(self) -> str:
+    def save(self) -> str:
+        """Put it where the README says, in the working directory; the name of the module to import."""
         shown = block(self.showing).text
-        if self.alone:
-            return shown
-        return f"{shown}\n\n{FIRST}" if self.at_the_top else f"{FIRST}\n\n{shown}"
+        programs = {
+            "alone": shown,
+            "beside": FIRST,
+            "top": f"{shown}\n\n{FIRST}",
+            "end": f"{FIRST}\n\n{shown}",
+        }
+        Path("main.py").write_text(programs[self.place])
+        if self.place != "beside":
+            return "main"
+        Path("test_main.py").write_text(shown)
+        return "test_main"
 
 
 SCENES: dict[str, Scene] = {}
 
 
-def scene(showing: str, *, alone: bool = False, at_the_top: bool = False) -> Callable[[Check], Check]:
+def scene(showing: str, place: Place = "end") -> Callable[[Check], Check]:
     def known(check: Check) -> Check:
-        SCENES[check.__name__] = Scene(showing, check, alone, at_the_top)
+        SCENES[check.__name__] = Scene(showing, check, place)
         return check
 
     return known
@@ -90,7 +99,7 @@ def user(main: Any, user_id: int = 1, email: str = "ada@example.com") -> Any:
     return main.UserCreated(user_id=user_id, email=email, created_at="2026-01-01T00:00:00Z")
 
 
-@scene("# joins the app's lifespan", alone=True)
+@scene("# joins the app's lifespan", "alone")
 async def first_program(main: Any) -> None:
     async with played(main) as stage:
         assert await stage.post("/users", json={"email": "ada@example.com"}) == {"user_id": 1}
@@ -98,6 +107,11 @@ async def first_program(main: Any) -> None:
         assert (await stage.http.get("/health/kafka/startup")).json() == {"status": "up"}
         assert stage.bench.dead_letters() == []
     assert stage.said == ["welcome, ada@example.com"]
+
+
+@scene("from fastapi.testclient", "beside")
+async def with_a_test_client(test_main: Any) -> None:
+    await test_main.test_a_user_is_welcomed()
 
 
 @scene("get_greeting")
@@ -273,7 +287,7 @@ async def two_clusters(main: Any) -> None:
     assert out.getvalue() == ""
 
 
-@scene("dictConfig", at_the_top=True)
+@scene("dictConfig", "top")
 async def logs(main: Any) -> None:
     """The story of which the README shows the lines; without their numbers they are the same."""
     (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
@@ -310,10 +324,9 @@ def plain(line: str) -> str:
 
 def main(name: str) -> None:
     """Play one scene in the working directory; an assertion that fails ends the process with its text."""
-    played_now = SCENES[name]
-    Path("main.py").write_text(played_now.program)
     sys.path.insert(0, "")
-    asyncio.run(played_now.check(importlib.import_module("main")))
+    shown = importlib.import_module(SCENES[name].save())
+    asyncio.run(SCENES[name].check(shown))
 
 
 if __name__ == "__main__":
