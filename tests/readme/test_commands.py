@@ -161,8 +161,8 @@ def test_docker_is_asked_for_what_is_there() -> None:
     (port,) = re.findall(r"^EXPOSE (\d+)$", dockerfile, re.MULTILINE)
 
     assert "build -t bets ." in asked
-    assert f"run --rm --name bets -p {port}:{port} bets" in asked
-    (waited,) = (int(words[words.index("--time") + 1]) for words in begun_with("docker") if "stop" in words)
+    assert f"run --detach --rm --name bets --publish 127.0.0.1:{port}:{port} bets" in asked
+    (waited,) = (int(words[words.index("-t") + 1]) for words in begun_with("docker") if words[1] == "stop")
     assert f"stop_grace_period: {waited}s" in compose
     for profile in re.findall(r"--profile (\w+)", README):
         assert f"profiles: [{profile}]" in compose
