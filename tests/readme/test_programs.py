@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.readme.commands import begun_with, served_with
-from tests.readme.reading import PYTHON, block
+from tests.readme.reading import FIRST, PYTHON, block
 from tests.readme.scenes import SCENES
-from tests.support.services import ROOT, clean_environment
+from tests.support.services import ROOT, clean_environment, service
 
 ORDERS = "class OrderPlaced"
 """In the whole file that shows how to test."""
@@ -55,3 +55,14 @@ def test_the_example_of_a_test_passes_in_a_folder_without_any_setting(tmp_path: 
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-4000:]
+
+
+def test_all_pieces_together_are_one_program(tmp_path: Path) -> None:
+    """Whoever puts one after the other at the end of `main.py` has a service that starts and stops."""
+    at_the_end = [block(scene.showing) for scene in SCENES.values() if scene.place == "end"]
+    pieces = [found.text for found in sorted(at_the_end, key=lambda found: found.line)]
+    (tmp_path / "main.py").write_text("\n\n".join([FIRST, *pieces]))
+    with service(tmp_path, served_with("memory://") | ELSEWHERE, app="main:app") as app:
+        app.wait_ready().wait_for("/health/audit/ready", 200, 10)
+        app.terminate()
+    assert "Application shutdown complete" in app.tail()
