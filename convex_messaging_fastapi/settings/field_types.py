@@ -124,8 +124,9 @@ MEMORY = "memory://"
 
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _HOSTS_AND_PORTS = re.compile(
-    r"([A-Za-z_+-]{1,20}://)?([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?([;\s/]+[A-Za-z0-9._-]*(:[0-9]*)?)*"
+    r"([A-Za-z_+-]{1,20}://)?([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]*\])(:[0-9]*)?([;|\s/]+[A-Za-z0-9._-]*(:[0-9]*)?)*"
 )
+_BETWEEN = re.compile(r"[;|\s/]+")
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9._-]*")
 
 
@@ -171,7 +172,7 @@ def _check(address: str) -> None:
         )
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
-        raise ValueError(f"takes host:port, for instance {_mended(address)}{_shown(address)}")
+        raise ValueError(f"takes host:port, {_cure(address)}{_shown(address)}")
     if not 1 <= int(parts["port"]) <= 65535:
         raise ValueError(f"takes ports from 1 to 65535, not {address!r}")
 
@@ -179,6 +180,14 @@ def _check(address: str) -> None:
 def _shown(address: str) -> str:
     """What was given, where it is made of hosts and ports; anything else may hold a user and a password."""
     return f", not {address!r}" if _HOSTS_AND_PORTS.fullmatch(address) else ", and nothing else"
+
+
+def _cure(address: str) -> str:
+    several = [each for each in _BETWEEN.split(address) if each]
+    if len(several) < 2 or not _HOSTS_AND_PORTS.fullmatch(address):
+        return f"for instance {_mended(address)}"
+    mended = (each if _ADDRESS.fullmatch(each) else _mended(each) for each in several)
+    return f"several with commas between, as in {','.join(mended)}"
 
 
 def _mended(address: str) -> str:

@@ -30,8 +30,8 @@ VARIABLES = [
     ),
     (
         {"KAFKA_BOOTSTRAP_SERVERS": "kafka-1:9092;kafka-2:9092"},
-        "bootstrap_servers takes host:port, for instance kafka-1:9092, not 'kafka-1:9092;kafka-2:9092' "
-        "(set by KAFKA_BOOTSTRAP_SERVERS)",
+        "bootstrap_servers takes host:port, several with commas between, as in kafka-1:9092,kafka-2:9092, "
+        "not 'kafka-1:9092;kafka-2:9092' (set by KAFKA_BOOTSTRAP_SERVERS)",
     ),
     (
         {"KAFKA_BOOTSTRAP_SERVERS": "PLAINTEXT://kafka:9092"},
@@ -165,6 +165,25 @@ def test_a_mistake_in_a_variable_gets_one_clear_sentence(
     place.variables(**variables)
 
     assert refusal() == sentence
+
+
+@pytest.mark.parametrize("between", [";", " ", "; ", "  ", "\t", "\n", "|", " | ", "/"])
+@pytest.mark.parametrize(
+    ("servers", "cure"),
+    [
+        (["a:9092", "b:9093"], "a:9092,b:9093"),
+        (["a", "b:1", "c.example"], "a:9092,b:1,c.example:9092"),
+    ],
+)
+def test_servers_with_something_else_than_commas_between_are_told_with_commas(
+    between: str, servers: list[str], cure: str
+) -> None:
+    told = refusal(bootstrap_servers=between.join(servers))
+
+    assert told.startswith(
+        f"bootstrap_servers takes host:port, several with commas between, as in {cure}, not"
+    )
+    assert load(bootstrap_servers=cure).bootstrap_servers == cure
 
 
 CODE = [
