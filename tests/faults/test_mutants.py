@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from tests.bus.test_commit_safety import TOO_FAR
+from tests.faults.forge import Forge, forge
 from tests.faults.mutants import MUTANTS, VARIABLE
-
-ROOT = Path(__file__).parents[2]
 
 SAFETY = "tests/bus/test_commit_safety.py"
 LOWER = f"{SAFETY}::test_no_commit_passes_a_lower_message_when_higher_ones_are_finished"
@@ -81,46 +77,46 @@ OTHERS: Mapping[str, set[str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def forged() -> Iterator[Forge]:
+    with forge() as one:
+        yield one
+
+
 @pytest.mark.parametrize("mutant", COMMITS)
-def test_a_mutant_fails_the_tests_of_safe_commits_that_are_named_for_it(mutant: str, tmp_path: Path) -> None:
-    ended = run(tmp_path, mutant, {LOWER, HANDED_OUT, LETTER})
+def test_a_mutant_fails_the_tests_of_safe_commits_that_are_named_for_it(
+    forged: Forge, mutant: str, tmp_path: Path
+) -> None:
+    ended = run(forged, tmp_path, mutant, {LOWER, HANDED_OUT, LETTER})
 
     assert {name for name, why in ended.items() if why} == COMMITS[mutant]
     assert all(TOO_FAR in why for why in ended.values() if why), ended
 
 
 @pytest.mark.parametrize("mutant", OTHERS)
-def test_a_mutant_fails_the_test_that_is_named_for_it(mutant: str, tmp_path: Path) -> None:
-    ended = run(tmp_path, mutant, OTHERS[mutant])
+def test_a_mutant_fails_the_test_that_is_named_for_it(forged: Forge, mutant: str, tmp_path: Path) -> None:
+    ended = run(forged, tmp_path, mutant, OTHERS[mutant])
 
     assert set(ended) == OTHERS[mutant]
     assert all("assert" in why.lower() or "TimeoutError" in why for why in ended.values()), ended
 
 
-def test_without_a_mutant_the_same_tests_pass(tmp_path: Path) -> None:
+def test_without_a_mutant_the_same_tests_pass(forged: Forge, tmp_path: Path) -> None:
     named = set[str]().union(*COMMITS.values(), *OTHERS.values())
 
-    assert run(tmp_path, "", named) == dict.fromkeys(named, "")
+    assert run(forged, tmp_path, "", named) == dict.fromkeys(named, "")
 
 
 def test_every_mutant_has_its_tests() -> None:
     assert {*COMMITS, *OTHERS} == set(MUTANTS)
 
 
-def run(folder: Path, mutant: str, tests: set[str]) -> dict[str, str]:
+def run(forge: Forge, folder: Path, mutant: str, tests: set[str]) -> dict[str, str]:
     """Why each of them failed - nothing if it passed - in a process whose engine is that mutant."""
-    report = folder / "report.xml"
+    report, log = folder / "report.xml", folder / "log"
     options = ("-p", "tests.faults.mutants", "-p", "no:cacheprovider", f"--junitxml={report}", "-q")
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--timeout=30", *sorted(tests)],
-        cwd=ROOT,
-        env=os.environ | {VARIABLE: mutant},
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert report.exists(), ran.stdout + ran.stderr
+    forge.run(VARIABLE, mutant, [*options, "--timeout=30", *sorted(tests)], log)
+    assert report.exists(), log.read_text()
     cases = ElementTree.parse(report).iter("testcase")  # noqa: S314 - pytest wrote it just now
     return {name_of(case): why(case) for case in cases}
 
