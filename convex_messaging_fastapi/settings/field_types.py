@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Secret, SecretStr
 from pydantic.fields import FieldInfo
 
 Fields = Mapping[str, FieldInfo]
@@ -27,6 +27,17 @@ def is_secret(field: FieldInfo) -> bool:
 
 def secret_names(fields: Fields) -> frozenset[str]:
     return frozenset(name for name, field in fields.items() if is_secret(field))
+
+
+def conceal(value: Any) -> Any:
+    """A secret that no `repr` shows; what is no text stays wrong, and is hidden as well."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return SecretStr(str(value).strip())
+    return value if value is None or isinstance(value, SecretStr) else Secret(value)
+
+
+def is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 # Words and names, Kafka's way or .NET's, in any case.

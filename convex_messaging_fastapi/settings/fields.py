@@ -25,6 +25,9 @@ from convex_messaging_fastapi.settings.field_types import (
 
 PREFIX = "KAFKA_"
 
+SECRET_FILES = {"sasl_password": "sasl_password_file", "ssl_key_password": "ssl_key_password_file"}
+"""Secrets, and the settings that name a file which holds one."""
+
 TokenProvider = Callable[[], Awaitable[str]]
 
 HEARTBEAT_INTERVAL_MS = 1000
@@ -214,13 +217,23 @@ class SettingsFields(BaseSettings):
         description="copies of topics that we create; by default 3, or one a broker",
     )
     ssl_certificate_location: str | None = Field(
-        default=None, description="a PEM file with the client's certificate, for mutual TLS"
+        default=None,
+        description="a PEM file with the client's certificate, for mutual TLS; read again at every login, "
+        "as all of these files are",
     )
     ssl_key_location: str | None = Field(
         default=None, description="the PEM file with its private key; may be the same file"
     )
     ssl_key_password: SecretStr | None = Field(
         default=None, description="the pass phrase of that key; never shown, logged or repeated"
+    )
+    sasl_password_file: str | None = Field(
+        default=None,
+        description="in place of `sasl_password`, a file that holds it; read again at every login",
+    )
+    ssl_key_password_file: str | None = Field(
+        default=None,
+        description="in place of `ssl_key_password`, a file that holds it; read again with the key",
     )
     allow_plaintext_credentials: bool = Field(
         default=False, description="whether SASL may go unencrypted to a host that is not loopback"

@@ -24,8 +24,8 @@ from convex_messaging_fastapi.settings.field_types import (
     nearest_to,
     pascal_case,
 )
-from convex_messaging_fastapi.settings.fields import SettingsFields
-from convex_messaging_fastapi.settings.sources import HONOURED, SECTION, Reading
+from convex_messaging_fastapi.settings.fields import SECRET_FILES, SettingsFields
+from convex_messaging_fastapi.settings.sources import HONOURED, SECTION, Reading, read_secret
 
 MOST_LETTERS_WRONG = 2
 
@@ -36,7 +36,7 @@ _WORD = re.compile(r"[A-Za-z_ -]+")
 
 _OPTIONS = frozenset(SettingsConfigDict.__annotations__) - frozenset(ConfigDict.__annotations__)
 
-_PASSWORD = ("sasl_password",)
+_PASSWORDS = ("sasl_password", "sasl_password_file")
 _CERTIFICATE = ("ssl_certificate_location", "ssl_key_location")
 _AUTHORITIES = ("ssl_ca_location",)
 
@@ -151,7 +151,7 @@ def _shown(value: object, field: FieldInfo) -> str:
 
 def contradictions(settings: SettingsFields) -> list[Problem]:
     """Everything that is wrong at once. A bus in memory connects to nobody, so needs no security."""
-    problems = [*_of_times(settings)]
+    problems = [*_of_times(settings), *_of_secrets(settings)]
     if settings.uses_sasl and not settings.is_memory:
         problems += [*_of_credentials(settings), *_of_secrecy(settings)]
     if settings.uses_tls and not settings.is_memory:
@@ -169,6 +169,12 @@ def _of_times(settings: SettingsFields) -> Iterator[Problem]:
         )
 
 
+def _of_secrets(settings: SettingsFields) -> Iterator[Problem]:
+    for secret, file in SECRET_FILES.items():
+        if getattr(settings, secret) and getattr(settings, file):
+            yield Problem(f"{secret} and {file} are both set: leave one of them away", (secret, file))
+
+
 def _of_credentials(settings: SettingsFields) -> Iterator[Problem]:
     chosen = f"security_protocol {settings.security_protocol} with sasl_mechanism {settings.sasl_mechanism}"
     if settings.sasl_mechanism == "OAUTHBEARER":
@@ -179,13 +185,24 @@ def _of_credentials(settings: SettingsFields) -> Iterator[Problem]:
                 ("security_protocol", "sasl_mechanism"),
             )
         return
-    missing = [name for name in ("sasl_username", "sasl_password") if not getattr(settings, name)]
+    password = settings.sasl_password or settings.sasl_password_file
+    given = {"sasl_username": settings.sasl_username, "sasl_password": password}
+    missing = [name for name, value in given.items() if not value]
     if missing:
         yield Problem(
             f"{chosen} needs {' and '.join(missing)}: set {'it' if len(missing) == 1 else 'them'}, "
             "or choose a security_protocol without SASL",
             ("security_protocol", "sasl_mechanism"),
         )
+    if settings.sasl_password_file:
+        yield from _of_file("sasl_password_file", settings.sasl_password_file)
+
+
+def _of_file(setting: str, path: str) -> Iterator[Problem]:
+    try:
+        read_secret(setting, path)
+    except OSError as error:
+        yield Problem(str(error), (setting,))
 
 
 def _of_secrecy(settings: SettingsFields) -> Iterator[Problem]:
@@ -208,11 +225,11 @@ def _of_certificates(settings: SettingsFields) -> Iterator[Problem]:
             "may be the same file",
             ("ssl_certificate_location",),
         )
-    if settings.ssl_key_password and not key:
-        yield Problem(
-            "ssl_key_password needs ssl_key_location beside it: the file with the key that it opens",
-            ("ssl_key_password",),
-        )
+    for phrase in ("ssl_key_password", "ssl_key_password_file"):
+        if getattr(settings, phrase) and not key:
+            yield Problem(
+                f"{phrase} needs ssl_key_location beside it: the file with the key that it opens", (phrase,)
+            )
     if key and not certificate:
         yield Problem(
             "ssl_key_location needs ssl_certificate_location beside it: the client's certificate",
@@ -246,8 +263,8 @@ def unused(settings: SettingsFields, reading: Reading) -> tuple[list[str], list[
 def _unused(settings: SettingsFields) -> Iterator[tuple[str, ...]]:
     if settings.is_memory:
         return
-    if settings.sasl_password and not settings.uses_sasl:
-        yield _PASSWORD
+    if not settings.uses_sasl:
+        yield from ((name,) for name in _PASSWORDS if getattr(settings, name))
     if not settings.uses_tls:
         yield from (
             names for names in (_CERTIFICATE, _AUTHORITIES) if all(getattr(settings, name) for name in names)

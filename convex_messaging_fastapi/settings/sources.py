@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,14 @@ from pydantic import Secret, SecretStr
 from pydantic_settings import BaseSettings
 
 from convex_messaging_fastapi.errors import ConfigurationError
-from convex_messaging_fastapi.settings.field_types import did_you_mean, pascal_case, secret_names
-from convex_messaging_fastapi.settings.fields import PREFIX
+from convex_messaging_fastapi.settings.field_types import (
+    conceal,
+    did_you_mean,
+    is_blank,
+    pascal_case,
+    secret_names,
+)
+from convex_messaging_fastapi.settings.fields import PREFIX, SECRET_FILES
 
 HONOURED = ("env_prefix", "env_file", "env_file_encoding", "secrets_dir")
 """The options of pydantic-settings that have an effect here."""
@@ -157,14 +164,48 @@ def read(settings: type[BaseSettings], given: Mapping[str, Any], *, within: bool
     secrets = secret_names(fields)
     places = list(_places(options, names))
     winners: dict[str, Found] = {}
+    in_code = {name: value for name, value in given.items() if _is_given(name, value)}
+    taken = _with_others({name for name in in_code if in_code[name] is not None}) | in_code.keys()
     for layer in _layers(options, names, places):
         for name, found in layer.items():
-            winners.setdefault(name, _hidden(found) if name in secrets else found)
-    in_code = {name: value for name, value in given.items() if _is_given(name, value)}
-    outside = {name: found for name, found in winners.items() if name not in in_code}
+            if name not in taken:
+                winners[name] = _hidden(found) if name in secrets else found
+        taken |= _with_others(layer)
     variables = [name for place in places for name in place.names()]
     handed = _handed_on(in_code, places) if within else None
-    return Reading(options, in_code, outside, variables, _missing(options), handed)
+    return Reading(options, in_code, winners, variables, _missing(options), handed)
+
+
+def _with_others(names: Iterable[str]) -> set[str]:
+    """With a secret the file that might hold it, and the other way round: one of both counts."""
+    pairs = [*SECRET_FILES.items(), *((file, secret) for secret, file in SECRET_FILES.items())]
+    others = {other for name, other in pairs if name in names}
+    return {*names, *others}
+
+
+def read_secret(setting: str, path: str) -> SecretStr:
+    """The secret in the file that `setting` names, without blanks around it.
+
+    Raises `OSError` that names the setting, and the file where its name cannot be the secret itself.
+    """
+    secret, wrong = _secret_in(path)
+    if not wrong:
+        return secret
+    folder = Path(path).parent
+    if os.path.lexists(path) or Path(path).is_absolute() or (folder != Path() and folder.is_dir()):
+        raise OSError(f"{setting} is {path}: {wrong}")
+    raise OSError(f"{setting} names no file that is there, and is not repeated: it may be the secret itself")
+
+
+def _secret_in(path: str) -> tuple[SecretStr, str]:
+    """The secret, and why there is none. Nothing is raised: an error of decoding holds what was read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return SecretStr(""), "it is no ordinary file"
+        secret = SecretStr(Path(path).read_text(encoding="utf-8-sig").strip())
+    except (OSError, ValueError) as error:
+        return SecretStr(""), _reason(error)
+    return secret, "" if secret else "it is empty"
 
 
 def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
@@ -177,17 +218,6 @@ def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
 def _hidden(found: Found) -> Found:
     # At once: programs that report errors show what local variables hold.
     return replace(found, value=conceal(found.value))
-
-
-def conceal(value: Any) -> Any:
-    """A secret that no `repr` shows; what is no text stays wrong, and is hidden as well."""
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return SecretStr(str(value).strip())
-    return value if value is None or isinstance(value, SecretStr) else Secret(value)
-
-
-def is_blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _is_given(name: str, value: object) -> bool:

@@ -57,6 +57,8 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     "ssl_certificate_location": ("one.pem", "two.pem"),
     "ssl_key_location": ("one.key", "two.key"),
     "ssl_key_password": ("phrase one", "phrase two"),
+    "sasl_password_file": ("one.txt", "two.txt"),
+    "ssl_key_password_file": ("one.txt", "two.txt"),
     "allow_plaintext_credentials": (True, False),
 }
 
@@ -82,7 +84,7 @@ def test_every_setting_has_examples() -> None:
 
 def _begin(place: Place, name: str) -> None:
     place.variables(APP_ENV="Test")
-    if name == "sasl_password":  # without a protocol it would be refused: nothing would use it
+    if name.startswith("sasl_password"):  # without a protocol it would be refused: nothing would use it
         place.variables(KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
 
 

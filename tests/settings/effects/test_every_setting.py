@@ -16,7 +16,13 @@ from tests.settings.effects import (
     test_topics,
     test_waiting,
 )
-from tests.transport.kafka import test_bombs, test_connecting, test_pass_phrases, test_security
+from tests.transport.kafka import (
+    test_bombs,
+    test_connecting,
+    test_pass_phrases,
+    test_renewing,
+    test_security,
+)
 
 Test = Callable[..., Any]
 
@@ -112,6 +118,11 @@ OURS: Mapping[str, tuple[Test, ...]] = {
         test_pass_phrases.test_ssl_key_password_opens_the_key,
         test_pass_phrases.test_without_the_right_one_a_sentence_says_so,
     ),
+    "sasl_password_file": (
+        test_renewing.test_a_password_is_read_again_at_every_login,
+        test_security.test_a_password_changed_at_the_broker_and_in_its_file_is_taken_up,
+    ),
+    "ssl_key_password_file": (test_pass_phrases.test_ssl_key_password_file_opens_the_key,),
     "allow_plaintext_credentials": (
         test_contradictions.test_credentials_go_unencrypted_to_no_other,
         test_connecting.test_an_advertised_address_gets_no_credentials_unless_the_network_may_see_them,

@@ -56,6 +56,19 @@ def test_ssl_key_password_opens_the_key(keys: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_ssl_key_password_file_opens_the_key(keys: Path, name: str, tmp_path: Path) -> None:
+    phrase = tmp_path / "phrase"
+    settings = _settings(keys, name, ssl_key_password_file=str(phrase))
+    with pytest.raises(OSError, match=f"ssl_key_password_file is {phrase}: No such file"):
+        tls_context(settings)
+    phrase.write_text("another")
+    with pytest.raises(OSError, match="ssl_key_password is not the pass phrase"):
+        tls_context(settings)
+    phrase.write_text(f"{PHRASE}\n")
+    assert tls_context(settings)
+
+
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -245,6 +246,51 @@ async def test_a_password_changed_and_changed_back_is_survived_with_few_logins(
     assert (await sending).verdict is Verdict.WRITTEN
     assert await reader.read(2) == [b"a", b"b"]
     assert reader.consumer.contact().rebuilds == 1
+    await bench.close()
+
+
+@pytest.mark.kafka
+async def test_a_password_changed_at_the_broker_and_in_its_file_is_taken_up(
+    secured: Secured, unique: str, tmp_path: Path
+) -> None:
+    """Without a restart; `BRIEF` lets every connection log in again after a moment."""
+    file = tmp_path / "password"
+    file.write_text("the first\n")
+    await asyncio.to_thread(set_password, secured, unique, "the first")
+    await asyncio.to_thread(secured.cluster.create_topic, unique, 1)
+    choices = _sasl(secured, "BRIEF", "SCRAM-SHA-256", sasl_username=unique, sasl_password_file=str(file))
+    bench = Bench(choices.pop("bootstrap"), real=True)
+    producer = await bench.producer(**choices | {"sasl_password": None})
+    where = TopicPartition(unique, 0)
+    assert (await producer.send(where, records(b"a"))).verdict is Verdict.WRITTEN
+
+    await asyncio.to_thread(set_password, secured, unique, "the second")
+    refused = lambda: producer.contact().problem is Problem.AUTHENTICATION_FAILED  # noqa: E731
+    await eventually(refused, SECONDS, "a word of the refusal")
+    file.unlink()
+    told = f"sasl_password_file is {file}: No such file"
+    await eventually(lambda: told in producer.contact().detail, SECONDS, "a word of the file")
+    assert producer.contact().problem is Problem.AUTHENTICATION_FAILED
+
+    file.write_text("the second\n")
+    await eventually(lambda: producer.contact().problem is None, SECONDS, "contact")
+    assert (await producer.send(where, records(b"b"))).verdict is Verdict.WRITTEN
+    await bench.close()
+
+
+@pytest.mark.kafka
+async def test_an_authority_changed_in_its_file_is_taken_up(
+    secured: Secured, unique: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.crt"
+    shutil.copy(secured.file("other.crt"), file)
+    choices = _tls(secured, "TLS", ssl_ca_location=str(file))
+    bench = Bench(choices.pop("bootstrap"), real=True)
+    producer = await bench.producer(**choices)
+    await eventually(lambda: producer.contact().problem is Problem.TLS_FAILED, SECONDS, "the refusal")
+
+    shutil.copy(secured.file("ca.crt"), file)
+    await eventually(lambda: producer.contact().problem is None, SECONDS, "contact")
     await bench.close()
 
 

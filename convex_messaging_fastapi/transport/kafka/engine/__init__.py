@@ -17,6 +17,7 @@ from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, No
 from convex_messaging_fastapi.transport.kafka.engine.connecting import (
     CandidConnection,
     Distrusted,
+    Renewable,
     exposure,
     make_candid_connections,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Member",
     "NotStored",
     "Pack",
+    "Renewable",
     "Span",
     "TopicAnswer",
     "TopicId",

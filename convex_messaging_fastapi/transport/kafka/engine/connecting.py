@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
@@ -52,6 +53,19 @@ class _Scram(ScramAuthenticator):  # type: ignore[misc]
             raise Distrusted("the broker does not know this user's SCRAM credentials itself") from error
 
 
+class Renewable(ssl.SSLContext):
+    """A context as of when it was made. Every connection asks it for one as of now."""
+
+    renewed: Callable[[], ssl.SSLContext]
+
+    @classmethod
+    def of(cls, context: ssl.SSLContext, renewed: Callable[[], ssl.SSLContext]) -> Renewable:
+        context.__class__ = cls
+        renewable: Renewable = context  # type: ignore[assignment]
+        renewable.renewed = renewed
+        return renewable
+
+
 class CandidConnection(AIOKafkaConnection):  # type: ignore[misc]
     """Looks at where it goes before it says who it is.
 
@@ -60,14 +74,20 @@ class CandidConnection(AIOKafkaConnection):  # type: ignore[misc]
 
     anywhere = False
     """Whether credentials may go unencrypted to hosts that are not loopback."""
+    _ssl_context: Any
+    _sasl_plain_password: Any
 
     async def connect(self) -> Any:
         if sentence := exposure(self._security_protocol, self.host, self.port, anywhere=self.anywhere):
             raise Distrusted(sentence)
+        if isinstance(self._ssl_context, Renewable):
+            self._ssl_context = self._ssl_context.renewed()
         return await super().connect()
 
     async def _do_sasl_handshake(self) -> None:
         try:
+            if callable(self._sasl_plain_password):
+                self._sasl_plain_password = self._sasl_plain_password()
             await self._log_in()
         except Distrusted as error:
             self.close(reason=CloseReason.AUTH_FAILURE, exc=error)
