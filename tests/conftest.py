@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 import pytest
 
 from tests.support.cluster import Cluster
+from tests.support.examples import use_them_by_default
 from tests.support.guarded import Guarded, guarded_cluster
 from tests.support.independent import Independent
 from tests.support.kafka import open_cluster, open_with
@@ -89,6 +90,7 @@ def unique(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    use_them_by_default()
     config.stash[_started] = []
     config.pluginmanager.register(Telling(config), Telling.NAME)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -24,6 +24,7 @@ from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record
 from convex_messaging_fastapi.transport.base import Unreadable
+from tests.support.examples import examples
 
 GOLDEN = Path(__file__).parents[1] / "messages" / "golden"
 FAILED_AT = datetime(2026, 1, 1, 12, 0, 0, 500000, UTC)
@@ -194,7 +195,7 @@ hostile_bytes = st.sampled_from(
 hostile_texts = st.text() | st.sampled_from(["x" * MIB, "\x00" * MIB, "\ud800" * 9000, "😀" * MIB])
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(
     headers=hostile_headers,
     key=hostile_bytes,

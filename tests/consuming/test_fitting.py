@@ -6,7 +6,7 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.consuming.dead_letters import size_of
@@ -14,6 +14,7 @@ from convex_messaging_fastapi.consuming.fitting import MAX_HEADERS, base64_size,
 from convex_messaging_fastapi.messages.dead_letter import as_base64
 from convex_messaging_fastapi.records import Headers, Record, size_of_headers
 from tests.consuming.test_dead_letters import FAILURE, a_record, buried, letter_of
+from tests.support.examples import examples
 
 MIB = 1024 * 1024
 SECONDS_A_MIB = 0.15
@@ -107,7 +108,7 @@ parts = st.none() | st.binary(max_size=60) | texts.map(str.encode)
 header_lists = st.lists(st.tuples(texts, parts), max_size=5).map(tuple)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(key=parts, value=parts, headers=header_lists)
 def test_a_letter_that_measures_just_its_limit_holds_everything_and_a_byte_less_leaves_something_out(
     key: bytes | None, value: bytes | None, headers: Headers

@@ -98,7 +98,7 @@ class Simulated:
 
 
 def simulate(
-    partitions: int, busy: set[int], stuck: set[int], want: Wanted, rounds: int = 400, **how: int
+    partitions: int, busy: set[int], stuck: set[int], want: Wanted, rounds: int = 200, **how: int
 ) -> Simulated:
     limits = Limits(10_000, how.get("records", 10_000), 64 * MIB)
     worker = Simulated(partitions, busy, stuck, limits, want)
@@ -139,15 +139,15 @@ def test_partitions_that_finish_nothing_take_nothing_from_the_others(
 ) -> None:
     stuck_ones = set(range(stuck))
     healthy = set(range(stuck, partitions))
-    worker = simulate(partitions, healthy, stuck_ones, wanted, rounds=1000, records=records, fetches=2)
+    worker = simulate(partitions, healthy, stuck_ones, wanted, rounds=300, records=records, fetches=2)
 
     assert not [n for n in healthy if worker.finished[n] < 100], "each goes on"
     assert worker.largest <= records + partitions
 
 
 def test_the_simulation_sees_what_it_is_to_see() -> None:
-    shared = simulate(2, {1}, {0}, wanted, records=1000)
-    before = simulate(2, {1}, {0}, as_if_nobody_shared, records=1000)
+    shared = simulate(2, {1}, {0}, wanted, rounds=400, records=1000)
+    before = simulate(2, {1}, {0}, as_if_nobody_shared, rounds=400, records=1000)
 
     assert shared.finished[1] > 50 * before.finished[1]
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, JsonValue, RootModel
 from typing_extensions import TypeAliasType, TypedDict
@@ -21,8 +21,9 @@ from convex_messaging_fastapi.errors import DeclarationError, DecodeError
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds, OutOfBounds
 from convex_messaging_fastapi.messages.plain import numbers_in
+from tests.support.examples import examples
 
-MANY = settings(max_examples=300, deadline=None)
+MANY = examples(300)
 
 
 class Place(TypedDict):

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -25,8 +25,9 @@ from convex_messaging_fastapi.messages import (
 from convex_messaging_fastapi.messages.dead_letter import as_text, from_text
 from convex_messaging_fastapi.messages.decimals import restored
 from convex_messaging_fastapi.records import Headers, Record
+from tests.support.examples import examples
 
-FEW = settings(max_examples=100, deadline=None)
+FEW = examples(100)
 SECRET = "s3cr3t"
 
 leaves = (

@@ -6,15 +6,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import codec_for, encode
+from tests.support.examples import examples
 
-MANY = settings(max_examples=300, deadline=None)
+MANY = examples(300)
 
 integers = st.one_of(
     st.integers(),

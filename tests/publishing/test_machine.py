@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -18,6 +17,7 @@ from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicParti
 from convex_messaging_fastapi.transport.base import Verdict
 from tests.publishing.fakes import FakeProducer, listed
 from tests.support.eager import FACTORIES
+from tests.support.examples import examples
 
 T = TypeVar("T")
 PARTITIONS = 2
@@ -188,5 +188,5 @@ class PublishingWithEagerTasks(Publishing):
 
 TestPublishing = Publishing.TestCase
 TestPublishingWithEagerTasks = PublishingWithEagerTasks.TestCase
-TestPublishing.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestPublishing.settings = examples(100, steps=30)
 TestPublishingWithEagerTasks.settings = TestPublishing.settings

@@ -7,15 +7,16 @@ import traceback
 from contextlib import suppress
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings import load
 from convex_messaging_fastapi.settings.sources import plain_json
 from tests.settings.conftest import Place
+from tests.support.examples import examples
 
-FEW = settings(max_examples=100, deadline=None)
+FEW = examples(100)
 SECRET = "s3cr3t"
 
 PUNCTUATION = (

@@ -14,13 +14,14 @@ import pytest
 from aiokafka import codec
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.transport.kafka.engine.message_sets import walked
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
+from tests.support.examples import examples
 
-MANY = settings(max_examples=500, deadline=None)
+MANY = examples(500)
 MIB = 1024 * 1024
 
 

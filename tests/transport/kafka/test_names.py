@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name, readable
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 from tests.support.batches import batch
+from tests.support.examples import examples
 
 GZIP = 1
 BAD = b"\xff\xfe-name"
@@ -92,7 +93,7 @@ def sealed(attributes: int, count: int, records: bytes) -> bytes:
     return bytes(whole)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, 7), st.integers(-(2**31), 2**31 - 1), st.binary(max_size=100))
 @example(0, 2**31 - 1, b"\x01" * 20)  # records of minus one byte
 @example(0, 1, b"\x28\0\0\0\0\0" + b"\xfe\xff\xff\xff\x0f")  # of 2**31 - 1 headers
@@ -102,7 +103,7 @@ def test_records_that_cannot_be_mended_are_left_to_the_engine(codec: int, count:
     assert len(readable(fetched)) >= len(fetched) or codec
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary(max_size=200))
 @example(b"\0" * 8 + struct.pack(">i", -12) + b"\0" * 10)
 def test_any_bytes_come_back_as_they_are(fetched: bytes) -> None:

@@ -16,7 +16,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record import default_records, legacy_records
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.errors import ConfigurationError
@@ -27,6 +27,7 @@ from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
     unpacking_at_most,
 )
 from tests.support.batches import batch
+from tests.support.examples import examples
 
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 ENCODERS: dict[int, Any] = {
@@ -193,7 +194,7 @@ def test_refusing_takes_no_more_memory_than_the_limit(number: int, tmp_path: Pat
 
 # Whatever comes.
 
-FEW = settings(max_examples=60)
+FEW = examples(60)
 
 
 @CODECS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import settings, strategies
+from hypothesis import strategies
 from hypothesis.stateful import Bundle as MemberBundle
 from hypothesis.stateful import RuleBasedStateMachine, consumes, invariant, precondition, rule
 
@@ -12,6 +12,7 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
 from convex_messaging_fastapi.transport.memory.groups import Group, Member, Standing, Terms, deal
 from convex_messaging_fastapi.transport.memory.topics import Topic
+from tests.support.examples import examples
 
 TERMS = Terms(from_latest=False, drain_seconds=5, rebalance_seconds=15, session_seconds=30)
 
@@ -156,4 +157,4 @@ class Membership(RuleBasedStateMachine):
 
 
 TestMembership = Membership.TestCase
-TestMembership.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestMembership.settings = examples(60, steps=30)
