@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.errors import (
     BusNotStarted,
     BusStateError,
@@ -23,8 +23,6 @@ from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Re
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import Phase
 from convex_messaging_fastapi.wiring import Wiring
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +232,9 @@ class Life:
 
 def _say_why_it_failed(task: asyncio.Task[None]) -> None:
     if task.cancelled():
-        logger.error("the stop of the bus was cancelled: something of it may still run")
+        reports.stop_cancelled()
     elif (error := task.exception()) is not None:
-        logger.error("the stop of the bus failed: %r", error, exc_info=error)
+        reports.defect("the stop of the bus failed", error)
 
 
 def current_loop() -> asyncio.AbstractEventLoop | None:

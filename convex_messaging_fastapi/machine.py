@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.consuming.burial import Burial
@@ -20,10 +22,10 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
 from convex_messaging_fastapi.preparing import Preparing
 from convex_messaging_fastapi.publishing import Publisher
+from convex_messaging_fastapi.publishing.correlation import current_message
+from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import BusStatus, Phase
 from convex_messaging_fastapi.transport.base import NewTopic
-
-logger = logging.getLogger(__name__)
 
 LEAVE_SHARE = 0.6
 """Of what a drain leaves of the shutdown time, this share is for committing and leaving the groups;
@@ -63,6 +65,8 @@ class Machine:
     burial: Burial
     threads: HandlerThreads
     patience: Patience
+    cluster: str
+    watch: LoopWatch | None
     topics: Sequence[NewTopic]
     new_worker: Callable[[str], Worker]
     preparing: Preparing
@@ -71,6 +75,15 @@ class Machine:
 
     async def start(self) -> None:
         """Set everything going; nothing here waits for the cluster."""
+        reports.bus_starts(
+            self.cluster,
+            {
+                worker.group: {each.lineup.id: each.lineup.topics for each in worker.subscriptions}
+                for worker in self.workers.values()
+            },
+        )
+        if self.watch is not None:
+            self.watch.start(self._whose)
         await self.publisher.start()
         self._prepare(None, self.topics)
         for worker in self.workers.values():
@@ -84,6 +97,7 @@ class Machine:
         """
         self.changes.close()
         now = self.clock.now()
+        reports.draining(self._at_work(), self.patience.drain)
         close_by = now + self.patience.shutdown - self.patience.let_go
         try:
             await self._end_consuming(now + self.patience.drain + self.patience.leave)
@@ -93,6 +107,9 @@ class Machine:
                 await self._within(close_by, {"closing the producer": self.publisher.stop(left)})
             finally:
                 self.threads.close()  # a handler that is stuck must not outlive the process's end
+                if self.watch is not None:
+                    self.watch.stop()
+                reports.bus_stopped(self.clock.now() - now)
 
     def attach(
         self, subscription: Subscription, topics: Sequence[NewTopic], asker: Subscription | None
@@ -139,6 +156,21 @@ class Machine:
             problems=(DLQ_UNAVAILABLE,) if waits or (buries and self.burial.no_topic) else (),
             threads=self.threads.status(),
         )
+
+    def _at_work(self) -> list[AtWork]:
+        begun = [each for worker in self.workers.values() for each in worker.begun]
+        return [work for each in begun for work in each.at_work]
+
+    def _whose(self, task: asyncio.Task[Any]) -> AtWork | None:
+        """The handler that a task runs. Asked from another thread, while the loop stands still."""
+        for worker in tuple(self.workers.values()):
+            for each in worker.begun:
+                if (work := each.work_of(task)) is not None:
+                    return work
+        # What a handler has begun knows its message; Python 3.11 does not tell in which context a task runs.
+        context_of: Callable[[], Context] = getattr(task, "get_context", Context)
+        record = context_of().get(current_message)
+        return None if record is None else AtWork("what a handler has begun", None, record, None)
 
     def _buries(self, *, without: Subscription | None = None) -> bool:
         """Whether any message that fails here becomes a dead letter."""
@@ -274,13 +306,13 @@ class Machine:
         finally:
             late = [task for task in tasks if not task.done()]
             for task in late:
-                logger.error("%s was not done in time and is given up", tasks[task])
+                reports.step_was_late(tasks[task])
                 task.cancel()
             await settled_within(self.clock, together, self.patience.let_go if late else 0.0)
             together.cancel()
             for task, what in tasks.items():
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                    logger.error("%s failed: %r", what, error, exc_info=error)
+                    reports.defect(f"{what} failed", error)
 
 
 async def _ended(changes: Collection[asyncio.Task[None]]) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from functools import partial
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
-
-logger = logging.getLogger(__name__)
 
 TOPIC_RETRY_SECONDS = 5.0
 
@@ -60,7 +58,7 @@ class Preparing:
         if self._tasks.get(whose) is task:
             del self._tasks[whose]
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("making topics ended in an unexplained error: %r", error, exc_info=error)
+            reports.defect("making topics ended in an unexplained error", error)
 
     async def _make(self, missing: Sequence[Callable[[], Awaitable[None]]]) -> None:
         said: set[str] = set()
@@ -77,7 +75,7 @@ async def _made(make: Callable[[], Awaitable[None]], said: set[str]) -> bool:
     except TopicUnavailable as error:
         reason = str(error)
         if reason not in said:
-            logger.warning("%s; trying again every %g s", reason, TOPIC_RETRY_SECONDS)
+            reports.topic_not_made(reason, TOPIC_RETRY_SECONDS)
         said.add(reason)
         return False
     return True

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-logger = logging.getLogger(__name__)
+from convex_messaging_fastapi import reports
 
 T = TypeVar("T")
 
@@ -25,7 +24,7 @@ def later(work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task
 def say_why_it_ended(task: asyncio.Task[None]) -> None:
     """Nobody awaits it, so nobody else would say; `/health/kafka/live` asks for a restart from now on."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("%s ended, which it must not: %r", task.get_name(), error, exc_info=error)
+        reports.defect(f"{task.get_name()} ended, which it must not", error, fatal=True)
 
 
 async def cancelled(*tasks: asyncio.Task[None] | None) -> None:
@@ -35,4 +34,4 @@ async def cancelled(*tasks: asyncio.Task[None] | None) -> None:
         task.cancel()
     for outcome in await asyncio.gather(*alive, return_exceptions=True):
         if isinstance(outcome, Exception):
-            logger.error("a task had failed before it was cancelled: %r", outcome, exc_info=outcome)
+            reports.defect("a task had failed before it was cancelled", outcome)

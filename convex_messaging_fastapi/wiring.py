@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, copy_context
 from typing import Any
 from weakref import WeakSet
 
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
-from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.clock import Clock, SystemClock
 from convex_messaging_fastapi.consuming.burial import Burial, LetterTopic, letter_topic
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
@@ -30,8 +31,6 @@ from convex_messaging_fastapi.subscribers import Declaration
 from convex_messaging_fastapi.transport.base import NewTopic, ProducerTransport, Transport
 from convex_messaging_fastapi.transport.kafka import KafkaTransport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
-
-logger = logging.getLogger(__name__)
 
 _current_subscription: ContextVar[Subscription | None] = ContextVar(
     "convex_messaging_subscription", default=None
@@ -71,13 +70,16 @@ class Wiring:
 
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
         """Everything that is needed to run these declarations. Does no I/O."""
+        settings = self._settings
         subscriptions = [self.subscription(declared, plan) for declared, plan in declarations]
         machine = Machine(
             clock=self._clock,
             publisher=self._publisher,
             burial=self._burial,
             threads=self._threads,
-            patience=Patience(self._settings.drain_timeout_seconds, self._settings.shutdown_timeout_seconds),
+            patience=Patience(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
+            cluster="memory" if settings.is_memory else f"Kafka at {settings.bootstrap_servers}",
+            watch=LoopWatch() if isinstance(self._clock, SystemClock) else None,
             topics=self.topics_to_create(subscriptions),
             new_worker=self._worker,
             preparing=Preparing(self._admin, self._clock, self._context),
@@ -204,12 +206,7 @@ class Wiring:
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
         if any(subscription.lineup.group == DEFAULT_GROUP for subscription in subscriptions):
-            logger.warning(
-                "subscribers run under the default consumer group %r: a second service that does so "
-                "too would take a share of this one's messages, and each would miss what the other "
-                "got. Set KAFKA_CONSUMER_GROUP to this service's name.",
-                DEFAULT_GROUP,
-            )
+            reports.default_group(DEFAULT_GROUP)
 
 
 def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:

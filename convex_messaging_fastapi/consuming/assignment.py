@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
-from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 
 

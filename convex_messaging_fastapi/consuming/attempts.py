@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable
 
 from convex_messaging_fastapi.clock import Clock, time_limit
-from convex_messaging_fastapi.consuming.retry import leaves
 from convex_messaging_fastapi.consuming.runners import Runners
 from convex_messaging_fastapi.errors import AttemptTimedOut, HandlerCancelled, HandlerExited
+from convex_messaging_fastapi.failures import leaves
 
 
 async def failure_of_call(call: Awaitable[None], runners: Runners) -> BaseException | None:

@@ -7,11 +7,12 @@ from contextvars import Context
 from datetime import UTC, datetime
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.consuming.dead_letters import Failure, dress, size_of
+from convex_messaging_fastapi.consuming.dead_letters import dress, size_of
 from convex_messaging_fastapi.consuming.letter_limit import LetterLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.publishing import Publisher
-from convex_messaging_fastapi.records import Record, size_of_headers
+from convex_messaging_fastapi.records import Receipt, Record, size_of_headers
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
 
@@ -111,8 +112,8 @@ class Burial:
         """Ask for the topic no more. To be called once nobody buries any more."""
         await self._topic.stop()
 
-    async def bury(self, record: Record, failure: Failure) -> None:
-        """Return once the cluster has acknowledged the letter; else raise `PublishError`.
+    async def bury(self, record: Record, failure: Failure) -> Receipt:
+        """Return once the cluster has acknowledged the letter, where it is; else raise `PublishError`.
 
         A topic that takes only small records gets a smaller letter, at last one that points to
         the original instead of holding it. Raises `TopicUnavailable` without a topic.
@@ -121,12 +122,12 @@ class Burial:
         try:
             # Before it is built: of letters that wait for each other there should be no more than records.
             async with self._publisher.room_for_letter(self._topic.name, _estimate(record), self._timeout):
-                await self._write_what_fits(record, failure)
+                return await self._write_what_fits(record, failure)
         except PublishError:
             self._topic.doubt(look)
             raise
 
-    async def _write_what_fits(self, record: Record, failure: Failure) -> None:
+    async def _write_what_fits(self, record: Record, failure: Failure) -> Receipt:
         failed_at = datetime.fromtimestamp(self._clock.unix(), UTC)
         while True:
             limit = self._limit.at(self._clock.now())
@@ -138,12 +139,14 @@ class Burial:
                     f"{size} bytes, which is more than the topic takes; raise its max.message.bytes"
                 )
             try:
-                await self._publisher.publish(self._topic.name, letter, self._timeout, is_limited=False)
+                written = await self._publisher.publish(
+                    self._topic.name, letter, self._timeout, is_limited=False
+                )
             except MessageTooLarge:
                 self._limit.refused(size, self._clock.now())
             else:
                 self._limit.taken(size)
-                return
+                return written
 
 
 def _estimate(record: Record) -> int:

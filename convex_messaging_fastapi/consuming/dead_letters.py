@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import traceback
 import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from convex_messaging_fastapi.consuming.fitting import encodable, fields_that_fit
-from convex_messaging_fastapi.errors import DecodeError
+from convex_messaging_fastapi.failures import MAX_NAME, MAX_TEXT, Failure, untold
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
-from convex_messaging_fastapi.messages.complaints import one_line, validation_text
+from convex_messaging_fastapi.messages.complaints import one_line
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, utc
 from convex_messaging_fastapi.transport.base import Unreadable
@@ -21,11 +17,6 @@ from convex_messaging_fastapi.transport.base import Unreadable
 REPLAY_COUNT = "x-convex-replay-count"
 MAX_REPLAY_COUNT = 1000
 
-MAX_TEXT = 2000
-MAX_STACK = 4000
-MAX_FRAMES = 20
-MAX_CAUSES = 5
-MAX_NAME = 256
 MAX_SMALLEST = 64
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, and of every calendar here
@@ -36,47 +27,12 @@ Known = Mapping[str, bytes]
 """Those headers of the original that say something here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a message could not be handled. Its texts are bounded and safe to print.
-
-    Without `handler` nobody was given it: it could not be read, with all that stands up to `last_offset`.
-    """
-
-    exception_type: str
-    text: str
-    stack: str
-    attempts: int
-    group: str
-    handler: str | None
-    last_offset: int | None = None
-
-
-def failure_of(
-    exception: BaseException, attempts: int, group: str, handler: str, *, texts: bool = True
-) -> Failure:
-    """What is worth keeping of an exception once it is gone.
-
-    Without `texts` that is its type and its place: no sentence of it, and nothing of its causes. What this
-    package itself says of bytes that could not be decoded is told all the same, for it repeats none.
-    """
-    texts = texts or (isinstance(exception, DecodeError) and exception.tells_kind_and_place_only)
-    return Failure(
-        exception_type=_type_name(exception),
-        text=_text_of(exception) if texts else _without_text(exception),
-        stack=_stack_of(exception) if texts else _place_of(exception),
-        attempts=attempts,
-        group=one_line(group, MAX_NAME),
-        handler=one_line(handler, MAX_NAME),
-    )
-
-
 def failure_to_read(batch: Unreadable, group: str, *, texts: bool = True) -> Failure:
-    """What is worth keeping of a batch that was given up; `texts` is as in `failure_of`."""
+    """What is worth keeping of a batch that was given up; `texts` is as in `failures.failure_of`."""
     kind = one_line(batch.error, MAX_NAME)
     return Failure(
         exception_type=kind,
-        text=one_line(batch.why, MAX_TEXT) if texts else _untold(kind),
+        text=one_line(batch.why, MAX_TEXT) if texts else untold(kind),
         stack="",
         attempts=batch.tries,
         group=one_line(group, MAX_NAME),
@@ -180,56 +136,3 @@ def _replay_count(value: bytes | None) -> int:
     """Anybody may have written this header: what is no small number counts as nothing."""
     text = (value or b"")[:10].decode("utf-8", "replace")
     return min(int(text), MAX_REPLAY_COUNT) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _text_of(exception: BaseException) -> str:
-    """What an exception says; a validation error without the input that it would repeat."""
-    try:
-        said = validation_text(exception) if isinstance(exception, ValidationError) else str(exception)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a `__str__` may raise anything, and the letter must be written
-        return f"{_type_name(exception)}, whose text cannot be read"
-    return one_line(said, MAX_TEXT) or _type_name(exception)
-
-
-def _type_name(exception: BaseException) -> str:
-    kind = type(exception)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    return one_line(name, MAX_NAME)
-
-
-def _without_text(exception: BaseException) -> str:
-    return _untold(_type_name(exception))
-
-
-def _untold(kind: str) -> str:
-    return f"{kind}, whose text is not told: error_texts is false"
-
-
-def _stack_of(exception: BaseException) -> str:
-    """Where it was raised, and where its causes were, the newest first; the end of each is kept."""
-    told = [
-        f"{_type_name(link)}: {_text_of(link)}\n{_frames_of(link)}".rstrip() for link in _chain(exception)
-    ]
-    return "\n".join(told)[:MAX_STACK]
-
-
-def _place_of(exception: BaseException) -> str:
-    return f"{_type_name(exception)}\n{_frames_of(exception)}".rstrip()[:MAX_STACK]
-
-
-def _frames_of(exception: BaseException) -> str:
-    """Files, lines and functions; no line of code, which may hold a value."""
-    frames = traceback.extract_tb(exception.__traceback__)[-MAX_FRAMES:]
-    lines = [f"  {encodable(frame.filename)}:{frame.lineno} in {frame.name}" for frame in frames]
-    return "\n".join(reversed(lines))
-
-
-def _chain(exception: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = exception
-    for _ in range(MAX_CAUSES):
-        if link is None:
-            return
-        yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

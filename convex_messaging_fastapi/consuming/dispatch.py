@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.attempts import blamed_on_message, failure_of_call, failure_within
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
-from convex_messaging_fastapi.consuming.dead_letters import Failure, failure_of
-from convex_messaging_fastapi.consuming.reports import report_end, report_no_burial, report_retry
 from convex_messaging_fastapi.consuming.retry import (
     Discarded,
     GiveUp,
@@ -23,9 +22,10 @@ from convex_messaging_fastapi.consuming.retry import (
 )
 from convex_messaging_fastapi.consuming.runners import Runners
 from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.failures import Failure, failure_of
 from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
-from convex_messaging_fastapi.records import Delivery, Record
+from convex_messaging_fastapi.records import Delivery, Receipt, Record
 
 DLQ_UNAVAILABLE = "dlq_unavailable"
 DEAD_LETTER_HELD = "dead_letter_held"
@@ -37,8 +37,8 @@ BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
 class DeadLetters(Protocol):
     """Where failed messages are buried."""
 
-    async def bury(self, record: Record, failure: Failure) -> None:
-        """Return once the cluster has acknowledged the letter; else raise `PublishError`."""
+    async def bury(self, record: Record, failure: Failure) -> Receipt:
+        """Return once the cluster has acknowledged the letter, where it is; else raise `PublishError`."""
         ...
 
 
@@ -234,7 +234,7 @@ class Dispatch:
         decision = decide(self._treatment.retry, error, jobs[0].attempts, self._random())
         match decision:
             case TryAgain(delay):
-                report_retry(jobs[0].record, self._failure(jobs[0], error), delay)
+                reports.retry(jobs[0].record, self._failure(jobs[0], error), delay)
                 return Outcome(again=jobs, delay=delay)
             case Discarded():
                 self.tally.discarded += len(jobs)
@@ -244,7 +244,6 @@ class Dispatch:
 
     def _condemn(self, job: Job, error: BaseException) -> None:
         job.failure = self._failure(job, error)
-        report_end(job.record, job.failure, self._policy_for(job))
 
     def _failure(self, job: Job, error: BaseException) -> Failure:
         treatment = self._treatment
@@ -259,26 +258,34 @@ class Dispatch:
 
     async def _end(self, job: Job) -> Outcome:
         """What the subscriber wants done with a message whose attempts are spent."""
+        failure = job.failure
+        assert failure is not None  # noqa: S101 - condemned before
         match self._policy_for(job):
             case "discard":
                 self.tally.discarded += 1
+                reports.discarded(job.record, failure)
                 return Outcome(finished=(job,))
             case "hold":
+                if job not in job.owned.holds:
+                    reports.held(job.record, failure)
                 return Outcome(again=(job,), delay=None, hold=Hold(job, DEAD_LETTER_HELD))
             case "bury":
                 return await self._bury(job)
 
     async def _bury(self, job: Job) -> Outcome:
-        assert job.failure is not None  # noqa: S101 - condemned just before
+        failure = job.failure
+        assert failure is not None  # noqa: S101 - condemned before
         try:
-            await self._dead_letters.bury(job.record, job.failure)
+            letter = await self._dead_letters.bury(job.record, failure)
         except (PublishError, TransportError) as error:
             # Promise 10: the record stays unfinished, and its partition waits for the letter.
             job.burials += 1
             delay = backoff(BURIAL_RETRY, job.burials, self._random())
-            report_no_burial(job.record, error, delay)
+            if job.burials == 1:
+                reports.cannot_bury(job.record, failure, error, delay)
             return Outcome(again=(job,), delay=delay, hold=Hold(job, DLQ_UNAVAILABLE))
         self.tally.buried += 1
+        reports.buried(job.record, failure, letter, job.burials)
         return Outcome(finished=(job,))
 
 

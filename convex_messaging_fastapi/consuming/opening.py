@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.ranges import decode
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 
-logger = logging.getLogger(__name__)
-
 USUAL_SPAN = 10_000
 """How far above its committed offset an earlier owner may have been, whatever our own setting is now."""
 
 CLOCKS_APART_SECONDS = 60.0
 """How far ahead of ours the clock of an earlier owner may be."""
-
-SHOWN = 5
-"""How many partitions the line of an assignment names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +55,4 @@ def report_passed_over(group: str, opened: Mapping[TopicPartition, Opened]) -> N
     not_believed = sum(each.not_believed for each in opened.values())
     if not passed_over and not not_believed:
         return
-    shown = ", ".join(f"{topic}/{n} {count}" for (topic, n), count in [*passed_over.items()][:SHOWN])
-    logger.info(
-        "group %s passes over %d offsets above the committed ones, which its last commits say are "
-        "finished (%s); %d more that they name are not believed, for nobody can have finished them",
-        group,
-        sum(passed_over.values()),
-        shown + (", ..." if len(passed_over) > SHOWN else "") or "none",
-        not_believed,
-    )
+    reports.passed_over(group, passed_over, not_believed)

@@ -21,6 +21,7 @@ from convex_messaging_fastapi.errors import (
     Reject,
 )
 from convex_messaging_fastapi.errors import RetryAfter as RetryAfterSignal
+from convex_messaging_fastapi.failures import leaves
 from convex_messaging_fastapi.policies import Retry
 
 
@@ -75,19 +76,6 @@ def what_decides(failure: BaseException) -> Sequence[BaseException]:
         if signals := [leaf for leaf in found if isinstance(leaf, kind)]:
             return signals
     return found  # signals of a class that is not ours: as any error
-
-
-def leaves(failure: BaseException) -> list[BaseException]:
-    """What a group holds that is no group itself, in its order; of anything else the failure alone."""
-    found: list[BaseException] = []
-    unseen = [failure]
-    while unseen:
-        link = unseen.pop()
-        if isinstance(link, BaseExceptionGroup):
-            unseen.extend(reversed(link.exceptions))
-        else:
-            found.append(link)
-    return found
 
 
 def members_done(failure: BaseException) -> int:

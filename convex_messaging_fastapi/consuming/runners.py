@@ -19,6 +19,7 @@ class Runners:
     def __init__(self, clock: Clock) -> None:
         self.jobs: dict[asyncio.Task[None], Sequence[Job]] = {}
         self.watchers = 0  # whoever waits for some jobs to be left
+        self.given_up: list[Sequence[Job]] = []  # what they were at work on when they were cancelled
         self._asked_to_end: dict[asyncio.Task[None], Sequence[Job]] = {}
         self._clock = clock
         self._changed = asyncio.Event()
@@ -65,6 +66,9 @@ class Runners:
     def is_at_work_here(self) -> bool:
         """Whether the current task is a runner; false while the garbage collector closes one."""
         return _current_task() in self.jobs
+
+    def at_work_on(self, partitions: Collection[OwnedPartition]) -> list[Sequence[Job]]:
+        return [jobs for jobs in self.jobs.values() if any(job.owned in partitions for job in jobs)]
 
     def is_busy_with(self, partitions: Collection[OwnedPartition]) -> bool:
         return any(job.owned in partitions for jobs in self.jobs.values() for job in jobs)

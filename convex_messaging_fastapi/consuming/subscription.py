@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from typing import Any
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
@@ -25,10 +26,9 @@ from convex_messaging_fastapi.consuming.lanes import (
 from convex_messaging_fastapi.policies import Batch, Ordering
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import SubscriptionStatus
 from convex_messaging_fastapi.subscribers import Kind
-
-logger = logging.getLogger(__name__)
 
 TURN_SECONDS = 0.005
 """A runner whose handler never really waits gives the loop a turn this often, or heartbeats starve."""
@@ -145,6 +145,30 @@ class Subscription:
         self._tell_finished()
         return not self._runners.is_busy_with(wanted)
 
+    @property
+    def at_work(self) -> list[AtWork]:
+        """Each message, or the first of each batch, that the handler is at work on."""
+        return [self._work_on(jobs[0]) for jobs in tuple(self._runners.jobs.values()) if jobs]
+
+    def work_of(self, task: asyncio.Task[Any]) -> AtWork | None:
+        """What this task runs the handler on; may be asked from any thread."""
+        jobs = self._runners.jobs.get(task)
+        return self._work_on(jobs[0]) if jobs else None
+
+    def _work_on(self, job: Job) -> AtWork:
+        return AtWork(self.lineup.id, self.lineup.group, job.record, job.attempts + 1)
+
+    def report_given_up(self, partitions: Iterable[OwnedPartition], seconds: float, most: int) -> None:
+        """Tell of what was not done after so many seconds, of at most so many messages one by one."""
+        cancelled, self._runners.given_up = self._runners.given_up, []
+        running = self._runners.at_work_on(set(partitions))
+        told = [(job, False) for jobs in cancelled for job in jobs]
+        told += [(job, True) for jobs in running for job in jobs]
+        for job, runs in told[:most]:
+            reports.given_up(self._work_on(job), seconds, runs=runs, left=self._closed)
+        if len(told) > most:
+            reports.more_given_up(self.lineup.group, len(told) - most)
+
     def handles(self, record: Record) -> bool:
         """Whether the handler is at work on this record, alone or as a member of a batch."""
         return any(job.record is record for jobs in self._runners.jobs.values() for job in jobs)
@@ -186,6 +210,7 @@ class Subscription:
                 outcome = await handle(jobs)
             except asyncio.CancelledError:
                 # Cancelled at the end of a drain: the message is not done, whoever owns it next has it.
+                runners.given_up.append(jobs)
                 self._give_back(lane, jobs)
                 raise
             running[task] = ()
@@ -263,7 +288,7 @@ class Subscription:
         What it was at work on stays uncommitted, rather than counted as done, and so its partition.
         """
         self.failed = True
-        logger.critical("%s %r failed: %r", what, self.lineup.id, error, exc_info=error)
+        reports.defect(f"{what} {self.lineup.id!r} failed", error, fatal=True)
 
 
 def _unfed(jobs: Sequence[Job]) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome
-
-logger = logging.getLogger(__name__)
 
 TELL_AFTER_SECONDS = 10.0
 """A coordinator that moves refuses for some seconds, and nobody need know; a refusal is told at once."""
@@ -57,13 +55,19 @@ class Troubles:
         now: float,
     ) -> None:
         """Remember what became of a commit. `reasons` are the cluster's words, where it has said any."""
+        told: dict[str, list[TopicPartition]] = {}
+        ended: dict[TopicPartition, _Trouble] = {}
         for where, outcome in outcomes.items():
             if outcome is CommitOutcome.COMMITTED:
-                self._end(where)
+                if (trouble := self._troubles.pop(where, None)) is not None and trouble.told:
+                    ended[where] = trouble
             elif outcome is not CommitOutcome.STALE:
-                self._go_on(where, outcome, reasons.get(where, outcome.value), now)
+                reason = reasons.get(where, outcome.value)
+                if self._go_on(where, outcome, reason, now):
+                    told.setdefault(reason, []).append(where)
             elif where in self._troubles:  # that it is over is about to be told
                 self._troubles[where].retry_at = now + self._retry_seconds
+        self._tell(told, ended, now)
 
     def resting(self, now: float) -> frozenset[TopicPartition]:
         """Whose next try is not due yet."""
@@ -83,27 +87,26 @@ class Troubles:
             if trouble.told
         }
 
-    def _go_on(self, where: TopicPartition, outcome: CommitOutcome, reason: str, now: float) -> None:
+    def _tell(
+        self,
+        begun: Mapping[str, Collection[TopicPartition]],
+        ended: Mapping[TopicPartition, _Trouble],
+        now: float,
+    ) -> None:
+        """One line for all that a commit shows alike: a coordinator that fails fails all partitions."""
+        for reason, partitions in begun.items():
+            reports.commits_fail(self._group, partitions, reason)
+        if ended:
+            since = min(trouble.since for trouble in ended.values())
+            times = max(trouble.times for trouble in ended.values())
+            reports.commits_work(self._group, ended.keys(), times, now - since)
+
+    def _go_on(self, where: TopicPartition, outcome: CommitOutcome, reason: str, now: float) -> bool:
+        """Whether this is to be told now, once for as long as it lasts."""
         trouble = self._troubles.setdefault(where, _Trouble(since=now, retry_at=now))
         refused = outcome is CommitOutcome.REFUSED
         trouble.times, trouble.reason = trouble.times + 1, reason
         trouble.retry_at = now + (self._refused_seconds if refused else self._retry_seconds)
-        if not trouble.told and (refused or now - trouble.since >= TELL_AFTER_SECONDS):
-            trouble.told = True
-            logger.warning(
-                "group %s: the offset of %s/%s cannot be committed: %s; what is not committed is handled "
-                "again by its next owner",
-                self._group,
-                *where,
-                reason,
-            )
-
-    def _end(self, where: TopicPartition) -> None:
-        trouble = self._troubles.pop(where, None)
-        if trouble is not None and trouble.told:
-            logger.warning(
-                "group %s: the offset of %s/%s is committed, after %d tries that failed",
-                self._group,
-                *where,
-                trouble.times,
-            )
+        is_news = not trouble.told and (refused or now - trouble.since >= TELL_AFTER_SECONDS)
+        trouble.told = trouble.told or is_news
+        return is_news

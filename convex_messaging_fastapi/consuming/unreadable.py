@@ -7,11 +7,11 @@ from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
 from convex_messaging_fastapi.consuming.dispatch import BURIAL_RETRY, DLQ_UNAVAILABLE, DeadLetters
-from convex_messaging_fastapi.consuming.reports import report_no_burial, report_unreadable
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.records import Record, TopicPartition
@@ -78,20 +78,21 @@ class UnreadableBatches:
         record = Record(*owned.topic_partition, batch.first, -1, None, None)
         failure = failure_to_read(batch, self._group, texts=self._texts)
         job = Job(record, owned, 0)
-        report_unreadable(record, failure)
         try:
             while True:
                 try:
-                    await self._dead_letters.bury(record, failure)
+                    letter = await self._dead_letters.bury(record, failure)
                     break
                 except (PublishError, TransportError) as error:
                     job.burials += 1
                     delay = backoff(BURIAL_RETRY, job.burials, self._random())
-                    report_no_burial(record, error, delay)
+                    if job.burials == 1:
+                        reports.cannot_bury(record, failure, error, delay)
                 owned.holds[job] = DLQ_UNAVAILABLE
                 await sleep(self._clock, delay)
         finally:
             owned.holds.pop(job, None)
+        reports.buried(record, failure, letter, job.burials)
         go_on()
 
     def _ended(self, burying: asyncio.Task[None]) -> None:

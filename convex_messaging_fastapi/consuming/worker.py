@@ -7,10 +7,10 @@ of the subscriptions; what is on the other side of the transport is not its busi
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, by_ownership
 from convex_messaging_fastapi.consuming.commits import Committer
@@ -25,13 +25,14 @@ from convex_messaging_fastapi.records import Lease, TopicPartition
 from convex_messaging_fastapi.tasks import cancelled, say_why_it_ended
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
-logger = logging.getLogger(__name__)
-
 FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
 """While some partition waits for room, a fetch for the others must not keep it waiting for long."""
 
 LAST_COMMIT_SECONDS = 3.0
 """What a drain that used up its time still has for its commit; see `rebalance_timeout_ms`."""
+
+FEW_TOLD, MOST_TOLD = 5, 20
+"""So many messages of a handler that were given up are told one by one: few where partitions were lost."""
 
 CANCELLATION_SECONDS = 0.5
 """How long a cancelled handler may take to clean up before it is left behind."""
@@ -128,7 +129,9 @@ class Worker:
             # What only waits holds up no other handler of its topic; what is given back later is left too.
             for owned in self.partitions:
                 self._left(subscription.drop(owned))
-            await drain(subscription, list(self.partitions), self._clock.now() + drain_seconds, self._clock)
+            held = list(self.partitions)
+            await drain(subscription, held, self._clock.now() + drain_seconds, self._clock)
+            subscription.report_given_up(held, drain_seconds, MOST_TOLD)
             self._leaving = ()
             if self._subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
                 await self._rebuild(drain_seconds)
@@ -168,7 +171,7 @@ class Worker:
         """False once a task that must run has ended by itself."""
         tasks = (self._fetching, self._committing)
         ended = any(task is not None and task.done() for task in tasks)
-        failed = any(subscription.failed for subscription in self._begun)
+        failed = any(subscription.failed for subscription in self.begun)
         failed = failed or (self._unreadable is not None and self._unreadable.failed)
         return not ended and not failed and self._transport.contact().alive
 
@@ -202,6 +205,7 @@ class Worker:
             {where: OwnedPartition(where, lease, each.ledger) for where, each in opened.items()},
         )
         self._committer.note_assigned()
+        reports.partitions_held(self.group, positions, again=self.revision > 0)
         self.revision += 1
         self._unassigned_at = None
 
@@ -311,11 +315,16 @@ class Worker:
             assignment.lease.revoked = True
             await self._end_letters()
             owned = list(assignment.partitions.values())
-            busy = self._begun
+            busy, lost = self.begun, commit_by is None
+            seconds, at_work = deadline - self._clock.now(), sum(len(each.at_work) for each in busy)
+            if owned:
+                reports.partitions_given_up(self.group, assignment.partitions, at_work, lost=lost)
             for subscription in busy:
                 for partition in owned:
                     subscription.drop(partition)
             await asyncio.gather(*[drain(each, owned, deadline, self._clock) for each in busy])
+            for each in busy:
+                each.report_given_up(owned, seconds, FEW_TOLD if lost else MOST_TOLD)
             if commit_by is not None:
                 await self._committer.commit_at_last(commit_by)
 
@@ -363,11 +372,11 @@ class Worker:
             yield
 
     def _cancel_handlers(self) -> None:
-        for subscription in self._begun:
+        for subscription in self.begun:
             subscription.cancel(self.partitions)
 
     @property
-    def _begun(self) -> tuple[Subscription, ...]:
+    def begun(self) -> tuple[Subscription, ...]:
         """All that may have a handler at work."""
         return (*self.subscriptions, *self._leaving)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_args
@@ -14,12 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.plugin.details import details_of
 from convex_messaging_fastapi.status import Readiness, Verdict, live, ready, startup
-
-logger = logging.getLogger(__name__)
 
 HEALTH_PREFIX = "/health/kafka"
 
@@ -68,8 +66,7 @@ class Probes:
         except HTTPException:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it raises, it has not said yes
-            # Its type alone: the text may repeat what the request brought.
-            logger.error("`details` of the probes failed, so none are shown: %s", type(error).__qualname__)
+            reports.details_failed(error)
             return False
 
     async def not_found(self, request: Request) -> Response:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count, repeat
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import outcomes
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
@@ -15,8 +15,6 @@ from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
 from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
-
-logger = logging.getLogger(__name__)
 
 FIRST_BACK_OFF_SECONDS = 0.1
 LONGEST_BACK_OFF_SECONDS = 2.0
@@ -143,7 +141,9 @@ class PartitionQueue:
             # An engine may cancel its own futures while it falls: that is no reason for this task to end.
             if isinstance(problem, asyncio.CancelledError) and _cancelled_from_outside():
                 raise
-            logger.exception("sending to %s ended in an error that its transport did not explain", self.name)
+            reports.defect(
+                f"sending to {self.name} ended in an error that its transport did not explain", problem
+            )
             reason = f"the transport raised {type(problem).__name__}"
             return Sent(len(batch), Verdict.UNKNOWN, reason=reason)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.publishing import outcomes
@@ -18,8 +18,6 @@ from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport
-
-logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 30.0
 """A partition count older than this is asked for again, by the next message, which does not wait."""
@@ -123,8 +121,8 @@ class Topic:
             self._know(await self._producer.partition_count(self.name))
         except TopicUnavailable as problem:
             self._forget(str(problem))
-        except Exception as problem:
-            logger.exception("asking for the partitions of %s ended in an unexplained error", self.name)
+        except Exception as problem:  # noqa: BLE001 - its traceback is told
+            reports.defect(f"asking for the partitions of {self.name} ended in an unexplained error", problem)
             self._forget(f"the transport raised {type(problem).__name__}")
         finally:
             self._asking = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from contextvars import ContextVar
 from functools import lru_cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings.fields import SettingsFields
 from convex_messaging_fastapi.settings.problems import (
@@ -26,8 +26,6 @@ from convex_messaging_fastapi.settings.sources import Reading, hide, read
 
 if TYPE_CHECKING:
     from pydantic_settings.sources import DotenvType, PathType
-
-logger = logging.getLogger(__name__)
 
 _within_another_model: ContextVar[bool] = ContextVar("another model makes these settings", default=False)
 
@@ -114,16 +112,16 @@ def _tell(warnings: Iterable[str], reading: Reading) -> None:
         if found.file:
             files.setdefault(found.file, []).append(name)
     for file, names in files.items():
-        _tell_once(logging.INFO, f"settings read from {file}: {', '.join(names)}")
+        _tell_once(f"settings read from {file}: {', '.join(names)}", is_doubtful=False)
     for missing in reading.missing:
-        _tell_once(logging.WARNING, f"the {missing} does not exist; nothing was read from it")
+        _tell_once(f"the {missing} does not exist; nothing was read from it", is_doubtful=True)
     for warning in warnings:
-        _tell_once(logging.WARNING, warning)
+        _tell_once(warning, is_doubtful=True)
 
 
 @lru_cache(maxsize=256)
-def _tell_once(level: int, sentence: str) -> None:
-    logger.log(level, "%s", sentence)
+def _tell_once(sentence: str, *, is_doubtful: bool) -> None:
+    reports.settings(sentence, is_doubtful=is_doubtful)
 
 
 forget_what_was_told = _tell_once.cache_clear

@@ -14,11 +14,11 @@ from random import Random
 
 from convex_messaging_fastapi import clock as clocks
 from convex_messaging_fastapi.clock import ManualClock, time_limit
-from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.ranges import Range, decode, encode
 from convex_messaging_fastapi.errors import BatchFailed, Discard, PublishFailed, Reject, RetryAfter
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import Delivery, Lease, Record, TopicPartition
+from convex_messaging_fastapi.records import Delivery, Lease, Receipt, Record, TopicPartition, utc
 from convex_messaging_fastapi.transport.base import (
     ENOUGH_RECORDS,
     AssignmentListener,
@@ -157,7 +157,7 @@ class Graves:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def bury(self, record: Record, failure: Failure) -> None:
+    async def bury(self, record: Record, failure: Failure) -> Receipt:
         world = self._world
         await world.wait(world.random.choice((0, 0, 0.1)))
         if world.letters_fail:
@@ -165,6 +165,7 @@ class Graves:
             raise PublishFailed("no letter today")
         world.met["letters"] += 1
         world.finish(failure.handler, [(record.topic_partition, record.offset)])
+        return Receipt("letters", 0, world.met["letters"], utc(0))
 
 
 class Membership:

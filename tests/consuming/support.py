@@ -12,7 +12,6 @@ from typing import Any
 from convex_messaging_fastapi.clock import ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
-from convex_messaging_fastapi.consuming.dead_letters import Failure
 from convex_messaging_fastapi.consuming.dispatch import DeadLetters, Dispatch, Treatment
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
@@ -20,8 +19,9 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishFailed
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
-from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.records import Receipt, Record, TopicPartition, utc
 from convex_messaging_fastapi.transport.base import (
     AssignmentListener,
     CommitOutcome,
@@ -138,12 +138,13 @@ class Graveyard:
         self.refuses: Exception | None = None
         self.gate: asyncio.Event | None = None
 
-    async def bury(self, record: Record, failure: Failure) -> None:
+    async def bury(self, record: Record, failure: Failure) -> Receipt:
         if self.gate is not None:
             await self.gate.wait()
         if self.refuses is not None:
             raise self.refuses
         self.buried.append((record, failure))
+        return Receipt(LETTERS, 0, len(self.buried) - 1, utc(0))
 
 
 def subscription(

@@ -18,7 +18,7 @@ from convex_messaging_fastapi.consuming.burial import (
     LetterTopic,
     letter_topic,
 )
-from convex_messaging_fastapi.consuming.dead_letters import Failure, size_of
+from convex_messaging_fastapi.consuming.dead_letters import size_of
 from convex_messaging_fastapi.consuming.letter_limit import (
     FORGET_SECONDS,
     FORGET_SMALL_SECONDS,
@@ -26,6 +26,7 @@ from convex_messaging_fastapi.consuming.letter_limit import (
     LetterLimit,
 )
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, TopicUnavailable
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.messages import DeadLetterMessage
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, Record

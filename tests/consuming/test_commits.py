@@ -115,7 +115,29 @@ async def test_one_warning_says_so_and_one_that_it_is_over(
     assert len(warnings) == 2
     assert "cannot be committed" in warnings[0]
     assert "the broker's word" in warnings[0]
-    assert "is committed" in warnings[1]
+    assert "are committed again" in warnings[1]
+
+
+@pytest.mark.parametrize("fate", NOT_STORED)
+async def test_one_line_is_for_all_partitions_that_fail_alike(
+    fate: CommitOutcome, caplog: pytest.LogCaptureFixture
+) -> None:
+    several = [TopicPartition(WHERE.topic, number) for number in range(7)]
+    async with Bench(handler) as bench:
+        bench.transport.assign(*several)
+        await bench.turns()
+        bench.transport.fates = dict.fromkeys(several, fate)
+        for where in several:
+            bench.transport.feed(0, where=where)
+        await bench.advance(TELL_AFTER_SECONDS + 30)
+        bench.transport.fates = {}
+        await bench.advance(30)
+    told, over = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    named = f"{WHERE.topic}/0-6"
+    assert told.startswith(
+        f"group g: offsets of 7 partitions cannot be committed: {named}: the broker's word; "
+    )
+    assert over.startswith(f"group g: offsets of 7 partitions are committed again: {named}, after ")
 
 
 async def test_what_is_not_held_any_more_is_not_told_of_and_makes_nothing_due() -> None:

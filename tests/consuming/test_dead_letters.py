@@ -10,16 +10,9 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
-from convex_messaging_fastapi.consuming.dead_letters import (
-    Failure,
-    dress,
-    failure_of,
-    failure_to_read,
-    size_of,
-)
-from convex_messaging_fastapi.errors import DecodeError, Reject
+from convex_messaging_fastapi.consuming.dead_letters import dress, failure_to_read, size_of
+from convex_messaging_fastapi.failures import Failure, failure_of
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record
@@ -263,86 +256,6 @@ def test_a_replay_count_from_outside_is_bounded(written: bytes | None, count: in
     assert letter_of(buried(a_record(headers=(("x-convex-replay-count", written),)))).replay_count == count
 
 
-class TestFailures:
-    """What is kept of an exception."""
-
-    def test_its_type_text_place_and_causes(self) -> None:
-        def outer() -> NoReturn:
-            try:
-                raise ConnectionError("refused by 10.0.0.1")
-            except ConnectionError as error:
-                raise Reject("no way to pay") from error
-
-        failure = failure_of(_caught(outer), 2, "payments", "app.pay")
-        assert failure.exception_type == "convex_messaging_fastapi.errors.Reject"
-        assert failure.text == "no way to pay"
-        assert (failure.attempts, failure.group, failure.handler) == (2, "payments", "app.pay")
-        assert "in outer" in failure.stack
-        assert "ConnectionError: refused by 10.0.0.1" in failure.stack
-
-    def test_a_builtin_needs_no_module_and_an_empty_text_is_the_type(self) -> None:
-        failure = failure_of(ValueError(), 1, "g", "h")
-        assert (failure.exception_type, failure.text) == ("ValueError", "ValueError")
-
-    def test_a_validation_error_does_not_repeat_its_input_not_even_as_a_cause(self) -> None:
-        class Strict(BaseModel):
-            number: int
-
-        def validate() -> NoReturn:
-            try:
-                Strict.model_validate({"number": "s3cr3t"})
-            except ValueError as error:
-                raise RuntimeError("could not") from error
-            raise AssertionError
-
-        failure = failure_of(_caught(validate), 1, "g", "h")
-        assert "s3cr3t" not in failure.stack
-        assert "valid integer" in failure.stack
-        assert "s3cr3t" not in failure_of(failure_cause(validate), 1, "g", "h").text
-
-    def test_a_decode_error_tells_nothing_of_the_payload(self) -> None:
-        error = _caught(lambda: codec_for(int).decode(b'"s3cr3t"'))
-        failure = failure_of(error, 1, "g", "h")
-        assert isinstance(error, DecodeError)
-        assert "s3cr3t" not in failure.text + failure.stack
-
-    def test_control_characters_are_escaped_and_texts_cut(self) -> None:
-        failure = failure_of(ValueError("a\r\nb\x1b[31m\u2028\u202e" + "x" * 10_000), 1, "g" * 999, "h\n")
-        assert failure.text.startswith("a\\r\\nb\\x1b[31m\\u2028\\u202e")
-        assert failure.text.isprintable()
-        assert len(failure.text) < 2100
-        assert len(failure.group) < 300
-        assert failure.handler == "h\\n"
-        assert failure.stack.replace("\n", "").isprintable()
-
-    def test_an_exception_whose_text_cannot_be_read_is_still_told(self) -> None:
-        class Mute(Exception):
-            def __str__(self) -> str:
-                raise ValueError
-
-        assert "cannot be read" in failure_of(Mute(), 1, "g", "h").text
-
-    def test_a_deep_stack_and_a_ring_of_causes_are_cut(self) -> None:
-        def dig(depth: int) -> NoReturn:
-            if depth:
-                dig(depth - 1)
-            raise ValueError("bottom")
-
-        error = _caught(lambda: dig(200))
-        error.__cause__ = ValueError("other")
-        error.__cause__.__cause__ = error
-        assert len(failure_of(error, 1, "g", "h").stack) <= 4000
-
-    def test_a_suppressed_context_is_left_out(self) -> None:
-        def quiet() -> NoReturn:
-            try:
-                raise ValueError("s3cr3t")
-            except ValueError:
-                raise RuntimeError("plain") from None
-
-        assert "s3cr3t" not in failure_of(_caught(quiet), 1, "g", "h").stack
-
-
 def _raised(error: Exception) -> Exception:
     def throw() -> NoReturn:
         raise error
@@ -354,9 +267,3 @@ def _caught(function: Any) -> Exception:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - any will do
         function()
     return caught.value
-
-
-def failure_cause(function: Any) -> BaseException:
-    cause = _caught(function).__cause__
-    assert cause is not None
-    return cause

@@ -13,9 +13,9 @@ from convex_messaging_fastapi.consuming.retry import (
     TryAgain,
     backoff,
     decide,
-    leaves,
     members_done,
 )
+from convex_messaging_fastapi.failures import leaves
 from convex_messaging_fastapi.policies import Retry
 
 PLAIN = Retry(attempts=3, delay_seconds=5, jitter=0)

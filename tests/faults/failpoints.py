@@ -19,7 +19,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 
 from convex_messaging_fastapi.consuming import worker
 from convex_messaging_fastapi.consuming.burial import Burial
-from convex_messaging_fastapi.consuming.dead_letters import Failure
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer

@@ -18,8 +18,9 @@ from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict
 
 from convex_messaging_fastapi import ConvexMessage
-from convex_messaging_fastapi.consuming.dead_letters import dress, failure_of
+from convex_messaging_fastapi.consuming.dead_letters import dress
 from convex_messaging_fastapi.errors import DecodeError
+from convex_messaging_fastapi.failures import failure_of
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Headers, Record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from aiokafka.errors import KafkaError, NodeNotReadyError, NoError, TopicAlreadyExistsError, for_code
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.transport.base import NewTopic
@@ -17,8 +17,6 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.engine import Client
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-log = logging.getLogger(__name__)
 
 _UP_TO_THE_CLUSTER = -1
 _A_TOPIC = 2
@@ -56,7 +54,7 @@ class KafkaAdmin:
             async with self._client(topic) as client:
                 answer = await client.send(client.get_random_node(), _question(topic))
         except (KafkaError, TopicUnavailable) as error:
-            log.debug("what topic %s takes got no answer: %s", topic, error)
+            reports.no_answer(f"what topic {topic} takes", error)
             return None
         return _largest_told(answer)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Member
@@ -16,8 +16,6 @@ from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.positions import Moves, Reading, Starts, moves, starts
 from convex_messaging_fastapi.transport.kafka.rebalance import Holding
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -64,7 +62,7 @@ class Asking:
         finally:
             asking.cancel()
         if not in_time or asking.exception() is not None:
-            log.debug("group %s does not know where the logs of %s end", self._group, asked)
+            reports.no_answer(f"where the logs of {asked} end", f"asked by group {self._group}")
             return found
         ends = asking.result()
         return found._replace(
@@ -99,12 +97,6 @@ class Asking:
             try:
                 return await ask()
             except KafkaError as error:
-                log.log(
-                    logging.DEBUG if said else logging.WARNING,
-                    "group %s does not know yet %s: %s",
-                    self._group,
-                    what,
-                    error,
-                )
+                reports.not_known_yet(self._group, what, error, is_known=said)
                 said = True
                 await sleep(self._clock, self._tuning.retry_seconds)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import NamedTuple, Protocol
 
 from aiokafka.errors import KafkaError
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Unreadable
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_membership
 from convex_messaging_fastapi.transport.kafka.tries import Tries
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-log = logging.getLogger(__name__)
 
 
 class Complaints:
@@ -32,8 +30,10 @@ class Complaints:
         now = self._clock.now()
         before, why = self._of_group, explain_membership(error, self._group)
         self._of_group = _Complaint(now + self._tuning.complaint_seconds, why)
-        log.warning("group %s: %s", self._group, why.detail)
-        return why if before is not None and before.until > now else None
+        is_second = before is not None and before.until > now
+        is_known = is_second and before is not None and before.why == why
+        reports.group_complaint(self._group, why.detail, is_known=is_known)
+        return why if is_second else None
 
     def hear_of_rival(self, rival: Explanation) -> None:
         self._of_group = _Complaint(self._clock.now() + self._tuning.rival_seconds, rival)
@@ -51,7 +51,7 @@ class Complaints:
             self.tries.failed(where, batch, now)
         self._unreadable[where] = _Unreadable(until, why, answered)
         told = before is not None and before.why == why
-        log.log(logging.DEBUG if told else logging.ERROR, "group %s cannot read %s", self._group, why.detail)
+        reports.cannot_read(self._group, why.detail, is_known=told)
 
     def rests(self, where: TopicPartition) -> bool:
         rest = self._unreadable.get(where)

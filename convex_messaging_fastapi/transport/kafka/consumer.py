@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import (
@@ -35,6 +35,7 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
 from convex_messaging_fastapi.transport.kafka.engine import Member, span_of
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
+from convex_messaging_fastapi.transport.kafka.outage import MissingTopics
 from convex_messaging_fastapi.transport.kafka.positions import Move, Moves, Starts, passed, targets
 from convex_messaging_fastapi.transport.kafka.progress import Progress
 from convex_messaging_fastapi.transport.kafka.rebalance import EngineListener, Holding, Nobody, Ownership
@@ -42,8 +43,6 @@ from convex_messaging_fastapi.transport.kafka.shares import Shares
 from convex_messaging_fastapi.transport.kafka.storing import Storing
 from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-log = logging.getLogger(__name__)
 
 EARLY_SECONDS = 0.25
 """Before the end of a session handlers are told to end; whoever fetches looks more often than this."""
@@ -64,10 +63,10 @@ class KafkaConsumer:
         drain_seconds: float,
         session_seconds: float,
         supervise: Callable[[KafkaConsumer], Supervisor[Member]],
+        missing: MissingTopics,
     ) -> None:
-        self._group, self._clock, self._tuning = group, clock, tuning
-        self.history = history
-        self.instance = instance
+        self._group, self._clock, self._tuning, self._missing = group, clock, tuning, missing
+        self.history, self.instance = history, instance
         self._asking = Asking(group, clock, tuning, history, reset_policy)
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(clock, drain_seconds, Nobody())
@@ -249,7 +248,7 @@ class KafkaConsumer:
             return
         holding.member.seek(where, offset)
         if holding.member.mend(where, error):
-            log.warning("%s/%s at %s: a header's name is no UTF-8 and is mended", *where, offset)
+            reports.header_mended(where, offset)
             return
         span = span_of(error)
         if self._shares.fewer(where, offset, span):
@@ -326,7 +325,7 @@ class KafkaConsumer:
                 self._note_loss(where, passed(batch))
 
     def _note_loss(self, where: TopicPartition, moved: Move) -> None:
-        log.error("group %s, %s/%s: %s", self._group, *where, moved.sentence)
+        reports.records_lost(self._group, where, moved.sentence)
         self.history.stored.pop(where, None)
         self.history.add(Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now()))
 
@@ -348,7 +347,7 @@ class KafkaConsumer:
         holding = self._ownership.holding
         if holding is None or holding.closing or holding.member.unheard() <= self._session_seconds:
             return
-        log.warning("group %s did not hear us for a session: what we held may be another's", self._group)
+        reports.session_over(self._group, holding.member.unheard())
         self._forget()
         holding.member.join_as_another()
         await self._ownership.release(lost=True)
@@ -359,6 +358,7 @@ class KafkaConsumer:
         member = self._supervisor.current
         if member is None:
             return
+        self._missing.look(member.refused_topics(self._topics))
         if (rival := self._rival()) is not None:
             self._ownership.stripped.clear()
             self._complaints.hear_of_rival(rival)

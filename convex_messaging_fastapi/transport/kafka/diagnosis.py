@@ -181,9 +181,14 @@ def explain_topics(refused: Mapping[str, type[BaseException]]) -> Explanation | 
     no_right = engine.TopicAuthorizationFailedError
     if closed := sorted(topic for topic, error in refused.items() if error is no_right):
         return Explanation(Problem.NOT_AUTHORIZED, _sentence_on(no_right(), topic=", ".join(closed)))
-    if missing := sorted(topic for topic, error in refused.items() if error in _NO_SUCH_TOPIC):
+    if missing := missing_among(refused):
         return Explanation(Problem.TOPIC_MISSING, f"the cluster does not know {', '.join(missing)}")
     return None
+
+
+def missing_among(refused: Mapping[str, type[BaseException]]) -> list[str]:
+    """Which of these topics the cluster does not have."""
+    return sorted(topic for topic, error in refused.items() if error in _NO_SUCH_TOPIC)
 
 
 _NO_SUCH_TOPIC = (engine.UnknownTopicOrPartitionError, engine.InvalidTopicError)

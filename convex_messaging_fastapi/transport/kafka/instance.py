@@ -7,17 +7,16 @@ other's place in the group by turns, at every heartbeat, and nobody would be tol
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import tempfile
 from pathlib import Path
+
+from convex_messaging_fastapi import reports
 
 try:
     import fcntl
 except ImportError:  # no such locks on Windows: the id is used as it was given
     fcntl = None  # type: ignore[assignment]
-
-log = logging.getLogger(__name__)
 
 MOST_PROCESSES = 256
 
@@ -53,7 +52,7 @@ class Instance:
             except PermissionError:
                 continue  # somebody else's process has it
             except OSError as error:
-                log.warning("whether another process uses group_instance_id %s is not known: %s", id, error)
+                reports.instance_not_claimed(id, error)
                 return id
             if self._lock is not None:
                 return name

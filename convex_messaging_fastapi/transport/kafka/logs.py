@@ -7,10 +7,16 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.messages.complaints import one_line
 
-_SAY_AS_IT_IS = (str, int, float, bool, type(None), BaseException)
+_SAY_AS_IT_IS = (int, float, bool, type(None), BaseException)
 _ORDINARY = ("Heartbeat failed for group %s because it is rebalancing",)
 """Warnings of the engine about what happens whenever a replica comes or goes."""
+
+MAX_WORD = 2000
+
+_TOLD_BY_US = ("Topic %s not found in cluster metadata",)
+"""What our own lines say with the group and what to do; the engine repeats it at every look."""
 
 _MODULES = (
     "aiokafka",
@@ -38,16 +44,18 @@ class _Heard(NamedTuple):
 class EngineLogFilter(logging.Filter):
     """At most `lines` of one kind in `seconds`; what was held back is counted on the next line.
 
-    Arguments that are not plain words are replaced by the name of their type: the engine's debug
-    lines print whole requests, and among those the one that carries the password.
+    A class is told by its name. Other arguments that are no plain words are replaced by the name of
+    their type: the engine's debug lines print whole requests, and among those the one that carries
+    the password.
     """
 
-    def __init__(self, clock: Clock, lines: int = 3, seconds: float = 30.0) -> None:
+    def __init__(self, clock: Clock, lines: int = 1, seconds: float = 30.0) -> None:
         super().__init__()
         self._clock = clock
         self._lines = lines
         self._seconds = seconds
         self._heard: dict[tuple[str, str], _Heard] = {}
+        self.held_back = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.args = _redacted(record.args)
@@ -55,7 +63,9 @@ class EngineLogFilter(logging.Filter):
             record.levelno, record.levelname = logging.INFO, "INFO"
         if record.levelno < logging.INFO:
             return True
-        return self._may_speak(record)
+        may_speak = record.msg not in _TOLD_BY_US and self._may_speak(record)
+        self.held_back += not may_speak
+        return may_speak
 
     def _may_speak(self, record: logging.LogRecord) -> bool:
         kind = (record.name, str(record.msg)[:80])
@@ -79,6 +89,12 @@ def calm_engine_logs(clock: Clock) -> None:
             logger.addFilter(EngineLogFilter(clock))
 
 
+def held_back() -> int:
+    """How many lines were held back so far in this process."""
+    filters = (each for name in _MODULES for each in logging.getLogger(name).filters)
+    return sum(each.held_back for each in filters if isinstance(each, EngineLogFilter))
+
+
 def _redacted(args: object) -> tuple[object, ...] | None:
     if not args:
         return None
@@ -88,6 +104,10 @@ def _redacted(args: object) -> tuple[object, ...] | None:
 
 
 def _plain(arg: object) -> object:
+    if isinstance(arg, str):
+        return one_line(arg, MAX_WORD)
+    if isinstance(arg, type):
+        return arg.__name__
     if isinstance(arg, _SAY_AS_IT_IS):
         return arg
     if isinstance(arg, (list, set, frozenset, tuple)) and _all_plain(arg):

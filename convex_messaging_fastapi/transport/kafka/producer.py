@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -16,6 +15,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import RecordMetadata
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
@@ -25,8 +25,6 @@ from convex_messaging_fastapi.transport.kafka.engine import InvalidRecord, Pack,
 from convex_messaging_fastapi.transport.kafka.sizes import Sizes
 from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-log = logging.getLogger(__name__)
 
 _REASONS = {
     UnknownTopicOrPartitionError: "the cluster has no such topic, and publishing creates none",
@@ -223,7 +221,7 @@ class KafkaProducer:
         try:
             answer = await writer.ask(topic)
         except KafkaError as error:
-            log.debug("asking for topic %s got no answer: %s", topic, type(error).__name__)
+            reports.no_answer(f"asking for topic {topic}", type(error).__name__)
             return None
         if answer.exists:
             await writer.follow(topic)

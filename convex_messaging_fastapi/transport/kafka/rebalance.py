@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka import ConsumerRebalanceListener
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import AssignmentListener, Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, Member, TopicId
 from convex_messaging_fastapi.transport.kafka.positions import remade
-
-log = logging.getLogger(__name__)
 
 THRICE = 3
 
@@ -149,8 +147,8 @@ class Ownership:
         deadline = LOST if lost else self._clock.now() + self._drain_seconds
         try:
             await self._listener.revoked(holding.epoch, deadline)
-        except Exception:
-            log.exception("the owner of epoch %s did not let go of it properly", holding.epoch)
+        except Exception as error:  # noqa: BLE001 - its traceback is told
+            reports.defect(f"the owner of epoch {holding.epoch} did not let go of it properly", error)
 
 
 class Nobody:

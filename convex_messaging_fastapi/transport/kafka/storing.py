@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from aiokafka.errors import InvalidCommitOffsetSizeError, KafkaError, OffsetMetadataTooLargeError
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
@@ -17,8 +17,6 @@ from convex_messaging_fastapi.transport.kafka.engine import NotStored
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.marks import marked
 from convex_messaging_fastapi.transport.kafka.rebalance import Holding
-
-log = logging.getLogger(__name__)
 
 TERSE_SECONDS = 600.0
 """How long no text is sent that is as long as one that was refused; the broker's limit may be raised."""
@@ -105,13 +103,7 @@ class Storing:
     def _shorter(self, holding: Holding, where: TopicPartition, text: str) -> str:
         """Without what is finished above the offset; where that is too long, without the topic's mark."""
         if where not in self._too_long:
-            log.warning(
-                "group %s, %s/%s: the broker refuses %d characters beside an offset; without them what is "
-                "finished above it may be handled again by the next owner: raise offset.metadata.max.bytes",
-                self._group,
-                *where,
-                len(text),
-            )
+            reports.metadata_refused(self._group, where, len(text))
         self._too_long[where] = _Refused(len(text), self._clock.now() + TERSE_SECONDS)
         return self._less(holding, where, text)
 

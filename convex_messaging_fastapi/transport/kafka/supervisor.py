@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.transport.base import Contact, Problem
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_astray, explain_membership
+from convex_messaging_fastapi.transport.kafka.outage import Outage
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -67,10 +66,11 @@ class Supervisor(Generic[E]):
         started: Callable[[E], None],
         lost: Callable[[E], Awaitable[None]],
         overlap: bool,
+        outage: Outage,
     ) -> None:
         self._name, self._clock, self._tuning = name, clock, tuning
         self._reach, self._build, self._started, self._lost = reach, build, started, lost
-        self._overlap = overlap
+        self._overlap, self._outage = overlap, outage
         self._task: asyncio.Task[None] | None = None
         self._current: E | None = None
         self._arrived = asyncio.Event()
@@ -85,7 +85,6 @@ class Supervisor(Generic[E]):
         self._rebuilds = 0
         self._failures = 0
         self._at_once = False
-        self._complained: Explanation | None = None
         self._astray: Explanation | None = None
         self._stopped = False
         self._ended = False
@@ -97,6 +96,7 @@ class Supervisor(Generic[E]):
     async def stop(self, deadline: float) -> None:
         """End everything by `deadline`, whatever state it is in. Never raises."""
         self._stopped = True
+        self._outage.forget(self._name)
         self._arrived.set()
         if self._task is not None:
             self._task.cancel()
@@ -128,7 +128,7 @@ class Supervisor(Generic[E]):
         """
         if engine is not self._current:
             return
-        log.warning("%s is replaced: %s", self._name, why.detail)
+        self._outage.replaced(self._name, why.detail)
         self._current = None
         self._arrived.clear()
         self._well, self._why = False, why
@@ -166,7 +166,7 @@ class Supervisor(Generic[E]):
                     return engine
             else:
                 self._why = self._weigh(reached)
-                self._complain("has no cluster", reached)
+                self._outage.contact_lost(self._name, reached.detail, self._last)
             self._failures += 1
 
     async def _started_up(self, engine: E, reached: Reached) -> bool:
@@ -185,27 +185,14 @@ class Supervisor(Generic[E]):
             self._let_go(engine, self._clock.now())
             raise
         self._why = self._astray or failure
-        self._complain("did not start", self._why)
+        self._outage.suffers(self._name, "did not start", self._why.detail)
         starting.cancel()
         self._let_go(engine, self._clock.now() + self._tuning.stop_seconds)
         return False
 
-    def _complain(self, what: str, why: Explanation) -> None:
-        """A warning once; an outage of an hour would fill the log with the same line."""
-        log.log(
-            logging.DEBUG if why == self._complained else logging.WARNING,
-            "%s %s, trying again: %s",
-            self._name,
-            what,
-            why.detail,
-        )
-        self._complained = why
-
     def _take(self, engine: E) -> None:
         if self._astray is None:
-            if self._complained is not None:
-                log.warning("%s has reached the cluster", self._name)
-            self._complained = None
+            self._outage.is_over(self._name)
         self._current = engine
         self._well = self._astray is None
         self._reached_at = None
@@ -231,6 +218,7 @@ class Supervisor(Generic[E]):
         silence = self._clock.now() - (self._last or 0.0)
         if silence <= self._tuning.explain_after_seconds and not engine.refused:
             self._well, self._reached_at, self._astray = True, None, None
+            self._outage.is_over(self._name)
         else:
             self._explain(engine)
         if silence > self._tuning.ask_after_seconds or engine.curious():
@@ -273,6 +261,7 @@ class Supervisor(Generic[E]):
             self._failures += 1
         else:
             self._well, self._why, self._reached_at = False, self._weigh(answer), None
+            self._outage.contact_lost(self._name, answer.detail, self._last)
 
     def _look_for_it_elsewhere(self, engine: E, reached: Reached) -> None:
         """An engine that is silent although the cluster answers may have been sent where nobody is.
@@ -284,7 +273,7 @@ class Supervisor(Generic[E]):
         if named and not was_well:
             self._astray = explain_astray(reached.server, named)
             self._well, self._why = False, self._astray
-            self._complain("gets no further", self._astray)
+            self._outage.suffers(self._name, "gets no further", self._astray.detail)
 
     def _weigh(self, why: Explanation) -> Explanation:
         """Whoever was let in before is not kept out by a setting."""
@@ -307,10 +296,10 @@ class Supervisor(Generic[E]):
     def _say_why_it_ended(self, task: asyncio.Task[None]) -> None:
         if self._stopped:
             return
-        error = None if task.cancelled() else task.exception()
+        error = (None if task.cancelled() else task.exception()) or asyncio.CancelledError()
         self._well, self._ended = False, True
         self._why = Explanation(Problem.ENGINE_FAILED, f"the supervisor ended: {error!r}")
-        log.critical("%s is no longer supervised", self._name, exc_info=error)
+        reports.defect(f"{self._name} is no longer supervised", error, fatal=True)
 
     def _let_go(self, engine: E, deadline: float) -> asyncio.Task[None]:
         ending = asyncio.get_running_loop().create_task(engine.stop(self._clock, deadline))

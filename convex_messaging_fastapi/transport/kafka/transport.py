@@ -15,7 +15,8 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs, held_back
+from convex_messaging_fastapi.transport.kafka.outage import MissingTopics, Outage
 from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
 from convex_messaging_fastapi.transport.kafka.security import Access
@@ -35,6 +36,7 @@ class KafkaTransport:
         # As long as the group has a consumer: groups come and go by the thousand.
         self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
         calm_engine_logs(clock)
+        self._outage = Outage(settings.bootstrap_servers, clock, held_back)
 
     def producer(self) -> KafkaProducer:
         return KafkaProducer(self._clock, self._tuning, self._supervise_writer)
@@ -50,6 +52,12 @@ class KafkaTransport:
             drain_seconds=self._settings.revoke_drain_seconds,
             session_seconds=self._settings.session_timeout_ms / 1000,
             supervise=lambda consumer: self._supervise_member(group, consumer),
+            missing=MissingTopics(
+                group,
+                self._clock,
+                are_made=self._settings.create_topics,
+                patience_seconds=self._tuning.missing_seconds,
+            ),
         )
 
     def admin(self) -> KafkaAdmin:
@@ -74,6 +82,7 @@ class KafkaTransport:
             started=lambda writer: None,
             lost=_nothing_held,
             overlap=True,
+            outage=self._outage,
         )
 
     def _supervise_member(self, group: str, consumer: KafkaConsumer) -> Supervisor[Member]:
@@ -90,6 +99,7 @@ class KafkaTransport:
             started=consumer.started,
             lost=consumer.lost,
             overlap=False,
+            outage=self._outage,
         )
 
     def _client_options(self, reached: Reached) -> dict[str, Any]:

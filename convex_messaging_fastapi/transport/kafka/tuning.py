@@ -52,5 +52,7 @@ class Tuning:
     """Three times put out of its place within so long, a static member has a rival of the same name."""
     coordinator_seconds: float = 15.0
     """How long a group may be without a coordinator before that is told."""
+    missing_seconds: float = 2.0
+    """How long a topic may be missing before that is told."""
     complaint_seconds: float = 10.0
     """How long a complaint of the engine about its group is shown."""

@@ -7,6 +7,7 @@ import sys
 
 import aiokafka.conn
 import pytest
+from aiokafka import errors
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 
 from convex_messaging_fastapi.clock import ManualClock
@@ -47,6 +48,41 @@ def test_a_mapping_as_the_only_argument_is_not_printed(
 ) -> None:
     logger.warning("got %s", {"password": "s3cret"})
     assert "got <dict>" in caplog.text
+
+
+class Refused(Exception):
+    """Said by a class where the engine has no instance."""
+
+
+@pytest.mark.parametrize(
+    ("arg", "told"),
+    [
+        (Refused, "Refused"),
+        (errors.NotLeaderForPartitionError, "NotLeaderForPartitionError"),
+        (SaslAuthenticateRequest, "SaslAuthenticateRequest"),
+        ("two\nlines\x1b[31m", "two\\nlines\\x1b[31m"),
+        (7, "7"),
+        (("orders", 0), "('orders', 0)"),
+        (b"s3cret", "<bytes>"),
+        ([b"s3cret"], "<list>"),
+    ],
+)
+def test_a_class_is_told_by_its_name_and_what_may_hold_anything_by_its_type(
+    arg: object, told: str, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger.warning("Got error produce response, retrying. Error: %s", arg)
+    assert caplog.messages == [f"Got error produce response, retrying. Error: {told}"]
+
+
+def test_what_our_own_lines_say_better_is_held_back_and_counted(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        logger.error("Topic %s not found in cluster metadata", "orders")
+    assert caplog.messages == []
+    (filter,) = logger.filters
+    assert isinstance(filter, EngineLogFilter)
+    assert filter.held_back == 3
 
 
 def test_lines_of_one_kind_are_held_back_and_counted(

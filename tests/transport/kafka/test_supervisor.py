@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -11,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from convex_messaging_fastapi.clock import Clock, ManualClock
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
+from convex_messaging_fastapi.transport.kafka.outage import Outage
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.supervisor import Ended, Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
@@ -87,6 +89,7 @@ class Stage:
             started=lambda engine: None,
             lost=self._lost,
             overlap=overlap,
+            outage=Outage("kafka:9092", self.clock, lambda: 7),
         )
 
     async def begin(self) -> None:
@@ -415,7 +418,7 @@ async def test_a_supervisor_that_fails_itself_says_so(stage: Stage) -> None:
     assert "ZeroDivisionError" in contact.detail
 
 
-async def test_an_outage_is_told_once_and_so_is_its_end(
+async def test_an_outage_at_the_start_is_told_once_and_so_is_its_end(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     stage.answer = UNREACHABLE
@@ -427,26 +430,37 @@ async def test_an_outage_is_told_once_and_so_is_its_end(
     await stage.turn(120)
 
     assert len(stage.reaches) > 5
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"the engine has no cluster, trying again: {UNREACHABLE.detail}",
-        f"the engine has no cluster, trying again: {WRONG_PASSWORD.detail}",
-        "the engine has reached the cluster",
+    *troubles, end = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert troubles == [
+        f"Kafka at kafka:9092 is not reached, trying again: {UNREACHABLE.detail}",
+        f"Kafka at kafka:9092 is not reached, trying again: {WRONG_PASSWORD.detail}",
     ]
+    assert re.fullmatch(r"Kafka at kafka:9092 is in contact after 1[23]\d\.\d s without", end)
 
 
-async def test_an_outage_that_comes_back_is_told_again(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("how", ["silence", "a task that died"])
+async def test_contact_that_is_lost_is_told_once_each_time_and_regained_with_how_long_it_was(
+    how: str, stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.answer = UNREACHABLE
     await stage.begin()
-    stage.answer = REACHED
     await stage.turn(60)
-    stage.answer = UNREACHABLE
-    stage.supervisor.replace(stage.engines[0], Explanation(Problem.ENGINE_FAILED, "its task died"))
-    await stage.turn(60)
-
-    told = [record.getMessage() for record in caplog.records]
-    assert told.count(f"the engine has no cluster, trying again: {UNREACHABLE.detail}") == 2
+    for _ in range(2):
+        caplog.clear()
+        stage.answer = UNREACHABLE
+        if how == "silence":
+            began = stage.clock.now()
+            for _ in range(120):
+                stage.engines[-1].quiet_for = stage.clock.now() - began
+                await stage.turn(0.25)
+        else:
+            stage.supervisor.replace(stage.engines[-1], Explanation(Problem.ENGINE_FAILED, "its task died"))
+            await stage.turn(30)
+        stage.answer = REACHED
+        stage.engines[-1].quiet_for = 0
+        await stage.turn(90)
+        lost, end = [line for line in caplog.messages if "replaced" not in line]
+        assert lost == f"contact with Kafka at kafka:9092 is lost, trying again: {UNREACHABLE.detail}"
+        assert re.fullmatch(r"Kafka at kafka:9092 is in contact after 3\d\.\d s without", end)
 
 
 async def test_a_supervisor_that_ends_by_a_defect_says_that_nothing_looks_after_the_engine_any_more(

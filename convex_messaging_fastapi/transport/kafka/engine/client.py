@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import suppress
@@ -27,14 +26,13 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection, connecting
 from convex_messaging_fastapi.transport.kafka.engine.identities import Cluster, IdentifyingRequest, Identities
 from convex_messaging_fastapi.transport.kafka.engine.names import readable
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
-
-log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.01
 """At least so long lies between two questions for metadata."""
@@ -364,7 +362,7 @@ async def end(
         await _cancel(clock, [closing], step)
     elif not closing.cancelled() and (error := closing.exception()) is not None:
         # A part of the engine had ended with it before: `failure_of` has told of that.
-        log.debug("the engine's connections were closed with an error: %r", error)
+        reports.no_answer("closing the connections of the engine", repr(error))
     return False
 
 

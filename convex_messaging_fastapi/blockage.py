@@ -1,0 +1,115 @@
+"""Notices from a thread of its own that the event loop stands still, and tells which code keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.failures import is_users, place_of
+
+ASK_EVERY_SECONDS = 0.5
+LATE_SECONDS = 1.0
+"""An answer that takes longer is told. Heartbeats of a group are due every second, too."""
+
+_LOOPS = ("asyncio", "uvloop", "uvicorn")
+_IDLE = ("selectors", "select", *_LOOPS)
+_LIBRARIES = tuple({path for name, path in sysconfig.get_paths().items() if name in ("stdlib", "platstdlib")})
+
+
+Whose = Callable[[asyncio.Task[Any]], reports.AtWork | None]
+"""The handler that a task runs, if it runs one: asked from another thread, while the loop stands still."""
+
+
+class LoopWatch:
+    """Asks the running loop for an answer, again and again. A message that is handled pays nothing for it.
+
+    Real time alone counts, and so a clock that tests turn is of no use here. Where the whole process
+    was given no time, what it names was only there, and kept nobody waiting.
+    """
+
+    def __init__(self, *, every: float = ASK_EVERY_SECONDS, late: float = LATE_SECONDS) -> None:
+        self._every, self._late = every, late
+        self._ended = threading.Event()
+        self._answered = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, whose: Whose) -> None:
+        """Begin to watch the loop that runs here."""
+        watched = asyncio.get_running_loop(), threading.get_ident(), whose
+        self._thread = threading.Thread(target=self._run, args=watched, name="convex-watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and see it end. Harmless where there is none."""
+        self._ended.set()
+        self._answered.set()
+        if self._thread is not None:
+            self._thread.join(1.0)  # it does nothing that takes long, unless a log handler does
+
+    def _run(self, loop: asyncio.AbstractEventLoop, thread: int, whose: Whose) -> None:
+        while not self._ended.wait(self._every):
+            asked = time.monotonic()
+            self._answered = answered = threading.Event()
+            try:
+                loop.call_soon_threadsafe(answered.set)
+            except RuntimeError:  # the loop is closed
+                return
+            if self._ended.is_set() or answered.wait(self._late):
+                continue
+            if (found := _culprit(loop, thread, whose)) is None:
+                continue  # the process itself stood still, and goes on now
+            work, place = found
+            reports.loop_blocked(work, place, time.monotonic() - asked)
+            while not answered.wait(self._late) and not loop.is_closed():
+                pass
+            if answered.is_set() and not self._ended.is_set():
+                reports.loop_goes_on(work, time.monotonic() - asked)
+
+
+def _culprit(
+    loop: asyncio.AbstractEventLoop, thread: int, whose: Whose
+) -> tuple[reports.AtWork | None, str] | None:
+    """Who keeps the loop, and where; `None` where it only waits for something to do."""
+    task = asyncio.current_task(loop)
+    frames = list(_frames_of_a_step(sys._current_frames().get(thread)))
+    if task is None and all(_root(frame) in _IDLE for frame in frames):
+        return None
+    try:
+        work = None if task is None else whose(task)
+    except RuntimeError:  # the loop goes on by now, and changed a dictionary that was looked through
+        work = None
+    return work, _place(frames)
+
+
+def _frames_of_a_step(frame: FrameType | None) -> Iterator[FrameType]:
+    """From the innermost frame out to the loop, whose callers do not keep it."""
+    while frame is not None and _root(frame) not in _LOOPS:
+        yield frame
+        frame = frame.f_back
+
+
+def _place(frames: list[FrameType]) -> str:
+    """The innermost place of the service's own code, and the place in others' code that it waits in."""
+    if not frames:
+        return "a place that is not known"
+    innermost = frames[0]
+    own = next((frame for frame in frames if is_users(frame) and not _is_library(frame)), innermost)
+    place = place_of(own, own.f_lineno)
+    return place if own is innermost else f"{place}, in {place_of(innermost, innermost.f_lineno)}"
+
+
+def _is_library(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return "site-packages" in file or "dist-packages" in file or file.startswith(_LIBRARIES)
+
+
+def _root(frame: FrameType) -> str:
+    module: str = frame.f_globals.get("__name__") or ""
+    return module.partition(".")[0]

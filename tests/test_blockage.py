@@ -1,0 +1,213 @@
+"""A loop that stands still is told once, with the code that keeps it; one that waits is not told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from convex_messaging_fastapi import Batch, MessageBus, MessagingSettings
+from convex_messaging_fastapi.blockage import LoopWatch, Whose
+from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.reports import AtWork
+from tests.bus.support import Bet
+from tests.support.leftovers import going
+from tests.support.waiting import pass_time
+
+RECORD = Record("convex.bet.placed", 0, 15, 0, None, b"{}", (("message-id", b"m-1"),))
+SAFETY_SECONDS = 30.0
+
+
+class Lines(logging.Handler):
+    """Remembers what is told, and lets a test that blocks its loop go on once it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self._came = threading.Condition()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._came:
+            self.records.append(record)
+            self._came.notify_all()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Blocks this thread, with the loop that runs in it."""
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.with_text(text)) >= times, SAFETY_SECONDS), text
+
+    def with_text(self, text: str) -> list[logging.LogRecord]:
+        return [record for record in self.records if text in record.getMessage()]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    lines, logger = Lines(), logging.getLogger("convex_messaging_fastapi")
+    logger.addHandler(lines)
+    yield lines
+    logger.removeHandler(lines)
+
+
+@contextmanager
+def watched(whose: Whose) -> Iterator[LoopWatch]:
+    watch = LoopWatch(every=0.01, late=0.05)
+    watch.start(whose)
+    try:
+        yield watch
+    finally:
+        watch.stop()
+
+
+def of_a_handler(task: asyncio.Task[Any]) -> AtWork:
+    return AtWork("pay", "bets", RECORD, 1)
+
+
+def of_nobody(task: asyncio.Task[Any]) -> None: ...
+
+
+BLOCKED, GOES_ON = "the event loop has stood still", "the event loop goes on"
+
+
+def stand_still(lines: Lines) -> None:
+    lines.wait_for(BLOCKED)
+
+
+async def come_to(lines: Lines, text: str, times: int = 1) -> None:
+    await asyncio.to_thread(lines.wait_for, text, times)
+
+
+async def test_a_blocked_loop_is_told_once_with_who_and_where_and_its_end_with_how_long(lines: Lines) -> None:
+    with watched(of_a_handler):
+        stand_still(lines)
+        await come_to(lines, GOES_ON)
+    blocked, over = lines.records
+    assert "pay on convex.bet.placed/0/15 (message-id m-1) blocks it at " in blocked.getMessage()
+    own_and_other = r"blocks it at \S+test_blockage\.py:\d+ in wait_for, in \S+threading\.py:\d+ in "
+    assert re.search(own_and_other, blocked.getMessage())
+    assert blocked.levelno == over.levelno == logging.WARNING
+    assert "pay on convex.bet.placed/0/15 (message-id m-1) blocked it for " in over.getMessage()
+    assert [getattr(record, "message_id", None) for record in lines.records] == ["m-1", "m-1"]
+
+
+async def test_each_blockage_is_told(lines: Lines) -> None:
+    with watched(of_nobody):
+        for times in (1, 2, 3):
+            lines.wait_for(BLOCKED, times)
+            await come_to(lines, GOES_ON, times)
+    assert len(lines.records) == 6
+    assert "code outside of handlers blocks it at" in lines.records[0].getMessage()
+
+
+async def test_a_callback_that_blocks_is_told_too(lines: Lines) -> None:
+    with watched(of_a_handler):
+        asyncio.get_running_loop().call_soon(stand_still, lines)
+        await come_to(lines, GOES_ON)
+    assert "code outside of handlers blocks it at" in lines.records[0].getMessage()
+    assert "in wait_for" in lines.records[0].getMessage()
+
+
+async def test_a_loop_that_has_nothing_to_do_is_not_told(lines: Lines) -> None:
+    asked = threading.Semaphore(0)
+    loop = asyncio.get_running_loop()
+    call = loop.call_soon_threadsafe
+
+    def count(*args: Any, **options: Any) -> Any:
+        asked.release()
+        return call(*args, **options)
+
+    loop.call_soon_threadsafe = count  # type: ignore[method-assign]
+    try:
+        with watched(of_nobody):
+            for _ in range(20):
+                await asyncio.to_thread(asked.acquire, timeout=SAFETY_SECONDS)
+    finally:
+        loop.call_soon_threadsafe = call  # type: ignore[method-assign]
+    assert lines.records == []
+
+
+def test_a_watch_of_a_closed_loop_ends(lines: Lines) -> None:
+    watch = LoopWatch(every=0.01, late=0.05)
+
+    async def begin() -> None:
+        watch.start(of_nobody)
+
+    asyncio.run(begin())
+    assert watch._thread is not None
+    watch._thread.join(SAFETY_SECONDS)
+    assert not watch._thread.is_alive()
+    watch.stop()
+
+
+def memory_bus() -> MessageBus:
+    return MessageBus(MessagingSettings(bootstrap_servers="memory://", consumer_group="bets"))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_the_handler_that_blocks_the_loop_is_named_with_its_message(batch: bool, lines: Lines) -> None:
+    bus = memory_bus()
+    over = asyncio.Event()
+
+    if batch:
+
+        @bus.subscriber("bet.placed", id="pay", batch=Batch(1, max_wait_seconds=0))
+        async def pay(bets: list[Bet]) -> None:
+            stand_still(lines)
+            over.set()
+
+    else:
+
+        @bus.subscriber("bet.placed", id="pay")
+        async def pay(bet: Bet) -> None:
+            stand_still(lines)
+            over.set()
+
+    await asyncio.to_thread(int)  # the loop's own thread is not the bus's
+    before = going()
+    async with bus:
+        assert "convex-watch" in going().since(before)
+        await bus.publish("bet.placed", Bet(bet_id=7), headers={"message-id": "m-7"})
+        await over.wait()
+        await come_to(lines, GOES_ON)
+    assert going().since(before) == ""
+    (blocked,), (over_line,) = lines.with_text(BLOCKED), lines.with_text(GOES_ON)
+    for record in (blocked, over_line):
+        assert "pay on convex.bet.placed/" in record.getMessage()
+        about = [getattr(record, name, None) for name in ("message_id", "handler", "group", "attempt")]
+        assert about == ["m-7", "pay", "bets", 1]
+
+
+async def test_a_handler_in_a_thread_or_one_that_awaits_blocks_nobody(lines: Lines) -> None:
+    bus = memory_bus()
+    may_end, begun, may_return = threading.Event(), asyncio.Semaphore(0), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @bus.subscriber("bet.placed")
+    def pay(bet: Bet) -> None:
+        loop.call_soon_threadsafe(begun.release)
+        may_end.wait(SAFETY_SECONDS)
+
+    @bus.subscriber("bet.placed")
+    async def tell(bet: Bet) -> None:
+        begun.release()
+        await may_return.wait()
+
+    async with bus:
+        await bus.publish("bet.placed", Bet(bet_id=7))
+        await begun.acquire()
+        await begun.acquire()
+        await asyncio.to_thread(pass_time, 2.5)
+        may_end.set()
+        may_return.set()
+    assert lines.with_text("event loop") == []
+
+
+async def test_a_bench_has_no_watch_for_its_time_is_not_real() -> None:
+    bus, before = memory_bus(), going()
+    async with bus.test():
+        assert "convex-watch" not in going().since(before)
