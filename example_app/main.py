@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.middleware.base import RequestResponseEndpoint
 
-from convex_messaging_fastapi import Bus, MessageBus, MessagingRouter, PublishError
+from convex_messaging_fastapi import Bus, CorrelationMiddleware, MessageBus, MessagingRouter, PublishError
 from example_app.handlers import StoreOf, subscribers
 from example_app.messages import BetPlaced, Card, Email, Id, UserCreated
 from example_app.settings import settings
@@ -42,12 +42,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Bets", lifespan=lifespan)
 app.include_router(messaging_router)
+app.add_middleware(CorrelationMiddleware)  # the X-Request-ID of a request goes along to its last handler
 
 
 @app.exception_handler(PublishError)
 async def not_announced(request: Request, error: PublishError) -> JSONResponse:
     """Kafka is away: what was stored stays, unannounced. Who must not have that keeps an outbox."""
-    return JSONResponse({"detail": str(error)}, status_code=503)
+    return JSONResponse({"detail": str(error)}, status_code=503, headers={"Retry-After": "5"})
 
 
 @app.exception_handler(RequestValidationError)

@@ -126,7 +126,7 @@ def first_column(table: str) -> list[str]:
 
 
 def test_everything_that_a_bench_and_a_delivery_offer_is_named() -> None:
-    inner = {"watch", "watched", "finish", "broker", "transport", "clock", "record", "lease"}
+    inner = {"watch", "notes_of", "finish", "broker", "transport", "clock", "record", "lease"}
 
     assert not missing(set(public(TestBench)) - inner, README)
     assert not missing(set(public(Delivery)) - inner, README)

@@ -58,6 +58,15 @@ async def test_a_declined_payment_is_tried_three_times_and_shown_among_the_dead_
     assert {"handler": "note_dead_letter", "messages": 1, "calls": 1} in await visitor.get("/handled")
 
 
+async def test_the_id_of_a_request_goes_along_to_the_last_message_that_it_causes(visitor: Visitor) -> None:
+    user = {"email": "ada@example.com"}
+    await visitor.http.post("/users", json=user, headers={"X-Request-ID": "request-17"})
+    await visitor.bench.settle()
+
+    (command,) = visitor.bench.records("user.notifications")
+    assert dict(command.headers)["correlation-id"] == b"request-17"
+
+
 async def test_a_stake_of_nothing_is_refused_before_anything_is_published(visitor: Visitor) -> None:
     refused = await visitor.http.post("/bets", json={"user_id": 7, "stake": "0"})
 
@@ -72,7 +81,7 @@ async def test_without_a_broker_the_caller_is_told_so(visitor: Visitor) -> None:
         await visitor.bench.advance(1)
     told = await asking
 
-    assert told.status_code == 503
+    assert (told.status_code, told.headers["retry-after"]) == (503, "5")
     assert "certainly not written" in told.json()["detail"]
     visitor.bench.broker.up()
 
