@@ -98,7 +98,7 @@ def no_room_for_letter(topic: str, size: int) -> PublishFailed:
 def no_topic(topic: str, reason: str) -> PublishFailed:
     return PublishFailed(
         f"A message for {topic!r} was not written: {reason or 'there is no such topic'}. "
-        f"{UNWRITTEN}; create the topic, or let this service do so with create_topics."
+        f"{UNWRITTEN}; create the topic, or set KAFKA_CREATE_TOPICS=true and start again."
     )
 
 
