@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,12 +17,12 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from convex_messaging_fastapi import Bus, CorrelationMiddleware, MessageBus, MessagingRouter, PublishError
 from example_app.handlers import StoreOf, subscribers
+from example_app.log import configure
 from example_app.messages import BetPlaced, Card, Email, Id, UserCreated
 from example_app.settings import settings
 from example_app.store import Store
 
-# Does nothing where the log is configured already. uvicorn configures its own lines alone.
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+configure()
 
 bus = MessageBus(settings())
 bus.include(subscribers)
