@@ -32,10 +32,12 @@ from convex_messaging_fastapi import (
     PublishManyError,
     PublishUnknown,
     Receipt,
+    Record,
     Reject,
     Retry,
     RetryAfter,
     Subscribers,
+    TestBench,
     get_bus,
     of_type,
 )
@@ -213,6 +215,16 @@ async def test_a_service() -> None:
         await t.settle()
         assert_type(t.published("user.created"), list[Any])
         assert t.dead_letters()[0].original_topic == "user.created"
+        assert_type(t, TestBench)
+        assert_type(t.records("user.created"), list[Record])
+        assert_type(t.handled(send_welcome), list[Any])
+        assert t.handled(pay) == t.handled("the id of a subscription")
+        t.handled(7)  # type: ignore[arg-type]
+
+
+async def test_a_handler_alone(event: UserCreated) -> None:
+    assert await send_welcome(event, Delivery.for_test("convex.user.created", key="7", attempt=2))
+    Delivery.for_test(attempts=2)  # type: ignore[call-arg]
 
 
 # -- mistakes --------------------------------------------------------------------------------------
