@@ -203,3 +203,20 @@ async def test_an_empty_list_is_no_answer_to_a_wrong_name(bus: MessageBus, asked
     async with bus.test() as t:
         with pytest.raises(ConfigurationError, match=r"no handler of this bus is '(bet|alone)'.*'bets'"):
             t.handled(asked)
+
+
+async def test_a_bus_that_has_left_its_bench_notes_nothing(bus: MessageBus) -> None:
+    handled = asyncio.Event()
+
+    @bus.subscriber("bet.placed")
+    async def handle(bet: Bet) -> None:
+        handled.set()
+
+    async with bus.test() as t:
+        await play(bus, 1)
+        await t.settle()
+    handled.clear()
+    async with bus:
+        await play(bus, 2)
+        await asyncio.wait_for(handled.wait(), 10)
+    assert t.handled(handle) == bets(1)
