@@ -75,8 +75,9 @@ Filter = Annotated[
     policies.Filter | None,
     Doc(
         "Which messages are for this handler: a plain function of the `Delivery` that answers `True` or "
-        "`False`, such as `of_type(Model)`. It is asked once a message, before decoding. The others are "
-        "passed over: finished, and counted as `filtered`. Raising is a failed attempt."
+        "`False`, such as `of_type(Model)`. It is asked once a message, before decoding, and must be quick, "
+        "for it runs on the event loop. The others are passed over: finished, and counted as `filtered`. "
+        "If it raises, that is a failed attempt."
     ),
 ]
 

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from convex_messaging_fastapi.failures import Failure
+from convex_messaging_fastapi.failures import MAX_NAME, Failure
 from convex_messaging_fastapi.mentions import about, counted, key_named, listed, named, place, some
 from convex_messaging_fastapi.messages.complaints import one_line
-from convex_messaging_fastapi.records import Receipt, Record, TopicPartition
+from convex_messaging_fastapi.messages.headers import MESSAGE_TYPE
+from convex_messaging_fastapi.records import Receipt, Record, TopicPartition, header_text
 
 logger = logging.getLogger("convex_messaging_fastapi")
 
@@ -55,6 +56,18 @@ def held(record: Record, failure: Failure) -> None:
 def discarded(record: Record, failure: Failure) -> None:
     """The last attempt failed, and the handler's choice is to discard."""
     _gave_up(record, failure, "it is discarded")
+
+
+def unhandled(record: Record, group: str) -> None:
+    """Every handler of a group has passed over this record; said once a topic, and counted from then on."""
+    kind = header_text(record.headers, MESSAGE_TYPE)
+    shown = "" if kind is None else f", a {one_line(kind, MAX_NAME)}"
+    _say(
+        logging.WARNING,
+        f"no handler of group {group} takes {named(record)}{shown}: their filters pass it over. Other "
+        f"messages of topic {record.topic} that none takes are only counted: `unhandled` in the bus's status",
+        extra=about(record) | {"group": group},
+    )
 
 
 class AtWork(NamedTuple):

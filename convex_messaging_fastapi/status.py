@@ -92,7 +92,10 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
-    """One subscription's counts since the bus started, and what it is doing now."""
+    """One subscription's counts since the bus started, and what it is doing now.
+
+    `filtered` counts the records that its filter has passed over.
+    """
 
     id: str
     topics: tuple[str, ...]
@@ -106,6 +109,7 @@ class SubscriptionStatus:
     failed_attempts: int
     buried: int
     discarded: int
+    filtered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ class WorkerStatus:
     `commits_failing` are partitions whose commits were refused, or have failed for a while.
     `is_full` says that nothing more is taken in of partitions that hold something. `full_by` is the
     topic and the partition that holds at least half of all then, so that the others have little room.
+    `unhandled` counts the records that the filter of every subscription passed over.
     """
 
     group: str
@@ -184,6 +189,7 @@ class WorkerStatus:
     commits_failing: tuple[CommitStatus, ...] = ()
     is_full: bool = False
     full_by: tuple[str, int] | None = None
+    unhandled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ class Wiring:
             concurrency=options.concurrency or settings.concurrency,
             batch=options.batch,
             buries=self._may_bury(declared),
+            filter=options.filter,
         )
         treatment = Treatment(
             plan=plan,

@@ -81,13 +81,14 @@ class Outcome:
 class Tally:
     """What one subscription has done since it began."""
 
-    __slots__ = ("buried", "discarded", "failed_attempts", "handled")
+    __slots__ = ("buried", "discarded", "failed_attempts", "filtered", "handled")
 
     def __init__(self) -> None:
         self.handled = 0
         self.failed_attempts = 0
         self.buried = 0
         self.discarded = 0
+        self.filtered = 0
 
 
 class Dispatch:
@@ -145,7 +146,11 @@ class Dispatch:
         if error is None:
             self.tally.handled += 1
             return None
-        outcome = self._judge(jobs, error)
+        return await self.failed(job, error)
+
+    async def failed(self, job: Job, error: BaseException) -> Outcome:
+        """What becomes of one message whose attempt has ended with `error`."""
+        outcome = self._judge((job,), error)
         if outcome is not None:
             return outcome
         self._condemn(job, error)

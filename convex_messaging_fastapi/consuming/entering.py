@@ -9,12 +9,27 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.records import Record, sizes_of
 
 
-def hand_on(records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]) -> None:
-    """Enter records in the ledger, then queue them; in this order, or a commit could pass them."""
+def hand_on(
+    records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]
+) -> Sequence[Record]:
+    """Enter records in the ledger, then queue them; in this order, or a commit could pass them.
+
+    Returns those that every subscription has passed over.
+    """
     jobs = enter(records, owned, len(subscriptions))
-    for subscription in subscriptions[1:]:
+    passed_over = [
         subscription.offer(owned, [Job(job.record, owned, job.size) for job in jobs])
-    subscriptions[0].offer(owned, jobs)
+        for subscription in subscriptions[1:]
+    ]
+    passed_over.append(subscriptions[0].offer(owned, jobs))
+    return _in_all(passed_over)
+
+
+def _in_all(passed_over: Sequence[Sequence[Job]]) -> Sequence[Record]:
+    if not all(passed_over):  # nearly always: one of them passes over nothing
+        return ()
+    offsets = set[int].intersection(*({job.record.offset for job in jobs} for jobs in passed_over))
+    return [job.record for job in passed_over[0] if job.record.offset in offsets]
 
 
 def enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:

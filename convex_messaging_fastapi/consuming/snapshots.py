@@ -34,6 +34,7 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
         ),
         is_full=records > 0 and free(worker.partitions, worker.limits).is_full,
         full_by=None if filling is None else filling.topic_partition,
+        unhandled=worker.unhandled.count,
     )
 
 

@@ -23,7 +23,8 @@ from convex_messaging_fastapi.consuming.lanes import (
     by_key_or_apart,
     by_partition,
 )
-from convex_messaging_fastapi.policies import Batch, Ordering
+from convex_messaging_fastapi.consuming.sifting import Sieve
+from convex_messaging_fastapi.policies import Batch, Filter, Ordering
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.reports import AtWork
@@ -47,6 +48,7 @@ class Lineup:
     batch: Batch | None
     buries: bool = True
     """Whether what fails may become a dead letter."""
+    filter: Filter | None = None
 
 
 class Subscription:
@@ -61,6 +63,7 @@ class Subscription:
         self.on_left: Callable[[Sequence[Job]], None] = _unfed
         self.on_idle: Callable[[], None] = _unwatched
         self._dispatch = dispatch
+        self._sieve = Sieve(lineup.id, lineup.filter, dispatch) if lineup.filter is not None else None
         self._runners = dispatch.runners
         self._clock = clock
         self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
@@ -71,10 +74,17 @@ class Subscription:
         self._closed = False
         self.failed = False
 
-    def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> None:
-        """Queue jobs of one partition; call `kick` after the last ones."""
+    def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Queue jobs of one partition; call `kick` after the last ones. Returns those passed over."""
+        passed_over: Sequence[Job] = ()
+        if self._sieve is not None:
+            jobs, passed_over = self._sieve.sift(jobs)
+            if passed_over and not self._finished:
+                asyncio.get_running_loop().call_soon(self._tell_finished)
+            self._finished += passed_over
         for lane in self._lanes.add(owned, jobs):
             self._gathering.begin(lane)
+        return passed_over
 
     def hand_over(self, owned: OwnedPartition) -> None:
         """Let a batch of this partition wait for no more members: none can come."""
@@ -189,6 +199,7 @@ class Subscription:
             failed_attempts=tally.failed_attempts,
             buried=tally.buried,
             discarded=tally.discarded,
+            filtered=tally.filtered,
         )
 
     async def _run(self, context: Context) -> None:
@@ -196,7 +207,8 @@ class Subscription:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         runners, lanes, gathering = self._runners, self._lanes, self._gathering.timers
-        running, now, handle = runners.jobs, self._clock.now, self._dispatch.handle
+        running, now = runners.jobs, self._clock.now
+        handle = self._dispatch.handle if self._sieve is None else self._sieve.handle
         cancelling = task.cancelling
         turn_began, loop = now(), asyncio.get_running_loop()
         while not self._closed and (taken := lanes.next()) is not None:

@@ -18,6 +18,7 @@ from convex_messaging_fastapi.consuming.entering import hand_on
 from convex_messaging_fastapi.consuming.intake import Limits, next_turn, of_empty_ones, wanted
 from convex_messaging_fastapi.consuming.opening import Opening, report_passed_over
 from convex_messaging_fastapi.consuming.room import FETCH_WAIT_SECONDS, Room
+from convex_messaging_fastapi.consuming.sifting import Unhandled
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.troubles import FailingCommits
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
@@ -60,6 +61,7 @@ class Worker:
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, tuple[Subscription, ...]] = {}
         self._has_batches = False
+        self.unhandled = Unhandled(group)
         self._assignment = Assignment(-1, Lease(-1))
         self._room = Room(clock, limits, lambda: self.partitions, lambda: self._is_short_of_work)
         self._stopping = False
@@ -267,7 +269,7 @@ class Worker:
         for where, records in fetched.records.items():
             if where.topic in by_topic:
                 owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
-                hand_on(records, owned, subscriptions)
+                self.unhandled.note(hand_on(records, owned, subscriptions))
                 owned.note_batch(now)
                 touched.update(subscriptions)
         for where, position in fetched.positions.items():
