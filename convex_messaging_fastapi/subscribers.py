@@ -168,6 +168,11 @@ def declaration(
     kind: Kind, topics: tuple[str, ...], handler: Handler, options: SubscriberOptions
 ) -> Declaration:
     """A checked declaration; its id is the handler's own name unless `options.id` says otherwise."""
+    if isinstance(handler, classmethod):
+        raise DeclarationError(
+            f"{handler.__qualname__} is a class method that is not bound yet: declare it below its class, as "
+            f"in bus.subscriber('topic')(Service.{handler.__name__})"
+        )
     if not callable(handler):
         raise DeclarationError(f"a handler is a function of the message, not {handler!r}")
     _check(topics)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
-from convex_messaging_fastapi.consuming.calling.callables import Kind, kind_of, name_of
+from convex_messaging_fastapi.consuming.calling.callables import Kind, innermost_of, kind_of, name_of
 from convex_messaging_fastapi.consuming.calling.dependencies import (
     Arguments,
     arguments_for,
@@ -83,17 +83,51 @@ def compile_call(handler: Callable[..., Any], *, batch: bool = False) -> CallPla
     who = f"handler {name_of(handler)}"
     kind = _kind_of_handler(handler, who)
     parameters = parameters_of(handler, who)
+    _refuse_unbound_method(handler, parameters, who)
     annotation = _message_annotation(parameters, who, batch)
     arguments = arguments_for(parameters[1:], who, batch=batch)
     return CallPlan(
         function=handler,
         is_direct=kind is Kind.ASYNC and not arguments,
         wants_delivery=asks_for_delivery(arguments),
-        decoder=codec_for(annotation),
+        decoder=_decoder_for(annotation, who),
         _kind=kind,
         _arguments=arguments,
         _replacements=Replacements(who, batch=batch),
     )
+
+
+def _refuse_unbound_method(handler: Callable[..., Any], parameters: tuple[Parameter, ...], who: str) -> None:
+    if _is_unbound_method(handler, parameters):
+        raise DeclarationError(
+            f"{who} is a method, and nothing supplies its {parameters[0].name!r}: make the object first, and "
+            f"declare its bound method, as in bus.subscriber('topic')(service.{handler.__name__})"
+        )
+
+
+def _is_unbound_method(handler: Callable[..., Any], parameters: tuple[Parameter, ...]) -> bool:
+    """Whether it was written in a class, and still takes the object before the message."""
+    innermost = innermost_of(handler)
+    if not inspect.isfunction(innermost) or isinstance(handler, staticmethod) or not parameters:
+        return False
+    if "." not in innermost.__qualname__.rpartition("<locals>.")[2]:
+        return False
+    first, *others = parameters
+    if first.name in ("self", "cls"):
+        return True
+    # By another name: what has no type is not the message when what follows can only be the message.
+    return first.annotation is UNSET and any(not (each.has_default or is_supplied(each)) for each in others)
+
+
+def _decoder_for(annotation: Any, who: str) -> Decoder:
+    try:
+        return codec_for(annotation)
+    except DeclarationError as error:
+        raise DeclarationError(f"{who}: {error}") from error.__cause__
+    except Exception as error:  # a type's own hooks may raise anything
+        raise DeclarationError(
+            f"{who}: messages of its type {annotation!r} cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _kind_of_handler(handler: Callable[..., Any], who: str) -> Kind:
