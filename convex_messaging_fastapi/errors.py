@@ -2,7 +2,7 @@
 
     MessagingError
     ├── ConfigurationError          a mistake in code or settings
-    │   ├── DeclarationError        a handler or dependency that cannot be supplied
+    │   ├── DeclarationError        a handler that cannot be declared so, or not supplied
     │   └── BusNotFound             `get_bus` found no bus on this app
     ├── BusStateError               the right call at the wrong moment
     │   ├── BusNotStarted
@@ -33,7 +33,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convex_messaging_fastapi.records import Receipt
@@ -44,7 +44,7 @@ MAX_RETRY_AFTER_SECONDS = 300.0
 class MessagingError(Exception):
     """The root of every error that this package raises."""
 
-    may_retry: ClassVar[bool] = False
+    may_retry: bool = False
 
 
 class ConfigurationError(MessagingError):
@@ -52,7 +52,7 @@ class ConfigurationError(MessagingError):
 
 
 class DeclarationError(ConfigurationError):
-    """A handler, or one of its dependencies, asks for something that no message can supply."""
+    """A handler is declared in a way that cannot work: by a keyword, by its type, or by what it asks for."""
 
 
 class BusNotFound(ConfigurationError):
@@ -125,10 +125,9 @@ class PublishManyError(PublishError):
     """Of many messages, some were not acknowledged.
 
     `receipts` holds one entry a message, in the order given, `None` where there is none.
-    `failed` and `unknown` map the index of a message to its error.
+    `failed` and `unknown` map the index of a message to its error. `may_retry` is true where it is
+    true of each of these: otherwise the same call fails again, whatever becomes of the others.
     """
-
-    may_retry = True
 
     def __init__(
         self,
@@ -139,6 +138,8 @@ class PublishManyError(PublishError):
         self.receipts = receipts
         self.failed = failed
         self.unknown = unknown
+        errors = (*failed.values(), *unknown.values())
+        self.may_retry = all(getattr(error, "may_retry", False) for error in errors)
         first = next(iter((failed or unknown).values()))
         super().__init__(
             f"of {len(receipts)} messages {len(failed)} were not written (indexes {_some(failed)}) "
@@ -198,7 +199,7 @@ class RetryAfter(HandlerSignal):
     """Try this message again after `seconds` (0 to 300). It counts as an attempt."""
 
     def __init__(self, seconds: float, reason: str = "the handler asked to be called again") -> None:
-        if not 0 <= seconds <= MAX_RETRY_AFTER_SECONDS:
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= MAX_RETRY_AFTER_SECONDS:
             raise ValueError(f"RetryAfter takes 0 to {MAX_RETRY_AFTER_SECONDS:g} seconds, not {seconds!r}")
         self.seconds = seconds
         self.reason = reason
@@ -209,7 +210,7 @@ class BatchFailed(HandlerSignal):
     """Of this batch, the members before `index` are done; the rest is tried again."""
 
     def __init__(self, index: int, reason: str = "a member of the batch failed") -> None:
-        if index < 0:
+        if not isinstance(index, int) or index < 0:
             raise ValueError(f"BatchFailed takes the index of the first member that failed, not {index!r}")
         self.index = index
         self.reason = reason
