@@ -125,6 +125,17 @@ async def handler(main: Any) -> None:
     assert "welcome back ada@example.com m-1" in stage.said
 
 
+@scene("batch=Batch(")
+async def batch(main: Any) -> None:
+    async with played(main) as stage:
+        events = [user(main, 1), user(main, 2, "nobody"), user(main, 3)]
+        await main.bus.publish_many("user.created", events, key="1")
+        await stage.bench.settle()
+        (letter,) = stage.bench.dead_letters()
+        assert (letter.handler, letter.original_key()) == ("main.write_rows", b"1")
+    assert [line for line in stage.said if line.startswith("row")] == ["row 1", "row 3"]
+
+
 @scene("never=(HTTPException,)")
 async def http_exception(main: Any) -> None:
     async with played(main) as stage:
