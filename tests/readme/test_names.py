@@ -27,9 +27,12 @@ from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.status import REASONS, STATUSES
 from convex_messaging_fastapi.testing import TestBench
 from tests.readme.reading import PROSE, README
+from tests.support.snapshots import SITUATIONS, Situation
 
 CODE = " ".join(re.findall(r"`([^`\n]+)`", PROSE))
 """What the prose and its tables show as code."""
+
+REASONS_TABLE = README[README.index("| reason |") : README.index("\n\nA service that only reads")]
 
 
 def public(owner: type) -> Iterator[str]:
@@ -114,11 +117,17 @@ def test_every_signal_stands_in_the_table_of_what_becomes_of_a_message() -> None
 
 
 def test_every_word_of_the_probes_is_explained() -> None:
-    begins, ends = README.index("| reason |"), README.index("A service that only reads")
-
-    assert not missing(REASONS, README[begins:ends])
-    assert set(re.findall(r"`(\w+)`", "\n".join(first_column(README[begins:ends])))) == REASONS
+    assert set(re.findall(r"`(\w+)`", "\n".join(first_column(REASONS_TABLE)))) == REASONS
     assert not missing(set(STATUSES))
+
+
+@pytest.mark.parametrize("situation", [each for each in SITUATIONS.values() if len(each.reasons) == 1])
+def test_the_code_that_stands_beside_a_reason_is_the_one_that_is_answered(situation: Situation) -> None:
+    """The table is of `/ready` as it judges Kafka, and of the page above it."""
+    (reason,) = situation.reasons
+    (row,) = (row for row in REASONS_TABLE.splitlines() if f"`{reason}`" in row.split("|")[1])
+
+    assert str(situation.codes[3]) in row.split("|")[2]
 
 
 def first_column(table: str) -> list[str]:
