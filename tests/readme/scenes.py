@@ -1,7 +1,7 @@
 """What each piece of Python in the README does; `python -m tests.readme.scenes NAME` plays one.
 
 The piece is put where the README says: at the end of the first program, or in its place. That is saved
-as `main.py` in the working directory and imported, and its app is run on the in-process broker.
+as `main.py` in a new folder and imported in a new process, and its app is run on the in-process broker.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import asyncio
 import importlib
 import io
 import logging
+import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import httpx
@@ -333,12 +336,26 @@ def plain(line: str) -> str:
     return re.sub(r"\d+", "0", re.sub(r"\S+\.py:\d+", "a file", line))
 
 
-def main(name: str) -> None:
-    """Play one scene in the working directory; an assertion that fails ends the process with its text."""
-    sys.path.insert(0, "")
+def play(name: str, folder: Path) -> None:
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
     shown = importlib.import_module(SCENES[name].save())
     asyncio.run(SCENES[name].check(shown))
 
 
+def main(names: Sequence[str]) -> None:
+    """Each in a fork of this process, which has imported what takes long, and in a folder of its own."""
+    failed = []
+    for name in names:
+        sys.stderr.write(f"\n{name}, README.md line {block(SCENES[name].showing).line}:\n")
+        with TemporaryDirectory() as folder:
+            child = get_context("fork").Process(target=play, args=(name, Path(folder)))
+            child.start()
+            child.join()
+        if child.exitcode:
+            failed.append(name)
+    sys.exit(f"failed: {', '.join(failed)}" if failed else None)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:] or list(SCENES))
