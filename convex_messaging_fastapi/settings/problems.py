@@ -323,10 +323,15 @@ def _is_one_of(given: str, known: Iterable[str]) -> bool:
 
 
 def _nearly(given: str, known: Iterable[str]) -> str | None:
-    """The known name that differs in one or two letters; `None` when `given` is known, or like none."""
+    """The known name that differs in one or two letters; `None` when `given` is known, or like none.
+
+    `KAFKA_SASL_USERNAME_FILE` is like `KAFKA_SASL_USERNAME`: only secrets may stand in files.
+    """
     apart = {name: _letters_between(given.lower(), name.lower()) for name in known}
     nearest = min(apart, key=lambda name: apart[name])
-    return nearest if 0 < apart[nearest] <= MOST_LETTERS_WRONG else None
+    if apart[nearest] <= MOST_LETTERS_WRONG:
+        return nearest if apart[nearest] else None
+    return next((name for name in apart if f"{name}_FILE".lower() == given.lower()), None)
 
 
 def _letters_between(one: str, other: str) -> int:

@@ -88,6 +88,8 @@ NEARLY = [
     "kafka_topic_prefx",
     "KAFKA_SASL_PASWORD",
     "KAFKA_CONCURENCY",
+    "KAFKA_SASL_USERNAME_FILE",
+    "kafka_bootstrap_servers_file",
 ]
 
 
@@ -101,6 +103,7 @@ def test_a_variable_that_is_nearly_a_setting_is_told_once_without_its_value(
     (told,) = warnings_in(caplog)
     assert f"{name} is no setting" in told
     assert "did you mean KAFKA_" in told
+    assert told.rpartition("KAFKA_")[2].rstrip("?").lower() in MessagingSettings.model_fields
     assert PASSWORD not in caplog.text
 
 
