@@ -27,24 +27,40 @@ LOSS_SECONDS = 3600.0
 STATUSES = ("failed", "down", "draining", "starting", "degraded", "standby", "up")
 """Every word a verdict may be, worst first."""
 
+
+class Problem(Enum):
+    """Why a transport is out of contact; the closed list that probes may show to the world."""
+
+    CONNECTING = "connecting"
+    BROKER_UNREACHABLE = "broker_unreachable"
+    AUTHENTICATION_FAILED = "auth_failed"
+    TLS_FAILED = "tls_failed"
+    NOT_AUTHORIZED = "not_authorized"
+    TOPIC_MISSING = "topic_missing"
+    GROUP_REFUSED = "group_refused"
+    NO_COORDINATOR = "no_coordinator"
+    UNREADABLE = "unreadable"
+    ENGINE_FAILED = "engine_failed"
+
+
+REFUSALS = frozenset(
+    {
+        Problem.AUTHENTICATION_FAILED,
+        Problem.TLS_FAILED,
+        Problem.NOT_AUTHORIZED,
+        Problem.GROUP_REFUSED,
+    }
+)
+"""Problems that time does not heal, and that trying again fast makes worse."""
+
 REASONS = frozenset(
     {
+        *(problem.value for problem in Problem),
         # where the bus is in its life
         "not_started",
         "starting",
         "draining",
         "stopped",
-        # what `transport.base.Problem` may be
-        "connecting",
-        "broker_unreachable",
-        "auth_failed",
-        "tls_failed",
-        "not_authorized",
-        "topic_missing",
-        "group_refused",
-        "unreadable",
-        "no_coordinator",
-        "engine_failed",
         # what the snapshots themselves tell
         "task_failed",
         "joining",
@@ -304,8 +320,8 @@ _LIFE = {
     Phase.STOPPED: _Finding("down", "stopped", True),
 }
 
-_REFUSALS = frozenset({"auth_failed", "tls_failed", "not_authorized", "group_refused"})
-"""Problems that time does not heal: they count at once, however fresh the contact."""
+_REFUSALS = frozenset(problem.value for problem in REFUSALS)
+"""They count at once, however fresh the contact."""
 
 
 def _findings(status: BusStatus) -> Iterator[_Finding]:

@@ -14,21 +14,7 @@ from typing import NamedTuple, Protocol
 
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
 from convex_messaging_fastapi.status import ContactStatus, LossStatus
-
-
-class Problem(Enum):
-    """Why a transport is out of contact; the closed list that probes may show to the world."""
-
-    CONNECTING = "connecting"
-    BROKER_UNREACHABLE = "broker_unreachable"
-    AUTHENTICATION_FAILED = "auth_failed"
-    TLS_FAILED = "tls_failed"
-    NOT_AUTHORIZED = "not_authorized"
-    TOPIC_MISSING = "topic_missing"
-    GROUP_REFUSED = "group_refused"
-    NO_COORDINATOR = "no_coordinator"
-    UNREADABLE = "unreadable"
-    ENGINE_FAILED = "engine_failed"
+from convex_messaging_fastapi.status import Problem as Problem  # the machine takes it from its seam
 
 
 @dataclass(frozen=True, slots=True)

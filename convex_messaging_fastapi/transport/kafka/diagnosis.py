@@ -10,6 +10,7 @@ from typing import NamedTuple
 from aiokafka import errors as engine
 
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.status import REFUSALS
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem, Unreadable, Verdict
 from convex_messaging_fastapi.transport.kafka.engine import (
     Distrusted,
@@ -36,16 +37,6 @@ class Explanation(NamedTuple):
         """Whether trying again fast makes it worse."""
         return self.certain and self.problem in REFUSALS
 
-
-REFUSALS = frozenset(
-    {
-        Problem.AUTHENTICATION_FAILED,
-        Problem.TLS_FAILED,
-        Problem.NOT_AUTHORIZED,
-        Problem.GROUP_REFUSED,
-    }
-)
-"""Problems that trying again fast makes worse."""
 
 _VERDICTS: Mapping[type[BaseException], Verdict] = {
     engine.MessageSizeTooLargeError: Verdict.TOO_LARGE,

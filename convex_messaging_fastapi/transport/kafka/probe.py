@@ -12,8 +12,9 @@ from aiokafka.client import collect_hosts
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
+from convex_messaging_fastapi.status import REFUSALS
 from convex_messaging_fastapi.transport.base import Problem
-from convex_messaging_fastapi.transport.kafka.diagnosis import REFUSALS, Explanation, explain_connection
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_connection
 from convex_messaging_fastapi.transport.kafka.engine import CandidConnection, exposure
 from convex_messaging_fastapi.transport.kafka.security import Access
 
