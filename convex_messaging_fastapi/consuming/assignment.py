@@ -30,13 +30,14 @@ class OwnedPartition:
 
     def note_batch(self, now: float) -> None:
         """Remember when everything up to the ledger's position had been handed out."""
-        self._forget_finished_batches()  # here as well: nobody may ever ask for the oldest
+        self._forget_finished_batches()
         self._batches.append((self.ledger.position, now))
 
     def oldest_since(self) -> float | None:
-        """When the oldest unfinished record was handed out, to within one fetch."""
-        self._forget_finished_batches()
-        return self._batches[0][1] if self._batches else None
+        """When the oldest unfinished record was handed out, to within one fetch. Changes nothing."""
+        if (oldest := self.ledger.oldest) is None:
+            return None
+        return next((since for end, since in self._batches if end > oldest), None)
 
     def _forget_finished_batches(self) -> None:
         committable = self.ledger.committable

@@ -158,9 +158,10 @@ class Ledger:
 
     @property
     def oldest(self) -> int | None:
-        """The lowest unfinished offset, if there is one."""
-        self._cut_finished_head()
-        return self._open[0] if self._open else None
+        """The lowest unfinished offset, if there is one. Changes nothing, for any thread may ask."""
+        if len(self._finished) == len(self._open):
+            return None
+        return next((offset for offset in self._open if offset not in self._finished), None)
 
     @property
     def room(self) -> int:

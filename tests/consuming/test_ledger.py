@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 
 import pytest
@@ -33,6 +34,16 @@ def test_a_later_offset_that_is_finished_first_moves_nothing() -> None:
     book.finish(1, SIZE)
 
     assert (book.committable, book.oldest, book.unfinished) == (0, 0, 1)
+
+
+def test_asking_for_the_oldest_changes_nothing_for_any_thread_may_ask() -> None:
+    book = Ledger(0, 100)
+    book.take_all(range(5), 5)
+    for offset, oldest in ((1, 0), (0, 2), (3, 2), (2, 4), (4, None)):
+        book.finish(offset, 1)
+        before = copy.deepcopy((book._open, book._finished))
+        assert book.oldest == oldest
+        assert (book._open, book._finished) == before
 
 
 def test_the_prefix_grows_over_everything_that_was_finished_early() -> None:
