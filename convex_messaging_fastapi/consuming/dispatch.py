@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -105,7 +106,8 @@ class Dispatch:
     ) -> None:
         self._treatment = treatment
         decoder = treatment.plan.decoder.within(treatment.bounds)
-        self._decode = decoder.decode
+        self._decode: Callable[[bytes | None], Any] = decoder.decode
+        self._decode_by_headers = decoder.decode if decoder.asks_headers else None
         self._large: float = inf if decoder.is_raw else LARGE_BYTES
         self._is_batch = treatment.is_batch
         is_plain = treatment.plan.is_direct and treatment.timeout is None and not treatment.is_batch
@@ -131,10 +133,11 @@ class Dispatch:
         error: BaseException | None
         try:
             value = job.record.value
+            decode = self._decode if self._decode_by_headers is None else self._decoding(job)
             if value is not None and len(value) > self._large:
-                message = await self._surroundings.apart.read(self._decode, value)
+                message = await self._surroundings.apart.read(decode, value)
             else:
-                message = self._decode(value)
+                message = decode(value)
             # Every call in between would cost each message about as much as calling an empty handler.
             if self._plain is not None:
                 await self._plain(message)
@@ -177,18 +180,23 @@ class Dispatch:
 
     async def _decode_member(self, job: Job, messages: list[Any]) -> bool:
         if job.failure is None:
-            value = job.record.value
+            value, decode = job.record.value, self._decoding(job)
             try:
                 if value is not None and len(value) > self._large:
-                    messages.append(await self._surroundings.apart.read(self._decode, value))
+                    messages.append(await self._surroundings.apart.read(decode, value))
                 else:
-                    messages.append(self._decode(value))
+                    messages.append(decode(value))
             except BaseException as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
                 error = blamed_on_message(problem, self.runners)
                 self.tally.failed_attempts += 1
                 job.attempts += 1
                 self._condemn(job, error)
         return job.failure is None
+
+    def _decoding(self, job: Job) -> Callable[[bytes | None], Any]:
+        if self._decode_by_headers is None:
+            return self._decode
+        return partial(self._decode_by_headers, headers=job.record.headers)
 
     async def _handle_members(self, members: Sequence[Job], messages: Sequence[Any]) -> Outcome:
         if not members:

@@ -9,6 +9,8 @@ from typing import Any, cast, get_args
 from pydantic import ValidationError
 from pydantic_core import core_schema
 
+from convex_messaging_fastapi.messages.coercion import NOT_BASE64
+
 MAX_PROBLEMS = 5
 MAX_COUNTED = 1000
 MAX_LENGTH = 1000
@@ -26,19 +28,26 @@ A validator's sentence may hold the value in any form: without its blanks, in ca
 the two can tell, so no such sentence is told, whatever it says.
 """
 
+_OURS: Mapping[str, str] = {NOT_BASE64: "Input should be bytes in standard base64"}
+"""Kinds of error of our own. Their sentence stands here: a validator may give it another."""
+
 _KIND = re.compile(r"[a-z_]{1,60}")
+_NO_TAGS: Mapping[str, str] = {}
 
 
-def validation_text(error: ValidationError, names: Set[str] = frozenset()) -> str:
+def validation_text(
+    error: ValidationError, names: Set[str] = frozenset(), tags: Mapping[str, str] = _NO_TAGS
+) -> str:
     """One line: where and why, five problems at most.
 
     Of the places only numbers and `names` are told: any other key is the payload's own. Of what a
-    model's validators say only the kind is told.
+    model's validators say only the kind is told. `tags` has the known tags of unions as they are told,
+    by what pydantic calls them.
     """
     if error.error_count() > MAX_COUNTED:  # a megabyte can hold a million, and listing them takes seconds
         return f"{error.error_count()} problems"
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [_problem(cast("Mapping[str, Any]", problem), names) for problem in problems[:MAX_PROBLEMS]]
+    problems = error.errors(include_url=False, include_input=False)
+    told = [_problem(cast("Mapping[str, Any]", problem), names, tags) for problem in problems[:MAX_PROBLEMS]]
     if (more := len(problems) - MAX_PROBLEMS) > 0:
         told.append(f"and {more} more")
     return one_line("; ".join(told), MAX_LENGTH)
@@ -56,9 +65,9 @@ def printable(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _problem(problem: Mapping[str, Any], names: Set[str]) -> str:
+def _problem(problem: Mapping[str, Any], names: Set[str], tags: Mapping[str, str]) -> str:
     place = ".".join(_place(part, names) for part in problem["loc"])
-    return f"{place}: {_reason(problem)}" if place else _reason(problem)
+    return f"{place}: {_reason(problem, tags)}" if place else _reason(problem, tags)
 
 
 def _place(part: int | str, names: Set[str]) -> str:
@@ -68,9 +77,15 @@ def _place(part: int | str, names: Set[str]) -> str:
     return str(part) if is_index or part in names else "?"
 
 
-def _reason(problem: Mapping[str, Any]) -> str:
+def _reason(problem: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     kind = problem["type"]
     if kind in _KNOWN:
         return str(problem["msg"])
+    if kind in _OURS:
+        return _OURS[kind]
+    if kind == "union_tag_invalid":
+        known = tags.get(str(problem.get("ctx", {}).get("expected_tags")))
+        if known is not None:
+            return f"Input's tag should be one of {known}"
     # The name of a kind is a validator's to choose, too: letters alone hold no number of a card.
     return f"refused ({kind})" if _KIND.fullmatch(kind) else "refused"

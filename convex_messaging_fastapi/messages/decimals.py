@@ -38,12 +38,15 @@ def marked(number: Decimal) -> str:
     return _MARK + text
 
 
+OUT_OF_BOUNDS = (
+    f"a number of more than {MAX_DIGITS} digits, or with an exponent beyond {MAX_EXPONENT}, "
+    "and no handler would be given it: round it, or write it as text"
+)
+
+
 def out_of_bounds(what: str) -> EncodeError:
     """The error of whatever is, or holds, a number that no reader of ours would take."""
-    return EncodeError(
-        f"{what} has a number of more than {MAX_DIGITS} digits, or with an exponent beyond {MAX_EXPONENT}, "
-        "and no handler would be given it: round it, or write it as text"
-    )
+    return EncodeError(f"{what} has {OUT_OF_BOUNDS}")
 
 
 def restored(json: bytes) -> bytes:

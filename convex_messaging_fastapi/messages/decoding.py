@@ -11,7 +11,7 @@ import codecs
 import gc
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
 from types import NoneType, UnionType
@@ -20,6 +20,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from jiter import from_json
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaValidator
 
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
 from convex_messaging_fastapi.messages.bounds import (
@@ -31,18 +32,29 @@ from convex_messaging_fastapi.messages.bounds import (
     is_within,
     may_hold_large_decimals,
 )
+from convex_messaging_fastapi.messages.choosing import choice_of, named_type, opened, union_of
 from convex_messaging_fastapi.messages.collisions import refuse_collisions
 from convex_messaging_fastapi.messages.complaints import one_line, validation_text
 from convex_messaging_fastapi.messages.plain import decimals_in, is_finite
 from convex_messaging_fastapi.messages.schemas import NO_FACTS, Facts, facts_of
+from convex_messaging_fastapi.messages.spelling import respell_tag
+from convex_messaging_fastapi.messages.walking import Walk
+from convex_messaging_fastapi.records import Headers
 
 Reader = Callable[[bytes], Any]
+Validator = Any
+"""Pydantic's `SchemaValidator`, or what a plugin of pydantic's puts in its place."""
 
 _HUNDREDS = re.compile(rb"[eE]\+?[0-9]{3}")
 _LONG_RUN = re.compile(rb"(?<![0-9])[0-9]{309}")
 
 # As numbers: looking for one byte takes a tenth of the time that looking for a word takes.
 _N, _I = b"NI"
+
+
+_JSON = "JSON"
+_ANYTHING = (inspect.Parameter.empty, Any, object)
+"""Annotations that take whatever JSON is."""
 
 
 class NotJson(ValueError):
@@ -74,11 +86,16 @@ class Decoder:
         return Decoder(self._name, self._read, self._facts, self._takes_null, own)
 
     @property
+    def asks_headers(self) -> bool:
+        """Whether `decode` has use for a record's headers."""
+        return False
+
+    @property
     def is_raw(self) -> bool:
         """Whether a message is the very bytes of its record, so that decoding it costs nothing."""
         return self._bounds is None
 
-    def decode(self, value: bytes | None) -> Any:
+    def decode(self, value: bytes | None, headers: Headers = ()) -> Any:
         """Raises `DecodeError`, whose text never repeats the payload."""
         if value is None:
             return self._null()
@@ -119,17 +136,51 @@ class Decoder:
 
     def _null(self) -> None:
         if not self._takes_null:
+            wanted = "Any" if self._name == _JSON else f"{self._name} | None"
             raise told(
                 f"the value is null (a tombstone: its key was deleted), and the handler takes {self._name}: "
-                f"annotate its message as `{self._name} | None` to be told of deletions"
+                f"annotate its message as `{wanted}` to be told of deletions"
             )
 
     def _reason(self, problem: Exception) -> str:
         if isinstance(problem, ValidationError):
-            return validation_text(problem, self._facts.names)
+            return validation_text(problem, self._facts.names, self._facts.tags)
         if isinstance(problem, NotJson):
             return one_line(str(problem), 200)
         return f"reading it raised {type(problem).__name__}"
+
+
+class ChoosingDecoder(Decoder):
+    """Reads a union as the member that a record's `message-type` names, and without one as pydantic does."""
+
+    __slots__ = ("_members", "_others", "_whole")
+
+    def __init__(self, whole: Decoder, members: Mapping[str, Decoder], others: Decoder | None) -> None:
+        super().__init__(whole._name, whole._read, whole._facts, whole._takes_null, whole._bounds)
+        self._whole = whole
+        self._members = members
+        self._others = others
+
+    def within(self, bounds: Bounds) -> Decoder:
+        members = {name: member.within(bounds) for name, member in self._members.items()}
+        others = None if self._others is None else self._others.within(bounds)
+        return ChoosingDecoder(self._whole.within(bounds), members, others)
+
+    @property
+    def asks_headers(self) -> bool:
+        return True
+
+    def decode(self, value: bytes | None, headers: Headers = ()) -> Any:
+        name = named_type(headers)
+        if value is None or name is None:
+            return self._whole.decode(value)
+        member = self._members.get(name, self._others)
+        if member is None:
+            raise told(
+                f"the value is none of {', '.join(self._members)}, which the handler takes: its message-type "
+                "header names another"
+            )
+        return member.decode(value)
 
 
 @contextmanager
@@ -164,15 +215,26 @@ def codec_for(annotation: Any) -> Decoder:
     """The decoder of a handler's message, within the default bounds.
 
     `bytes` is the raw value; no annotation means decoded JSON. A null value is refused unless the
-    annotation allows `None`. Raises `DeclarationError` for what pydantic cannot validate, for a model
+    annotation allows `None`, as `Any` and `object` do. A union of models is read as the one that the
+    `message-type` header names. Raises `DeclarationError` for what pydantic cannot validate, for a model
     that holds decimals beside something that only JSON text can be read into, and for one whose cost
     doubles with every level: a union that holds itself, and whose members nothing tells apart.
     """
-    takes_null, name = _allows_none(annotation), _name_of(annotation)
+    choice = choice_of(annotation)
+    whole = _decoder_of(annotation, _name_of(annotation))
+    if choice is None:
+        return whole
+    members = {name: _decoder_of(member, name) for name, member in choice.members.items()}
+    others = choice.others and union_of(choice.others)
+    return ChoosingDecoder(whole, members, _decoder_of(others, _name_of(others)) if others else None)
+
+
+def _decoder_of(annotation: Any, name: str) -> Decoder:
+    takes_null = _allows_none(annotation)
     if _without_none(annotation) is bytes:
         return Decoder(name, bytes, NO_FACTS, takes_null, None)
-    if annotation is inspect.Parameter.empty or annotation is Any:
-        return Decoder("JSON", _refusing_infinities(_read_json), NO_FACTS, False, Bounds())
+    if annotation in _ANYTHING:
+        return Decoder(_JSON, _refusing_infinities(_read_json), NO_FACTS, takes_null, Bounds())
     adapter = _adapter(annotation)
     facts = facts_of(adapter.core_schema)
     if facts.ambiguous_recursion is not None:
@@ -182,7 +244,7 @@ def codec_for(annotation: Any) -> Decoder:
             'costs. Give each member a field of one literal, such as `kind: Literal["leaf"]`, and name it '
             'where the union stands: Annotated[..., Field(discriminator="kind")]'
         )
-    return Decoder(name, _reader(adapter, facts, name), facts, takes_null, Bounds())
+    return Decoder(name, _reader(_validator_of(adapter), facts, name), facts, takes_null, Bounds())
 
 
 def _looks_odd(facts: Facts, bounds: Bounds | None) -> Callable[[bytes], bool]:
@@ -212,15 +274,21 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(".")
 
 
-def _reader(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Reader:
+def _reader(validator: Validator, facts: Facts, name: str) -> Reader:
     if facts.has_decimal:
-        read = _reading_decimals(adapter, facts, name)
+        read = _reading_decimals(validator, facts, name)
         return _refusing_infinities(read) if facts.may_read_infinity else read
-    return _reading_floats(adapter) if facts.may_read_infinity else _reading_straight(adapter)
+    return _reading_floats(validator) if facts.may_read_infinity else _reading_straight(validator)
 
 
-def _reading_straight(adapter: TypeAdapter[Any]) -> Reader:
-    validate = adapter.validator.validate_json
+def _validator_of(adapter: TypeAdapter[Any]) -> Validator:
+    """The adapter's own, unless a discriminator of the annotation itself is to be found by more names."""
+    nodes = [node for node in Walk().below(adapter.core_schema) if isinstance(node, dict)]
+    return SchemaValidator(adapter.core_schema) if [*filter(respell_tag, nodes)] else adapter.validator
+
+
+def _reading_straight(validator: Validator) -> Reader:
+    validate = validator.validate_json
 
     def read(value: bytes) -> Any:
         if (_N in value or _I in value) and _has_words(value):
@@ -230,9 +298,9 @@ def _reading_straight(adapter: TypeAdapter[Any]) -> Reader:
     return read
 
 
-def _reading_floats(adapter: TypeAdapter[Any]) -> Reader:
+def _reading_floats(validator: Validator) -> Reader:
     """As `_reading_straight` and `_refusing_infinities` in one call: many messages hold a float."""
-    validate, has_hundreds = adapter.validator.validate_json, _HUNDREDS.search
+    validate, has_hundreds = validator.validate_json, _HUNDREDS.search
 
     def read(value: bytes) -> Any:
         if (_N in value or _I in value) and _has_words(value):
@@ -245,7 +313,7 @@ def _reading_floats(adapter: TypeAdapter[Any]) -> Reader:
     return read
 
 
-def _reading_decimals(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Reader:
+def _reading_decimals(validator: Validator, facts: Facts, name: str) -> Reader:
     """By way of Python values, since pydantic turns a JSON number into a float before a `Decimal`."""
     if facts.only_from_json is not None:
         raise DeclarationError(
@@ -253,7 +321,7 @@ def _reading_decimals(adapter: TypeAdapter[Any], facts: Facts, name: str) -> Rea
             f"{facts.only_from_json}, which cannot be read from what is parsed: take "
             "strict mode (or val_json_bytes) off that field, for instance with Field(strict=False)"
         )
-    validate = adapter.validator.validate_python
+    validate = validator.validate_python
 
     def read(value: bytes) -> Any:
         return validate(_parse(value, "decimal"))
@@ -294,14 +362,18 @@ def _may_overflow(value: bytes) -> bool:
 
 
 def _allows_none(annotation: Any) -> bool:
+    annotation = opened(annotation)
     if get_origin(annotation) is Annotated:
         return _allows_none(get_args(annotation)[0])
+    if annotation in (Any, object):
+        return True
     return annotation in (None, NoneType) or (
         get_origin(annotation) in (Union, UnionType) and any(map(_allows_none, get_args(annotation)))
     )
 
 
 def _without_none(annotation: Any) -> Any:
+    annotation = opened(annotation)
     if get_origin(annotation) is Annotated:
         return _without_none(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

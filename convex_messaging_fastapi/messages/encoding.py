@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
 
 from convex_messaging_fastapi.errors import EncodeError
-from convex_messaging_fastapi.messages.bounds import is_within, may_hold_large_decimals, numbers_are_within
+from convex_messaging_fastapi.messages.bounds import (
+    MAX_DIGITS,
+    is_within,
+    may_hold_large_decimals,
+    numbers_are_within,
+)
+from convex_messaging_fastapi.messages.carried import OFFSET, TIMES, Carried
+from convex_messaging_fastapi.messages.culprits import culprit_in
 from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, out_of_bounds, restored
+from convex_messaging_fastapi.messages.kinds import wire_name
 from convex_messaging_fastapi.messages.plain import (
     as_written,
     decimals_in,
@@ -28,23 +37,37 @@ def encode(message: Any) -> bytes:
 
     Pydantic models keep their own encoding, aliases included; in a `ConvexMessage` and in plain
     dicts, lists, dataclasses and `TypedDict`s a `Decimal` is a number with its digits intact.
-    Raises `EncodeError` for `None`, NaN, infinities, what JSON does not know, secrets that would be
-    written as stars, and numbers that no handler would be given (more than 400 digits, or an
-    exponent beyond 400).
+    Raises `EncodeError`, which names the place and the remedy, for `None`, NaN, infinities, what
+    JSON does not know, secrets that would be written as stars, numbers that no handler would be
+    given (more than 400 digits, or an exponent beyond 400), and what a `ConvexMessage` would lose.
     """
     try:
         return _writer_for(type(message))(message)
-    except EncodeError:
-        raise
-    except Exception as error:  # a model's own serialisers may raise anything
-        raise EncodeError(
-            f"a message of type {message_type(message)} cannot be written as JSON: {error}"
-        ) from error
+    except Exception as error:
+        if (refusal := _refusal(message, error)) is None:
+            raise
+        raise refusal from error
 
 
-def message_type(message: Any) -> str:
-    """What the `message-type` header says: the name of the message's class."""
-    return type(message).__name__
+def message_type(message: Any) -> str | None:
+    """What the `message-type` header says: the name of the message's class; of raw bytes nothing is known."""
+    return _type_of(type(message))
+
+
+def _new_type(kind: type) -> str | None:
+    return None if issubclass(kind, bytes) else wire_name(kind)
+
+
+_type_of: Callable[[Any], str | None] = lru_cache(maxsize=4096)(_new_type)
+
+
+def _refusal(message: Any, error: Exception) -> EncodeError | None:
+    """`None` where the error says enough itself."""
+    if (culprit := culprit_in(message)) is not None:
+        return EncodeError(f"a message of type {type(message).__name__} cannot be written as JSON: {culprit}")
+    if isinstance(error, EncodeError):
+        return None
+    return EncodeError(f"a message of type {type(message).__name__} cannot be written as JSON: {error}")
 
 
 def _new_writer(kind: Any) -> Writer:
@@ -53,7 +76,7 @@ def _new_writer(kind: Any) -> Writer:
     if issubclass(kind, bytes):
         return bytes
     schema = getattr(kind, "__pydantic_core_schema__", None)
-    return _write_plain if schema is None else _guarded_writer(kind, facts_of(schema))
+    return _write_plain if schema is None else _guarded_writer(kind, facts_of(schema), Carried(schema))
 
 
 _writer_for: Callable[[Any], Writer] = lru_cache(maxsize=4096)(_new_writer)
@@ -69,7 +92,7 @@ def _refuse_none(_message: None) -> bytes:
 def _write_plain(message: Any) -> bytes:
     written = restored(to_json(as_written(message), by_alias=True, context=AS_NUMBERS))
     if not numbers_are_within(written) or _holds_large_text(written, message):
-        raise out_of_bounds(message_type(message))
+        raise out_of_bounds(type(message).__name__)
     return written
 
 
@@ -78,23 +101,42 @@ def _holds_large_text(written: bytes, message: Any) -> bool:
     return may_hold_large_decimals(written) and not all(map(is_within, decimals_in(message)))
 
 
-def _guarded_writer(kind: Any, facts: Facts) -> Writer:
+def _guarded_writer(kind: Any, facts: Facts, carried: Carried) -> Writer:
     """Refuses what a reader of ours would not give to a handler; looks twice only where there may be some."""
     if facts.writes_stars:
         return _refuse_secrets
-    write = _model_writer(kind, facts)
+    by_alias = _by_alias(kind)
+    write = _special_writer(by_alias, facts)
+    looks_again = facts.may_write_decimals_as_text or facts.may_hold_anything
+    times, more_times, watched = carried.times, carried.has_more_times, carried.watched
 
     def guarded(message: Any) -> bytes:
-        written = write(message)
-        if not numbers_are_within(written) or (
-            facts.may_write_decimals_as_text and _holds_large_text(written, message)
+        # Most messages are written by pydantic alone: a call in between takes as long as two of their fields.
+        if write is None:
+            written: bytes = message.__pydantic_serializer__.to_json(message, by_alias=by_alias)
+        else:
+            written = write(message)
+        if looks_again or len(written) > MAX_DIGITS:
+            _look_again(written, message, facts)
+        for name in times:
+            if getattr(message.__dict__.get(name), "tzinfo", UTC) is not UTC and carried.has_offset(message):
+                carried.refuse_loss(message)
+        if (more_times and written.translate(TIMES).find(OFFSET) >= 0) or (
+            watched and carried.has_subclasses()
         ):
-            raise out_of_bounds(message_type(message))
-        if facts.may_hold_anything and _STARS in written and holds_secret(message):
-            raise secret_refused(message)
+            carried.refuse_loss(message)
         return written
 
     return guarded
+
+
+def _look_again(written: bytes, message: Any, facts: Facts) -> None:
+    if not numbers_are_within(written) or (
+        facts.may_write_decimals_as_text and _holds_large_text(written, message)
+    ):
+        raise out_of_bounds(type(message).__name__)
+    if facts.may_hold_anything and _STARS in written and holds_secret(message):
+        raise secret_refused(message)
 
 
 _STARS = b"*"
@@ -104,11 +146,20 @@ def _refuse_secrets(message: Any) -> bytes:
     raise secret_refused(message)
 
 
-def _model_writer(kind: Any, facts: Facts) -> Writer:
+def _by_alias(kind: Any) -> bool | None:
     """Aliases are written, as FastAPI does and as they are read, unless the model says otherwise."""
     config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
-    by_alias = None if "serialize_by_alias" in config else True
-    write = _writing_decimals(by_alias) if facts.may_write_decimals else _writing_straight(by_alias)
+    return None if "serialize_by_alias" in config else True
+
+
+def _special_writer(by_alias: bool | None, facts: Facts) -> Writer | None:
+    """`None` where pydantic alone writes what is to be written."""
+    if facts.may_write_decimals:
+        write = _writing_decimals(by_alias)
+    elif facts.may_write_infinity:
+        write = _writing_straight(by_alias)
+    else:
+        return None
     return _refusing_infinities(write) if facts.may_write_infinity else write
 
 
@@ -139,7 +190,7 @@ def _refusing_infinities(write: Writer) -> Writer:
             message.__pydantic_serializer__.to_python(message, context=AS_NUMBERS, warnings=False)
         ):
             raise EncodeError(
-                f"{message_type(message)} holds NaN or an infinity, for which JSON has no number"
+                f"{type(message).__name__} holds NaN or an infinity, for which JSON has no number"
             )
         return written
 

@@ -16,16 +16,17 @@ CAUSATION_ID = "causation-id"
 CONTENT_TYPE = "content-type"
 
 RESERVED = frozenset({MESSAGE_TYPE, TIMESTAMP, CONTENT_TYPE})
-"""What describes the bytes we write, so that only we can know it."""
+"""What describes the bytes we write, so that only we can know it; of raw bytes only the time is ours."""
 
 Header = tuple[str, bytes | None]
 
 _JSON: Header = (CONTENT_TYPE, b"application/json")
+_RAW: Header = (CONTENT_TYPE, b"application/octet-stream")
 
 
 def outgoing_headers(
     *,
-    message_type: str,
+    message_type: str | None,
     unix_seconds: float,
     message_id: str | bytes,
     correlation_id: str | None,
@@ -38,7 +39,8 @@ def outgoing_headers(
     `causation_id` is the id of the message that caused this one, if one did. A user may set
     `message-id`, `correlation-id`, `causation-id` and the trace's own names: then theirs stands
     instead of ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
-    a value that is neither text nor bytes.
+    a value that is neither text nor bytes. Without a `message_type` the message is raw bytes, of which
+    a user may say both type and content.
     """
     own = message_id if isinstance(message_id, bytes) else _encoded(MESSAGE_ID, message_id)
     ours = _ours(
@@ -51,7 +53,7 @@ def outgoing_headers(
         ours += ((CAUSATION_ID, _encoded(CAUSATION_ID, causation_id)),)
     if trace:
         ours += _traces(trace)
-    return ours if not user else _with_theirs(ours, dict(_checked(user)))
+    return ours if not user else _with_theirs(ours, _allowed(dict(_checked(user)), message_type))
 
 
 def headers_for_many(
@@ -61,7 +63,7 @@ def headers_for_many(
     causation_id: str | None = None,
     user: Mapping[str, str | bytes] | None = None,
     trace: Mapping[str, str] | None = None,
-) -> Callable[[str, bytes], Headers]:
+) -> Callable[[str | None, bytes], Headers]:
     """What `outgoing_headers` gives for each `message_type` and `message_id`; the rest is encoded once."""
     time = _time_header(int(unix_seconds))
     correlation = None if correlation_id is None else _encoded(CORRELATION_ID, correlation_id)
@@ -69,16 +71,18 @@ def headers_for_many(
     rest += _traces(trace) if trace else ()
     theirs = dict(_checked(user)) if user else {}
 
-    def headers_of(message_type: str, message_id: bytes) -> Headers:
+    def headers_of(message_type: str | None, message_id: bytes) -> Headers:
         ours = _ours(message_type, time, message_id, message_id if correlation is None else correlation)
         if rest:
             ours += rest
-        return _with_theirs(ours, theirs) if theirs else ours
+        return _with_theirs(ours, _allowed(theirs, message_type)) if theirs else ours
 
     return headers_of
 
 
-def _ours(message_type: str, time: Header, message_id: bytes, correlation_id: bytes) -> Headers:
+def _ours(message_type: str | None, time: Header, message_id: bytes, correlation_id: bytes) -> Headers:
+    if message_type is None:
+        return time, (MESSAGE_ID, message_id), (CORRELATION_ID, correlation_id), _RAW
     return (
         _type_header(message_type),
         time,
@@ -113,13 +117,20 @@ def _checked(user: Mapping[str, str | bytes]) -> Iterator[tuple[str, bytes]]:
     for name, value in user.items():
         if not isinstance(name, str):
             raise EncodeError(f"the name of a header is text, not {type(name).__name__}")
-        if name in RESERVED:
-            raise EncodeError(
-                f"the header {name!r} describes what is on the wire and is written for you: "
-                "leave it out, or give yours another name"
-            )
         _encoded("name", name)
         yield name, value if isinstance(value, bytes) else _encoded(name, value)
+
+
+def _allowed(theirs: Mapping[str, bytes], message_type: str | None) -> Mapping[str, bytes]:
+    if RESERVED.isdisjoint(theirs):
+        return theirs
+    for name in RESERVED.intersection(theirs):
+        if message_type is not None or name == TIMESTAMP:
+            raise EncodeError(
+                f"the header {name!r} describes what is on the wire and is written for you: leave it out, "
+                "or give yours another name (of bytes you may say content-type and message-type)"
+            )
+    return theirs
 
 
 def _encoded(name: str, value: object) -> bytes:

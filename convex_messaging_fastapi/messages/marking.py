@@ -1,67 +1,90 @@
-"""Finds the decimals in one model's schema, and whatever may hold some, and has them written as numbers."""
+"""Changes one model's schema so that its fields are written and read as .NET services write and read them.
+
+Decimals become numbers, bytes become base64, durations take .NET's form, and so do they wherever anything
+may stand. What has a serialiser of its own, and models that encode themselves, keep what they have.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from pydantic_core import PydanticSerializationUnexpectedValue, core_schema
 
+from convex_messaging_fastapi.messages.coercion import COERCED, give_way_to_text, is_coerced
 from convex_messaging_fastapi.messages.decimals import marked, wants_numbers
-from convex_messaging_fastapi.messages.plain import as_written
+from convex_messaging_fastapi.messages.plain import as_written_in_message
+from convex_messaging_fastapi.messages.walking import Resolve, Walk, writes_as_it_likes
 
-Resolve = Callable[[Any], Any]
+Config = Mapping[str, Any]
+
+_SET_BY = {
+    "bytes": ("ser_json_bytes", "val_json_bytes"),
+    "timedelta": ("ser_json_timedelta", "ser_json_temporal"),
+}
+"""Who sets one of these in a subclass has said how it is to be written."""
 
 
-def mark_decimals(model: core_schema.CoreSchema, resolve: Resolve) -> None:
-    """Change the schema of one model in place; models inside it decide for themselves."""
-    _Marking(resolve).fields_of(model)
+def mark_fields(
+    model: core_schema.CoreSchema, resolve: Resolve, config: Config, visited: Callable[[Any], None]
+) -> None:
+    """Change the schema of one model in place, and show every node of it that is not another model's."""
+    _Marking(Walk(resolve), config, visited).fields_of(model)
 
 
 class _Marking:
-    """Gives the decimals of one model's schema, and whatever may hold some, a serialiser of ours."""
+    """One walk, which ends where another model begins."""
 
-    def __init__(self, resolve: Resolve) -> None:
-        self._resolve = resolve
-        self._seen: set[int] = set()
+    def __init__(self, walk: Walk, config: Config, visited: Callable[[Any], None]) -> None:
+        self._walk = walk
+        self._is_strict = bool(config.get("strict"))
+        self._coerced = {
+            kind: coerce
+            for kind, coerce in COERCED.items()
+            if not any(name in config for name in _SET_BY[kind])
+        }
+        self._visited = visited
+        self._seen: set[tuple[int, bool]] = set()
 
     def fields_of(self, model: Any) -> None:
-        self._children(model)
+        theirs = writes_as_it_likes(model)
+        for child in self._walk.children(model):
+            self._visit(child, theirs)
 
-    def _visit(self, node: Any) -> None:
+    def _visit(self, node: Any, theirs: bool) -> None:
+        """`theirs`: a serialiser of the user's decides, somewhere around it, and expects pydantic's text."""
         if isinstance(node, list | tuple):
             for child in node:
-                self._visit(child)
-        elif isinstance(node, dict) and id(node) not in self._seen:
-            self._seen.add(id(node))
-            self._visit_schema(node)
+                self._visit(child, theirs)
+        elif isinstance(node, dict) and (id(node), theirs) not in self._seen:
+            self._seen.add((id(node), theirs))
+            self._visit_schema(node, theirs)
 
-    def _visit_schema(self, node: dict[str, Any]) -> None:
+    def _visit_schema(self, node: dict[str, Any], theirs: bool) -> None:
         kind = node.get("type")
-        if kind == "definition-ref":
-            self._visit_definition(node)
-        elif kind == "decimal":
+        if not isinstance(kind, str):  # fields by their names, and one of them is called so
+            self._visit_inside(node, theirs)
+            return
+        self._visited(node)
+        if kind == "decimal":
             node.setdefault("serialization", _DECIMAL)
         elif kind == "any":
             node.setdefault("serialization", _ANYTHING)
-        elif not _encodes_itself(node):
+        elif kind in self._coerced and not theirs:
+            if "serialization" not in node:
+                self._coerced[kind](node, bool(node.get("strict", self._is_strict)))
+        elif not _encodes_itself(node) and not is_coerced(node):
             _spell_out(node)
-            self._children(node)
+            self._visit_inside(node, theirs or kind == "json" or writes_as_it_likes(node))
 
-    def _visit_definition(self, node: Any) -> None:
-        try:
-            self._visit(self._resolve(node))
-        except LookupError:
-            return  # a type that is still being described: it contains this model, not the other way
-
-    def _children(self, node: dict[str, Any]) -> None:
-        for name, child in node.items():
-            if name not in _NOT_SCHEMAS:
-                self._visit(child)
-
-
-_NOT_SCHEMAS = frozenset({"metadata", "default", "serialization", "config", "expected", "members"})
+    def _visit_inside(self, node: dict[str, Any], theirs: bool) -> None:
+        for child in self._walk.children(node):
+            self._visit(child, theirs)
+        if node.get("type") == "union":
+            give_way_to_text(node["choices"])
+        if not theirs and isinstance(node.get("serialization"), Mapping):
+            self._visit(node["serialization"].get("schema"), theirs)
 
 
 def _encodes_itself(node: dict[str, Any]) -> bool:
@@ -69,11 +92,14 @@ def _encodes_itself(node: dict[str, Any]) -> bool:
     return node.get("type") in ("model", "dataclass") and hasattr(node.get("cls"), "__pydantic_serializer__")
 
 
+_ITEMS = frozenset({"list", "set", "frozenset", "deque"})
+
+
 def _spell_out(node: dict[str, Any]) -> None:
     """`dict` and `list` without parameters hold anything: say so, where a serialiser can be hung."""
     if node.get("type") == "dict":
         node.setdefault("values_schema", core_schema.any_schema())
-    elif node.get("type") in ("list", "set", "frozenset"):
+    elif node.get("type") in _ITEMS:
         node.setdefault("items_schema", core_schema.any_schema())
 
 
@@ -86,7 +112,7 @@ def _write_decimal(value: Any, info: core_schema.SerializationInfo) -> str:
 def _write_anything(
     value: Any, handler: core_schema.SerializerFunctionWrapHandler, info: core_schema.SerializationInfo
 ) -> Any:
-    return handler(as_written(value) if wants_numbers(info.context) else value)
+    return handler(as_written_in_message(value) if wants_numbers(info.context) else value)
 
 
 _DECIMAL = core_schema.plain_serializer_function_ser_schema(_write_decimal, info_arg=True, when_used="json")

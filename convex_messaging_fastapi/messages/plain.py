@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -13,6 +15,8 @@ from pydantic import BaseModel
 
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages.bounds import is_within
+from convex_messaging_fastapi.messages.carried import Carried
+from convex_messaging_fastapi.messages.coercion import base64_of, text_of
 from convex_messaging_fastapi.messages.decimals import marked, out_of_bounds
 from convex_messaging_fastapi.messages.secret_fields import MENDED_BY, SECRETS, secret_in
 
@@ -22,31 +26,45 @@ def as_written(value: Any) -> Any:
 
     Raises `EncodeError` for NaN and infinities.
     """
-    kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
+    return _PLAIN.written(value)
+
+
+def as_written_in_message(value: Any) -> Any:
+    """As `as_written`; bytes and durations are written as they are in the fields of a `ConvexMessage`."""
+    return _IN_MESSAGE.written(value)
+
+
+class _Writing:
+    """What to do with values by their types; a model among them writes itself."""
+
+    def __init__(self, leaves: Mapping[type, Callable[[Any], Any]]) -> None:
+        self._known: dict[type, Callable[[Any], Any]] = {dict: self._mapping}
+        self._known.update((kind, self._sequence) for kind in (list, tuple, set, frozenset, deque))
+        self._known.update(leaves)
+
+    def written(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or value is None:
+            return value
+        write = self._known.get(kind)
+        return write(value) if write is not None else self._unusual(value)
+
+    def _unusual(self, value: Any) -> Any:
+        """Subclasses of what is common, dataclasses, and what only pydantic's encoder may know."""
+        if _is_model(value):
+            return _model(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: self.written(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        for kind, write in self._known.items():
+            if isinstance(value, kind):
+                return write(value)
         return value
-    write = _WRITTEN.get(kind)
-    return write(value) if write is not None else _unusual(value)
 
+    def _mapping(self, value: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {key: self.written(member) for key, member in value.items()}
 
-def _unusual(value: Any) -> Any:
-    """Subclasses of what is common, dataclasses, and what only pydantic's encoder may know."""
-    if _is_model(value):
-        return _model(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: as_written(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    for kind, write in _WRITTEN.items():
-        if isinstance(value, kind):
-            return write(value)
-    return value
-
-
-def _mapping(value: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {key: as_written(member) for key, member in value.items()}
-
-
-def _sequence(value: Any) -> list[Any]:
-    return [as_written(member) for member in value]
+    def _sequence(self, value: Any) -> list[Any]:
+        return [self.written(member) for member in value]
 
 
 def _model(value: Any) -> Any:
@@ -56,6 +74,7 @@ def _model(value: Any) -> Any:
         raise EncodeError(f"{type(value).__name__} holds NaN or an infinity, for which JSON has no number")
     if not all(map(is_within, decimals_in(value))):
         raise out_of_bounds(type(value).__name__)
+    _carried_by(type(value)).refuse_loss(value)
     return value
 
 
@@ -65,15 +84,8 @@ def _float(value: float) -> float:
     return value
 
 
-_WRITTEN: dict[type, Callable[[Any], Any]] = {
-    dict: _mapping,
-    list: _sequence,
-    tuple: _sequence,
-    set: _sequence,
-    frozenset: _sequence,
-    float: _float,
-    Decimal: marked,
-}
+_PLAIN = _Writing({float: _float, Decimal: marked})
+_IN_MESSAGE = _Writing({float: _float, Decimal: marked, bytes: base64_of, timedelta: text_of})
 
 
 def is_finite(value: Any) -> bool:
@@ -131,11 +143,18 @@ def _holds_stars(kind: Any) -> bool:
 _writes_stars: Callable[[Any], bool] = lru_cache(maxsize=4096)(_holds_stars)
 
 
+def _new_carried(kind: Any) -> Carried:
+    return Carried(kind.__pydantic_core_schema__)
+
+
+_carried_by: Callable[[Any], Carried] = lru_cache(maxsize=4096)(_new_carried)
+
+
 def members_of(value: Any) -> Iterable[Any]:
     """What a container, model or dataclass holds; keys are left away."""
     if isinstance(value, dict):
         return value.values()
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple | set | frozenset | deque):
         return value
     if isinstance(value, BaseModel):
         return (*value.__dict__.values(), *(value.__pydantic_extra__ or {}).values())

@@ -6,12 +6,10 @@ same union again, that doubles with every level: 361 bytes took four seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-Schema = Mapping[str, Any]
-
-_NOT_SCHEMAS = frozenset({"metadata", "default", "serialization", "config", "expected", "members"})
+from convex_messaging_fastapi.messages.walking import Schema, Walk
 
 _OBJECT, _ARRAY = "object", "array"
 _ANYTHING = frozenset({_OBJECT, _ARRAY})
@@ -20,7 +18,8 @@ _TAKES: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
         ("model-fields", "dataclass", "dataclass-args", "typed-dict", "dict"), frozenset({_OBJECT})
     ),
-    **dict.fromkeys(("list", "tuple", "set", "frozenset", "generator"), frozenset({_ARRAY})),
+    **dict.fromkeys(("ordered-dict", "counter", "frozendict"), frozenset({_OBJECT})),
+    **dict.fromkeys(("list", "tuple", "set", "frozenset", "deque", "generator"), frozenset({_ARRAY})),
     **dict.fromkeys(("none", "bool", "int", "float", "decimal", "complex", "str", "bytes"), frozenset()),
     **dict.fromkeys(("date", "time", "datetime", "timedelta", "uuid", "url", "multi-host-url"), frozenset()),
     **dict.fromkeys(("literal", "enum", "json"), frozenset()),
@@ -30,7 +29,7 @@ _TAKES: Mapping[str, frozenset[str]] = {
 _SEEN_THROUGH = frozenset(
     {
         *("model", "nullable", "default", "function-after", "lax-or-strict", "json-or-python"),
-        *("union", "tagged-union", "definitions"),
+        *("union", "tagged-union", "definitions", "definition-ref"),
     }
 )
 """Kinds that read what the schemas in them read."""
@@ -38,38 +37,30 @@ _SEEN_THROUGH = frozenset(
 
 def ambiguous_recursion(schema: Schema) -> str | None:
     """The members of a union that can be reached from itself, and two of which read the same containers."""
-    walk = _Walk()
+    walk = Walk()
+    unions = _Unions(walk)
     for node in walk.below(schema):
-        if node.get("type") == "union" and walk.is_ambiguous(node):
+        if node.get("type") == "union" and unions.is_ambiguous(node):
             return " | ".join(map(_name_of, _choices(node)))
     return None
 
 
-class _Walk:
-    """One schema, with the definitions that have been met in it."""
+class _Unions:
+    """The unions of one schema, whose definitions `walk` has met."""
 
-    def __init__(self) -> None:
-        self._definitions: dict[str, Any] = {}
-
-    def below(self, schema: Any) -> Iterator[Schema]:
-        """`schema` and everything in it, each once, references followed."""
-        waiting, seen = [schema], set[int]()
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, list | tuple):
-                waiting.extend(node)
-            elif isinstance(node, Mapping) and id(node) not in seen:
-                seen.add(id(node))
-                yield node
-                waiting.extend(self._children(node))
+    def __init__(self, walk: Walk) -> None:
+        self._walk = walk
 
     def is_ambiguous(self, union: Schema) -> bool:
         """Whether two members may take one container, and one of them holds the union again."""
         taken = [(self._takes(choice, frozenset()), choice) for choice in _choices(union)]
         return any(
-            self._takes_it_from(takes, taken, choice) and any(node is union for node in self.below(choice))
+            self._takes_it_from(takes, taken, choice) and self._holds(choice, union)
             for takes, choice in taken
         )
+
+    def _holds(self, choice: Any, union: Schema) -> bool:
+        return any(node is union for node in self._walk.below(choice))
 
     def _takes_it_from(
         self, takes: frozenset[str], others: Iterable[tuple[frozenset[str], Any]], choice: Any
@@ -81,8 +72,6 @@ class _Walk:
             return frozenset()
         seen |= {id(node)}
         kind = str(node.get("type"))
-        if kind == "definition-ref":
-            return self._takes(self._definitions.get(node["schema_ref"]), seen)
         if kind in _SEEN_THROUGH:
             inner = (self._takes(child, seen) for child in self._direct(node, kind))
             return frozenset[str]().union(*inner)
@@ -90,19 +79,14 @@ class _Walk:
 
     def _direct(self, node: Schema, kind: str) -> Iterable[Any]:
         """The schemas that read the same value as `node`."""
+        if kind == "definition-ref":
+            return self._walk.followed(node)
         if kind == "union":
             return _choices(node)
         if kind == "tagged-union":
             return list(node["choices"].values())
         names = ("schema", "lax_schema", "strict_schema", "json_schema", "python_schema")
         return [node[name] for name in names if name in node]
-
-    def _children(self, node: Schema) -> Iterable[Any]:
-        if node.get("type") == "definitions":
-            self._definitions.update({definition["ref"]: definition for definition in node["definitions"]})
-        if node.get("type") == "definition-ref":
-            return (self._definitions.get(node["schema_ref"]),)
-        return [child for name, child in node.items() if name not in _NOT_SCHEMAS]
 
 
 def _choices(union: Schema) -> list[Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from convex_messaging_fastapi.messages.coercion import is_coerced
 from convex_messaging_fastapi.messages.recursion import ambiguous_recursion
 from convex_messaging_fastapi.messages.secret_fields import secret_in
+from convex_messaging_fastapi.messages.walking import Walk, fields_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,8 @@ class Facts:
 
     `ambiguous_recursion` names the members of a union that holds itself while two of them may take
     the same object or array: each level is then read by both. `writes_stars`: a secret would be
-    written as stars. `hashes_numbers`: sets, or dicts with keys, of anything but text.
+    written as stars. `hashes_numbers`: sets, or dicts with keys, of anything but text. `tags` has the
+    known tags of each union with a discriminator as they may be told, by what pydantic calls them.
     """
 
     has_decimal: bool
@@ -37,9 +41,10 @@ class Facts:
     names: frozenset[str]
     ambiguous_recursion: str | None
     hashes_numbers: bool
+    tags: Mapping[str, str]
 
 
-NO_FACTS = Facts(False, False, False, False, False, False, False, None, frozenset(), None, False)
+NO_FACTS = Facts(False, False, False, False, False, False, False, None, frozenset(), None, False, {})
 """Of what has no schema."""
 
 
@@ -67,6 +72,7 @@ def facts_of(schema: Mapping[str, Any]) -> Facts:
         names=frozenset(survey.names),
         ambiguous_recursion=ambiguous_recursion(schema),
         hashes_numbers=survey.hashes_numbers,
+        tags=survey.tags,
     )
 
 
@@ -75,6 +81,7 @@ _WITHOUT_FLOATS = frozenset(
         *("none", "bool", "int", "str", "bytes", "literal", "enum", "uuid", "url", "multi-host-url"),
         *("date", "time", "datetime", "timedelta"),
         *("list", "tuple", "set", "frozenset", "dict", "nullable", "union", "tagged-union"),
+        *("deque", "ordered-dict", "counter", "named-tuple", "named-tuple-field"),
         *("default", "chain", "lax-or-strict", "json-or-python"),
         *("function-before", "function-after", "function-wrap"),
         *("model", "model-fields", "model-field", "typed-dict", "typed-dict-field", "computed-field"),
@@ -90,14 +97,15 @@ _TEXT_OR_LIST_IN_JSON = frozenset(
 )
 """In strict mode these are refused as the Python values that JSON is parsed into."""
 
-_NOT_SCHEMAS = frozenset({"metadata", "default", "serialization", "config", "expected", "members"})
 _ELEMENTS = {
     "dict": "values_schema",
     "list": "items_schema",
     "set": "items_schema",
     "frozenset": "items_schema",
+    "deque": "items_schema",
+    "ordered-dict": "values_schema",
 }
-_FIELDS = ("model-fields", "dataclass-args", "typed-dict", "tagged-union")
+_FIELDS = ("model-fields", "dataclass-args", "typed-dict", "named-tuple", "tagged-union")
 
 
 class _Survey:
@@ -113,7 +121,8 @@ class _Survey:
         self.hashes_numbers = False
         self.only_from_json: str | None = None
         self.names: set[str] = set()
-        self._definitions: dict[str, Any] = {}
+        self.tags: dict[str, str] = {}
+        self._walk = Walk()
         self._followed: set[tuple[str, _Settings]] = set()
 
     def visit(self, node: Any, settings: _Settings) -> None:
@@ -143,7 +152,9 @@ class _Survey:
             self.only_from_json = self.only_from_json or "bytes with val_json_bytes"
 
     def _note_numbers(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> None:
-        has_serialiser = str(node.get("serialization", {}).get("type")).startswith("function-")
+        has_serialiser = not is_coerced(node) and str(node.get("serialization", {}).get("type")).startswith(
+            "function-"
+        )
         if kind == "decimal":
             self.has_decimal = self.may_write_decimals = True
             self.may_write_infinity |= not has_serialiser  # ours refuses NaN itself
@@ -160,29 +171,28 @@ class _Survey:
 
     def _note_names(self, node: Mapping[str, Any], kind: str) -> None:
         if kind in _FIELDS:
-            fields = node.get("fields", node.get("choices", ()))
-            names = fields if isinstance(fields, Mapping) else (field["name"] for field in fields)
+            names = node["choices"] if kind == "tagged-union" else dict(fields_of(node))
             self.names.update(str(name) for name in names)
-        self.names.update(_texts(node.get("validation_alias")))
+        if kind == "tagged-union":
+            known = [tag.value if isinstance(tag, Enum) else tag for tag in node["choices"]]
+            self.tags[", ".join(map(repr, node["choices"]))] = ", ".join(map(repr, known))
+        if "validation_alias" in node:
+            self.names.update(_texts(node["validation_alias"]))
 
     def _children(self, node: Mapping[str, Any], kind: str, settings: _Settings) -> Iterable[Any]:
-        if kind == "definitions":
-            self._definitions.update({definition["ref"]: definition for definition in node["definitions"]})
-            return (node["schema"],)
-        if kind == "definition-ref":
-            return self._referred(node["schema_ref"], settings)
         if kind == "lax-or-strict":
             return (node["strict_schema" if node.get("strict", settings.strict) else "lax_schema"],)
-        return [child for name, child in node.items() if name not in _NOT_SCHEMAS]
-
-    def _referred(self, reference: str, settings: _Settings) -> Iterable[Any]:
-        if (reference, settings) in self._followed:
-            return ()
-        self._followed.add((reference, settings))
-        return (self._definitions.get(reference),)
+        if kind == "definition-ref":
+            if (node["schema_ref"], settings) in self._followed:
+                return ()
+            self._followed.add((node["schema_ref"], settings))
+        return self._walk.children(node)
 
 
-_HASHED = {"set": "items_schema", "frozenset": "items_schema", "dict": "keys_schema"}
+_HASHED = {
+    **dict.fromkeys(("set", "frozenset"), "items_schema"),
+    **dict.fromkeys(("dict", "ordered-dict", "counter"), "keys_schema"),
+}
 _HASHED_BY_A_SECRET = frozenset({"str", "literal", "enum", "date", "datetime", "time", "bytes", "bool"})
 
 

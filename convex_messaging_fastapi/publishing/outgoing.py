@@ -69,7 +69,7 @@ async def outgoing_many(
     key_of = key if callable(key) else lambda message: key
     keys: list[bytes | None] = []
     values: list[bytes] = []
-    types: list[str] = []
+    types: list[str | None] = []
     ids: list[bytes] = []
     for start in range(0, len(messages), MESSAGES_A_TURN):
         if start:
@@ -87,7 +87,10 @@ async def outgoing_many(
 
 
 def _sizes(
-    keys: Iterable[bytes | None], values: list[bytes], types: list[str], headers_of: Callable[[str], Headers]
+    keys: Iterable[bytes | None],
+    values: list[bytes],
+    types: list[str | None],
+    headers_of: Callable[[str | None], Headers],
 ) -> list[int]:
     """Headers differ by the type of the message alone, and there are few types."""
     of_headers = {name: size_of_headers(headers_of(name)) for name in set(types)}
@@ -122,7 +125,7 @@ def _utf8(key: str) -> bytes:
 
 
 def _headers(
-    type_name: str, user: UserHeaders | None, correlation_id: str | None, unix_seconds: float
+    type_name: str | None, user: UserHeaders | None, correlation_id: str | None, unix_seconds: float
 ) -> Headers:
     trace = trace_headers()
     cause = cause_of(correlation_id, trace)

@@ -17,6 +17,7 @@ from convex_messaging_fastapi import (
     BatchFailed,
     Bus,
     BusStateError,
+    ConvexMessage,
     DeadLetterMessage,
     DeclarationError,
     Delivery,
@@ -712,3 +713,54 @@ def bus_with(bus: Any, topic: str, attempts: Any, **choices: Any) -> Any:
 def write_raw(broker: MemoryBroker, beside: Receipt, value: bytes | None) -> None:
     """Append bytes that no bus of ours would write, under the key `ada`."""
     broker.append(TopicPartition(beside.topic, beside.partition), [OutgoingRecord(b"ada", value)])
+
+
+class Shipped(ConvexMessage, message_type="OrderShipped"):
+    order_id: int
+    note: str = ""
+
+
+class Cancelled(ConvexMessage):
+    order_id: int
+    note: str = ""
+
+
+@pytest.mark.parametrize(
+    "batch", [None, Batch(max_records=3, max_wait_seconds=0.1)], ids=["one by one", "batch"]
+)
+async def test_of_several_kinds_on_one_topic_each_comes_as_what_it_is(batch: Batch | None) -> None:
+    bus = memory_bus()
+    got: list[Any] = []
+
+    async def one(event: Shipped | Cancelled) -> None:
+        got.append(event)
+
+    async def many(events: list[Shipped | Cancelled]) -> None:
+        got.extend(events)
+
+    bus.subscriber("orders", batch=batch, ordering="partition")(many if batch else one)
+    sent = [Cancelled(order_id=1), Shipped(order_id=2), Cancelled(order_id=3, note="x" * 300_000)]
+    async with bus.test() as t:
+        for event in sent:
+            await bus.publish("orders", event, key="k")
+        await bus.publish("orders", Bet(bet_id=1), key="k")
+        await t.settle()
+        assert "OrderShipped, Cancelled" in t.dead_letters()[0].error_message
+    assert got == sent
+
+
+@pytest.mark.parametrize("annotation", [Any, object, Any | None, Bet | None], ids=str)
+async def test_a_tombstone_is_none_for_whoever_takes_anything(annotation: Any) -> None:
+    bus = memory_bus()
+    got: list[Any] = []
+
+    async def handle(event: Any) -> None:
+        got.append(event)
+
+    handle.__annotations__["event"] = annotation
+    bus.subscriber("bet.placed")(handle)
+    async with bus.test() as t:
+        await bus.tombstone("bet.placed", key="k")
+        await t.settle()
+        assert t.dead_letters() == []
+    assert got == [None]

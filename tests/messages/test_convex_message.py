@@ -337,3 +337,4 @@ def test_the_message_type_is_the_name_of_the_class() -> None:
     assert message_type(Leg(selection_id=1, odds=Decimal(1))) == "Leg"
     assert message_type({}) == "dict"
     assert message_type("x") == "str"
+    assert message_type(b"x") is None

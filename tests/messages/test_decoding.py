@@ -34,7 +34,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
@@ -85,6 +85,7 @@ class Colour(Enum):
     [
         (inspect.Parameter.empty, b'{"a":[1,2.5,null]}', {"a": [1, 2.5, None]}),
         (Any, b'"x"', "x"),
+        (object, b'{"a":[1,2.5,null]}', {"a": [1, 2.5, None]}),
         (dict, b'{"a":1.5}', {"a": 1.5}),
         (str, b'"x"', "x"),
         (int, b"7", 7),
@@ -150,7 +151,7 @@ def test_digits_survive_beside_every_other_kind_of_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "annotation", [UserCreated, Any, inspect.Parameter.empty, bytes, dict, list[int]], ids=str
+    "annotation", [UserCreated, inspect.Parameter.empty, bytes, dict, list[int]], ids=str
 )
 def test_a_null_value_is_refused_and_the_sentence_says_what_it_means(annotation: Any) -> None:
     with pytest.raises(DecodeError, match="tombstone"):
@@ -158,7 +159,12 @@ def test_a_null_value_is_refused_and_the_sentence_says_what_it_means(annotation:
 
 
 @pytest.mark.parametrize(
-    "annotation", [UserCreated | None, bytes | None, Annotated[BetPlaced | None, "x"]], ids=str
+    "annotation",
+    [
+        *(UserCreated | None, bytes | None, Annotated[BetPlaced | None, "x"], Any | None),
+        *(Any, object, Annotated[Any, "x"], Annotated[object, "x"], TypeAliasType("Maybe", BetPlaced | None)),
+    ],
+    ids=str,
 )
 def test_a_null_value_is_none_where_the_annotation_allows_it(annotation: Any) -> None:
     assert codec_for(annotation).decode(None) is None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.errors import EncodeError
-from convex_messaging_fastapi.messages import outgoing_headers
+from convex_messaging_fastapi.messages import headers_for_many, outgoing_headers
 from convex_messaging_fastapi.messages.headers import RESERVED
 from convex_messaging_fastapi.records import Headers
 
@@ -54,6 +54,31 @@ def test_a_user_may_set_the_ids_and_the_trace_and_they_stand_once() -> None:
     assert dict(written)["message-id"] == b"mine"
     assert dict(written)["correlation-id"] == b"theirs"
     assert dict(written)["traceparent"] == b"t2"
+
+
+def test_of_raw_bytes_no_type_is_told_and_the_content_is_a_stream_of_octets() -> None:
+    written = headers(message_type=None)
+    assert [name for name, _ in written] == ["timestamp", "message-id", "correlation-id", "content-type"]
+    assert dict(written)["content-type"] == b"application/octet-stream"
+
+
+def test_of_raw_bytes_a_user_may_say_what_they_are() -> None:
+    theirs = {"content-type": "application/vnd.confluent.avro", "message-type": b"Order"}
+    written = headers(message_type=None, user=theirs)
+    assert dict(written)["content-type"] == b"application/vnd.confluent.avro"
+    assert dict(written)["message-type"] == b"Order"
+    assert len({name for name, _ in written}) == len(written) == 5
+    with pytest.raises(EncodeError, match="timestamp"):
+        headers(message_type=None, user={"timestamp": "1"})
+
+
+def test_in_one_call_for_many_only_bytes_may_be_described() -> None:
+    headers_of = headers_for_many(
+        unix_seconds=1.0, correlation_id=None, user={"content-type": "text/plain", "tenant": "es"}
+    )
+    assert dict(headers_of(None, b"id"))["content-type"] == b"text/plain"
+    with pytest.raises(EncodeError, match="content-type"):
+        headers_of("BetPlaced", b"id")
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import pytest
@@ -53,6 +55,8 @@ AROUND: dict[str, Any] = {
     "in a dict": lambda kind: dict[str, list[kind]],
     "in a tuple": lambda kind: tuple[kind, ...],
     "in a union": lambda kind: int | kind,
+    "in a sequence": lambda kind: Sequence[kind],
+    "in a mapping": lambda kind: Mapping[str, deque[kind]],
 }
 
 
@@ -61,6 +65,12 @@ AROUND: dict[str, Any] = {
 def test_a_message_that_holds_a_secret_is_refused_when_its_class_is_made(kind: Any, around: Any) -> None:
     with pytest.raises(DeclarationError, match=r"Paid has a field that holds a secret.*@field_serializer"):
         create_model("Paid", __base__=ConvexMessage, pin=(around(kind), ...))
+
+
+@pytest.mark.parametrize("name", ["metadata", "default", "config", "members", "type"])
+def test_so_is_one_whose_field_has_a_name_that_schemas_use(name: str) -> None:
+    with pytest.raises(DeclarationError, match="secret"):
+        create_model("Paid", __base__=ConvexMessage, **{name: (SecretStr, ...)})  # type: ignore[call-overload]
 
 
 def test_one_that_is_made_complete_later_is_refused_then() -> None:

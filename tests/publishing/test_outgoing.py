@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
-from convex_messaging_fastapi.publishing.outgoing import outgoing_many
+from convex_messaging_fastapi.publishing.outgoing import outgoing, outgoing_many
 from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import OutgoingRecords, header_text
 from convex_messaging_fastapi.transport.base import Verdict
@@ -52,6 +52,21 @@ async def test_a_list_may_hold_messages_of_several_types() -> None:
         (b"bet-1", b'{"bet":1}'),
         (b"bet-2", b'{"bet":2}'),
     ]
+
+
+async def test_of_raw_bytes_the_caller_may_say_what_they_are() -> None:
+    theirs = {"content-type": "application/vnd.confluent.avro", "message-type": "Order"}
+    one = outgoing(b"raw", None, theirs, None, NOW)
+    many_of_them = await outgoing_many([b"raw", b"more"], None, theirs, None, NOW)
+    unsaid = outgoing(b"raw", None, None, None, NOW)
+
+    for record in (one, *(many_of_them[n] for n in range(2))):
+        assert header_text(record.headers, "content-type") == "application/vnd.confluent.avro"
+        assert header_text(record.headers, "message-type") == "Order"
+    assert header_text(unsaid.headers, "content-type") == "application/octet-stream"
+    assert header_text(unsaid.headers, "message-type") is None
+    with pytest.raises(EncodeError, match=r"content-type|message-type"):
+        await outgoing_many([b"raw", BetPlaced(bet=1)], None, theirs, None, NOW)
 
 
 async def test_a_header_that_cannot_be_written_is_refused_at_once() -> None:

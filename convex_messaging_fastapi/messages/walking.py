@@ -1,0 +1,76 @@
+"""One way through pydantic's core schemas, for all that asks them anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+Resolve = Callable[[Any], Any]
+
+_NOT_SCHEMAS = frozenset({"metadata", "default", "serialization", "config", "expected", "members"})
+
+
+class Walk:
+    """Goes through a schema. References are followed by `resolve`, else by the definitions met on the way."""
+
+    def __init__(self, resolve: Resolve | None = None) -> None:
+        self._definitions: dict[str, Any] = {}
+        self._resolve = resolve or (lambda node: self._definitions[node["schema_ref"]])
+
+    def below(self, schema: Any, enters: Callable[[Schema], bool] = lambda _node: True) -> Iterator[Schema]:
+        """`schema` and everything in it, each once; what `enters` refuses is given, and not looked into."""
+        waiting, seen = [schema], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, list | tuple):
+                waiting.extend(node)
+            elif isinstance(node, Mapping) and id(node) not in seen:
+                seen.add(id(node))
+                yield node
+                if enters(node):
+                    waiting.extend(self.children(node))
+
+    def children(self, node: Schema) -> list[Any]:
+        """What stands directly in a node; of a reference that for which it stands."""
+        kind = node.get("type")
+        if kind == "definitions":
+            self._definitions.update({definition["ref"]: definition for definition in node["definitions"]})
+            return [node["schema"]]
+        if kind == "definition-ref":
+            return self.followed(node)
+        if not isinstance(kind, str):  # the fields of a model, whatever their names
+            return list(node.values())
+        return [child for name, child in node.items() if name not in _NOT_SCHEMAS]
+
+    def followed(self, reference: Schema) -> list[Any]:
+        try:
+            return [self._resolve(reference)]
+        except LookupError:
+            return []  # a type that is still being described: it contains this one, and asks for itself
+
+
+def fields_of(node: Schema) -> list[tuple[str, Any]]:
+    """The fields of what has some, by name."""
+    fields = node["fields"]
+    return (
+        list(fields.items()) if isinstance(fields, Mapping) else [(field["name"], field) for field in fields]
+    )
+
+
+def serialiser_of(node: Schema) -> Any:
+    """The function that writes what the node describes, if there is one."""
+    serialization = node.get("serialization")
+    return serialization.get("function") if isinstance(serialization, Mapping) else None
+
+
+def writes_as_it_likes(node: Schema) -> bool:
+    """Whether a function decides how it is written, rather than pydantic by the schemas inside.
+
+    Pydantic's own wrappers, of a `Sequence` for instance, only hand on to those.
+    """
+    function = serialiser_of(node)
+    return function is not None and not (
+        node["serialization"]["type"] == "function-wrap"
+        and str(getattr(function, "__module__", "")).startswith("pydantic.")
+    )
