@@ -11,7 +11,7 @@ from typing import Any
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.retry import members_done
-from convex_messaging_fastapi.errors import BusStateError, ConfigurationError
+from convex_messaging_fastapi.errors import BusStateError, ConfigurationError, DecodeError
 from convex_messaging_fastapi.messages import (
     DeadLetterMessage,
     codec_for,
@@ -19,7 +19,8 @@ from convex_messaging_fastapi.messages import (
     topic_on_wire,
 )
 from convex_messaging_fastapi.messages.bounds import Bounds
-from convex_messaging_fastapi.records import Delivery, Record
+from convex_messaging_fastapi.messages.headers import CONTENT_TYPE
+from convex_messaging_fastapi.records import Delivery, Record, header_text
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import BusStatus, PartitionStatus, WorkerStatus
 from convex_messaging_fastapi.subscribers import Handler
@@ -107,12 +108,23 @@ class TestBench:
         return list(self.broker.records(topic_on_wire(self._prefix, topic)))
 
     def published(self, topic: str) -> list[Any]:
-        """The messages of a topic as decoded JSON (`None` for a tombstone).
+        """The messages of a topic: decoded JSON, raw bytes where `content-type` says no JSON, `None` for a
+        tombstone.
 
-        Raises `DecodeError` for what no handler without an annotation would be given.
+        Raises `DecodeError` for what a handler without an annotation would not be given.
         """
-        values = (record.value for record in self.records(topic))
-        return [None if value is None else self._any.decode(value) for value in values]
+        return [self._published(topic, record) for record in self.records(topic)]
+
+    def _published(self, topic: str, record: Record) -> Any:
+        said = header_text(record.headers, CONTENT_TYPE)
+        if record.value is None or (said is not None and "json" not in said):
+            return record.value
+        try:
+            return self._any.decode(record.value)
+        except DecodeError as error:
+            raise DecodeError(
+                f"topic {topic!r} holds no JSON: look at t.records({topic!r}). {error}"
+            ) from None
 
     def handled(self, handler: Handler | str) -> list[Any]:
         """The messages that a handler has finished, in the order in which it did.

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi import BusStateError, Retry, testing
+from convex_messaging_fastapi.errors import DecodeError
 from tests.bus.support import Bet, memory_bus
 
 
@@ -97,3 +98,22 @@ async def test_on_another_event_loop_the_bench_names_loop_scopes_and_waits_for_n
         with pytest.raises(BusStateError, match=r"opened on another event loop.*one loop scope"):
             await asyncio.to_thread(asyncio.run, elsewhere())
         await bench.settle()
+
+
+async def test_what_was_published_as_bytes_is_given_as_bytes() -> None:
+    bus = memory_bus()
+    framed = b"\x00\x00\x00\x00\x2a\x06abc"
+    async with bus.test() as t:
+        await bus.publish("avro", framed)
+        await bus.publish("avro", b"{}", headers={"content-type": "application/vnd.confluent.avro"})
+        await bus.publish("avro", b'{"a":1}', headers={"content-type": "application/cloudevents+json"})
+        await bus.tombstone("avro", key="k")
+        assert t.published("avro") == [framed, b"{}", {"a": 1}, None]
+
+
+async def test_what_says_that_it_is_json_and_is_none_is_refused_with_where_to_look() -> None:
+    bus = memory_bus()
+    async with bus.test() as t:
+        await bus.publish("broken", b"\x00\xff", headers={"content-type": "application/json"})
+        with pytest.raises(DecodeError, match=r"topic 'broken' .* JSON.*t\.records\('broken'\)"):
+            t.published("broken")
