@@ -7,7 +7,7 @@ import json
 import uuid
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
@@ -87,6 +87,9 @@ class BetPlaced(ConvexMessage):
     anything: Any
     bag: dict[Any, Any]
     heap: list[Any]
+    proof: bytes
+    proofs: dict[str, list[bytes | None]]
+    pause: timedelta | None
 
 
 def a_bet() -> BetPlaced:
@@ -118,7 +121,10 @@ def a_bet() -> BetPlaced:
         plain=Plain(snake_name=Decimal("7.70")),
         anything=[Decimal("1.10"), {"q": Decimal("2.20")}],
         bag={"z": Decimal("3.30")},
-        heap=[Decimal("4.40"), Leg(selection_id=3, odds=Decimal("5.50"))],
+        heap=[Decimal("4.40"), Leg(selection_id=3, odds=Decimal("5.50")), b"\xff", timedelta(days=1)],
+        proof=b"\x01\x02\x03\xff",
+        proofs={"a": [b"\xfb\xff\xfe", None]},
+        pause=-timedelta(days=1, hours=2, minutes=3, seconds=4.5),
     )
 
 
@@ -236,6 +242,60 @@ def test_times_as_dotnet_writes_them_are_read_with_or_without_decimals_beside_th
 
     assert codec_for(Event).decode(b'{"At":"%s"}' % text.encode()).at == moment
     assert codec_for(Payment).decode(b'{"At":"%s"}' % text.encode()).at == moment
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+GUID = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+
+DOTNET: list[tuple[Any, str, Any, str]] = [
+    (timedelta, '"00:00:00"', timedelta(0), '"00:00:00"'),
+    (timedelta, '"6.12:14:45.3448000"', timedelta(days=6, hours=12, minutes=14, seconds=45.3448), ""),
+    (timedelta, '"-00:00:00.0000001"', timedelta(0), '"00:00:00"'),
+    (bytes, '"AQID/+4="', b"\x01\x02\x03\xff\xee", ""),
+    (datetime, '"2026-01-01T00:00:00+00:00"', datetime(2026, 1, 1, tzinfo=UTC), '"2026-01-01T00:00:00Z"'),
+    (
+        datetime,
+        '"2026-01-01T02:00:00.1234567+02:00"',
+        datetime(2026, 1, 1, 0, 0, 0, 123456, UTC),
+        '"2026-01-01T02:00:00.123456+02:00"',
+    ),
+    (datetime, '"0001-01-01T00:00:00+00:00"', datetime(1, 1, 1, tzinfo=UTC), '"0001-01-01T00:00:00Z"'),
+    (
+        datetime,
+        '"9999-12-31T23:59:59.9999999+00:00"',
+        datetime(9999, 12, 31, 23, 59, 59, 999999, UTC),
+        '"9999-12-31T23:59:59.999999Z"',
+    ),
+    (uuid.UUID, '"00000000-0000-0000-0000-000000000001"', uuid.UUID(int=1), ""),
+    (
+        uuid.UUID,
+        '"{0F1E2D3C-4B5A-6978-8796-A5B4C3D2E1F0}"',
+        uuid.UUID(GUID),
+        f'"{GUID}"',
+    ),
+    (
+        uuid.UUID,
+        '"0f1e2d3c4b5a69788796a5b4c3d2e1f0"',
+        uuid.UUID(GUID),
+        f'"{GUID}"',
+    ),
+    (Level, "3", Level.HIGH, ""),
+    (Currency, '"eur"', Currency.EUR, ""),
+]
+
+
+@pytest.mark.parametrize("beside", [{}, {"amount": (Decimal, Decimal("1.10"))}], ids=["alone", "decimal"])
+@pytest.mark.parametrize(("kind", "text", "value", "written"), DOTNET, ids=[text for _, text, *_ in DOTNET])
+def test_dotnets_documented_forms_are_read_and_written(
+    kind: Any, text: str, value: Any, written: str, beside: Any
+) -> None:
+    model = create_model("Event", __base__=ConvexMessage, it=(kind, ...), **beside)
+    read = codec_for(model).decode(b'{"It":%s}' % text.encode())
+    assert read.it == value
+    assert encode(read).startswith(b'{"It":%s' % (written or text).encode())
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])

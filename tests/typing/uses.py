@@ -49,6 +49,10 @@ class UserCreated(ConvexMessage):
     created_at: datetime
 
 
+class OrderShipped(ConvexMessage, message_type="Shop.OrderShipped", reads=("Shipped",)):
+    order_id: int
+
+
 @dataclass
 class BetPlaced:
     amount: Decimal
@@ -76,6 +80,10 @@ plain = Starlette(lifespan=bus.lifespan)
 
 
 # -- handlers keep their types ---------------------------------------------------------------------
+
+
+@bus.subscriber("orders")
+async def follow(event: UserCreated | OrderShipped | None) -> None: ...
 
 
 @bus.subscriber("user.created", "user.updated", group="mail", concurrency=8, ordering="key")
