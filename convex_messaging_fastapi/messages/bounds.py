@@ -106,13 +106,17 @@ def has_large_exponent(value: bytes) -> bool:
 
 def _may_hold_a_number_beyond(value: bytes) -> bool:
     digits = value.translate(_DIGITS)
-    return (len(value) > MAX_DIGITS and _LONG_RUN in digits) or (
-        digits.find(_EXPONENT) >= 0 and _large_exponent(value) is not None
-    )
+    return _has_long_run(digits) or (digits.find(_EXPONENT) >= 0 and _large_exponent(value) is not None)
 
 
 def _has_long_number(value: bytes) -> bool:
-    return len(value) > MAX_DIGITS and _LONG_RUN in value.translate(_DIGITS)
+    sampled = value[_STEP - 1 :: _STEP].translate(_DIGITS)
+    return sampled.find(_SAMPLED) >= 0 and _LONG_RUN in value.translate(_DIGITS)
+
+
+def _has_long_run(digits: bytes) -> bool:
+    """Whether as many of them stand in a row as no number may have."""
+    return digits[_STEP - 1 :: _STEP].find(_SAMPLED) >= 0 and _LONG_RUN in digits
 
 
 def may_hold_large_decimals(value: bytes) -> bool:
@@ -123,8 +127,8 @@ def may_hold_large_decimals(value: bytes) -> bool:
     digits = value.translate(_DIGITS_OF_TEXT)
     return (
         (digits.find(_EXPONENT) >= 0 and _large_exponent_of_text(value) is not None)
-        or (len(value) > MAX_DIGITS and _LONG_RUN in digits)
-        or value.find(b"\\u") >= 0
+        or (len(value) > MAX_DIGITS and _has_long_run(digits))
+        or (_BACKSLASH in value and value.find(b"\\u") >= 0)
     )
 
 
@@ -145,6 +149,12 @@ def _table(digits: bytes) -> bytes:
 
 _EXPONENT = b"0e000"
 _LONG_RUN = b"0" * MAX_DIGITS
+_STEP, _SAMPLED = 100, b"0" * (MAX_DIGITS // 100)
+"""Every hundredth byte of a long run is a digit: to look at these first costs next to nothing."""
+
+_BACKSLASH = 0x5C
+"""As a number: looking for one byte takes a tenth of the time that looking for two takes."""
+
 _DIGITS = _table(b"0123456789.+-")
 _DIGITS_OF_TEXT = _table(b"0123456789._+-" + bytes(range(0x80, 0x100)))
 

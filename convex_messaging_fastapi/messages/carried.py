@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, time, timedelta
+from operator import attrgetter
 from typing import Any
 
 from convex_messaging_fastapi.errors import EncodeError
@@ -38,29 +39,28 @@ class NotCarried(ValueError):
 class Carried:
     """What one kind of message has to be asked, and when that is worth its time.
 
-    `times` are its own fields that may have an offset from UTC. `has_more_times`: so may something
-    deeper in it; where that has one, `OFFSET` is in what was written, in the alphabet of `TIMES`.
-    `watched` are the classes that an instance of a subclass could stand for.
+    `zones_of` gives the time zones of its own fields, where each is a time: `in_utc` is what nearly all
+    messages have. `has_more_times`: so may something else in it; where that has an offset, `OFFSET` is
+    in what was written, in the alphabet of `TIMES`. `watched` are the classes that an instance of a
+    subclass could stand for.
     """
 
-    __slots__ = ("_check", "has_more_times", "times", "watched")
+    __slots__ = ("_check", "_own", "has_more_times", "in_utc", "watched", "zones_of")
 
     def __init__(self, schema: Schema) -> None:
         compiling = _Compiling()
         self._check = compiling.check_of(schema, False)
-        own = compiling.times_of(schema)
-        self.times = tuple(own)
-        self.has_more_times = bool(compiling.times.difference(own.values()))
+        self._own = compiling.times_of(schema)
+        zones = [f"{name}.tzinfo" for name in self._own]
+        self.zones_of: Callable[[Any], Any] | None = attrgetter(*zones) if zones else None
+        self.in_utc: Any = UTC if len(zones) == 1 else (UTC,) * len(zones)
+        self.has_more_times = bool(compiling.times.difference(self._own.values()))
         self.watched = tuple(compiling.watched)
 
     def has_offset(self, message: Any) -> bool:
         """Whether a time among its own fields has one, and not that of UTC."""
-        held = message.__dict__
-        for name in self.times:
-            zone = getattr(held.get(name), "tzinfo", None)
-            if zone is not None and zone is not UTC and held[name].utcoffset():
-                return True
-        return False
+        held = (getattr(message, name, None) for name in self._own)
+        return any(isinstance(value, datetime | time) and value.utcoffset() for value in held)
 
     def has_subclasses(self) -> bool:
         return any(map(type.__subclasses__, self.watched))
@@ -92,7 +92,7 @@ class _Compiling:
         return self._by_node[asked]
 
     def times_of(self, message: Schema) -> dict[str, int]:
-        """Where the fields of a message have a time themselves."""
+        """Which of a message's own fields are a time, and nothing but one."""
         node: Any = message
         while node is not None and node.get("type") != "model-fields":
             node = self._inside(node, str(node.get("type")))
@@ -101,7 +101,7 @@ class _Compiling:
         return {name: time for name, time in times.items() if time in self.times}
 
     def _time_in(self, node: Any) -> int:
-        while node.get("type") in ("nullable", "default", "function-after"):
+        while node.get("type") in ("default", "function-after"):
             node = node["schema"]
         return id(node)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC
 from functools import lru_cache
 from typing import Any
 
@@ -106,21 +105,28 @@ def _guarded_writer(kind: Any, facts: Facts, carried: Carried) -> Writer:
     if facts.writes_stars:
         return _refuse_secrets
     by_alias = _by_alias(kind)
-    write = _special_writer(by_alias, facts)
+    context = AS_NUMBERS if facts.may_write_decimals else None
+    write = _refusing_infinities(by_alias, context) if facts.may_write_infinity else None
     looks_again = facts.may_write_decimals_as_text or facts.may_hold_anything
-    times, more_times, watched = carried.times, carried.has_more_times, carried.watched
+    more_times, watched = carried.has_more_times, carried.watched
+    zones_of, in_utc = carried.zones_of, carried.in_utc
 
     def guarded(message: Any) -> bytes:
-        # Most messages are written by pydantic alone: a call in between takes as long as two of their fields.
-        if write is None:
-            written: bytes = message.__pydantic_serializer__.to_json(message, by_alias=by_alias)
-        else:
+        written: bytes
+        if write is not None:
             written = write(message)
+        else:  # here, since a call in between takes as long as two of its fields
+            written = message.__pydantic_serializer__.to_json(message, by_alias=by_alias, context=context)
+            if context is not None:
+                written = restored(written)
         if looks_again or len(written) > MAX_DIGITS:
             _look_again(written, message, facts)
-        for name in times:
-            if getattr(message.__dict__.get(name), "tzinfo", UTC) is not UTC and carried.has_offset(message):
-                carried.refuse_loss(message)
+        try:
+            is_odd = zones_of is not None and zones_of(message) != in_utc
+        except AttributeError:  # something in the place of a time, as `model_construct` allows
+            is_odd = True
+        if is_odd and carried.has_offset(message):
+            carried.refuse_loss(message)
         if (more_times and written.translate(TIMES).find(OFFSET) >= 0) or (
             watched and carried.has_subclasses()
         ):
@@ -152,39 +158,13 @@ def _by_alias(kind: Any) -> bool | None:
     return None if "serialize_by_alias" in config else True
 
 
-def _special_writer(by_alias: bool | None, facts: Facts) -> Writer | None:
-    """`None` where pydantic alone writes what is to be written."""
-    if facts.may_write_decimals:
-        write = _writing_decimals(by_alias)
-    elif facts.may_write_infinity:
-        write = _writing_straight(by_alias)
-    else:
-        return None
-    return _refusing_infinities(write) if facts.may_write_infinity else write
-
-
-def _writing_straight(by_alias: bool | None) -> Writer:
-    def write(message: Any) -> bytes:
-        written: bytes = message.__pydantic_serializer__.to_json(message, by_alias=by_alias)
-        return written
-
-    return write
-
-
-def _writing_decimals(by_alias: bool | None) -> Writer:
-    def write(message: Any) -> bytes:
-        return restored(
-            message.__pydantic_serializer__.to_json(message, by_alias=by_alias, context=AS_NUMBERS)
-        )
-
-    return write
-
-
-def _refusing_infinities(write: Writer) -> Writer:
+def _refusing_infinities(by_alias: bool | None, context: Any) -> Writer:
     """Pydantic writes NaN as `null`, or as a word, without a sound: look again where one of them is."""
 
     def checked(message: Any) -> bytes:
-        written = write(message)
+        written: bytes = message.__pydantic_serializer__.to_json(message, by_alias=by_alias, context=context)
+        if context is not None:
+            written = restored(written)
         suspicious = b"null" in written or b"NaN" in written or b"Infinity" in written
         if suspicious and not is_finite(
             message.__pydantic_serializer__.to_python(message, context=AS_NUMBERS, warnings=False)

@@ -19,7 +19,12 @@ from typing_extensions import TypeAliasType, TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
-from convex_messaging_fastapi.messages.bounds import Bounds, OutOfBounds
+from convex_messaging_fastapi.messages.bounds import (
+    Bounds,
+    OutOfBounds,
+    may_hold_large_decimals,
+    numbers_are_within,
+)
 from convex_messaging_fastapi.messages.plain import numbers_in
 from tests.support.examples import examples
 
@@ -301,3 +306,17 @@ def test_the_look_costs_a_small_message_next_to_nothing(monkeypatch: pytest.Monk
         return looked / alone
 
     assert sorted(pair() for _ in range(9))[4] < 2.5
+
+
+@pytest.mark.parametrize("before", range(0, 405, 9))
+def test_a_number_too_long_is_found_wherever_it_begins(before: int) -> None:
+    for digits, within in ((400, True), (401, False)):
+        number = b"1" * digits
+        value = b'{"Note":"%s","A":%s}' % (b"x" * before, number)
+        assert numbers_are_within(value) is within
+        if within:
+            Bounds().check(value)
+        else:
+            with pytest.raises(OutOfBounds, match="digits"):
+                Bounds().check(value)
+        assert may_hold_large_decimals(b'{"Note":"%s","A":"%s"}' % (b"x" * before, number))

@@ -212,3 +212,11 @@ def test_any_other_offset_comes_back(offset: timedelta) -> None:
     event = model(at=datetime(2026, 1, 1, 12, 30, 15, 5, tzinfo=timezone(offset)))
     assert codec_for(model).decode(encode(event)) == event
     assert encode(model(at=datetime(2026, 1, 1, tzinfo=UTC)))
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_something_in_the_place_of_a_time_is_written_as_pydantic_would() -> None:
+    model = create_model("Event", __base__=ConvexMessage, at=(datetime, ...), then=(datetime | None, None))
+    assert encode(model.model_construct(at="soon")) == b'{"At":"soon","Then":null}'
+    assert encode(model.model_construct(at=None)) == b'{"At":null,"Then":null}'
+    assert encode(model.model_construct(then=None)) == b'{"Then":null}'
