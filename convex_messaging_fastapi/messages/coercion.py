@@ -73,10 +73,15 @@ def give_way_to_text(choices: Iterable[Any]) -> None:
     for member in filter(is_coerced, after_text):
         if member["type"] == "function-before":
             inside: Any = {**member}
-            written = {name: inside.pop(name) for name in ("serialization", "metadata")}
+            written = {
+                name: inside.pop(name) for name in ("serialization", "metadata", "ref") if name in inside
+            }
             strict = core_schema.no_info_before_validator_function(_refuse_text, inside)
             member.clear()
             member.update(core_schema.lax_or_strict_schema(inside, strict), **written)
+
+
+_OF_THE_WHOLE = ("serialization", "metadata", "ref")
 
 
 def is_coerced(node: Mapping[str, Any]) -> bool:
@@ -85,12 +90,15 @@ def is_coerced(node: Mapping[str, Any]) -> bool:
 
 
 def _coerce(node: dict[str, Any], is_strict: bool, read: Any, written: Any, shown: dict[str, Any]) -> None:
-    """Change `node` in place, for others refer to it."""
+    """Change `node` in place."""
     inside = cast("Any", {**node})
+    named = {"ref": inside.pop("ref")} if "ref" in inside else {}  # others refer to it, as to an alias's type
     reading = core_schema.no_info_before_validator_function(read, inside)
     whole = core_schema.json_or_python_schema(reading, inside) if is_strict else reading
     node.clear()
-    node.update(whole, serialization=written, metadata={"pydantic_js_functions": [lambda *_: {**shown}]})
+    node.update(
+        whole, **named, serialization=written, metadata={"pydantic_js_functions": [lambda *_: {**shown}]}
+    )
 
 
 def _written_by(function: Callable[[Any], str]) -> core_schema.SerSchema:

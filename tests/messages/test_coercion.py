@@ -25,7 +25,7 @@ from pydantic import (
     field_serializer,
     model_serializer,
 )
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DecodeError, EncodeError
@@ -81,6 +81,12 @@ AROUND: dict[str, Around] = {
     "mapping": lambda kind: (Mapping[str, list[kind]], lambda value: {"a": [value]}, '{{"a":[{}]}}'),
     "key": lambda kind: (dict[kind, int], lambda value: {value: 1}, "{{{}:1}}"),
     "union": lambda kind: (int | kind | bool, lambda value: value, "{}"),
+    "alias": lambda kind: (TypeAliasType("Alias", kind), lambda value: value, "{}"),
+    "alias in a list": lambda kind: (
+        list[TypeAliasType("Alias", kind | None)],
+        lambda value: [value],
+        "[{}]",
+    ),
     "annotated": lambda kind: (Annotated[kind, Field(description="x")], lambda value: value, "{}"),
     "named tuple": lambda kind: (_pair_of(kind), lambda value: (value,), "[{}]"),
     "typed dict": lambda kind: (_row_of(kind), lambda value: {"inside": value}, '{{"Inside":{}}}'),
