@@ -73,9 +73,7 @@ def give_way_to_text(choices: Iterable[Any]) -> None:
     for member in filter(is_coerced, after_text):
         if member["type"] == "function-before":
             inside: Any = {**member}
-            written = {
-                name: inside.pop(name) for name in ("serialization", "metadata", "ref") if name in inside
-            }
+            written = {name: inside.pop(name) for name in _OF_THE_WHOLE if name in inside}
             strict = core_schema.no_info_before_validator_function(_refuse_text, inside)
             member.clear()
             member.update(core_schema.lax_or_strict_schema(inside, strict), **written)

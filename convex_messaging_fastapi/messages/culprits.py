@@ -37,7 +37,10 @@ class Found(NamedTuple):
 
 def culprit_in(message: Any) -> str | None:
     """`place: reason and remedy` of the first value that is found to be at fault."""
-    found = _Search().within(message, False, 0)
+    try:
+        found = _Search().within(message, False, 0)
+    except Exception:  # noqa: BLE001 - what is looked at may be anything; without a place, too, it is refused
+        return None
     return found and ": ".join(filter(None, (".".join(found.place), found.reason)))
 
 

@@ -91,3 +91,15 @@ def test_names_of_keys_are_cut_and_made_printable() -> None:
         encode({"k\n" * 100: Custom()})
     assert str(refusal.value).isprintable()
     assert len(str(refusal.value)) < 400
+
+
+def test_what_cannot_even_be_looked_at_is_refused_all_the_same() -> None:
+    class Hostile:
+        def __str__(self) -> str:
+            raise LookupError
+
+        def __hash__(self) -> int:
+            return 1
+
+    with pytest.raises(EncodeError, match="type dict cannot be written"):
+        encode({Hostile(): object()})
