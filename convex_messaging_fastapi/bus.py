@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections import ChainMap
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from convex_messaging_fastapi import misuse
+from convex_messaging_fastapi.changes import has_failed, made
 from convex_messaging_fastapi.choices import (
     Batch,
     Concurrency,
@@ -21,9 +24,15 @@ from convex_messaging_fastapi.choices import (
     telling,
 )
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
-from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
-from convex_messaging_fastapi.crossing import publish_from_thread
-from convex_messaging_fastapi.errors import BusStateError, BusStopped
+from convex_messaging_fastapi.consuming.calling import CallPlan
+from convex_messaging_fastapi.crossing import drawn, publish_from_thread
+from convex_messaging_fastapi.declarations import Declarations
+from convex_messaging_fastapi.errors import (
+    BusStateError,
+    BusStopped,
+    ConfigurationError,
+    DeclarationError,
+)
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
@@ -35,6 +44,7 @@ from convex_messaging_fastapi.publishing.outgoing import (
     outgoing_tombstone,
 )
 from convex_messaging_fastapi.records import Receipt
+from convex_messaging_fastapi.residents import STATE_KEY, move_in, yielded
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import (
@@ -46,12 +56,10 @@ from convex_messaging_fastapi.subscribers import (
 )
 from convex_messaging_fastapi.testing import TestBench, watched
 from convex_messaging_fastapi.transport.base import Transport
+from convex_messaging_fastapi.unstarted import unstarted
 from convex_messaging_fastapi.wiring import Wiring, transport_for
 
 M = TypeVar("M")
-
-STATE_KEY = "messaging_bus"
-"""Where the running bus is found in an app's `state`."""
 
 
 class MessageBus(Declares):
@@ -68,13 +76,19 @@ class MessageBus(Declares):
     """
 
     def __init__(self, settings: MessagingSettings | None = None) -> None:
+        if settings is not None and not isinstance(settings, MessagingSettings):
+            raise ConfigurationError(misuse.no_settings(settings))
         self._settings = settings
-        self._declared = Subscribers()
-        # Compiled at the declaration, where the names of its annotations can be resolved.
-        self._plans: dict[str, CallPlan] = {}
+        self._declarations = Declarations()
+        self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(misuse.no_attribute_of_a_bus(name), name=name, obj=self)
 
     # -- publishing ----------------------------------------------------------------------------
 
@@ -182,9 +196,14 @@ class MessageBus(Declares):
     # -- declaring -----------------------------------------------------------------------------
 
     def include(self, subscribers: Subscribers) -> None:
-        """Take in the handlers of a module that does not know this bus."""
-        for declared in subscribers:
-            self._declare(declared)
+        """Take in the handlers of a module that does not know this bus: all of them, or none.
+
+        What is declared on `subscribers` later, until the bus starts, is taken in as well. Raises
+        `DeclarationError` when they, or one of their handlers for the same topic and group, are
+        included already.
+        """
+        self._refuse_while_it_runs()
+        self._declarations.include(subscribers, self._declare_late)
 
     @telling
     async def subscribe(
@@ -245,17 +264,17 @@ class MessageBus(Declares):
         would rebuild or end the group's consumer: each would wait for its own end.
         """
         self._life.refuse_elsewhere()
-        declared = self._declared.get(subscription_id)
+        declared = self._declarations.get(subscription_id)
         if declared is None:
             return False
         going: asyncio.Task[None] | None = None
         if (running := self._life.running) is not None:
             wiring = running.wiring
             going = running.machine.detach(subscription_id, wiring.group_of(declared), wiring.asker())
-        self._take_back(declared)
+        self._declarations.take_back(declared)
         if going is not None:
             with suppress(BusStopped):
-                await _made(going)
+                await made(going)
         return True
 
     # -- living --------------------------------------------------------------------------------
@@ -286,27 +305,30 @@ class MessageBus(Declares):
         self._life.refuse_elsewhere()
         running = self._life.running
         if running is not None and (asker := running.wiring.asker()) is not None:
-            raise BusStateError(
-                f"the handler {asker.lineup.id!r} cannot stop the bus while it handles a message: the stop "
-                "would wait for it. Let a task outside of handlers do it: one that was begun before, and "
-                "waits for an event that the handler sets; or end the process by a signal to itself"
-            )
+            raise BusStateError(misuse.stop_in_handler(asker.lineup.id))
         if self._bench is None:
             await self._life.stop()
 
     @asynccontextmanager
-    async def lifespan(self, app: Any) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(
+        self, app: Any, state: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
         """An ASGI lifespan: `Starlette(lifespan=bus.lifespan)`, or inside one of your own.
 
-        On the bench of `bus.test()` it only joins in, and lets its own event loop publish as well.
+        `state` is what handlers' dependencies find in `conn.state`, beside the bus. On the bench of
+        `bus.test()` it only joins in, and lets its own event loop publish as well.
         """
+        if self._bench is None:
+            self._life.refuse_second_start()
+        self._yielded.clear()
+        self._yielded.update(state or {})
         if self._bench is not None:
             with self._life.guest():
-                yield {STATE_KEY: self}
+                yield yielded(app, self)
             return
         await self.start(app)
         try:
-            yield {STATE_KEY: self}
+            yield yielded(app, self)
         finally:
             await self.stop()
 
@@ -340,28 +362,31 @@ class MessageBus(Declares):
             self._bench = None
             await bench.finish(self._life.stop())
 
+    async def get(self) -> Self:
+        """This bus, as a dependency of routes in an app that has several: `Depends(audit_bus.get)`."""
+        return self
+
     def status(self) -> BusStatus:
-        """A frozen snapshot of everything that runs; costs no I/O."""
+        """A frozen snapshot of everything that runs; costs no I/O. Any thread of the process may ask."""
         phase = self._life.phase
         if (running := self._life.running) is None:
             return BusStatus(phase, None, (), ())
-        return running.machine.status(phase, publishes=self._has_published)
+        return drawn(lambda: running.machine.status(phase, publishes=self._has_published))
 
     # -- inside --------------------------------------------------------------------------------
 
     async def _start(
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
-        wiring = Wiring(settings, transport, clock, app, {STATE_KEY: self})
-        machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declared])
+        unstarted.started(self._declarations)
+        wiring = Wiring(settings, transport, clock, app, ChainMap({STATE_KEY: self}, self._yielded))
+        machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         await self._life.start(Running(machine, wiring, settings, here, is_test))
-        if (state := getattr(app, "state", None)) is not None:
-            # httpx.ASGITransport never fills a request's state from the lifespan: `get_bus` looks here too.
-            setattr(state, STATE_KEY, self)
+        move_in(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:
-        plan = self._plans[declared.id]
+        plan = self._declarations.plan_of(declared)
         if self._bench is None:
             return plan
         return watched(plan, self._bench.notes_of(declared.id, declared.handler))
@@ -373,46 +398,32 @@ class MessageBus(Declares):
         return running
 
     def _declare(self, declared: Declaration) -> None:
+        self._refuse_while_it_runs()
+        self._declarations.add(declared)
+
+    def _declare_late(self, declared: Declaration) -> None:
+        if self._life.begun:
+            raise DeclarationError(misuse.late(declared.id, declared.kind))
+        self._declarations.refuse_second_copy(declared)
+        self._declarations.add(declared)
+
+    def _refuse_while_it_runs(self) -> None:
         if self._life.begun:
             raise BusStateError("the bus is running: add handlers with `await bus.subscribe(...)` now")
-        self._add(declared)
 
     async def _join(self, declared: Declaration) -> str:
         self._life.refuse_elsewhere()
         running = self._life.get()
-        taken = self._add(declared)
+        taken = self._declarations.add(declared)
         try:
             subscription = running.wiring.subscription(taken, self._plan_of(taken))
             topics, asker = running.wiring.topics_to_create([subscription]), running.wiring.asker()
             coming = running.machine.attach(subscription, topics, asker)
         except BaseException:
-            self._take_back(taken)
+            self._declarations.take_back(taken)
             raise
         # By the task, for the caller may be gone by then.
-        coming.add_done_callback(lambda task: self._take_back(taken) if _failed(task) else None)
-        await _made(coming)
+        forget = self._declarations.take_back
+        coming.add_done_callback(lambda task: forget(taken) if has_failed(task) else None)
+        await made(coming)
         return taken.id
-
-    def _take_back(self, declared: Declaration) -> None:
-        """Forget this declaration, and not another that has taken its id since."""
-        if self._declared.get(declared.id) is declared:
-            self._declared.remove(declared.id)
-            del self._plans[declared.id]
-
-    def _add(self, declared: Declaration) -> Declaration:
-        plan = compile_call(declared.handler, batch=declared.options.batch is not None)
-        taken = self._declared.add(declared)
-        self._plans[taken.id] = plan
-        return taken
-
-
-async def _made(change: asyncio.Task[None]) -> None:
-    """Wait for a change, without ending it when the waiting is cancelled. Raises what it raised."""
-    await asyncio.wait([change])
-    if change.cancelled():
-        raise BusStopped("the bus has stopped before this change of its handlers was made")
-    change.result()
-
-
-def _failed(task: asyncio.Task[None]) -> bool:
-    return task.cancelled() or task.exception() is not None

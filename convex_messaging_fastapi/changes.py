@@ -69,3 +69,15 @@ class Changes:
         if not self._wanted[group]:
             del self._wanted[group]
             self._turns.pop(group, None)  # groups come and go by the thousand
+
+
+async def made(change: asyncio.Task[None]) -> None:
+    """Wait for a change, without ending it when the waiting is cancelled. Raises what it raised."""
+    await asyncio.wait([change])
+    if change.cancelled():
+        raise BusStopped("the bus has stopped before this change of its handlers was made")
+    change.result()
+
+
+def has_failed(change: asyncio.Task[None]) -> bool:
+    return change.cancelled() or change.exception() is not None

@@ -1,10 +1,11 @@
-"""Publishing from another thread than the event loop's, in bounded time also while the loop is blocked."""
+"""What other threads than the event loop's may do: publish in bounded time, and look at what runs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, wait
+from contextlib import suppress
 from threading import Event
 from typing import Any, TypeVar
 
@@ -12,6 +13,9 @@ from convex_messaging_fastapi.clock import Clock, SystemClock
 from convex_messaging_fastapi.errors import BusStateError, PublishFailed, PublishUnknown
 
 T = TypeVar("T")
+
+TRIES = 100
+"""To go through what changes: each takes microseconds, so that two in a row are rare."""
 
 ANSWER_SECONDS = 0.5
 """How late a loop may be: for the outcome of a call that is over its time, and then for a sign of life."""
@@ -62,6 +66,14 @@ def publish_from_thread(
             "The bus's event loop ended while a message was being published. It may be written; publish it "
             "again only if its consumers bear a duplicate."
         ) from None
+
+
+def drawn(draw: Callable[[], T]) -> T:
+    """What `draw` returns: it changes nothing, and goes through what the loop's thread may be changing."""
+    for _ in range(TRIES):
+        with suppress(RuntimeError):  # how Python says that what was gone through has changed meanwhile
+            return draw()
+    return draw()
 
 
 def _refused_when_closed(

@@ -63,6 +63,11 @@ class Running:
         return timeout
 
 
+_AT_BOTH_ENDS = (
+    "to publish when the app starts or stops, do it in the lifespan of a router that is included after the "
+    "MessagingRouter"
+)
+
 _NOWHERE = object()
 """No loop, and not `None` either, which stands for a thread that runs none."""
 
@@ -141,10 +146,15 @@ class Life:
 
     def _why_nothing_runs(self) -> BusStateError:
         if self.phase is Phase.STOPPED:
-            return BusStopped("the bus has stopped: nothing can be published any more")
+            return BusStopped(
+                "the bus has stopped: nothing can be published any more. It stops before the app's own "
+                f"lifespan ends: {_AT_BOTH_ENDS}. In tests, run the app's lifespan again, or use `async with "
+                "bus.test():`"
+            )
         return BusNotStarted(
-            "the bus has not started: its lifespan has not begun. Include its MessagingRouter in the app, "
-            "or use `async with bus:`; in tests, run the app's lifespan or use `async with bus.test():`"
+            "the bus has not started: its lifespan has not begun. That begins with the app that includes its "
+            f"MessagingRouter, after the app's own lifespan: {_AT_BOTH_ENDS}. Without an app use `async with "
+            "bus:`; in tests, run the app's lifespan, or use `async with bus.test():`"
         )
 
     def _where_it_runs(self) -> str:

@@ -150,6 +150,15 @@ def default_group(group: str) -> None:
     )
 
 
+def never_started(handlers: Collection[str]) -> None:
+    """The process ends, and nothing has started the bus of these handlers."""
+    _say(
+        logging.WARNING,
+        f"no message has reached {some(handlers)}, for nothing has started their bus: include its "
+        "MessagingRouter in the app, or run it with `async with bus:`",
+    )
+
+
 def details_failed(error: Exception) -> None:
     """Its type alone: the text may repeat what the request brought."""
     _say(logging.ERROR, f"`details` of the probes failed, so none are shown: {type(error).__qualname__}")

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
+from weakref import WeakMethod
 
 from convex_messaging_fastapi.choices import (
     Batch,
@@ -105,6 +106,7 @@ class Subscribers(Declares):
 
     def __init__(self) -> None:
         self._declarations: dict[str, Declaration] = {}
+        self._told: list[WeakMethod[Callable[[Declaration], object]]] = []
 
     def __iter__(self) -> Iterator[Declaration]:
         return iter(tuple(self._declarations.values()))
@@ -122,8 +124,18 @@ class Subscribers(Declares):
         if declared.kind == "command":
             self._refuse_second_receiver(declared)
         taken = replace(declared, id=self._free_id(declared))
+        for method in self._told:
+            if (take := method()) is not None:
+                take(taken)
         self._declarations[taken.id] = taken
         return taken
+
+    def tell(self, take: Callable[[Declaration], object]) -> None:
+        """Hand what is added from now on to `take` as well, a method, as long as its object lives.
+
+        What it refuses, by raising, is not added.
+        """
+        self._told.append(WeakMethod(take))
 
     def get(self, id: str) -> Declaration | None:
         return self._declarations.get(id)

@@ -2,73 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from collections.abc import Collection
+from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
-from fastapi.routing import iter_route_contexts
-from starlette.routing import BaseRoute
 
-from convex_messaging_fastapi.bus import STATE_KEY, MessageBus
+from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import BusNotFound
-from convex_messaging_fastapi.plugin.health import Probes
+from convex_messaging_fastapi.plugin.health import probes_among
+from convex_messaging_fastapi.residents import STATE_KEY, running_in
 from convex_messaging_fastapi.status import Phase
 
 
-def get_bus(conn: HTTPConnection) -> MessageBus:
-    """The bus of the app that serves this request, WebSocket or message.
+async def get_bus(conn: HTTPConnection) -> MessageBus:
+    """The bus of the app that serves this request or WebSocket; in a handler, the bus that runs it.
 
         @app.post("/users")
         async def create_user(user: NewUser, bus: MessageBus = Depends(get_bus)) -> None: ...
 
-    Raises `BusNotFound` where the app has none. A bus whose lifespan has not begun is found, and
-    raises `BusNotStarted` when it is to publish. Tests may put another in its place with
+    Raises `BusNotFound` where the app has none, and where it has several: a route then names the one
+    it means, `Depends(audit_bus.get)`. A bus whose lifespan has not begun is found, and raises
+    `BusNotStarted` when it is to publish. Tests may put another in its place with
     `app.dependency_overrides[get_bus]`.
     """
-    found = _running(conn)
-    return found if found is not None else _included(conn)
+    return _the_only(_running(conn) or _included(conn))
 
 
 Bus = Annotated[MessageBus, Depends(get_bus)]
 """`async def create_user(user: NewUser, bus: Bus) -> None: ...`"""
 
 
-def _running(conn: HTTPConnection) -> MessageBus | None:
-    """The bus that a lifespan has left for us: with each request, or where there is none, on the app."""
+def _running(conn: HTTPConnection) -> list[MessageBus]:
+    """The buses that lifespans have left for us: with each request, or where there is none, on the app."""
     for state in (conn.state, getattr(conn.scope.get("app"), "state", None)):
-        bus = getattr(state, STATE_KEY, None)
-        if bus is not None:
-            return cast("MessageBus", bus)
-    return None
+        if buses := running_in(state):
+            return buses
+        if (own := getattr(state, STATE_KEY, None)) is not None:
+            return [own]
+    return []
 
 
-def _included(conn: HTTPConnection) -> MessageBus:
-    """The bus whose routes the outermost app, or else the one that serves this, has included."""
+def _the_only(buses: Collection[MessageBus]) -> MessageBus:
+    if len(buses) > 1:
+        raise BusNotFound(
+            f"this app has {len(buses)} message buses, and get_bus cannot tell which one is meant: name it, "
+            "as in `bus: MessageBus = Depends(audit_bus.get)`"
+        )
+    (bus,) = buses
+    return bus
+
+
+def _included(conn: HTTPConnection) -> list[MessageBus]:
+    """The buses whose routes the outermost app, or else the one that serves this, has included."""
     outermost, serving = conn.scope.get("router"), conn.scope.get("app")
     mounted_at = _mounted_at(conn)
-    bus = _bus_among(outermost)
-    if bus is None and mounted_at is not None:
-        bus = _bus_among(serving)
-        if bus is not None and bus.status().phase is Phase.NEW:
+    buses = _buses_among(outermost)
+    if not buses and mounted_at is not None:
+        buses = _buses_among(serving)
+        if buses and all(bus.status().phase is Phase.NEW for bus in buses):
             raise BusNotFound(
                 f"the MessagingRouter is included in the app that is mounted at {mounted_at!r}, and the "
                 "lifespan of a mounted app never runs: include the router in the outermost app; the "
                 "mounted one finds the bus there"
             )
-    if bus is None:
+    if not buses:
         raise BusNotFound(_why_not(mounted_at))
-    return bus
+    return buses
 
 
-def _bus_among(owner: Any) -> MessageBus | None:
-    routes: Sequence[BaseRoute] = getattr(owner, "routes", ())
-    for context in iter_route_contexts(routes):
-        endpoint = getattr(context.original_route, "endpoint", None)
-        probes = getattr(endpoint, "__self__", None)
-        if isinstance(probes, Probes):
-            return probes.bus
-    return None
+def _buses_among(owner: Any) -> list[MessageBus]:
+    found = [probes.bus for _, probes in probes_among(getattr(owner, "routes", ()))]
+    return list({id(bus): bus for bus in found}.values())
 
 
 def _mounted_at(conn: HTTPConnection) -> str | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_args
 
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,8 +18,9 @@ from starlette.routing import BaseRoute, Route
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.misuse import kind_of
 from convex_messaging_fastapi.plugin.details import details_of
-from convex_messaging_fastapi.status import Readiness, Verdict, live, ready, startup
+from convex_messaging_fastapi.status import STATUSES, Readiness, Verdict, live, ready, startup
 
 HEALTH_PREFIX = "/health/kafka"
 
@@ -26,6 +29,15 @@ ANY_METHOD = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE
 Details: TypeAlias = Callable[[Request], bool | Awaitable[bool]]
 """Whether this request may see details. It may raise an `HTTPException` to refuse any answer; any other
 exception counts as no, and its type is logged."""
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class ProbeAnswer(BaseModel):
+    """What a probe says, in words of closed lists."""
+
+    status: str = Field(description=f"the worst that is so, of {', '.join(STATUSES)}")
+    reasons: list[str] = Field([], description="why, the worst first; left out when there is none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,12 @@ class Probes:
         if await self._may_see_details(request):
             return _answer(request, verdict, _public(verdict) | details_of(status))
         return _answer(request, verdict, _public(verdict))
+
+    async def summary_with_details(self, request: Request) -> Response:
+        """For those whom FastAPI's dependencies have let in."""
+        status = self.bus.status()
+        verdict = ready(status, self.readiness)
+        return _answer(request, verdict, _public(verdict) | details_of(status))
 
     async def live(self, request: Request) -> Response:
         verdict = live(self.bus.status())
@@ -89,14 +107,26 @@ def health_routes(
     code of `/ready`, and shows hosts, topics and groups where `details` says that the request may
     see them. None of them appears in the OpenAPI document.
     """
-    _check(prefix, readiness)
+    check(bus, prefix, readiness)
+    if not (details is None or callable(details)):
+        raise ConfigurationError(
+            f"`details` of health_routes is a function of the request, not {kind_of(details)}; `Depends` "
+            "needs FastAPI: MessagingRouter(bus, details=[Depends(...)])"
+        )
     probes = Probes(bus, readiness, details)
-    endpoints = {
+    return routes_of(probes, prefix, endpoints_of(probes))
+
+
+def endpoints_of(probes: Probes) -> dict[str, Endpoint]:
+    return {
         "": probes.summary,
         "/live": probes.live,
         "/ready": probes.ready,
         "/startup": probes.startup,
     }
+
+
+def routes_of(probes: Probes, prefix: str, endpoints: Mapping[str, Endpoint]) -> list[BaseRoute]:
     # Not FastAPI's own routes: those inherit the app's dependencies, and a kubelet cannot log in.
     probed = [
         Route(prefix + path, endpoint, methods=["GET"], include_in_schema=False)
@@ -105,12 +135,22 @@ def health_routes(
     # Else Starlette would redirect to the path without the slash, at whatever host the request names.
     slashed = [
         Route(f"{prefix}{path}/", probes.not_found, methods=ANY_METHOD, include_in_schema=False)
-        for path in endpoints
+        for path in endpoints_of(probes)
     ]
     return [*probed, *slashed]
 
 
-def _check(prefix: str, readiness: Readiness) -> None:
+def probes_among(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, Probes]]:
+    """The probes that these routes answer, those of included routers too, each with its path."""
+    for context in iter_route_contexts(routes):
+        probes = getattr(getattr(context.original_route, "endpoint", None), "__self__", None)
+        if isinstance(probes, Probes) and context.path is not None:
+            yield context.path, probes
+
+
+def check(bus: MessageBus, prefix: str, readiness: Readiness) -> None:
+    if not isinstance(bus, MessageBus):
+        raise ConfigurationError(f"probes are those of a MessageBus, not of {kind_of(bus)}")
     if not prefix.startswith("/") or prefix.endswith("/"):
         raise ConfigurationError(
             f"the prefix of the probes begins with a slash and does not end with one, unlike {prefix!r}"

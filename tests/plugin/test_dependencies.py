@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.testclient import TestClient
 
 from convex_messaging_fastapi.bus import MessageBus
-from convex_messaging_fastapi.errors import BusNotFound, BusNotStarted
+from convex_messaging_fastapi.errors import BusNotFound, BusNotStarted, BusStateError, PublishUnknown
 from convex_messaging_fastapi.plugin import Bus, MessagingRouter, get_bus
 from tests.plugin.calls import MEMORY, call, running, websocket_text, with_state
 
@@ -140,3 +141,147 @@ async def test_a_mounted_app_may_include_a_bus_that_others_run(bus: MessageBus) 
     app.mount("/v1", app_with(bus, users()))
     async with bus:
         assert (await call(app, "/v1/users", "POST")).json() == "convex.user.created"
+
+
+# -- two buses in one app --------------------------------------------------------------------------
+
+
+class Two:
+    """An app of two buses, each with a handler that notes which bus it was given."""
+
+    def __init__(self) -> None:
+        self.orders, self.audit = MessageBus(MEMORY), MessageBus(MEMORY)
+        self.given: list[tuple[str, MessageBus]] = []
+        self.app, self.mounted = FastAPI(), FastAPI()
+        for name, bus in (("orders", self.orders), ("audit", self.audit)):
+            self.declare(name, bus)
+            self.app.include_router(MessagingRouter(bus, health_prefix=f"/health/{name}"))
+        self.mounted.include_router(self.routes())
+        self.app.include_router(self.routes())
+        self.app.mount("/v1", self.mounted)
+
+    def declare(self, name: str, bus: MessageBus) -> None:
+        @bus.subscriber("noted")
+        async def note(event: dict[str, Any], own: Bus) -> None:
+            self.given.append((name, own))
+
+    def routes(self) -> APIRouter:
+        router = APIRouter()
+
+        @router.get("/any")
+        async def any_bus(bus: Bus) -> None: ...
+
+        @router.get("/audit")
+        async def named(bus: MessageBus = Depends(self.audit.get)) -> bool:  # noqa: B008 - FastAPI's way
+            return bus is self.audit
+
+        return router
+
+
+async def by_httpx(two: Two, path: str) -> Any:
+    async with running(two.app):
+        return (await call(two.app, path)).json()
+
+
+async def as_a_server_does(two: Two, path: str) -> Any:
+    async with running(two.app) as state:
+        return (await call(with_state(two.app, state), path)).json()
+
+
+async def by_a_test_client(two: Two, path: str) -> Any:
+    def get() -> Any:
+        with TestClient(two.app) as client:
+            return client.get(path).json()
+
+    return await asyncio.to_thread(get)
+
+
+async def without_a_lifespan(two: Two, path: str) -> Any:
+    return (await call(two.app, path)).json()
+
+
+async def on_benches(two: Two, path: str) -> Any:
+    async with two.orders.test(), two.audit.test():
+        return (await call(two.app, path)).json()
+
+
+WAYS = [by_httpx, as_a_server_does, by_a_test_client, without_a_lifespan, on_benches]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("at", ["", "/v1"])
+async def test_in_an_app_of_two_buses_a_route_names_its_own_however_the_request_came(
+    way: Any, at: str
+) -> None:
+    with pytest.raises(BusNotFound, match=r"2 message buses.*Depends\(audit_bus\.get\)"):
+        await way(Two(), f"{at}/any")
+    assert await way(Two(), f"{at}/audit") is True
+
+
+async def test_in_an_app_of_two_buses_each_handler_gets_its_own() -> None:
+    two = Two()
+    async with two.orders.test(two.app) as one, two.audit.test(two.app) as other:
+        await two.orders.publish("noted", {})
+        await two.audit.publish("noted", {})
+        await one.settle()
+        await other.settle()
+    assert two.given == [("orders", two.orders), ("audit", two.audit)]
+
+
+async def test_two_buses_that_are_run_by_hand_are_two_as_well() -> None:
+    one, two = MessageBus(MEMORY), MessageBus(MEMORY)
+    app = app_with(None, users())
+    async with one.lifespan(app), two.lifespan(app):
+        with pytest.raises(BusNotFound, match="2 message buses"):
+            await call(app, "/users", "POST")
+    async with two.lifespan(app):  # what ran there before is gone
+        assert (await call(app, "/users", "POST")).json() == "convex.user.created"
+
+
+async def test_buses_that_take_turns_in_one_app_are_one_at_a_time() -> None:
+    app = app_with(None, users())
+    for _ in range(2):
+        async with MessageBus(MEMORY).test(app) as bench:
+            assert (await call(app, "/users", "POST")).status_code == 200
+            assert len(bench.published("user.created")) == 1
+
+
+# -- TestClient, which runs an app on a loop of its own -----------------------------------------------
+
+
+async def test_a_test_client_publishes_onto_the_bench_from_async_and_plain_endpoints() -> None:
+    bus = MessageBus(MEMORY)
+    app = app_with(bus, users())
+    handled: list[Any] = []
+
+    @bus.subscriber("user.created")
+    async def welcome(event: dict[str, Any]) -> None:
+        handled.append(event)
+
+    @app.post("/plain")
+    def plain(bus: Bus) -> str:
+        return bus.publish_sync("user.created", {"id": 2}, timeout=5).topic
+
+    async with bus.test(app) as bench:
+        with TestClient(app) as client:
+            assert client.post("/users").json() == "convex.user.created"
+            assert client.post("/plain").json() == "convex.user.created"
+            await bench.settle()
+        assert bench.published("user.created") == [{"id": 1}, {"id": 2}]
+        assert handled == [{"id": 1}, {"id": 2}]
+
+
+async def test_a_test_client_without_a_lifespan_hangs_nowhere_and_says_what_to_do() -> None:
+    bus = MessageBus(MEMORY)
+    app = app_with(bus, users())
+
+    @app.post("/plain")
+    def plain(bus: Bus) -> None:
+        bus.publish_sync("user.created", {"id": 2}, timeout=0.1)
+
+    async with bus.test(app):
+        client = TestClient(app)
+        with pytest.raises(PublishUnknown, match=r"something blocks it.*TestClient in an async test"):
+            client.post("/plain")
+        with pytest.raises(BusStateError, match=r"with TestClient\(app\)"):
+            client.post("/users")

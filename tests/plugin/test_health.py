@@ -80,8 +80,74 @@ async def test_probes_are_not_part_of_the_documented_api() -> None:
     assert (await call(app_of(UP), "/openapi.json")).json()["paths"] == {}
 
 
+async def test_probes_may_be_documented_and_answer_as_they_are_described() -> None:
+    app = app_of(with_contact(SILENT), include_in_schema=True)
+    document = (await call(app, "/openapi.json")).json()
+    assert set(document["paths"]) == set(PATHS)
+    answers = document["components"]["schemas"]["ProbeAnswer"]
+    for path, operations in document["paths"].items():
+        assert set(operations) == {"get"}
+        assert set(operations["get"]["responses"]) == {"200", "503"}
+        body = (await call(app, path)).json()
+        assert set(body) <= set(answers["properties"])
+        assert set(body) >= set(answers["required"])
+
+
+async def test_documented_probes_are_served_as_plain_routes_all_the_same() -> None:
+    app = FastAPI(dependencies=[Depends(refuse)])
+    app.include_router(MessagingRouter(ScriptedBus(UP), include_in_schema=True))
+    assert [(await call(app, path)).status_code for path in PATHS] == [200, 200, 200, 200]
+    assert [(await call(app, path, "HEAD")).content for path in PATHS] == [b""] * 4
+    assert [(await call(app, path, "POST")).status_code for path in PATHS] == [405] * 4
+
+
 def refuse() -> None:
     raise HTTPException(401)
+
+
+def require_login(request: Request) -> None:
+    if request.headers.get("authorization") != "Bearer 1234":
+        raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
+
+
+@pytest.mark.parametrize("shown", [False, True])
+async def test_details_may_be_asked_for_with_fastapis_own_dependencies(shown: bool) -> None:
+    app = app_of(holding(DLQ_UNAVAILABLE), details=[Depends(require_login)], include_in_schema=shown)
+    for method in ("GET", "HEAD"):
+        refused = await call(app, "/health/kafka", method)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+    full = await call(app, "/health/kafka", headers=LOGIN)
+    assert (full.status_code, full.json()["status"], full.json()["phase"]) == (503, "degraded", "running")
+    assert (await call(app, "/health/kafka", "HEAD", headers=LOGIN)).content == b""
+    assert (await call(app, "/health/kafka", "POST", headers=LOGIN)).status_code == 405
+    assert (await call(app, "/health/kafka/", headers=LOGIN)).status_code == 404
+    assert [(await call(app, path)).status_code for path in PATHS[1:]] == [200, 503, 200]
+    app.dependency_overrides[require_login] = lambda: None
+    assert (await call(app, "/health/kafka")).json()["phase"] == "running"
+    assert set((await call(app, "/openapi.json")).json()["paths"]) == (set(PATHS) if shown else set())
+
+
+def kind(given: object) -> str:
+    return type(given).__name__
+
+
+@pytest.mark.parametrize(
+    "given", ["admin", [], ["admin"], [require_login], Depends(require_login), 5, {}], ids=kind
+)
+def test_details_that_let_nobody_decide_are_refused(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"`details` is a function of the request"):
+        app_of(UP, details=given)
+
+
+def test_without_fastapi_details_are_a_function() -> None:
+    with pytest.raises(ConfigurationError, match=r"`Depends` needs FastAPI: MessagingRouter"):
+        health_routes(ScriptedBus(UP), details=[Depends(require_login)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", ["localhost:9092", None, {}], ids=kind)
+def test_what_is_no_bus_has_no_probes(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="probes are those of a MessageBus"):
+        health_routes(given)
 
 
 async def test_app_wide_authentication_does_not_lock_the_kubelet_out() -> None:
@@ -99,7 +165,7 @@ async def test_app_wide_authentication_does_not_lock_the_kubelet_out() -> None:
 
 async def test_the_prefix_can_be_chosen_here_and_where_it_is_included() -> None:
     app, between = FastAPI(), APIRouter()
-    between.include_router(MessagingRouter(ScriptedBus(UP), prefix="/kafka"), prefix="/internal")
+    between.include_router(MessagingRouter(ScriptedBus(UP), health_prefix="/kafka"), prefix="/internal")
     app.include_router(between, prefix="/v1")
     assert (await call(app, "/v1/internal/kafka/ready")).status_code == 200
     assert (await call(app, "/health/kafka/ready")).status_code == 404

@@ -5,7 +5,8 @@ What stands above a `type: ignore` is a mistake that they must report.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,7 +16,7 @@ from typing import Annotated, Any, assert_type
 from fastapi import Depends, FastAPI
 from pydantic_settings import SettingsConfigDict
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from typing_extensions import TypedDict
 
 from convex_messaging_fastapi import (
@@ -158,6 +159,36 @@ async def notify(raw: bytes) -> None: ...
 bus.include(subscribers)
 
 
+# -- the router ------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def opening(app: FastAPI) -> AsyncGenerator[dict[str, str], None]:
+    yield {"pool": "the pool"}
+
+
+def with_a_password(request: Request) -> bool:
+    return request.headers.get("authorization") == "Bearer 1234"
+
+
+app.include_router(MessagingRouter(bus, readiness="http", details=with_a_password))
+app.include_router(
+    MessagingRouter(
+        configured,
+        health_prefix="/health/audit",
+        details=[Depends(pool)],
+        include_in_schema=True,
+        lifespan=opening,
+    )
+)
+
+
+@app.get("/audit")
+async def audit(bus: Annotated[MessageBus, Depends(configured.get)]) -> None:
+    assert_type(await get_bus(HTTPConnection({"type": "http"})), MessageBus)
+    assert_type(await configured.get(), MessageBus)
+
+
 # -- publishing ------------------------------------------------------------------------------------
 
 
@@ -239,6 +270,14 @@ async def test_a_handler_alone(event: UserCreated) -> None:
 
 
 async def mistakes(event: UserCreated) -> None:
+    MessageBus("localhost:9092")  # type: ignore[arg-type]
+    MessagingRouter("localhost:9092")  # type: ignore[arg-type]
+    MessagingRouter(bus, prefix="/health")  # type: ignore[arg-type]
+    MessagingRouter(bus, details="admin")  # type: ignore[arg-type]
+    app.include_router(bus)  # type: ignore[arg-type]
+    _ = bus.brokers  # type: ignore[attr-defined]
+    _ = MessagingRouter(bus).subscriber  # type: ignore[attr-defined]
+    _ = get_bus(HTTPConnection({})).publish  # type: ignore[attr-defined]
     await bus.publish("user.created", event, key=5)  # type: ignore[arg-type]
     await bus.publish(event)  # type: ignore[call-arg, arg-type]
     await bus.tombstone("user.created")  # type: ignore[call-arg]

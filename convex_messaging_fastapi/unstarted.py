@@ -1,0 +1,87 @@
+"""Says once, when the process ends, which handlers got no message because nothing started their bus."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from convex_messaging_fastapi import reports
+
+OF_THE_PARENT = "__mp_main__"
+"""What multiprocessing calls the parent's main file where a child has to import it."""
+
+
+class Declared(Protocol):
+    """What a declaration tells."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def handler(self) -> Callable[..., Any]: ...
+
+
+class Unstarted:
+    """The declarations of buses that have not started, as long as they live."""
+
+    def __init__(self) -> None:
+        self._waiting: WeakSet[Iterable[Declared]] = WeakSet()
+        self._started: set[object] = set()
+        self._may_run_elsewhere = False
+
+    def expect(self, declarations: Iterable[Declared]) -> None:
+        """Their bus ought to start."""
+        self._waiting.add(declarations)
+
+    def started(self, declarations: Iterable[Declared]) -> None:
+        """It did, or tried to, or serves on a test's bench."""
+        self._waiting.discard(declarations)
+        self._started.update(_place(declared) for declared in declarations)
+
+    def say(self) -> None:
+        if self._may_run_elsewhere or _has_spawned():
+            return  # a server's parent process imports the app, and its children run it
+        # `python main.py` with uvicorn.run("main:app") makes a bus twice, and runs the second one.
+        ids = sorted(
+            declared.id
+            for declarations in self._waiting
+            for declared in declarations
+            if _place(declared) not in self._started and _module(declared) != OF_THE_PARENT
+        )
+        if ids:
+            reports.never_started(ids)
+
+    def in_the_parent_of_a_fork(self) -> None:
+        self._may_run_elsewhere = True
+
+    def in_the_child_of_a_fork(self) -> None:
+        self._may_run_elsewhere = False
+
+
+def _place(declared: Declared) -> object:
+    """Where the handler is written: the same for each import of its file."""
+    written = inspect.unwrap(declared.handler)
+    code = getattr(getattr(written, "__func__", written), "__code__", None)
+    return declared.id if code is None else (code.co_filename, code.co_firstlineno)
+
+
+def _module(declared: Declared) -> object:
+    return getattr(declared.handler, "__module__", None)
+
+
+def _has_spawned() -> bool:
+    """Whether multiprocessing has begun another process; it imports these modules only then."""
+    return any(name.startswith("multiprocessing.popen_") for name in sys.modules)
+
+
+unstarted = Unstarted()
+atexit.register(unstarted.say)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        after_in_parent=unstarted.in_the_parent_of_a_fork, after_in_child=unstarted.in_the_child_of_a_fork
+    )
