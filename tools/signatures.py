@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any, ForwardRef
+from typing import Any, ForwardRef, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -32,12 +33,14 @@ def _lines(name: str) -> Iterator[str]:
         yield from (f"    {line}" for line in _members(shown))
     elif callable(shown) and inspect.isroutine(shown):
         yield _function(name, shown)
+    elif get_origin(shown) is Literal:
+        yield f"{name} = {' | '.join(map(repr, get_args(shown)))}"
     else:
-        yield f"{name} = {shown!r}" if isinstance(shown, str | int) else name
+        yield name
 
 
 def _made_with(kind: type) -> str:
-    if issubclass(kind, BaseModel):
+    if issubclass(kind, BaseModel | Enum):
         return f"({kind.__mro__[1].__name__})"
     makers = {"__init__", "__new__"} & {name for base in _ours(kind) for name in vars(base)}
     return _parameters(inspect.signature(kind)) if makers else ""
@@ -55,6 +58,8 @@ def _members(kind: type) -> Iterator[str]:
             yield _function(name, getattr(kind, name))
         elif isinstance(member, bool | int | str):
             yield f"{name} = {member!r}"
+        elif isinstance(member, Enum):
+            yield f"{name} = {member.value!r}"
 
 
 def _own_names(kind: type) -> set[str]:
