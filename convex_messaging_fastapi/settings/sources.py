@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,9 @@ _USUAL = Path(".env")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value, by what name it was found, and in which file, if in one."""
+    """A value, by what name it was found, and in which file, if in one. No `repr` shows what was found."""
 
-    value: Any
+    value: Any = field(repr=False)
     name: str
     file: str = ""
     shared: bool = False
@@ -113,7 +113,7 @@ def _paths(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
 class Place:
     """Variables that stand together: the environment's, those of a file, or a folder with a file each."""
 
-    variables: Variables
+    variables: Variables = field(repr=False)
     file: str = ""
     unread: tuple[str, ...] = ()
     """Files of such a folder that are no setting's."""

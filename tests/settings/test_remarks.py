@@ -291,6 +291,23 @@ def beside_an_unknown_key(place: Place) -> MessagingSettings:
     return load()
 
 
+def in_a_variable_beside_a_file_that_is_wrong(place: Place) -> MessagingSettings:
+    place.variables(KAFKA_SASL_PASSWORD=PASSWORD)
+    place.dotenv(KAFKA_SASL_PASSWORD=PASSWORD)
+    return beside_an_unknown_key(place)
+
+
+def in_a_folder_beside_a_file_that_is_wrong(place: Place) -> MessagingSettings:
+    place.folder("secrets", kafka_sasl_password=PASSWORD, kafka_topic_prefix=PASSWORD.encode() + b"\xff")
+    return load(_secrets_dir="secrets")
+
+
+def in_a_file_of_its_own(place: Place) -> MessagingSettings:
+    place.write("password", PASSWORD.encode() + b"\xff")
+    place.variables(KAFKA_SASL_PASSWORD_FILE="password")
+    return load(security_protocol="SASL_SSL", sasl_username="u")
+
+
 def as_an_unknown_key(place: Place) -> MessagingSettings:
     place.appsettings({PASSWORD: 1})
     return load()
@@ -331,6 +348,9 @@ SECRETLY = [
     in_a_list,
     beside_an_unknown_key,
     in_a_file_that_is_no_json,
+    in_a_variable_beside_a_file_that_is_wrong,
+    in_a_folder_beside_a_file_that_is_wrong,
+    in_a_file_of_its_own,
 ]
 MISPLACED = [as_an_unknown_key, in_a_section_of_another_shape, as_a_mechanism, as_a_protocol, in_an_address]
 
