@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from convex_messaging_fastapi import reports
-from convex_messaging_fastapi.failures import is_users, place_of
+from convex_messaging_fastapi.failures import is_users, package_of, place_of
 
 ASK_EVERY_SECONDS = 0.5
 LATE_SECONDS = 1.0
@@ -79,7 +79,7 @@ def _culprit(
     """Who keeps the loop, and where; `None` where it only waits for something to do."""
     task = asyncio.current_task(loop)
     frames = list(_frames_of_a_step(sys._current_frames().get(thread)))
-    if task is None and all(_root(frame) in _IDLE for frame in frames):
+    if task is None and all(package_of(frame) in _IDLE for frame in frames):
         return None
     try:
         work = None if task is None else whose(task)
@@ -90,7 +90,7 @@ def _culprit(
 
 def _frames_of_a_step(frame: FrameType | None) -> Iterator[FrameType]:
     """From the innermost frame out to the loop, whose callers do not keep it."""
-    while frame is not None and _root(frame) not in _LOOPS:
+    while frame is not None and package_of(frame) not in _LOOPS:
         yield frame
         frame = frame.f_back
 
@@ -108,8 +108,3 @@ def _place(frames: list[FrameType]) -> str:
 def _is_library(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     return "site-packages" in file or "dist-packages" in file or file.startswith(_LIBRARIES)
-
-
-def _root(frame: FrameType) -> str:
-    module: str = frame.f_globals.get("__name__") or ""
-    return module.partition(".")[0]

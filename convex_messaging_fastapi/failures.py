@@ -99,9 +99,13 @@ def leaves(failure: BaseException) -> list[BaseException]:
 
 def is_users(frame: FrameType) -> bool:
     """Whether a frame runs code of the user, or of a library that the user calls."""
-    module: str = frame.f_globals.get("__name__") or ""
-    root = module.partition(".")[0]
-    return root not in _MACHINERY and not frame.f_code.co_filename.startswith("<frozen")
+    return package_of(frame) not in _MACHINERY and not frame.f_code.co_filename.startswith("<frozen")
+
+
+def package_of(frame: FrameType) -> str:
+    """The name of the outermost package whose code a frame runs; empty where nobody knows."""
+    module = frame.f_globals.get("__name__")
+    return module.partition(".")[0] if isinstance(module, str) else ""  # anybody may set it to anything
 
 
 def place_of(frame: FrameType, line: int | None) -> str:

@@ -191,7 +191,9 @@ class Machine:
             )
 
     async def _attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
-        worker = self.workers.get(subscription.lineup.group)
+        lineup = subscription.lineup
+        worker = self.workers.get(lineup.group)
+        reports.handler_joins(lineup.group, lineup.id, lineup.topics)
         self._prepare(subscription, topics)
         try:
             if worker is None:
@@ -231,6 +233,7 @@ class Machine:
         gone = None if worker is None else next((s for s in worker.subscriptions if s.lineup.id == id), None)
         if worker is None or gone is None:
             return  # it could not be attached
+        reports.handler_leaves(group, id)
         self._unprepare(gone)
         try:
             await worker.detach(id, self.patience.drain)

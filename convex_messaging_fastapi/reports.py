@@ -113,6 +113,16 @@ def bus_starts(cluster: str, groups: Mapping[str, Mapping[str, Collection[str]]]
         _say(logging.INFO, f"group {group} is to read {some(topics)} for {some(list(handlers))}")
 
 
+def handler_joins(group: str, handler: str, topics: Collection[str]) -> None:
+    """While the bus runs."""
+    _say(logging.INFO, f"group {group} is to read {some(topics)} for {handler} from now on")
+
+
+def handler_leaves(group: str, handler: str) -> None:
+    """While the bus runs: it is handed nothing more."""
+    _say(logging.INFO, f"group {group} takes {handler} away")
+
+
 def draining(at_work: Sequence[AtWork], seconds: float) -> None:
     """The bus stops, and waits for these handlers."""
     if not at_work:

@@ -264,6 +264,14 @@ def test_of_a_deep_stack_the_inner_places_are_told_and_the_others_counted() -> N
     assert functions_in(places) == ["dig"] * 19 + ["innermost"]
 
 
+@pytest.mark.parametrize("name", [None, "", 5, b"bytes", ["asyncio"]])
+def test_code_whose_module_has_no_name_or_a_strange_one_is_the_users(name: Any) -> None:
+    scope: dict[str, Any] = {}
+    exec("def fail():\n    raise ValueError('x')", scope)  # noqa: S102 - as templates and plugins do
+    scope["__name__"] = name
+    assert functions_in(stack_of(_caught(scope["fail"])))[-1] == "fail"
+
+
 def test_what_we_say_of_bytes_has_no_place_and_a_defect_of_the_machinery_has_its_own() -> None:
     class Note(ConvexMessage):
         number: int

@@ -320,6 +320,32 @@ async def test_the_life_of_a_bus_is_told(caplog: pytest.LogCaptureFixture) -> No
     assert {record.levelno for record in caplog.records} == {INFO}
 
 
+async def test_handlers_that_come_and_go_while_the_bus_runs_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(INFO, "convex_messaging_fastapi")
+    bus = memory_bus()
+
+    async def pay(bet: Bet) -> None: ...
+
+    async with bus.test() as t:
+        id = await bus.subscribe("bet.placed", pay, id="pay")
+        await bus.publish("bet.placed", Bet(bet_id=7))
+        await t.settle()
+        await bus.unsubscribe(id)
+        await t.settle()
+
+    assert caplog.messages == [
+        "the bus starts: memory, no groups",
+        "group bets is to read convex.bet.placed for pay from now on",
+        "group bets holds 4 partitions: convex.bet.placed/0-3",
+        "group bets takes pay away",
+        "group bets gives up 4 partitions: convex.bet.placed/0-3",
+        "stopping: no handler is at work",
+        "the bus has stopped, after 0.0 s",
+    ]
+
+
 @pytest.mark.parametrize("handlers", [1, 30])
 @pytest.mark.parametrize("heeds", [True, False])
 async def test_a_stop_tells_for_whom_it_waits_and_what_it_gave_up(
