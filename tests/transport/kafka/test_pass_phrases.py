@@ -102,7 +102,7 @@ if pid == 0:
             ssl_key_location={str(keys / f"{name.split()[0]}.key")!r},
         ))
     except OSError as error:
-        print(error)
+        print(error, flush=True)
     os._exit(0)
 said = b""
 try:

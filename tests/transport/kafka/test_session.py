@@ -40,12 +40,12 @@ async def test_a_member_without_an_answer_for_a_session_lets_go_before_anybody_t
 
 
 async def test_a_member_that_was_heard_all_the_same_comes_back_as_another(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, wire: WireCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a coordinator's successor grants a new session: what is under way from before is refused."""
     reader = await at_work(bench)
     first, member = reader.epoch, _member(reader)
-    who = member.identity
+    wire.track_requests()
     with monkeypatch.context() as silence:
         silence.setattr(Member, "unheard", lambda member: 3600.0)
         await reader.until(lambda: reader.listener.revocations, "the end of the assignment")
@@ -53,7 +53,8 @@ async def test_a_member_that_was_heard_all_the_same_comes_back_as_another(
     await reader.until(lambda: len(reader.listener.assignments) > 1, "another assignment")
     assert reader.listener.held[FIRST] == Position(1)
     assert _member(reader) is member
-    assert member.identity.member_id != who.member_id
+    asked = [api for api in wire.requests() if api in (Api.LEAVE_GROUP, Api.JOIN_GROUP)]
+    assert asked[:2] == [Api.LEAVE_GROUP, Api.JOIN_GROUP], "the one he was has left"
     await reader.read(3)
     assert [record.value for record in reader.records] == [b"a", b"b", b"b"]
 
