@@ -11,6 +11,7 @@ PORT ?= 8000
 # most tests wait most of the time, so there are more of these than cores
 WORKERS ?= 4
 ALONE := not kafka and not faults and not long
+KAFKAS ?= 3.3.2 3.6.2 3.9.2 4.0.2 4.3.1
 LOWEST := build/lowest
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
@@ -18,7 +19,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-faults test-long reliability bench lint format clean
+.PHONY: help run kafka unit test test-lowest test-versions test-faults test-long reliability bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -58,13 +59,18 @@ test-lowest: $(READY)  ## as unit, on the lowest versions that pyproject.toml al
 	@$(BIN)/uv pip install -q --python $(LOWEST) -c $(LOWEST)-and-tools.txt --group dev -e '.[compression]'
 	$(LOWEST)/bin/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; otherwise as test
+test-versions: $(READY)  ## what a service needs of Kafka, on each version that we support; KAFKAS="3.6.2 4.0.2"
+	@$(BIN)/python -m tools.machine kafka
+	@$(BIN)/python -m tools.versions $(KAFKAS)
+
+test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; ARGS=, REQUIRE_KAFKA=1
 	@$(BIN)/python -m tools.machine kafka
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile $(ARGS)
 
 test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=
 	@$(BIN)/python -m tools.machine kafka
 	@$(PIP) --group bench
+	EXAMPLES=all $(BIN)/python -m pytest -m "hypothesis and $(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from convex_messaging_fastapi.settings import MessagingSettings
 from tests.support.common import free_ports
-from tests.support.jars import KAFKA_VERSION
+from tests.support.jars import NEWEST
 from tests.support.processes import Child
 from tests.support.waiting import until
 
@@ -106,7 +106,7 @@ def test_the_image_is_built_with_a_python_that_the_package_supports() -> None:
 
 def test_the_app_waits_for_a_healthy_kafka_of_the_version_that_is_tested() -> None:
     kafka, app = SERVICES["kafka"], SERVICES["app"]
-    assert kafka["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    assert kafka["image"] == f"apache/kafka:{NEWEST}"
     assert app["depends_on"]["kafka"]["condition"] == "service_healthy"
     assert kafka["healthcheck"]["test"][0] == "CMD"
     assert f"INTERNAL://{app['environment']['KAFKA_BOOTSTRAP_SERVERS']}" in advertised(kafka)

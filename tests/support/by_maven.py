@@ -130,7 +130,7 @@ def _format(written: Sequence[Path], run: Sequence[str], options: Sequence[str])
         for file in written
     ]
     for process in formats:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=180)  # a second, but on a machine that is busy
         if process.returncode:
             raise RuntimeError(f"Kafka's storage could not be formatted:\n{said}")
 

@@ -1,4 +1,7 @@
-"""Apache Kafka's own jars: fetched once by Maven into `.kafka/`, and the Java to run them."""
+"""Apache Kafka's own jars, fetched once by Maven into `.kafka/`, a folder a version; the Java to run them.
+
+`KAFKA_TEST_VERSION=3.6.2` in the environment chooses another than the newest.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 
 from tests.support.cluster import Unavailable
 
-KAFKA_VERSION = "4.3.1"
+NEWEST = "4.3.1"
+KAFKA_VERSION = os.environ.get("KAFKA_TEST_VERSION") or NEWEST
 OLDEST_JAVA = 17
 CACHE = Path(__file__).parents[2] / ".kafka"
 
