@@ -19,7 +19,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-versions test-faults test-long reliability bench lint format clean
+.PHONY: help run kafka unit test test-lowest test-versions test-servers test-faults test-long reliability bench lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -40,10 +40,10 @@ unit: $(READY)  ## the tests that need no Kafka, side by side, in two minutes; W
 test: $(READY)  ## all tests but those that take long, and coverage; ARGS= tests some; REQUIRE_KAFKA=1 fails without one
 	@$(BIN)/python -m tools.machine kafka
 ifdef ARGS
-	$(BIN)/python -m pytest -m "not faults and not long" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -m "not faults and not long and not servers" -n 2 --dist loadfile $(ARGS)
 else
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest -m "kafka and not faults and not long" -n 2 --dist loadfile \
+	$(BIN)/python -m pytest -m "kafka and not faults and not long and not servers" -n 2 --dist loadfile \
 		--cov --cov-append --cov-report=term-missing
 endif
 
@@ -62,6 +62,11 @@ test-lowest: $(READY)  ## as unit, on the lowest versions that pyproject.toml al
 test-versions: $(READY)  ## what a service needs of Kafka, on each version that we support; KAFKAS="3.6.2 4.0.2"
 	@$(BIN)/python -m tools.machine kafka
 	@$(BIN)/python -m tools.versions $(KAFKAS)
+
+test-servers: $(READY)  ## gunicorn, hypercorn and granian beside uvicorn, each with two processes on a real Kafka
+	@$(BIN)/python -m tools.machine kafka
+	@$(PIP) --group servers
+	$(BIN)/python -m pytest -m kafka tests/servers $(ARGS)
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; ARGS=, REQUIRE_KAFKA=1
 	@$(BIN)/python -m tools.machine kafka

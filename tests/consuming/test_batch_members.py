@@ -156,12 +156,12 @@ async def test_a_batch_whose_attempts_are_spent_forgets_no_member_while_no_lette
     async with Bench(handler, **three(retry=Retry(attempts=1))) as bench:
         bury, tried = bench.graveyard.bury, 0
 
-        async def refuse_one(record: Record, failure: Any) -> None:
+        async def refuse_one(record: Record, failure: Any) -> Receipt:
             nonlocal tried
             if record.offset == refused and tried < 3:
                 tried += 1
                 raise PublishFailed("no letter for this one yet")
-            await bury(record, failure)
+            return await bury(record, failure)
 
         bench.graveyard.bury = refuse_one  # type: ignore[method-assign]
         bench.transport.assign()

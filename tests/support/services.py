@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,9 @@ import httpx
 from tests.support.common import HOST, free_ports
 from tests.support.processes import Child
 from tests.support.waiting import until
+
+Command = Callable[[str, int], tuple[str, ...]]
+"""The module and the words that serve an app, by its name, on a port."""
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "example_app.main:app"
@@ -36,6 +39,7 @@ class Service:
         app: str = EXAMPLE,
         name: str = "app",
         options: tuple[str, ...] = ("--timeout-graceful-shutdown", "5"),
+        command: Command | None = None,
     ) -> None:
         self.name = name
         self.port = next(free_ports())
@@ -44,7 +48,8 @@ class Service:
         self._folder = folder
         self.environment = clean_environment() | dict(environment or {})
         where = ("--host", HOST, "--port", str(self.port))
-        self._command = (sys.executable, "-m", "uvicorn", app, *where, "--no-access-log", *options)
+        uvicorn = ("uvicorn", app, *where, "--no-access-log", *options)
+        self._command = (sys.executable, "-m", *(command(app, self.port) if command else uvicorn))
         self._child: Child | None = None
 
     def start(self) -> Self:
@@ -107,6 +112,11 @@ class Service:
         After a clean shutdown uvicorn ends by the signal itself: the code is `-SIGTERM`.
         """
         return self._started.terminate(within)
+
+    def end(self, within: float) -> int:
+        """SIGTERM to the server's first process alone, as an orchestrator sends it; its exit code."""
+        os.kill(self.pid, signal.SIGTERM)
+        return self.wait(within)
 
     def pause(self) -> None:
         """SIGSTOP: its sockets stay open, nothing answers."""
