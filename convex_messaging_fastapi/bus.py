@@ -11,18 +11,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.changes import has_failed, made
-from convex_messaging_fastapi.choices import (
-    Batch,
-    Concurrency,
-    DeadLetter,
-    Filter,
-    Group,
-    Id,
-    Ordering,
-    Retry,
-    Timeout,
-    telling,
-)
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
 from convex_messaging_fastapi.consuming.calling import CallPlan
 from convex_messaging_fastapi.crossing import drawn, publish_from_thread
@@ -34,7 +22,6 @@ from convex_messaging_fastapi.errors import (
     DeclarationError,
 )
 from convex_messaging_fastapi.life import Life, Running, current_loop
-from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.outgoing import (
     Key,
@@ -47,13 +34,7 @@ from convex_messaging_fastapi.records import Receipt
 from convex_messaging_fastapi.residents import STATE_KEY, move_in, yielded
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus
-from convex_messaging_fastapi.subscribers import (
-    Declaration,
-    Declares,
-    Handler,
-    Subscribers,
-    declaration,
-)
+from convex_messaging_fastapi.subscribers import Declaration, Declares, Joins, Subscribers
 from convex_messaging_fastapi.testing import TestBench, watched
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.unstarted import unstarted
@@ -62,7 +43,7 @@ from convex_messaging_fastapi.wiring import Wiring, transport_for
 M = TypeVar("M")
 
 
-class MessageBus(Declares):
+class MessageBus(Declares, Joins):
     """Publishes messages and runs the handlers that are declared on it.
 
     Making one does nothing but remember: settings are read, and connections made, when it starts.
@@ -204,56 +185,6 @@ class MessageBus(Declares):
         """
         self._refuse_while_it_runs()
         self._declarations.include(subscribers, self._declare_late)
-
-    @telling
-    async def subscribe(
-        self,
-        topic: str,
-        handler: Handler,
-        *,
-        group: Group = None,
-        id: Id = None,
-        concurrency: Concurrency = None,
-        ordering: Ordering = "key",
-        retry: Retry = None,
-        dead_letter: DeadLetter = "bury",
-        timeout: Timeout = None,
-        batch: Batch = None,
-        filter: Filter = None,
-    ) -> str:
-        """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
-
-        A topic that this group reads already is joined without a rebalance, from the next record
-        on; a new one drains the group's consumer and rebuilds it. Changes of one group wait for each
-        other. Cancelling the call does not stop it. What is refused is not declared. Raises
-        `BusStateError` in a handler of the same group where the drain would wait for that handler.
-        """
-        options = SubscriberOptions(
-            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
-        )
-        return await self._join(declaration("event", (topic,), handler, options))
-
-    @telling
-    async def receive(
-        self,
-        queue: str,
-        handler: Handler,
-        *,
-        group: Group = None,
-        id: Id = None,
-        concurrency: Concurrency = None,
-        ordering: Ordering = "key",
-        retry: Retry = None,
-        dead_letter: DeadLetter = "bury",
-        timeout: Timeout = None,
-        batch: Batch = None,
-        filter: Filter = None,
-    ) -> str:
-        """Add the one handler of a queue while the bus runs; otherwise as `subscribe`."""
-        options = SubscriberOptions(
-            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
-        )
-        return await self._join(declaration("command", (queue,), handler, options))
 
     async def unsubscribe(self, subscription_id: str) -> bool:
         """Take a handler away once what it has begun is finished; `False` for an unknown id.

@@ -95,6 +95,64 @@ class Declares:
         raise NotImplementedError
 
 
+class Joins:
+    """The same verbs of a bus that runs."""
+
+    @telling
+    async def subscribe(
+        self,
+        topic: str,
+        handler: Handler,
+        *,
+        group: Group = None,
+        id: Id = None,
+        concurrency: Concurrency = None,
+        ordering: Ordering = "key",
+        retry: Retry = None,
+        dead_letter: DeadLetter = "bury",
+        timeout: Timeout = None,
+        batch: Batch = None,
+        filter: Filter = None,
+    ) -> str:
+        """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
+
+        A topic that this group reads already is joined without a rebalance, from the next record
+        on; a new one drains the group's consumer and rebuilds it. Changes of one group wait for each
+        other. Cancelling the call does not stop it. What is refused is not declared. Raises
+        `BusStateError` in a handler of the same group where the drain would wait for that handler.
+        """
+        options = SubscriberOptions(
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+        )
+        return await self._join(declaration("event", (topic,), handler, options))
+
+    @telling
+    async def receive(
+        self,
+        queue: str,
+        handler: Handler,
+        *,
+        group: Group = None,
+        id: Id = None,
+        concurrency: Concurrency = None,
+        ordering: Ordering = "key",
+        retry: Retry = None,
+        dead_letter: DeadLetter = "bury",
+        timeout: Timeout = None,
+        batch: Batch = None,
+        filter: Filter = None,
+    ) -> str:
+        """Add the one handler of a queue while the bus runs; otherwise as `subscribe`."""
+        options = SubscriberOptions(
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+        )
+        return await self._join(declaration("command", (queue,), handler, options))
+
+    async def _join(self, declared: Declaration) -> str:
+        """Let what runs take in one declaration; its id."""
+        raise NotImplementedError
+
+
 class Subscribers(Declares):
     """Handlers declared away from the bus; `bus.include(subscribers)` takes them in.
 
