@@ -66,13 +66,13 @@ from convex_messaging_fastapi.status import (
     PartitionStatus,
     Phase,
     ProducerStatus,
-    Readiness,
     SubscriptionStatus,
     ThreadsStatus,
     WorkerStatus,
 )
 from convex_messaging_fastapi.subscribers import Declaration, Handler, Subscribers
 from convex_messaging_fastapi.testing import TestBench
+from convex_messaging_fastapi.verdicts import Readiness
 
 __all__ = [
     "AttemptTimedOut",

@@ -6,7 +6,7 @@ import re
 
 from tools.signatures import GOLDEN, written
 
-TIME = re.compile(r"\b(\w*(?:second|minute|timeout|delay|wait|interval|retention|linger|_ms)\w*): ")
+TIME = re.compile(r"\b(\w*(?:second|minute|timeout|delay|wait(?!ing)|interval|retention|linger|_ms)\w*): ")
 """A parameter or field whose name says that it is a time."""
 
 WITHOUT_A_NUMBER = {"default_retry"}

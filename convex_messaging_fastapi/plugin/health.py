@@ -20,7 +20,7 @@ from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.misuse import kind_of
 from convex_messaging_fastapi.plugin.details import details_of
-from convex_messaging_fastapi.status import STATUSES, Readiness, Verdict, live, ready, startup
+from convex_messaging_fastapi.verdicts import STATUSES, Readiness, Verdict, live, ready, startup
 
 HEALTH_PREFIX = "/health/kafka"
 

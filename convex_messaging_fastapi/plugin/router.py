@@ -22,7 +22,7 @@ from convex_messaging_fastapi.plugin.health import (
     probes_among,
     routes_of,
 )
-from convex_messaging_fastapi.status import Readiness
+from convex_messaging_fastapi.verdicts import Readiness
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 

@@ -11,8 +11,8 @@ from convex_messaging_fastapi import MessageBus, MessagingSettings, Retry
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.errors import PublishError
 from convex_messaging_fastapi.messages import DeadLetterMessage
-from convex_messaging_fastapi.status import Verdict, ready
 from convex_messaging_fastapi.transport.kafka import KafkaTransport
+from convex_messaging_fastapi.verdicts import Verdict, ready
 from tests.support.cluster import Cluster
 from tests.support.guarded import Guarded
 from tests.support.independent import Independent

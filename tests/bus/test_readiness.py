@@ -11,12 +11,12 @@ import pytest
 from convex_messaging_fastapi import MessageBus, Retry
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.status import Verdict, ready
 from convex_messaging_fastapi.testing import TestBench
 from convex_messaging_fastapi.transport.base import Contact, NewTopic, Problem
 from convex_messaging_fastapi.transport.memory import shared_broker
 from convex_messaging_fastapi.transport.memory.producer import MemoryProducer
 from convex_messaging_fastapi.transport.memory.transport import MemoryAdmin
+from convex_messaging_fastapi.verdicts import Verdict, ready
 from tests.bus.support import Bet, memory_bus
 from tests.support.waiting import eventually
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi import BusStopped, MessageBus, MessagingSettings, Retry
-from convex_messaging_fastapi.status import Phase, ready
+from convex_messaging_fastapi.status import Phase
+from convex_messaging_fastapi.verdicts import ready
 from tests.bus.support import Bet
 from tests.support.cluster import Cluster
 from tests.support.leftovers import going

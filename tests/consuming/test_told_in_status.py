@@ -11,7 +11,8 @@ from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.plugin.details import details_of
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.status import BusStatus, Phase, ThreadsStatus, ready
+from convex_messaging_fastapi.status import BusStatus, Phase, ThreadsStatus
+from convex_messaging_fastapi.verdicts import ready
 from tests.bus.support import memory_bus
 from tests.consuming.support import TOPIC, WHERE, Bench
 from tests.consuming.test_worker import MIB, fails

@@ -27,7 +27,7 @@ from convex_messaging_fastapi.plugin import health
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
 from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.status import BusStatus, Verdict, live
+from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
 from convex_messaging_fastapi.transport.kafka import storing
 from convex_messaging_fastapi.transport.kafka.complaints import Complaints
@@ -35,6 +35,7 @@ from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.engine import ghosts
 from convex_messaging_fastapi.transport.kafka.engine.client import Connection
 from convex_messaging_fastapi.transport.kafka.rebalance import Holding
+from convex_messaging_fastapi.verdicts import Verdict, live
 
 VARIABLE = "MUTANT"
 

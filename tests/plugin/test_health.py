@@ -11,7 +11,8 @@ from starlette.applications import Starlette
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.plugin import MessagingRouter, health_routes
-from convex_messaging_fastapi.status import REASONS, STATUSES, BusStatus
+from convex_messaging_fastapi.status import BusStatus
+from convex_messaging_fastapi.verdicts import REASONS, STATUSES
 from tests.plugin.calls import ScriptedBus, call
 from tests.support.snapshots import (
     COMMITS_FAILING,

@@ -20,7 +20,8 @@ from convex_messaging_fastapi.errors import BusNotStarted, BusStopped, Configura
 from convex_messaging_fastapi.plugin import MessagingRouter, get_bus, health_routes
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.status import Phase, ready
+from convex_messaging_fastapi.status import Phase
+from convex_messaging_fastapi.verdicts import ready
 from tests.plugin.calls import MEMORY, call, running, with_state
 from tests.support.waiting import eventually
 

@@ -11,9 +11,10 @@ from aiokafka import AIOKafkaProducer
 
 from convex_messaging_fastapi import DeadLetterMessage, DecodeError, Delivery, Retry, TopicUnavailable
 from convex_messaging_fastapi.records import Headers, kept_headers
-from convex_messaging_fastapi.status import BusStatus, ready
+from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory.transport import MemoryAdmin
+from convex_messaging_fastapi.verdicts import ready
 from tests.promises.fleet import Bet, Fleet, Heard
 from tests.support.batches import sendable
 from tests.support.waiting import eventually, until

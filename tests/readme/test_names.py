@@ -24,8 +24,8 @@ from convex_messaging_fastapi import (
 )
 from convex_messaging_fastapi.errors import HandlerSignal
 from convex_messaging_fastapi.policies import SubscriberOptions
-from convex_messaging_fastapi.status import REASONS, STATUSES
 from convex_messaging_fastapi.testing import TestBench
+from convex_messaging_fastapi.verdicts import REASONS, STATUSES
 from tests.readme.reading import PROSE, README
 from tests.support.snapshots import SITUATIONS, Situation
 

@@ -6,9 +6,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convex_messaging_fastapi.status import (
-    CONTACT_SECONDS,
-    LOSS_SECONDS,
-    REBALANCE_SECONDS,
     BusStatus,
     CommitStatus,
     ContactStatus,
@@ -18,6 +15,7 @@ from convex_messaging_fastapi.status import (
     ProducerStatus,
     WorkerStatus,
 )
+from convex_messaging_fastapi.verdicts import CONTACT_SECONDS, LOSS_SECONDS, REBALANCE_SECONDS
 
 DLQ_UNAVAILABLE, DEAD_LETTER_HELD = "dlq_unavailable", "dead_letter_held"
 

@@ -14,8 +14,8 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as TheirPartition
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
-from convex_messaging_fastapi.status import live, overall, ready
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+from convex_messaging_fastapi.verdicts import live, overall, ready
 from tests.support.batches import GZIP, ZSTD, bomb
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent

@@ -12,11 +12,11 @@ from confluent_kafka.cimpl import NewTopic
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.status import live, overall, ready
 from convex_messaging_fastapi.transport.base import CommitOutcome, Loss, Position
 from convex_messaging_fastapi.transport.kafka.marks import marked, unmarked
 from convex_messaging_fastapi.transport.kafka.positions import Moves
 from convex_messaging_fastapi.transport.kafka.rebalance import Holding
+from convex_messaging_fastapi.verdicts import live, overall, ready
 from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until

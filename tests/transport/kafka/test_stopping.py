@@ -9,7 +9,7 @@ import pytest
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.clock import SystemClock
-from convex_messaging_fastapi.status import overall
+from convex_messaging_fastapi.verdicts import overall
 from tests.conftest import KafkaWith
 from tests.support.guarded import Guarded
 from tests.support.waiting import eventually

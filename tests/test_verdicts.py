@@ -8,20 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.status import (
-    REASONS,
-    STATUSES,
-    BusStatus,
-    ContactStatus,
-    Phase,
-    ThreadsStatus,
-    Verdict,
-    live,
-    overall,
-    ready,
-    startup,
-)
+from convex_messaging_fastapi.status import BusStatus, ContactStatus, Phase, ThreadsStatus
 from convex_messaging_fastapi.transport.base import Problem
+from convex_messaging_fastapi.verdicts import REASONS, STATUSES, Verdict, live, overall, ready, startup
 from tests.support.snapshots import (
     DEAD_LETTER_HELD,
     DLQ_UNAVAILABLE,
