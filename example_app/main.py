@@ -22,8 +22,6 @@ from example_app.messages import BetPlaced, Card, Email, Id, UserCreated
 from example_app.settings import settings
 from example_app.store import Store
 
-configure()
-
 bus = MessageBus(settings())
 bus.include(subscribers)
 messaging_router = MessagingRouter(bus)
@@ -32,6 +30,7 @@ messaging_router = MessagingRouter(bus)
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """The store opens before the bus starts and closes after it has drained."""
+    configure()
     app.state.store = Store(os.environ.get("EXAMPLE_DATABASE", ":memory:"))
     try:
         yield
