@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -79,8 +80,13 @@ def _has_spawned() -> bool:
     return any(name.startswith("multiprocessing.popen_") for name in sys.modules)
 
 
+def _say_at_the_end() -> None:
+    logging.raiseExceptions = False  # where the log's stream is closed by now, there is nobody to tell
+    unstarted.say()
+
+
 unstarted = Unstarted()
-atexit.register(unstarted.say)
+atexit.register(_say_at_the_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         after_in_parent=unstarted.in_the_parent_of_a_fork, after_in_child=unstarted.in_the_child_of_a_fork

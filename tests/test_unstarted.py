@@ -145,19 +145,36 @@ async def welcome(message: dict) -> None: ...
 """
 
 
+CLOSED = """
+import logging
+stream = open(os.devnull, "w")
+logging.basicConfig(stream=stream)
+stream.close()
+"""
+
+
 @pytest.mark.parametrize(
     "program", ["", "if os.fork(): os.wait()"], ids=["a process alone", "a forked child"]
 )
 def test_a_process_says_it_at_its_end(program: str, tmp_path: Path) -> None:
-    file = tmp_path / "main.py"
-    file.write_text(DECLARED + program)
+    assert stderr_of(DECLARED + program, tmp_path).count("no message has reached __main__.welcome") == 1
+
+
+def test_a_process_whose_log_is_closed_by_then_ends_without_a_word(tmp_path: Path) -> None:
+    assert stderr_of(DECLARED + CLOSED, tmp_path) == ""
+
+
+def stderr_of(program: str, folder: Path) -> str:
+    """What it has written there by its end, which is a good one."""
+    file = folder / "main.py"
+    file.write_text(program)
     done = subprocess.run(
         [sys.executable, str(file)],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=100,
         check=True,
     )
-    assert done.stderr.count("no message has reached __main__.welcome") == 1, done.stderr
+    return done.stderr
