@@ -133,7 +133,7 @@ def test_each_keyword_stands_in_the_signature_with_its_default_and_its_words(ver
 def test_a_choice_reaches_the_declaration(owner: Any, verb: str, name: str, value: Any) -> None:
     made = owner()
     assert getattr(made, verb)("bet.placed", **{name: value})(handle) is handle
-    [declared] = made if owner is Subscribers else made._declared
+    [declared] = made if owner is Subscribers else made._declarations
     assert declared.options == SubscriberOptions(**{name: value})
 
 
@@ -143,7 +143,7 @@ async def test_a_choice_reaches_a_declaration_at_run_time(verb: str) -> None:
     choices = {name: values[0] for name, values in RIGHT.items()}
     async with bus.test():
         assert await getattr(bus, verb)("bet.placed", handle, **choices) == "welcome"
-        [declared] = bus._declared
+        [declared] = bus._declarations
         assert declared.options == SubscriberOptions(**choices)
 
 
