@@ -6,6 +6,7 @@ easily made, and each of them is then compared with all before it.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
@@ -21,20 +22,27 @@ MOST_ALIKE = 100
 _SHORTEST = 17
 """Fewer characters do not make different numbers with one hash, or too few of them."""
 
-_SMALL = 10**15
+_may_hold_long_numbers = re.compile(rb"[0-9A-Fa-f._+\-\x80-\xff]{%d}|\\u" % _SHORTEST).search
+"""Texts may hold digits of any script, and JSON may escape each."""
+
 _UUID_DIGITS = 32
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 def refuse_collisions(value: bytes) -> None:
     """Raise `OutOfBounds` where many numbers of a JSON document, texts and keys included, have one hash."""
+    if _may_hold_long_numbers(value) is None:
+        return
     try:
         document = from_json(value, float_mode="decimal")
     except ValueError:
         return  # no JSON, as the reader will say
     # By their text, which has a hash that nobody can choose; and equal ones are one.
-    alike = Counter({str(number): hash(number) for number in _long_numbers_in(document)}.values())
-    if alike and max(alike.values()) > MOST_ALIKE:
+    different = {str(number): number for number in _long_numbers_in(document)}
+    if len(different) <= MOST_ALIKE:
+        return
+    alike = Counter(map(hash, different.values()))
+    if max(alike.values()) > MOST_ALIKE:
         raise OutOfBounds(f"more than {MOST_ALIKE} of its numbers have one hash")
 
 
@@ -42,14 +50,16 @@ def _long_numbers_in(document: Any) -> Iterator[int | Decimal]:
     waiting = [document]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, dict):
+        kind = type(one)
+        if kind is dict:
             waiting.extend(one.keys())
             waiting.extend(one.values())
-        elif isinstance(one, list):
+        elif kind is list:
             waiting.extend(one)
-        elif isinstance(one, str) and _SHORTEST <= len(one) <= MAX_DIGITS:
-            yield from _numbers_of(one)
-        elif isinstance(one, int | Decimal) and not -_SMALL < one < _SMALL:
+        elif kind is str:
+            if _SHORTEST <= len(one) <= MAX_DIGITS:
+                yield from _numbers_of(one)
+        elif (kind is int or kind is Decimal) and len(str(one)) >= _SHORTEST:
             yield one
 
 

@@ -59,6 +59,15 @@ def test_numbers_with_one_hash_are_refused(
     assert time.thread_time() - began < 0.150 * max(1, len(value) / 2**20)
 
 
+@pytest.mark.parametrize("places", [1, 6, 18])
+def test_fractions_with_one_hash_are_refused(places: int) -> None:
+    """However small they are: the hash of a fraction is chosen by its digits as well."""
+    whole = [str(MODULUS * n) for n in range(1, KEYS)]
+    value = f"[{','.join(f'{n[:-places]}.{n[-places:]}' for n in whole)}]".encode()
+    with pytest.raises(DecodeError, match="have one hash"):
+        codec_for(set[Decimal]).decode(value)
+
+
 @pytest.mark.parametrize(("annotation", "spell"), SPELLED.values(), ids=SPELLED)
 def test_numbers_that_nobody_chose_are_taken(annotation: Any, spell: Callable[[list[int]], Any]) -> None:
     numbers = [10**18 + 104_729 * n for n in range(1, KEYS)]
