@@ -346,6 +346,7 @@ class MessageBus(Declares, Joins):
         self._life.refuse_elsewhere()
         running = self._life.get()
         taken = self._declarations.add(declared)
+        unstarted.started(self._declarations)
         try:
             subscription = running.wiring.subscription(taken, self._plan_of(taken))
             topics, asker = running.wiring.topics_to_create([subscription]), running.wiring.asker()

@@ -7,7 +7,6 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ async def other(message: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def noted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unstarted]:
+def noted(monkeypatch: pytest.MonkeyPatch) -> Unstarted:
     """Knows the buses of one test alone, as if nothing else had ever happened in this process."""
     fresh = Unstarted()
     for module in (bus, declarations):
@@ -83,6 +82,15 @@ async def test_a_bus_that_has_run_or_was_on_the_bench_or_could_not_start_is_pass
     monkeypatch.setattr(bus.Wiring, "machine", None)
     with pytest.raises(TypeError):
         await failed.start()
+    assert said(noted, caplog) == []
+
+
+async def test_a_handler_that_joins_while_the_bus_runs_is_passed_over(
+    noted: Unstarted, caplog: pytest.LogCaptureFixture
+) -> None:
+    joined = memory_bus()
+    async with joined:
+        await joined.subscribe("t", welcome)
     assert said(noted, caplog) == []
 
 
