@@ -31,7 +31,7 @@ from convex_messaging_fastapi.publishing.outgoing import (
     outgoing_tombstone,
 )
 from convex_messaging_fastapi.records import Receipt
-from convex_messaging_fastapi.residents import STATE_KEY, move_in, yielded
+from convex_messaging_fastapi.residents import move_in, to_handlers, yielded
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import Declaration, Declares, Joins, Subscribers
@@ -310,7 +310,7 @@ class MessageBus(Declares, Joins):
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
         unstarted.started(self._declarations)
-        wiring = Wiring(settings, transport, clock, app, ChainMap({STATE_KEY: self}, self._yielded))
+        wiring = Wiring(settings, transport, clock, app, ChainMap(to_handlers(self), self._yielded))
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         await self._life.start(Running(machine, wiring, settings, here, is_test))

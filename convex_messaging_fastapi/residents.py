@@ -10,7 +10,12 @@ STATE_KEY = "messaging_bus"
 """Where a running bus is found in the state that its lifespan yields, and in that of its handlers."""
 
 BUSES_KEY = "messaging_buses"
-"""Where all buses of an app are found: one list, which the app and its requests share."""
+"""Where all buses of an app are found: one list, which the app and its requests share. Not for handlers."""
+
+
+def to_handlers(bus: Any) -> dict[str, Any]:
+    """What handlers find of buses: their own, whichever others the lifespans around it have shown."""
+    return {STATE_KEY: bus, BUSES_KEY: ()}
 
 
 def move_in(app: Any | None, bus: Any, life: Life) -> None:

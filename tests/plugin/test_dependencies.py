@@ -228,6 +228,17 @@ async def test_in_an_app_of_two_buses_each_handler_gets_its_own() -> None:
     assert two.given == [("orders", two.orders), ("audit", two.audit)]
 
 
+async def test_handlers_get_their_own_bus_also_where_one_lifespan_hands_its_state_to_the_other() -> None:
+    two = Two()
+    async with two.orders.test(two.app) as one, two.audit.test(two.app) as other:
+        async with two.orders.lifespan(two.app) as state, two.audit.lifespan(two.app, state):
+            await two.orders.publish("noted", {})
+            await two.audit.publish("noted", {})
+            await one.settle()
+            await other.settle()
+    assert two.given == [("orders", two.orders), ("audit", two.audit)]
+
+
 async def test_two_buses_that_are_run_by_hand_are_two_as_well() -> None:
     one, two = MessageBus(MEMORY), MessageBus(MEMORY)
     app = app_with(None, users())
