@@ -254,6 +254,7 @@ class MessageBus(Declares, Joins):
         self._yielded.clear()
         self._yielded.update(state or {})
         if self._bench is not None:
+            move_in(app, self, self._life)
             with self._life.guest():
                 yield yielded(app, self)
             return

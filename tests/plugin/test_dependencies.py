@@ -205,7 +205,19 @@ async def on_benches(two: Two, path: str) -> Any:
         return (await call(two.app, path)).json()
 
 
-WAYS = [by_httpx, as_a_server_does, by_a_test_client, without_a_lifespan, on_benches]
+async def on_benches_as_a_server_does(two: Two, path: str) -> Any:
+    async with two.orders.test(), two.audit.test():
+        return await as_a_server_does(two, path)
+
+
+WAYS = [
+    by_httpx,
+    as_a_server_does,
+    by_a_test_client,
+    without_a_lifespan,
+    on_benches,
+    on_benches_as_a_server_does,
+]
 
 
 @pytest.mark.parametrize("way", WAYS)
