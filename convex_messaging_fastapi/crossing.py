@@ -50,6 +50,8 @@ def publish_from_thread(
     future = asyncio.run_coroutine_threadsafe(_refused_when_closed(in_time(), loop), loop)
     patience = min(seconds, LONGEST_WAIT_SECONDS) + ANSWER_SECONDS
     while not wait((future,), patience).done:
+        if loop.is_closed():
+            raise _ended()
         if not _answers(loop):
             future.cancel()
             raise PublishUnknown(
@@ -62,10 +64,14 @@ def publish_from_thread(
     try:
         return future.result()
     except CancelledError:
-        raise PublishUnknown(
-            "The bus's event loop ended while a message was being published. It may be written; publish it "
-            "again only if its consumers bear a duplicate."
-        ) from None
+        raise _ended() from None
+
+
+def _ended() -> PublishUnknown:
+    return PublishUnknown(
+        "The bus's event loop ended while a message was being published. It may be written; publish it "
+        "again only if its consumers bear a duplicate."
+    )
 
 
 def drawn(draw: Callable[[], T]) -> T:

@@ -384,7 +384,6 @@ def test_what_publish_sync_has_given_up_before_it_began_is_not_published_later()
 def test_the_time_that_a_loop_was_blocked_counts() -> None:
     """Too late for its `timeout`, and in time to say so."""
     loop = asyncio.new_event_loop()
-    waits = threading.Event()
     clock = SystemClock()
     times = iter([0.0, 7.0])
     clock.now = lambda: next(times)  # type: ignore[method-assign, assignment]
@@ -392,7 +391,6 @@ def test_the_time_that_a_loop_was_blocked_counts() -> None:
     thread.start()
 
     async def call(seconds: float) -> float:
-        waits.set()
         return seconds
 
     try:
@@ -406,6 +404,31 @@ def test_the_time_that_a_loop_was_blocked_counts() -> None:
         loop.close()
     with pytest.raises(BusStateError, match="closed before the bus was stopped"):
         publish_from_thread(call, loop, 5.0, SystemClock())
+
+
+@pytest.mark.parametrize("cancels", [True, False], ids=["cancels what it runs", "leaves what it runs"])
+def test_the_sentence_says_so_when_the_loop_has_ended_meanwhile(cancels: bool) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def call(seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if cancels:
+            task.add_done_callback(lambda _: loop.stop())
+            task.cancel()
+        else:
+            loop.stop()
+        await asyncio.Event().wait()
+
+    def run() -> None:
+        loop.run_forever()
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with pytest.raises(PublishUnknown, match="event loop ended while a message was being published"):
+        publish_from_thread(call, loop, 0.1, SystemClock())
+    thread.join()
 
 
 async def test_a_publish_that_outlasts_its_timeout_by_the_clock_of_a_test_is_waited_for(
