@@ -242,12 +242,16 @@ async def test_in_an_app_of_two_buses_each_handler_gets_its_own() -> None:
 
 async def test_handlers_get_their_own_bus_also_where_one_lifespan_hands_its_state_to_the_other() -> None:
     two = Two()
-    async with two.orders.test(two.app) as one, two.audit.test(two.app) as other:
-        async with two.orders.lifespan(two.app) as state, two.audit.lifespan(two.app, state):
-            await two.orders.publish("noted", {})
-            await two.audit.publish("noted", {})
-            await one.settle()
-            await other.settle()
+    async with (
+        two.orders.test(two.app) as one,
+        two.audit.test(two.app) as other,
+        two.orders.lifespan(two.app) as state,
+        two.audit.lifespan(two.app, state),
+    ):
+        await two.orders.publish("noted", {})
+        await two.audit.publish("noted", {})
+        await one.settle()
+        await other.settle()
     assert two.given == [("orders", two.orders), ("audit", two.audit)]
 
 
