@@ -81,8 +81,12 @@ def _has_spawned() -> bool:
 
 
 def _say_at_the_end() -> None:
-    logging.raiseExceptions = False  # where the log's stream is closed by now, there is nobody to tell
-    unstarted.say()
+    # Where the log's stream is closed by now, there is nobody to tell; what others log is their business.
+    before, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        unstarted.say()
+    finally:
+        logging.raiseExceptions = before
 
 
 unstarted = Unstarted()

@@ -172,11 +172,20 @@ def test_a_process_whose_log_is_closed_by_then_ends_without_a_word(tmp_path: Pat
     assert stderr_of(DECLARED + CLOSED, tmp_path) == ""
 
 
+def test_how_others_log_at_the_end_stays_as_they_have_set_it(tmp_path: Path) -> None:
+    asked_last = "import atexit, logging\natexit.register(lambda: print(logging.raiseExceptions))\n"
+    assert printed_by(asked_last + DECLARED, tmp_path).stdout == "True\n"
+
+
 def stderr_of(program: str, folder: Path) -> str:
-    """What it has written there by its end, which is a good one."""
+    return printed_by(program, folder).stderr
+
+
+def printed_by(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What it has written by its end, which is a good one."""
     file = folder / "main.py"
     file.write_text(program)
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, str(file)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
@@ -185,4 +194,3 @@ def stderr_of(program: str, folder: Path) -> str:
         timeout=100,
         check=True,
     )
-    return done.stderr
