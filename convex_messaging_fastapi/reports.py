@@ -270,9 +270,11 @@ def session_over(group: str, seconds: float) -> None:
     )
 
 
-def header_mended(where: TopicPartition, offset: int) -> None:
-    text = f"{where.topic}/{where.partition}/{offset}: a header's name is no UTF-8 and is mended"
-    _say(logging.WARNING, text)
+def header_mended(group: str, where: TopicPartition, offset: int, *, is_known: bool) -> None:
+    """In what was fetched from `offset` on; told once a partition."""
+    first = Record(*where, offset, -1, None, None)
+    text = f"group {group}, {place(first)}: a header's name is no UTF-8 and is mended"
+    _say(_quietly(logging.WARNING, is_known), text, extra=about(first) | {"group": group})
 
 
 def metadata_refused(group: str, where: TopicPartition, characters: int) -> None:

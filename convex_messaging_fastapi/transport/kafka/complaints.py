@@ -22,6 +22,7 @@ class Complaints:
         self._group, self._clock, self._tuning = group, clock, tuning
         self._of_group: _Complaint | None = None
         self._unreadable: dict[TopicPartition, _Unreadable] = {}
+        self._mended: set[TopicPartition] = set()
         self.tries = Tries(tuning.unreadable_tries, tuning.unreadable_seconds)
 
     def hear(self, error: KafkaError) -> Explanation | None:
@@ -52,6 +53,11 @@ class Complaints:
         self._unreadable[where] = _Unreadable(until, why, answered)
         told = before is not None and before.why == why
         reports.cannot_read(self._group, why.detail, is_known=told)
+
+    def hear_of_header(self, where: TopicPartition, offset: int) -> None:
+        """A header's name had to be mended, as anybody can make it; a partition is told of once."""
+        reports.header_mended(self._group, where, offset, is_known=where in self._mended)
+        self._mended.add(where)
 
     def rests(self, where: TopicPartition) -> bool:
         rest = self._unreadable.get(where)

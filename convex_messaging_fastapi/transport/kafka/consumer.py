@@ -248,7 +248,7 @@ class KafkaConsumer:
             return
         holding.member.seek(where, offset)
         if holding.member.mend(where, error):
-            reports.header_mended(where, offset)
+            self._complaints.hear_of_header(where, offset)
             return
         span = span_of(error)
         if self._shares.fewer(where, offset, span):

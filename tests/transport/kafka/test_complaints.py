@@ -76,6 +76,21 @@ def test_the_log_has_one_error_of_it_and_another_when_it_changes(
     ]
 
 
+def test_a_header_that_had_to_be_mended_is_told_once_a_partition(
+    complaints: Complaints, caplog: pytest.LogCaptureFixture
+) -> None:
+    for partition, offset in ((1, 7), (1, 9), (2, 3)):
+        complaints.hear_of_header(TopicPartition("orders", partition), offset)
+        complaints.forget_partitions()
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.message for record in told] == [
+        "group billing, orders/1/7: a header's name is no UTF-8 and is mended",
+        "group billing, orders/2/3: a header's name is no UTF-8 and is mended",
+    ]
+    about = [getattr(told[0], name) for name in ("topic", "partition", "offset", "group")]
+    assert about == ["orders", 1, 7, "billing"]
+
+
 def test_partitions_are_forgotten_with_their_assignment(complaints: Complaints, clock: ManualClock) -> None:
     for _ in range(3):
         complaints.let_rest(WHERE, UNREADABLE, 7, BATCH)
