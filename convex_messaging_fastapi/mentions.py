@@ -20,7 +20,7 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
 def about(record: Record) -> dict[str, Any]:
-    """What identifies a message; a line's `extra` has all these names, whatever it is about."""
+    """What identifies a message; the `extra` of a line about one has all these names, whatever it tells."""
     known = {name: value for name, value in record.headers if value is not None}
     trace = _TRACEPARENT.match(known.get("traceparent", b""))
     return {

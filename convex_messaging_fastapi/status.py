@@ -94,7 +94,7 @@ class ContactStatus:
     """How well a producer or a worker is in touch with the cluster.
 
     `age_seconds` is the age of the last good answer, `None` before the first. `problem` is a word
-    of the closed list `transport.base.Problem`; `detail` may name hosts.
+    of the closed list `Problem`; `detail` may name hosts.
     """
 
     age_seconds: float | None
