@@ -22,7 +22,6 @@ from convex_messaging_fastapi.errors import (
     DeclarationError,
 )
 from convex_messaging_fastapi.life import Life, Running, current_loop
-from convex_messaging_fastapi.publishing.correlation import current_correlation_id
 from convex_messaging_fastapi.publishing.outgoing import (
     Key,
     UserHeaders,
@@ -150,7 +149,6 @@ class MessageBus(Declares, Joins):
             raise BusStateError(
                 "publish_sync would block the event loop it runs on: use `await bus.publish(...)`"
             )
-        correlation_id = correlation_id or current_correlation_id()
 
         def call(seconds: float) -> Coroutine[Any, Any, Receipt]:
             return self.publish(

@@ -46,12 +46,6 @@ def cause_of(correlation_id: str | None, trace: Mapping[str, str]) -> Cause:
     return Cause(correlation_id or _from_outside(trace), None)
 
 
-def current_correlation_id() -> str | None:
-    """The correlation id of the message being handled, cut to 256 characters; `None` outside a handler."""
-    record = current_message.get()
-    return None if record is None else _carried(record, CORRELATION_ID)
-
-
 def checked_request_id(value: str) -> str | None:
     """An id as it came with a request, or `None`: at most 256 letters, digits and `._:/+=-`."""
     return value if _REQUEST_ID.fullmatch(value) else None
