@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.failures import is_users, package_of, place_of
@@ -17,6 +17,9 @@ from convex_messaging_fastapi.failures import is_users, package_of, place_of
 ASK_EVERY_SECONDS = 0.5
 LATE_SECONDS = 1.0
 """An answer that takes longer is told. Heartbeats of a group are due every second, too."""
+
+KNOWN_SECONDS = 60.0
+"""For so long the same code that blocks the loop at the same place is counted, and not told again."""
 
 _LOOPS = ("asyncio", "uvloop", "uvicorn")
 _IDLE = ("selectors", "select", *_LOOPS)
@@ -39,6 +42,7 @@ class LoopWatch:
         self._ended = threading.Event()
         self._answered = threading.Event()
         self._thread: threading.Thread | None = None
+        self._told: dict[tuple[str | None, str], _Told] = {}
 
     def start(self, whose: Whose) -> None:
         """Begin to watch the loop that runs here."""
@@ -66,11 +70,29 @@ class LoopWatch:
             if (found := _culprit(loop, thread, whose)) is None:
                 continue  # the process itself stood still, and goes on now
             work, place = found
-            reports.loop_blocked(work, place, time.monotonic() - asked)
+            more = self._kept_back(work, place, asked)
+            reports.loop_blocked(work, place, time.monotonic() - asked, more=more)
             while not answered.wait(self._late) and not loop.is_closed():
                 pass
             if answered.is_set() and not self._ended.is_set():
-                reports.loop_goes_on(work, time.monotonic() - asked)
+                reports.loop_goes_on(work, time.monotonic() - asked, is_known=more is None)
+
+    def _kept_back(self, work: reports.AtWork | None, place: str, now: float) -> int | None:
+        """How often the same was kept back since it was told; `None` where it is kept back again."""
+        who = None if work is None else work.handler, place
+        told = self._told.get(who)
+        if told is not None and now - told.at < KNOWN_SECONDS:
+            self._told[who] = told._replace(more=told.more + 1)
+            return None
+        self._told[who] = _Told(now, 0)
+        return 0 if told is None else told.more
+
+
+class _Told(NamedTuple):
+    """When a blockage was told, and how often the same was kept back since."""
+
+    at: float
+    more: int
 
 
 def _culprit(

@@ -186,17 +186,21 @@ def defect(what: str, error: BaseException, *, fatal: bool = False) -> None:
 _NOBODY = "code outside of handlers"
 
 
-def loop_blocked(work: AtWork | None, place: str, seconds: float) -> None:
-    """The event loop has not answered for so long; said once a blockage."""
-    extra = None if work is None else work.about
+def loop_blocked(work: AtWork | None, place: str, seconds: float, *, more: int | None) -> None:
+    """The event loop has not answered for so long; said once a blockage.
+
+    `more` is how often the same was kept back since it was told; `None` keeps this back, too.
+    """
     advice = "let it await, use `await asyncio.to_thread(...)`, or make it a plain `def`"
     text = f"the event loop has stood still for {seconds:.1f} s, and all else waits, heartbeats included: "
-    _say(logging.WARNING, f"{text}{work or _NOBODY} blocks it at {place}; {advice}", extra=extra)
+    again = f" ({counted(more, 'time')} more since that was told)" if more else ""
+    text += f"{work or _NOBODY} blocks it at {place}{again}; {advice}"
+    _say(_quietly(logging.WARNING, more is None), text, extra=None if work is None else work.about)
 
 
-def loop_goes_on(work: AtWork | None, seconds: float) -> None:
+def loop_goes_on(work: AtWork | None, seconds: float, *, is_known: bool) -> None:
     text = f"the event loop goes on: {work or _NOBODY} blocked it for {seconds:.1f} s"
-    _say(logging.WARNING, text, extra=None if work is None else work.about)
+    _say(_quietly(logging.WARNING, is_known), text, extra=None if work is None else work.about)
 
 
 # -- a group -------------------------------------------------------------------------------------

@@ -100,14 +100,27 @@ async def test_a_blocked_loop_is_told_once_with_who_and_where_and_its_end_with_h
     assert [getattr(record, "message_id", None) for record in (blocked, over)] == ["m-1", "m-1"]
 
 
-async def test_each_blockage_is_told(lines: Lines) -> None:
+async def test_each_blockage_is_told_and_the_same_again_only_to_who_debugs(
+    lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "convex_messaging_fastapi")
     with watched(of_nobody):
         for _ in range(3):
             told, over = len(lines.with_text(BLOCKED)), len(lines.with_text(GOES_ON))
             lines.wait_for(BLOCKED, told + 1)
             await come_to(lines, GOES_ON, over + 1)
-    assert len(lines.of_the_test) == 3
+    assert [record.levelno for record in lines.of_the_test] == [logging.WARNING, logging.DEBUG, logging.DEBUG]
+    levels = [record.levelno for record in lines.with_text(GOES_ON)]
+    assert levels.count(logging.DEBUG) >= 2
     assert "code outside of handlers blocks it at" in lines.of_the_test[0].getMessage()
+
+
+def test_what_goes_on_blocking_is_told_once_a_minute_with_how_often() -> None:
+    watch, work = LoopWatch(), AtWork("pay", "bets", RECORD, 1)
+    heard = [watch._kept_back(work, "pay.py:7 in pay", now) for now in (0.0, 1.0, 59.0, 60.0, 61.0)]
+    assert heard == [0, None, None, 2, None]
+    assert watch._kept_back(work, "pay.py:8 in pay", 61.0) == 0
+    assert watch._kept_back(None, "pay.py:7 in pay", 61.0) == 0
 
 
 async def test_a_callback_that_blocks_is_told_too(lines: Lines) -> None:
