@@ -58,6 +58,8 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "full": worker.is_full,
         "full_by": None if worker.full_by is None else _place(*worker.full_by),
         "unfinished": sum(partition.unfinished for partition in partitions),
+        "filtered": sum(subscription.filtered for subscription in worker.subscriptions),
+        "unhandled": worker.unhandled,
         "passed_over": sum(partition.passed_over for partition in partitions),
         "oldest_unfinished": _oldest(partitions),
         "held": [_held(partition) for partition in partitions if partition.held is not None],

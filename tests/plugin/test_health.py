@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.plugin import MessagingRouter, health_routes
-from convex_messaging_fastapi.status import BusStatus
+from convex_messaging_fastapi.status import BusStatus, SubscriptionStatus
 from convex_messaging_fastapi.verdicts import REASONS, STATUSES
 from tests.plugin.calls import ScriptedBus, call
 from tests.support.snapshots import (
@@ -348,6 +348,14 @@ async def test_details_name_the_oldest_record_that_is_not_finished() -> None:
         {"topic": "convex.orders", "partition": 4, "offset": 1207, "seconds": 312.4},
         None,
     ]
+
+
+async def test_details_count_what_filters_pass_over_and_what_is_for_nobody() -> None:
+    one = SubscriptionStatus("ship", ("convex.orders",), "billing", "key", 1, 0, 0, 0, 0, 0, 0, 0, filtered=7)
+    sifting = replace(WORKER, subscriptions=(one, replace(one, id="bill", filtered=4)), unhandled=3)
+    app = app_of(replace(UP, workers=(sifting,)), details=lambda request: True)
+    (consumer,) = (await call(app, "/health/kafka")).json()["consumers"]
+    assert (consumer["filtered"], consumer["unhandled"]) == (11, 3)
 
 
 async def test_details_say_what_was_lost() -> None:
