@@ -62,9 +62,9 @@ class ConvexMessage(BaseModel):
         T | None                   null, or as T
         T | U                      as T or as U, where JSON tells them apart: an int and a text, for instance
 
-    Of anything else pydantic decides: values in an `Any` come back as JSON has them. Fields with a
-    serialiser of their own, `pydantic.Base64Bytes`, and models that are no `ConvexMessage` keep their
-    own encoding.
+    Of anything else pydantic decides: values in an `Any`, and in extra fields, come back as JSON has
+    them. Fields with a serialiser of their own, `pydantic.Base64Bytes`, and models that are no
+    `ConvexMessage` keep their own encoding.
 
     Refused with `EncodeError` is what could not come back: NaN and infinities, numbers of more than 400
     digits or with an exponent beyond 400, a duration beyond .NET's TimeSpan, an offset from UTC that
@@ -115,12 +115,15 @@ setattr(ConvexMessage, ATTRIBUTE, WireNames())
 
 
 def _wire_names(model: str, message_type: Any, reads: Any) -> WireNames:
-    given = [] if message_type is None else [message_type]
-    names = [*given, *((reads,) if isinstance(reads, str) else reads)]
-    if isinstance(reads, str) or not all(isinstance(name, str) and bare_name(name) for name in names):
+    given = () if message_type is None else (message_type,)
+    if not isinstance(reads, tuple | list) or not all(map(_is_name, (*given, *reads))):
         raise DeclarationError(
             f"class {model} is given message_type={message_type!r} and reads={reads!r}: the first is what "
             "its messages are called on the wire, the second a tuple of earlier names, such as "
             '("ShippedV1",)'
         )
     return WireNames(message_type, tuple(reads))
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and bool(bare_name(name))

@@ -68,7 +68,7 @@ class _Search:
 
     def _of_model(self, model: BaseModel, depth: int) -> Found | None:
         coerces = hasattr(type(model), ATTRIBUTE)
-        for name, value in model.__dict__.items():
+        for name, value in {**model.__dict__, **(model.__pydantic_extra__ or {})}.items():
             is_theirs = _has_own_serialiser(type(model), name)
             found = None if is_theirs else self.within(value, coerces, depth + 1)
             if found is not None and found.is_certain:

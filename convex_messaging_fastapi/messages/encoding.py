@@ -92,6 +92,8 @@ def _write_plain(message: Any) -> bytes:
     written = restored(to_json(as_written(message), by_alias=True, context=AS_NUMBERS))
     if not numbers_are_within(written) or _holds_large_text(written, message):
         raise out_of_bounds(type(message).__name__)
+    if _STARS in written and holds_secret(message):
+        raise secret_refused(message)
     return written
 
 

@@ -15,7 +15,13 @@ from pydantic_core import PydanticSerializationUnexpectedValue, core_schema
 from convex_messaging_fastapi.messages.coercion import COERCED, give_way_to_text, is_coerced
 from convex_messaging_fastapi.messages.decimals import marked, wants_numbers
 from convex_messaging_fastapi.messages.plain import as_written_in_message
-from convex_messaging_fastapi.messages.walking import Resolve, Walk, writes_as_it_likes
+from convex_messaging_fastapi.messages.walking import (
+    Resolve,
+    Walk,
+    is_written_as_it_is,
+    takes_anything_extra,
+    writes_as_it_likes,
+)
 
 Config = Mapping[str, Any]
 
@@ -39,6 +45,7 @@ class _Marking:
     def __init__(self, walk: Walk, config: Config, visited: Callable[[Any], None]) -> None:
         self._walk = walk
         self._is_strict = bool(config.get("strict"))
+        self._takes_extras = config.get("extra") == "allow"
         self._coerced = {
             kind: coerce
             for kind, coerce in COERCED.items()
@@ -74,9 +81,12 @@ class _Marking:
         elif kind in self._coerced and not theirs:
             if "serialization" not in node:
                 self._coerced[kind](node, bool(node.get("strict", self._is_strict)))
-        elif not _encodes_itself(node) and not is_coerced(node):
-            _spell_out(node)
-            self._visit_inside(node, theirs or kind == "json" or writes_as_it_likes(node))
+        elif not is_coerced(node):
+            if not _encodes_itself(node):
+                _spell_out(node, self._takes_extras)
+                self._visit_inside(node, theirs or kind == "json" or writes_as_it_likes(node))
+            if is_written_as_it_is(node) and not theirs:
+                node["serialization"] = _AS_IT_IS
 
     def _visit_inside(self, node: dict[str, Any], theirs: bool) -> None:
         for child in self._walk.children(node):
@@ -95,8 +105,10 @@ def _encodes_itself(node: dict[str, Any]) -> bool:
 _ITEMS = frozenset({"list", "set", "frozenset", "deque"})
 
 
-def _spell_out(node: dict[str, Any]) -> None:
-    """`dict` and `list` without parameters hold anything: say so, where a serialiser can be hung."""
+def _spell_out(node: dict[str, Any], takes_extras: bool) -> None:
+    """What has no type holds anything: say so in `dict`, `list` and extra fields, to hang a serialiser there."""
+    if takes_anything_extra(node, takes_extras):
+        node["extras_schema"] = core_schema.any_schema()
     if node.get("type") == "dict":
         node.setdefault("values_schema", core_schema.any_schema())
     elif node.get("type") in _ITEMS:
@@ -116,4 +128,7 @@ def _write_anything(
 
 
 _DECIMAL = core_schema.plain_serializer_function_ser_schema(_write_decimal, info_arg=True, when_used="json")
+_AS_IT_IS = core_schema.wrap_serializer_function_ser_schema(
+    _write_anything, info_arg=True, schema=core_schema.any_schema(), when_used="json"
+)
 _ANYTHING = core_schema.wrap_serializer_function_ser_schema(_write_anything, info_arg=True, when_used="json")

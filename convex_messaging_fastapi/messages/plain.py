@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
+from types import GeneratorType
 from typing import Any
 
 from pydantic import BaseModel
@@ -39,7 +40,8 @@ class _Writing:
 
     def __init__(self, leaves: Mapping[type, Callable[[Any], Any]]) -> None:
         self._known: dict[type, Callable[[Any], Any]] = {dict: self._mapping}
-        self._known.update((kind, self._sequence) for kind in (list, tuple, set, frozenset, deque))
+        sequences = (list, tuple, set, frozenset, deque, GeneratorType)
+        self._known.update((kind, self._sequence) for kind in sequences)
         self._known.update(leaves)
 
     def written(self, value: Any) -> Any:
@@ -127,7 +129,7 @@ def _members_and_keys(value: Any) -> Iterable[Any]:
 
 def holds_secret(value: Any) -> bool:
     """Whether a secret is somewhere in `value`, whatever its schema says."""
-    return any(isinstance(leaf, SECRETS) for leaf in _leaves(value, members_of))
+    return any(isinstance(leaf, SECRETS) for leaf in _leaves(value, _members_and_keys))
 
 
 def secret_refused(value: Any) -> EncodeError:

@@ -10,7 +10,12 @@ from typing import Any
 from convex_messaging_fastapi.messages.coercion import is_coerced
 from convex_messaging_fastapi.messages.recursion import ambiguous_recursion
 from convex_messaging_fastapi.messages.secret_fields import secret_in
-from convex_messaging_fastapi.messages.walking import Walk, fields_of
+from convex_messaging_fastapi.messages.walking import (
+    Walk,
+    fields_of,
+    is_written_as_it_is,
+    takes_anything_extra,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class _Settings:
 
     strict: bool = False
     finite: bool = False
+    extras: bool = False
     encoded_bytes: bool = False
 
 
@@ -163,11 +169,16 @@ class _Survey:
             self.may_read_infinity |= bool(node.get("allow_inf_nan", not settings.finite))
             self.may_write_infinity = True
         elif kind not in _WITHOUT_FLOATS or _ELEMENTS.get(kind, "type") not in node:
-            self.may_read_infinity = self.may_write_infinity = self.may_write_decimals = True
-            self.may_write_decimals_as_text |= not has_serialiser
-            self.may_hold_anything = True
+            self._note_anything(has_serialiser)
         elif has_serialiser:
             self.may_write_infinity = self.may_write_decimals = self.may_hold_anything = True
+        if takes_anything_extra(node, settings.extras) or is_written_as_it_is(node):
+            self._note_anything(False)
+
+    def _note_anything(self, has_serialiser: bool) -> None:
+        self.may_read_infinity = self.may_write_infinity = self.may_write_decimals = True
+        self.may_write_decimals_as_text |= not has_serialiser
+        self.may_hold_anything = True
 
     def _note_names(self, node: Mapping[str, Any], kind: str) -> None:
         if kind in _FIELDS:
@@ -210,6 +221,7 @@ def _settings_inside(node: Mapping[str, Any], kind: str, outside: _Settings) -> 
     return _Settings(
         strict=bool(config.get("strict", False)),
         finite=config.get("allow_inf_nan") is False,
+        extras=config.get("extra_fields_behavior") == "allow",
         encoded_bytes=config.get("val_json_bytes", "utf8") != "utf8",
     )
 

@@ -58,6 +58,23 @@ def fields_of(node: Schema) -> list[tuple[str, Any]]:
     )
 
 
+def takes_anything_extra(node: Schema, by_configuration: bool) -> bool:
+    """Whether fields of any name and type may stand in it; `by_configuration`: so says what is around it."""
+    if node.get("type") not in _WITH_EXTRAS or "extras_schema" in node:
+        return False
+    return bool(node.get("extra_behavior", "allow" if by_configuration else "") == "allow")
+
+
+_WITH_EXTRAS = frozenset({"model-fields", "typed-dict"})
+"""Kinds of schema whose extra fields are written."""
+
+
+def is_written_as_it_is(node: Schema) -> bool:
+    """Whether its values are written by their own type, whatever the schema says: `SerializeAsAny`."""
+    serialization = node.get("serialization")
+    return isinstance(serialization, Mapping) and serialization.get("type") == "any"
+
+
 def serialiser_of(node: Schema) -> Any:
     """The function that writes what the node describes, if there is one."""
     serialization = node.get("serialization")

@@ -15,6 +15,7 @@ from pydantic import (
     Secret,
     SecretBytes,
     SecretStr,
+    SerializeAsAny,
     create_model,
     field_serializer,
 )
@@ -108,12 +109,43 @@ class OurAnything(ConvexMessage):
     value: Any
 
 
+class WithExtras(BaseModel, extra="allow"):
+    pass
+
+
+class OurExtras(ConvexMessage, extra="allow"):
+    pass
+
+
+class Holder(BaseModel):
+    pass
+
+
+class Holding(Holder):
+    pin: SecretStr
+
+
+class Shown(BaseModel):
+    held: SerializeAsAny[Holder]
+
+
+class OurShown(ConvexMessage):
+    held: SerializeAsAny[Holder]
+
+
 PUBLISHED: list[Any] = [
     Inside(pin=SecretStr("1234")),
     Wrapped(pins=[SecretStr("1234")]),
     {"pin": SecretStr("1234")},
     {"pin": Inside(pin=SecretStr("1234"))},
     [SecretBytes(b"1234")],
+    {"pins": [{SecretStr("1234"): 1}]},
+    Anything(value={SecretStr("1234"): 1}),
+    OurAnything(value={SecretStr("1234"): 1}),
+    WithExtras(pin=SecretStr("1234")),  # type: ignore[call-arg]
+    OurExtras(pin=[SecretStr("1234")]),  # type: ignore[call-arg]
+    Shown(held=Holding(pin=SecretStr("1234"))),
+    OurShown(held=Holding(pin=SecretStr("1234"))),
     Spot(pin=SecretStr("1234")),
     *(
         kind(value=value)
@@ -127,6 +159,11 @@ PUBLISHED: list[Any] = [
 def test_in_any_other_message_it_is_refused_when_it_is_published(message: Any) -> None:
     with pytest.raises(EncodeError, match="secret"):
         encode(message)
+
+
+def test_what_makes_its_values_one_by_one_keeps_none_back() -> None:
+    with pytest.raises(EncodeError, match="secret"):
+        encode(pin for pin in [SecretStr("1234")])
 
 
 def test_stars_that_are_no_secret_are_written() -> None:
