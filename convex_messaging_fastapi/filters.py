@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from convex_messaging_fastapi.errors import DeclarationError
-from convex_messaging_fastapi.messages.headers import MESSAGE_TYPE
-from convex_messaging_fastapi.messages.kinds import bare_name, names_read
+from convex_messaging_fastapi.messages.choosing import named_type
+from convex_messaging_fastapi.messages.kinds import names_read
 from convex_messaging_fastapi.policies import Filter, shown
-from convex_messaging_fastapi.records import Delivery, header_text
+from convex_messaging_fastapi.records import Delivery
 
 
 def of_type(*models: type) -> Filter:
@@ -41,5 +41,5 @@ class _OfType:
         return f"of_type({', '.join(sorted(self._names))})"
 
     def __call__(self, delivery: Delivery) -> bool:
-        named = bare_name(header_text(delivery.record.headers, MESSAGE_TYPE) or "")
-        return not named or named in self._names
+        named = named_type(delivery.record.headers)
+        return named is None or named in self._names

@@ -67,6 +67,8 @@ def delivery(*named: bytes | None) -> Delivery:
         ((Shipped,), b"\xff\xfe", False),
         ((Shipped,), b"S" * 70_000, False),
         ((Shipped,), b"", True),
+        ((Shipped,), b" ", True),
+        ((Shipped,), b"Shop.", True),
         ((Shipped,), None, True),
         ((Shipped, Cancelled), b"Cancelled", True),
         ((Shipped, Cancelled), b"Refunded", False),

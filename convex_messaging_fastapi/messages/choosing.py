@@ -54,9 +54,8 @@ def choice_of(annotation: Any) -> Choice | None:
 
 
 def named_type(headers: Headers) -> str | None:
-    """The bare name that the `message-type` header gives; `None` where there is none, or an empty one."""
-    said = header_text(headers, MESSAGE_TYPE)
-    return bare_name(said) if said else None
+    """The bare name that the `message-type` header gives; `None` where there is none, or it names nothing."""
+    return bare_name(header_text(headers, MESSAGE_TYPE) or "") or None
 
 
 def union_of(annotations: Iterable[Any]) -> Any:

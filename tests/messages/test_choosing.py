@@ -120,7 +120,12 @@ def test_a_generic_model_is_known_by_its_own_name() -> None:
     assert codec_for(annotation).decode(encode(sent), named("Shop.Envelope`1[System.Int32]")) == sent
 
 
-@pytest.mark.parametrize("headers", [(), (("message-type", None),), (("message-type", b""),), (("x", b"y"),)])
+BLANK: list[Headers] = [(("message-type", name),) for name in (b" ", b"Shop.", b"`1[int]")]
+
+
+@pytest.mark.parametrize(
+    "headers", [(), (("message-type", None),), (("message-type", b""),), (("x", b"y"),), *BLANK]
+)
 def test_without_the_header_pydantic_decides(headers: Headers) -> None:
     assert codec_for(Shipped | Cancelled).decode(ORDER, headers) == Shipped(order_id=7)
     assert codec_for(Cancelled | Shipped).decode(ORDER, headers) == Cancelled(order_id=7)
@@ -214,7 +219,16 @@ def test_a_members_digits_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"reads": "ShippedV1"}, {"message_type": ""}, {"message_type": 1}, {"reads": (1,)}], ids=str
+    "options",
+    [
+        {"reads": "ShippedV1"},
+        {"message_type": ""},
+        {"message_type": 1},
+        {"reads": (1,)},
+        {"reads": None},
+        {"reads": 5},
+    ],
+    ids=str,
 )
 def test_a_name_that_is_none_is_refused_when_the_class_is_made(options: Any) -> None:
     with pytest.raises(DeclarationError, match=r"class Bad is given message_type=.*earlier names"):
