@@ -16,6 +16,8 @@ from convex_messaging_fastapi.errors import DeclarationError
 
 UNSET = inspect.Parameter.empty
 
+_IMPORT = "Import what it names at the top of the module, not only under `if TYPE_CHECKING:`"
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -36,7 +38,9 @@ def parameters_of(function: Callable[..., Any], who: str) -> tuple[Parameter, ..
     """Raises `DeclarationError` where there is no signature or an annotation names nothing."""
     try:
         signature = inspect.signature(function)
-    except (ValueError, TypeError, NameError) as error:
+    except NameError as error:  # from Python 3.14 on, where an annotation that is no string is code, too
+        raise DeclarationError(f"the annotations of {who} cannot be resolved: {error}. {_IMPORT}") from error
+    except Exception as error:
         raise DeclarationError(f"the parameters of {who} cannot be read: {error}") from error
     names = _names_around(function)
     return tuple(_parameter(raw, names, who) for raw in signature.parameters.values())
@@ -79,7 +83,7 @@ def _resolved(raw: inspect.Parameter, names: _Names, who: str) -> Any:
     except Exception as error:  # an annotation in a string is code, and may raise anything
         raise DeclarationError(
             f"the annotation {raw.annotation!r} of parameter {raw.name!r} of {who} cannot be resolved: "
-            f"{error}. Import what it names at the top of the module, not only under `if TYPE_CHECKING:`"
+            f"{error}. {_IMPORT}"
         ) from error
     return _without_alias(hints[raw.name])
 

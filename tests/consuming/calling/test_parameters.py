@@ -156,6 +156,32 @@ def test_a_name_that_exists_only_for_type_checkers_is_refused_clearly() -> None:
     assert str(refused.value) == sentence
 
 
+class Annotated314:
+    """A function whose annotations are run when its signature is asked for, as Python 3.14 does."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    @property
+    def __signature__(self) -> Any:
+        raise self._error
+
+    async def __call__(self, event: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (NameError("no Bet"), r"the annotations of handler .*314.* no Bet\. Import what it names at the top"),
+        (LookupError("no Bet"), "the parameters of handler .*314.* cannot be read: no Bet"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_annotations_that_are_code_may_raise_anything(error: Exception, sentence: str) -> None:
+    with pytest.raises(DeclarationError, match=sentence):
+        compile_call(Annotated314(error))
+
+
 def test_what_a_handler_returns_need_not_be_resolvable() -> None:
     async def handle(event: int) -> OnlyForTypeCheckers:
         raise NotImplementedError
