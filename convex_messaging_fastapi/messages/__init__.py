@@ -5,7 +5,7 @@ from convex_messaging_fastapi.messages.dead_letter import DeadLetterMessage
 from convex_messaging_fastapi.messages.decoding import Decoder, codec_for
 from convex_messaging_fastapi.messages.encoding import encode, message_type
 from convex_messaging_fastapi.messages.headers import headers_for_many, outgoing_headers
-from convex_messaging_fastapi.messages.topics import dead_letter_topic, default_queue_group, topic_on_wire
+from convex_messaging_fastapi.messages.topics import dead_letter_topic, topic_on_wire
 
 __all__ = [
     "ConvexMessage",
@@ -13,7 +13,6 @@ __all__ = [
     "Decoder",
     "codec_for",
     "dead_letter_topic",
-    "default_queue_group",
     "encode",
     "headers_for_many",
     "message_type",

@@ -1,4 +1,4 @@
-"""Names on the wire: topics with their prefix, the dead-letter topic, the group of a queue."""
+"""Names on the wire: topics with their prefix, and the dead-letter topic."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ def topic_on_wire(prefix: str, topic: str) -> str:
 def dead_letter_topic(prefix: str) -> str:
     """Where everything that failed under `prefix` is buried."""
     return topic_on_wire(prefix, "dlq")
-
-
-def default_queue_group(prefix: str, queue: str) -> str:
-    """The group in which all receivers of `queue`, wherever they run, compete."""
-    return topic_on_wire(prefix, queue)
 
 
 def _prefixed(prefix: str, topic: str) -> str:

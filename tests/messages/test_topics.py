@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.errors import ConfigurationError
-from convex_messaging_fastapi.messages import dead_letter_topic, default_queue_group, topic_on_wire
+from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
 
 names = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=40)
 
@@ -34,9 +34,8 @@ def test_a_topic_that_only_begins_like_the_prefix_gets_it() -> None:
     assert topic_on_wire("convex", "convex") == "convex.convex"
 
 
-def test_dead_letters_and_queues_live_under_the_prefix() -> None:
+def test_dead_letters_live_under_the_prefix() -> None:
     assert dead_letter_topic("convex") == "convex.dlq"
-    assert default_queue_group("convex", "payments") == "convex.payments"
 
 
 @pytest.mark.parametrize(
