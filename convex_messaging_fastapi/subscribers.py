@@ -21,7 +21,7 @@ from convex_messaging_fastapi.choices import (
     telling,
 )
 from convex_messaging_fastapi.errors import DeclarationError
-from convex_messaging_fastapi.policies import SubscriberOptions
+from convex_messaging_fastapi.policies import SubscriberOptions, shown
 
 Handler = Callable[..., Any]
 F = TypeVar("F", bound=Handler)
@@ -244,7 +244,7 @@ def declaration(
             f"in bus.subscriber('topic')(Service.{handler.__name__})"
         )
     if not callable(handler):
-        raise DeclarationError(f"a handler is a function of the message, not {handler!r}")
+        raise DeclarationError(f"a handler is a function of the message, not {shown(handler)}")
     _check(topics)
     return Declaration(options.id or _name(handler), kind, topics, handler, options)
 

@@ -70,3 +70,6 @@ def test_a_decorator_without_parentheses_is_refused_at_once(declare: Any) -> Non
 def test_a_handler_is_something_that_can_be_called() -> None:
     with pytest.raises(DeclarationError, match="a handler is a function"):
         Subscribers().subscriber("a")("not a function")  # type: ignore[type-var]
+    with pytest.raises(DeclarationError) as refused:
+        Subscribers().subscriber("a")("x" * 10_000)  # type: ignore[type-var]
+    assert len(str(refused.value)) < 200
