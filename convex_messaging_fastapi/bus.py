@@ -6,6 +6,7 @@ import asyncio
 from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -331,11 +332,11 @@ class MessageBus(Declares, Joins):
         self._refuse_while_it_runs()
         self._declarations.add(declared)
 
-    def _declare_late(self, declared: Declaration) -> None:
+    def _declare_late(self, declared: Declaration) -> Callable[[], None]:
         if self._life.begun:
             raise DeclarationError(misuse.late(declared.id, declared.kind))
         self._declarations.refuse_second_copy(declared)
-        self._declarations.add(declared)
+        return partial(self._declarations.take_back, self._declarations.add(declared))
 
     def _refuse_while_it_runs(self) -> None:
         if self._life.begun:

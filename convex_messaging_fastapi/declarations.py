@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.misuse import kind_of
-from convex_messaging_fastapi.subscribers import Declaration, Subscribers
+from convex_messaging_fastapi.subscribers import Declaration, Subscribers, Take
 from convex_messaging_fastapi.unstarted import unstarted
 
 
@@ -42,7 +42,7 @@ class Declarations:
             self._declared.remove(declared.id)
             del self._plans[declared.id]
 
-    def include(self, subscribers: Subscribers, add_late: Callable[[Declaration], object]) -> None:
+    def include(self, subscribers: Subscribers, add_late: Take) -> None:
         """Take in all of `subscribers` or none; `add_late` is given what is declared on them later.
 
         Raises `DeclarationError` for what is here already: each message would be handled twice.

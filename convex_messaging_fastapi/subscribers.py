@@ -41,6 +41,10 @@ class Declaration:
     options: SubscriberOptions
 
 
+Take = Callable[[Declaration], Callable[[], object]]
+"""Takes in a declaration; its answer takes that back."""
+
+
 class Declares:
     """The decorators that a bus and its `Subscribers` have in common."""
 
@@ -164,7 +168,7 @@ class Subscribers(Declares):
 
     def __init__(self) -> None:
         self._declarations: dict[str, Declaration] = {}
-        self._told: list[WeakMethod[Callable[[Declaration], object]]] = []
+        self._told: list[WeakMethod[Take]] = []
 
     def __iter__(self) -> Iterator[Declaration]:
         return iter(tuple(self._declarations.values()))
@@ -182,18 +186,27 @@ class Subscribers(Declares):
         if declared.kind == "command":
             self._refuse_second_receiver(declared)
         taken = replace(declared, id=self._free_id(declared))
-        for method in self._told:
-            if (take := method()) is not None:
-                take(taken)
+        self._hand_on(taken)
         self._declarations[taken.id] = taken
         return taken
 
-    def tell(self, take: Callable[[Declaration], object]) -> None:
+    def tell(self, take: Take) -> None:
         """Hand what is added from now on to `take` as well, a method, as long as its object lives.
 
-        What it refuses, by raising, is not added.
+        What one of them refuses, by raising, is not added, and taken back from the others.
         """
         self._told.append(WeakMethod(take))
+
+    def _hand_on(self, taken: Declaration) -> None:
+        undo: list[Callable[[], object]] = []
+        try:
+            for method in self._told:
+                if (take := method()) is not None:
+                    undo.append(take(taken))
+        except BaseException:
+            for take_back in undo:
+                take_back()
+            raise
 
     def get(self, id: str) -> Declaration | None:
         return self._declarations.get(id)

@@ -179,6 +179,18 @@ def test_subscribers_serve_several_buses_and_hold_none_of_them() -> None:
     assert len(ids(two)) == 2
 
 
+async def test_what_one_bus_refuses_no_other_keeps() -> None:
+    stopped, running, made = memory_bus(), memory_bus(), subscribers()
+    stopped.include(made)
+    running.include(made)
+    async with running.test():
+        with pytest.raises(DeclarationError, match="a running bus has included"):
+            made.subscriber("t")(handle)
+    assert (ids(stopped), ids(running), list(made)) == ([], [], [])
+    made.subscriber("t")(handle)
+    assert len(ids(stopped)) == len(ids(running)) == 1
+
+
 @pytest.mark.parametrize(
     "given", [None, "handlers", handle, [], Subscribers], ids=lambda given: type(given).__name__
 )
