@@ -106,7 +106,7 @@ _ITEMS = frozenset({"list", "set", "frozenset", "deque"})
 
 
 def _spell_out(node: dict[str, Any], takes_extras: bool) -> None:
-    """What has no type holds anything: say so in `dict`, `list` and extra fields, to hang a serialiser there."""
+    """What has no type holds anything: say so in `dict`, `list` and extras, to hang a serialiser there."""
     if takes_anything_extra(node, takes_extras):
         node["extras_schema"] = core_schema.any_schema()
     if node.get("type") == "dict":
