@@ -221,7 +221,7 @@ class MessageBus(Declares, Joins):
             self._life.refuse_elsewhere()
             return  # the bench of `bus.test()` runs it already
         self._life.refuse_second_start()
-        settings = self._settings or load()
+        settings = self._read()
         clock = SystemClock()
         await self._start(settings, transport_for(settings, clock), clock, app)
 
@@ -282,7 +282,7 @@ class MessageBus(Declares, Joins):
             assert t.dead_letters() == []
         """
         self._life.refuse_second_start()
-        settings = self._settings or load()
+        settings = self._read()
         self._bench = bench = TestBench(settings)
         try:
             await self._start(settings, bench.transport, bench.clock, app)
@@ -306,10 +306,14 @@ class MessageBus(Declares, Joins):
 
     # -- inside --------------------------------------------------------------------------------
 
+    def _read(self) -> MessagingSettings:
+        """The settings to start with. Whatever is wrong with them, a start was tried."""
+        unstarted.started(self._declarations)
+        return self._settings or load()
+
     async def _start(
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
-        unstarted.started(self._declarations)
         wiring = Wiring(settings, transport, clock, app, ChainMap(to_handlers(self), self._yielded))
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)

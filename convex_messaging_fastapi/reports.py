@@ -164,8 +164,8 @@ def never_started(handlers: Collection[str]) -> None:
     """The process ends, and nothing has started the bus of these handlers."""
     _say(
         logging.WARNING,
-        f"no message has reached {some(handlers)}, for nothing has started their bus: include its "
-        "MessagingRouter in the app, or run it with `async with bus:`",
+        f"no message has reached {some(handlers)}, for nothing has started their bus: where no "
+        "error above says why, include its MessagingRouter in the app, or run it with `async with bus:`",
     )
 
 

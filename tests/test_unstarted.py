@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Subscribers, bus, declarations
+from convex_messaging_fastapi import ConfigurationError, MessageBus, Subscribers, bus, declarations
 from convex_messaging_fastapi.unstarted import Unstarted
 from tests.bus.support import memory_bus
 
@@ -91,6 +91,22 @@ async def test_a_handler_that_joins_while_the_bus_runs_is_passed_over(
     joined = memory_bus()
     async with joined:
         await joined.subscribe("t", welcome)
+    assert said(noted, caplog) == []
+
+
+async def test_a_bus_whose_settings_are_refused_is_passed_over(
+    noted: Unstarted, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error says what to do: to be told of a router that is included would mislead."""
+    monkeypatch.setenv("KAFKA_CONCURRENCY", "many")
+    served, tested = MessageBus(), MessageBus()
+    served.subscriber("t")(welcome)
+    tested.subscriber("t")(other)
+    with pytest.raises(ConfigurationError, match="concurrency"):
+        await served.start()
+    with pytest.raises(ConfigurationError, match="concurrency"):
+        async with tested.test():
+            pass
     assert said(noted, caplog) == []
 
 
