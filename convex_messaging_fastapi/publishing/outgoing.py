@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
+from pydantic import BaseModel
+
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import encode, headers_for_many, message_type, outgoing_headers
 from convex_messaging_fastapi.observability.tracing import trace_headers
@@ -56,6 +58,7 @@ async def outgoing_many(
 
     A long list gives the loop its turns. It may change meanwhile, its messages must not.
     """
+    _refuse_one(messages)
     trace = trace_headers()
     cause = cause_of(correlation_id, trace)
     headers_of = headers_for_many(
@@ -84,6 +87,15 @@ async def outgoing_many(
         return _record((keys[index], values[index], headers_of(types[index], ids[index])))
 
     return OutgoingRecords(keys, _sizes(keys, values, types, lambda name: headers_of(name, _SOME_ID)), record)
+
+
+def _refuse_one(messages: object) -> None:
+    """What Python would take apart into fields, keys or letters is one message, and not several."""
+    if isinstance(messages, BaseModel | Mapping | str | bytes) or not isinstance(messages, Iterable):
+        raise EncodeError(
+            f"publish_many takes several messages, such as a list, not one {type(messages).__name__}: "
+            "write publish(topic, message), or put it in a list"
+        )
 
 
 def _sizes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -52,6 +53,14 @@ async def test_a_list_may_hold_messages_of_several_types() -> None:
         (b"bet-1", b'{"bet":1}'),
         (b"bet-2", b'{"bet":2}'),
     ]
+
+
+@pytest.mark.parametrize(
+    "one", [BetPlaced(bet=1), {"bet": 1}, "bet", b"bet", 1], ids=lambda one: type(one).__name__
+)
+async def test_one_message_is_no_list_of_its_parts(one: Any) -> None:
+    with pytest.raises(EncodeError, match=rf"several .* not one {type(one).__name__}: write publish\("):
+        await outgoing_many(one, None, None, None, NOW)
 
 
 async def test_of_raw_bytes_the_caller_may_say_what_they_are() -> None:
