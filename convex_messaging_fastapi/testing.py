@@ -174,7 +174,7 @@ class TestBench:
         while unsettled := self._unsettled():
             due = self.clock.next_due()
             if due is None or self.clock.now() + due > end:
-                raise AssertionError(f"still unfinished after {max_seconds:g} s of test time: {unsettled}")
+                raise AssertionError(_unfinished(max_seconds, unsettled, self._backing_off()))
             if running := self._running():
                 raise AssertionError(f"handlers did not return within {REAL_SECONDS:g} s: {running}")
             self.clock.advance(due)
@@ -226,6 +226,11 @@ class TestBench:
             return []  # what they publish, or the letter that buries them, is tried again later
         return [sub.id for worker in status.workers for sub in worker.subscriptions if sub.running]
 
+    def _backing_off(self) -> list[str]:
+        """Ids of the subscriptions whose messages wait for another try."""
+        workers = self._snapshot().workers
+        return [sub.id for worker in workers for sub in worker.subscriptions if sub.backing_off]
+
     async def _turns(self) -> None:
         for _ in range(TURNS):
             await asyncio.sleep(0)
@@ -246,7 +251,7 @@ class TestBench:
         if worker.revision == 0 or worker.rebalancing:
             return [f"group {worker.group} has not joined"]
         return [
-            f"{held.topic}/{held.partition} at {held.oldest_unfinished or held.position}"
+            f"{held.topic}/{held.partition} at {_oldest(held)}"
             for held in worker.partitions
             if held.held != "dead_letter_held" and not self._is_done(held)
         ]
@@ -254,6 +259,17 @@ class TestBench:
     def _is_done(self, partition: PartitionStatus) -> bool:
         end = self.broker.end_offsets(partition.topic)[partition.partition]
         return partition.unfinished == 0 and partition.position >= end
+
+
+def _unfinished(seconds: float, unsettled: list[str], backing_off: list[str]) -> str:
+    tried = f"; tried again and again: {backing_off}" if backing_off else ""
+    return f"still unfinished after {seconds:g} s of test time: {unsettled}{tried}"
+
+
+def _oldest(partition: PartitionStatus) -> int:
+    """The first offset that is not done with."""
+    oldest = partition.oldest_unfinished
+    return partition.position if oldest is None else oldest
 
 
 def _unknown(handler: Handler | str, known: Collection[str]) -> str:

@@ -17,14 +17,17 @@ from tests.bus.support import Bet, memory_bus
 async def test_a_message_that_is_retried_for_ever_is_named_when_the_time_given_is_over() -> None:
     bus = memory_bus()
 
-    @bus.subscriber("bet.placed", retry=Retry(attempts=None, delay_seconds=60))
+    @bus.subscriber("bet.placed", retry=Retry(attempts=None, delay_seconds=60), id="the stubborn one")
     async def handle(bet: Bet) -> None:
         raise ConnectionError("never")
 
     async with bus.test() as t:
         await bus.publish("bet.placed", Bet(bet_id=1))
-        with pytest.raises(AssertionError, match=r"still unfinished after 600 s .*convex\.bet\.placed"):
+        with pytest.raises(
+            AssertionError, match=r"still unfinished after 600 s .*convex\.bet\.placed/. at 0'"
+        ) as told:
             await t.settle(max_seconds=600)
+    assert "tried again and again: ['the stubborn one']" in str(told.value)
 
 
 async def test_a_handler_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
