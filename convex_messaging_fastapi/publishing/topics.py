@@ -158,8 +158,10 @@ class Topic:
 
     def _why_unknown(self) -> str:
         problem = self._producer.contact().problem
-        told = f" ({problem.value})" if problem is not None else ""
-        return f"the cluster has not said how many partitions the topic has{told}"
+        unknown = "the cluster has not said how many partitions the topic has"
+        if problem is None:
+            return unknown
+        return f"the producer is out of contact ({problem.value}; the log says more), and {unknown}"
 
 
 class Sticky:

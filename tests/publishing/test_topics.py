@@ -42,7 +42,7 @@ async def test_waiting_for_the_partition_count_counts_against_the_deadline(
     task = asyncio.create_task(publisher.publish("t", record("a"), 2))
     await until(lambda: producer.counted)
     clock.advance(2)
-    with pytest.raises(PublishFailed, match=r"has not said how many partitions the topic has \(connecting\)"):
+    with pytest.raises(PublishFailed, match=r"out of contact \(connecting; the log says more\)"):
         await task
     producer.counting.set()
     await publisher.publish("t", record("b"), 2)
