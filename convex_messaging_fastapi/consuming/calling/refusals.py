@@ -71,7 +71,7 @@ def refuse_unmarked(parameter: Parameter, who: str) -> None:
         return
     raise DeclarationError(
         f"nothing supplies parameter {parameter.name!r} of {who}: in a route it would be a query parameter "
-        "or body, and a message has none. Annotate it with `Delivery` or `HTTPConnection`, give it "
+        "or body, and a message has none. Annotate it with `Bus`, `Delivery` or `HTTPConnection`, give it "
         "`Depends(...)`, or give it a default"
     )
 

@@ -118,7 +118,7 @@ def test_a_query_parameter_of_a_dependency_is_refused() -> None:
 
     assert refusal(handle) == (
         "nothing supplies parameter 'limit' of dependency paging of handler handle: in a route it would be "
-        "a query parameter or body, and a message has none. Annotate it with `Delivery` or "
+        "a query parameter or body, and a message has none. Annotate it with `Bus`, `Delivery` or "
         "`HTTPConnection`, give it `Depends(...)`, or give it a default"
     )
 
