@@ -20,6 +20,7 @@ from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.machine import Machine, Patience
 from convex_messaging_fastapi.messages import dead_letter_topic, topic_on_wire
 from convex_messaging_fastapi.messages.bounds import Bounds
@@ -140,7 +141,13 @@ class Wiring:
         return bounds.of_letters if self._letters in lineup.topics else bounds
 
     def on_wire(self, topic: str) -> str:
-        return topic_on_wire(self._settings.topic_prefix, topic)
+        try:
+            return topic_on_wire(self._settings.topic_prefix, topic)
+        except (TypeError, AttributeError):
+            kind = type(topic).__name__
+            raise ConfigurationError(
+                f"a topic is a str, not {kind}: it comes first, then the message"
+            ) from None
 
     def group_of(self, declared: Declaration) -> str:
         if declared.options.group is not None:

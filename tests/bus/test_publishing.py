@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,16 @@ async def test_the_wire_carries_pascal_case_the_key_and_the_headers() -> None:
         assert told["content-type"] == "application/json"
         assert told["x-tenant"] == "se"
         assert told["message-id"]
+
+
+@pytest.mark.parametrize("topic", [Bet(bet_id=1), b"bet.placed", 1], ids=lambda topic: type(topic).__name__)
+async def test_what_is_given_for_a_topic_and_is_none_is_refused(topic: Any) -> None:
+    bus = memory_bus()
+    async with bus.test():
+        with pytest.raises(
+            ConfigurationError, match=rf"a topic is a str, not {type(topic).__name__}: it comes first"
+        ):
+            await bus.publish(topic, "bet.placed")
 
 
 async def test_a_decimal_keeps_its_digits() -> None:
