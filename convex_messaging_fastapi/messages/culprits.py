@@ -145,6 +145,9 @@ def _reason_of_bytes(value: bytes) -> Found | None:
 
 
 def _reason_of_type(value: Any) -> Found | None:
+    if isinstance(value, type):
+        name = value.__name__
+        return Found(f"it is the class {name}, and no object of it: write {name}(...)", is_certain=False)
     try:
         to_json(value)
     except Exception:  # noqa: BLE001 - whatever it is, it cannot be written

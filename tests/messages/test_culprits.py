@@ -48,6 +48,7 @@ LONG = Decimal("7" * 401)
 TOLD: list[tuple[Any, str]] = [
     ({"a": b"\xff"}, r"type dict .*: a: it is bytes that are no UTF-8 text: .*Base64Bytes.*b64encode"),
     ({"a": [1, {"b": object()}]}, r"type dict .*: a\.1\.b: JSON has nothing for object: .*@field_serializer"),
+    (Custom, r"it is the class Custom, and no object of it: write Custom\(\.\.\.\)"),
     ([Custom()], r"type list .*: 0: JSON has nothing for Custom"),
     (Point([Custom()]), r"type Point .*: x\.0: JSON has nothing for Custom"),
     ({"a": "\ud800"}, r": a: it is text with one half of a surrogate pair.*replace"),
