@@ -20,7 +20,7 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from convex_messaging_fastapi.consuming import worker
 from convex_messaging_fastapi.consuming.burial import Burial
 from convex_messaging_fastapi.failures import Failure
-from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.records import Receipt, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from tests.faults.accidents import is_first
@@ -82,9 +82,10 @@ def _watch_requests(patch: pytest.MonkeyPatch) -> None:
 def _watch_burials(patch: pytest.MonkeyPatch) -> None:
     bury = Burial.bury
 
-    async def watched(burial: Burial, record: Record, failure: Failure) -> None:
-        await bury(burial, record, failure)
+    async def watched(burial: Burial, record: Record, failure: Failure) -> Receipt:
+        letter = await bury(burial, record, failure)
         reach(BURIED)
+        return letter
 
     patch.setattr(Burial, "bury", watched)
 
