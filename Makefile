@@ -42,7 +42,8 @@ test: $(READY)  ## all tests but those that take long, and coverage; ARGS= tests
 ifdef ARGS
 	$(BIN)/python -m pytest -m "not faults and not long and not servers" -n 2 --dist loadfile $(ARGS)
 else
-	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -m "$(ALONE) and not cpu" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest -m "$(ALONE) and cpu" --no-cov
 	$(BIN)/python -m pytest -m "kafka and not faults and not long and not servers" -n 2 --dist loadfile \
 		--cov --cov-append --cov-report=term-missing
 endif

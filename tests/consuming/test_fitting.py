@@ -16,7 +16,7 @@ from convex_messaging_fastapi.records import Headers, Record, size_of_headers
 from tests.consuming.test_dead_letters import FAILURE, a_record, buried, letter_of
 from tests.support.examples import examples
 
-pytestmark = pytest.mark.no_cover  # it bounds CPU, of which looking on takes as much again
+pytestmark = pytest.mark.cpu
 
 MIB = 1024 * 1024
 SECONDS_A_MIB = 0.15

@@ -28,7 +28,7 @@ from convex_messaging_fastapi.messages.bounds import (
 from convex_messaging_fastapi.messages.plain import numbers_in
 from tests.support.examples import examples
 
-pytestmark = pytest.mark.no_cover  # it bounds CPU, of which looking on takes as much again
+pytestmark = pytest.mark.cpu
 
 MANY = examples(300)
 

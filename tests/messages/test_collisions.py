@@ -16,7 +16,7 @@ from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.messages import codec_for
 from convex_messaging_fastapi.messages.collisions import MOST_ALIKE
 
-pytestmark = pytest.mark.no_cover  # it bounds CPU, of which looking on takes as much again
+pytestmark = pytest.mark.cpu
 
 MODULUS = 2**61 - 1
 """Of Python's hash of a number: its multiples all have the hash 0."""

@@ -25,7 +25,7 @@ from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.records import Headers, Record
 
-pytestmark = pytest.mark.no_cover  # it bounds CPU, of which looking on takes as much again
+pytestmark = pytest.mark.cpu
 
 MIB = 1024 * 1024
 CPU_SECONDS = 0.150

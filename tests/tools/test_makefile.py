@@ -43,8 +43,11 @@ def test_who_may_give_arguments_is_asked_for_nothing_beyond_them(target: str) ->
 
 def test_the_coverage_is_that_of_both_lanes() -> None:
     lanes = [line for line in recipe("test") if " -m pytest " in line]
-    assert len(lanes) == 2
-    assert all("--cov" in lane for lane in lanes)
+    alone, bounded, on_kafka = lanes
+    assert "--cov " in alone
+    assert "--cov " in on_kafka
+    assert "--no-cov" in bounded
+    assert " -n " not in bounded, "what bounds CPU has nothing beside it"
 
 
 @pytest.mark.parametrize("target", [target for target, said in HELP.items() if "as unit" in said])

@@ -21,7 +21,7 @@ from convex_messaging_fastapi.transport.kafka.engine.message_sets import walked
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 from tests.support.examples import examples
 
-pytestmark = pytest.mark.no_cover  # it bounds CPU, of which looking on takes as much again
+pytestmark = pytest.mark.cpu
 
 MANY = examples(500)
 MIB = 1024 * 1024
