@@ -12,14 +12,13 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from convex_messaging_fastapi.errors import DecodeError, MessagingError
-from convex_messaging_fastapi.messages.complaints import one_line, validation_text
+from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, validation_text
 
 MAX_TEXT = 2000
 MAX_STACK = 4000
 MAX_FRAMES = 20
 MAX_LINKS = 12
 MAX_LEAVES = 5
-MAX_NAME = 256
 
 _MACHINERY = frozenset(
     {

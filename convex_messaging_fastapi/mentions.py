@@ -6,14 +6,13 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from convex_messaging_fastapi.messages.complaints import one_line
+from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, short
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.records import Record, TopicPartition
 
 SHOWN = 5
 """How many of a kind one line names."""
 
-MAX_NAME = 256
 MAX_KEY = 64
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-")
@@ -31,15 +30,10 @@ def about(record: Record) -> dict[str, Any]:
         "handler": None,
         "attempt": None,
         "exception_type": None,
-        "message_id": _id(known.get(MESSAGE_ID)),
-        "correlation_id": _id(known.get(CORRELATION_ID)),
+        "message_id": short(known.get(MESSAGE_ID)),
+        "correlation_id": short(known.get(CORRELATION_ID)),
         "trace_id": trace[1].decode() if trace else None,
     }
-
-
-def _id(value: bytes | None) -> str | None:
-    # Cut as bytes first: a megabyte need not be read for 256 characters of it.
-    return None if value is None else one_line(value[: 4 * MAX_NAME + 4].decode("utf-8", "replace"), MAX_NAME)
 
 
 def key_named(key: bytes | None) -> str:
@@ -53,7 +47,7 @@ def key_named(key: bytes | None) -> str:
 
 def named(record: Record) -> str:
     found = next((value for name, value in reversed(record.headers) if name == MESSAGE_ID and value), None)
-    return f"{place(record)} (message-id {_id(found)})" if found else place(record)
+    return f"{place(record)} (message-id {short(found)})" if found else place(record)
 
 
 def place(record: Record) -> str:

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from convex_messaging_fastapi.failures import MAX_NAME, Failure
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.mentions import about, counted, key_named, listed, named, place, some
-from convex_messaging_fastapi.messages.complaints import one_line
+from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line
 from convex_messaging_fastapi.messages.headers import MESSAGE_TYPE
 from convex_messaging_fastapi.records import Receipt, Record, TopicPartition, header_text
 

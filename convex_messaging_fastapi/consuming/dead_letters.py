@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from convex_messaging_fastapi.consuming.fitting import encodable, fields_that_fit
-from convex_messaging_fastapi.failures import MAX_NAME, MAX_TEXT, Failure, untold
+from convex_messaging_fastapi.failures import MAX_TEXT, Failure, untold
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
-from convex_messaging_fastapi.messages.complaints import one_line
+from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, short
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, utc
 from convex_messaging_fastapi.transport.base import Unreadable
@@ -103,7 +103,7 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: Known) 
         attempts=failure.attempts,
         consumer_group=failure.group,
         handler=failure.handler,
-        message_id=_short(known.get(MESSAGE_ID)),
+        message_id=short(known.get(MESSAGE_ID)),
         replay_count=_replay_count(known.get(REPLAY_COUNT)),
         payload_omitted=True,
         headers_omitted=True,
@@ -118,18 +118,13 @@ def _letter_headers(record: Record, failure: Failure, failed_at: datetime, known
         message_type=DeadLetterMessage.__name__,
         unix_seconds=failed_at.timestamp(),
         message_id=message_id,
-        correlation_id=_short(known.get(CORRELATION_ID)) or message_id,
+        correlation_id=short(known.get(CORRELATION_ID)) or message_id,
     )
 
 
 def _known(headers: Headers) -> Known:
     """The last value of each header that matters here, found in one walk: there may be a million."""
     return {name: value for name, value in headers if name in _KNOWN and value is not None}
-
-
-def _short(value: bytes | None) -> str | None:
-    # Cut as bytes first: a megabyte need not be read for 256 characters of it, and one that shows more came.
-    return None if value is None else one_line(value[: 4 * MAX_NAME + 4].decode("utf-8", "replace"), MAX_NAME)
 
 
 def _replay_count(value: bytes | None) -> int:

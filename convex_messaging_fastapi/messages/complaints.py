@@ -53,6 +53,16 @@ def validation_text(
     return one_line("; ".join(told), MAX_LENGTH)
 
 
+MAX_NAME = 256
+"""Characters that are told of a name or an id."""
+
+
+def short(value: bytes | None) -> str | None:
+    """What is told of a header's value."""
+    # Cut as bytes first: a megabyte need not be read for 256 characters of it, and one that shows more came.
+    return None if value is None else one_line(value[: 4 * MAX_NAME + 4].decode("utf-8", "replace"), MAX_NAME)
+
+
 def one_line(text: str, limit: int) -> str:
     """`text` without what could forge a line or steer a terminal, cut to `limit` characters."""
     shown = "".join(map(printable, text[:limit]))
