@@ -28,7 +28,6 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
     RIVAL,
     Explanation,
     explain_no_coordinator,
-    explain_topics,
     explain_unreadable,
     unreadable_batch,
 )
@@ -95,14 +94,12 @@ class KafkaConsumer:
 
     def contact(self) -> Contact:
         member = self._supervisor.current
-        contact = self._supervisor.contact(member=member is not None and member.joined)
-        contact = replace(
-            contact,
-            losses=self.history.losses,
-            lost=self.history.lost,
-            refusals=dict(self._storing.words),
-        )
-        ours = self._complaints.current() or self._without_coordinator() or self._refused_topics()
+        refused = {} if member is None else member.refused_topics(self._topics)
+        joined = member is not None and member.joined and not self._awaits_topics(refused)
+        contact = self._supervisor.contact(member=joined)
+        losses, words = self.history.losses, dict(self._storing.words)
+        contact = replace(contact, losses=losses, lost=self.history.lost, refusals=words)
+        ours = self._complaints.current() or self._without_coordinator() or self._missing.explain(refused)
         if contact.problem is not None or ours is None:
             return contact
         return replace(contact, problem=ours.problem, detail=ours.detail)
@@ -376,9 +373,10 @@ class KafkaConsumer:
             return None
         return Explanation(Problem.GROUP_REFUSED, f"{self.instance.claim()}: {RIVAL}")
 
-    def _refused_topics(self) -> Explanation | None:
-        member = self._supervisor.current
-        return None if member is None else explain_topics(member.refused_topics(self._topics))
+    def _awaits_topics(self, refused: Mapping[str, type[BaseException]]) -> bool:
+        """Whether nothing is held because a topic is too new to be known to each broker."""
+        holding = self._ownership.holding
+        return (holding is None or not holding.partitions) and self._missing.may_come(refused)
 
     def _without_coordinator(self) -> Explanation | None:
         member = self._supervisor.current

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.transport.kafka.diagnosis import missing_among
+from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_topics, missing_among
 
 MOST_REASONS = 3
 """How many different reasons of one outage are told: brokers that come back give another each second."""
@@ -75,7 +75,11 @@ class Outage:
 
 
 class MissingTopics:
-    """Tells of topics that the cluster does not have, once for as long as they are missing."""
+    """Tells of topics that the cluster does not have, once for as long as they are missing.
+
+    A topic that was just made may be known to one broker, and not yet to another: none counts as
+    missing before it was so for `patience_seconds`.
+    """
 
     def __init__(self, group: str, clock: Clock, *, are_made: bool, patience_seconds: float) -> None:
         self._group, self._clock = group, clock
@@ -84,10 +88,7 @@ class MissingTopics:
         self._told: set[str] = set()
 
     def look(self, refused: Mapping[str, type[BaseException]]) -> None:
-        """`refused` is what was said of topics instead of where they are.
-
-        A topic that was just made may be known to one broker, and not yet to another.
-        """
+        """`refused` is what was said of topics instead of where they are."""
         if not refused and not self._since:
             return
         missing = missing_among(refused)
@@ -98,3 +99,12 @@ class MissingTopics:
         if new := set(news) - self._told:
             self._told |= new
             reports.topics_missing(self._group, new, are_made=self._are_made)
+
+    def may_come(self, refused: Mapping[str, type[BaseException]]) -> bool:
+        """Whether a topic is not known, and not for so long that it counts as missing."""
+        return not self._told.issuperset(missing_among(refused))
+
+    def explain(self, refused: Mapping[str, type[BaseException]]) -> Explanation | None:
+        """What is wrong with these topics, but for those that may still come."""
+        young = set(missing_among(refused)) - self._told
+        return explain_topics({topic: error for topic, error in refused.items() if topic not in young})

@@ -392,6 +392,25 @@ async def test_a_missing_topic_is_named_not_made_and_found_when_it_comes(
     assert reader.consumer.contact().problem is None
 
 
+async def test_a_member_whose_topic_may_still_come_is_not_called_joined(
+    bench: Bench, wire: WireCluster
+) -> None:
+    """Right after a topic was made, the broker that is asked may not know it yet."""
+    reader = await bench.reader("payments")
+    await reader.until(lambda: reader.consumer._supervisor.current, "an engine")
+    said: list[tuple[bool, Problem | None]] = []
+    await reader.until(lambda: said.append(_said(reader)) or _said(reader)[1], "a word of the missing topic")
+    assert set(said) <= {(False, Problem.CONNECTING), (False, None), (True, Problem.TOPIC_MISSING)}
+    wire.topic("payments")
+    await reader.until(lambda: reader.listener.held, "the new topic")
+    assert _said(reader) == (True, None)
+
+
+def _said(reader: Reader) -> tuple[bool, Problem | None]:
+    contact = reader.consumer.contact()
+    return contact.member, contact.problem
+
+
 async def test_an_idle_member_stays_in_contact(bench: Bench) -> None:
     reader = await bench.reader()
     await reader.until(lambda: reader.listener.held, "an assignment")

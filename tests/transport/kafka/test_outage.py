@@ -6,6 +6,7 @@ import pytest
 from aiokafka import errors
 
 from convex_messaging_fastapi.clock import ManualClock
+from convex_messaging_fastapi.status import Problem
 from convex_messaging_fastapi.transport.kafka.outage import MissingTopics, Outage
 
 PARTS = ("the producer", "group bets", "group payments")
@@ -127,3 +128,28 @@ def test_a_topic_that_comes_soon_is_not_told(clock: ManualClock, caplog: pytest.
     clock.advance(1.9)
     topics.look({})
     assert caplog.messages == []
+
+
+def test_a_topic_counts_as_missing_once_it_was_so_for_the_time_of_patience(clock: ManualClock) -> None:
+    topics = topics_of(False, clock)
+    refused = {"convex.a": errors.UnknownTopicOrPartitionError}
+    assert not topics.may_come({})
+    topics.look(refused)
+    assert topics.may_come(refused)
+    assert topics.explain(refused) is None
+    clock.advance(2.1)
+    topics.look(refused)
+    assert not topics.may_come(refused)
+    found = topics.explain(refused)
+    assert found is not None
+    assert found.problem is Problem.TOPIC_MISSING
+
+
+def test_what_a_broker_refuses_for_want_of_rights_is_explained_at_once(clock: ManualClock) -> None:
+    refused = {
+        "convex.a": errors.UnknownTopicOrPartitionError,
+        "convex.b": errors.TopicAuthorizationFailedError,
+    }
+    found = topics_of(False, clock).explain(refused)
+    assert found is not None
+    assert found.problem is Problem.NOT_AUTHORIZED
