@@ -47,6 +47,11 @@ ELSEWHERE = (
         "an end in time, also with a dead cluster",
         "`tests/faults/test_dead_cluster.py`",
     ),
+    (
+        "a wrong advertised address",
+        "named in probe and log, and a stop in time",
+        "`tests/faults/test_rights.py`",
+    ),
     ("all addresses changed", "found again without a restart", "`tests/transport/kafka/test_outages.py`"),
     ("F23 poison", "fifteen kinds of bad input, on memory and a real Kafka", BAD_INPUT),
     ("F24 oversize", "a letter too large for its topic falls back to a smaller one", BAD_INPUT),
