@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
@@ -287,16 +288,22 @@ def make_ours(fetched: Any) -> None:
 
 def _record(where: EnginePartition, record: Any) -> Record:
     timestamp, headers = record.timestamp, record.headers
-    return Record(
-        where.topic,
-        where.partition,
-        record.offset,
-        -1 if timestamp is None else timestamp,
-        record.key,
-        record.value,
-        # Nearly all have few, and are spared the call.
-        tuple(headers) if len(headers) <= MAX_HEADERS else kept_headers(headers),
+    return _new_record(
+        (
+            where.topic,
+            where.partition,
+            record.offset,
+            -1 if timestamp is None else timestamp,
+            record.key,
+            record.value,
+            # Nearly all have few, and are spared the call.
+            tuple(headers) if len(headers) <= MAX_HEADERS else kept_headers(headers),
+        )
     )
+
+
+_new_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
+"""As `Record(...)` in half its time: each record that is read pays for it."""
 
 
 def _stored(topics: Any, coordinator: Any) -> Iterable[tuple[TopicPartition, Position]]:
