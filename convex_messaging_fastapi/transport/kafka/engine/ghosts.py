@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
@@ -24,6 +26,9 @@ _NOT_THE_COORDINATOR = (
 )
 """Answers of a broker that cannot say whether a member has left."""
 
+
+SOON_SECONDS = 0.1
+"""Within this time a broker answers a question to join that has nobody to wait for."""
 
 REMEMBERED = 100
 """So many ids at most, the latest: an older one's session is long over."""
@@ -52,7 +57,11 @@ class Ghosts:
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]
-    """The engine's own side of a group, which leaves as whoever it was before it joins as another."""
+    """The engine's own side of a group, which leaves as whoever it was when it joins as another.
+
+    It joins first: a group that is left by all that it knows is empty, and a broker of defaults gives
+    an empty group 3 s to gather, and 3 s more for another that comes meanwhile.
+    """
 
     _ghosts: Ghosts
 
@@ -73,13 +82,39 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             self._ghosts.add(self.member_id)
 
     async def _send_req(self, request: Any) -> Any:
-        if isinstance(request, JoinGroupRequest):
-            # Whoever joins has let go of all that it held.
-            await self._leave_as_others()
+        if isinstance(request, JoinGroupRequest) and self._has_others:
+            return await self._join_and_leave_as_others(super()._send_req(request))
         answer = await super()._send_req(request)
-        if isinstance(request, LeaveGroupRequest) and for_code(answer.error_code) not in _NOT_THE_COORDINATOR:
-            self._ghosts.left(request._member_id)
+        if isinstance(request, LeaveGroupRequest):
+            self._heard_of(request, answer)
         return answer
+
+    async def _join_and_leave_as_others(self, question: Coroutine[Any, Any, Any]) -> Any:
+        """Whoever joins has let go of all that it held, also as one of them."""
+        asking = {asyncio.ensure_future(question)}
+        (joining,) = asking
+        try:
+            # What is not answered soon waits for the other members of the group, and so for them.
+            if not (await asyncio.wait({joining}, timeout=SOON_SECONDS))[0]:
+                asking.add(leaving := asyncio.ensure_future(self._leave_in_the_end()))
+                await joining
+                await asyncio.wait({leaving}, timeout=SOON_SECONDS)
+            return await joining
+        finally:
+            for each in asking:
+                each.cancel()
+
+    async def _leave_in_the_end(self) -> None:
+        while True:
+            with suppress(KafkaError):  # again in a moment; else their sessions end
+                await self._leave_as_others()
+            if not self._has_others:
+                return
+            await asyncio.sleep(SOON_SECONDS)
+
+    @property
+    def _has_others(self) -> bool:
+        return any(id != self.member_id for id in self._ghosts)
 
     async def _maybe_leave_group(self) -> None:
         await super()._maybe_leave_group()
@@ -87,7 +122,18 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             await self._leave_as_others()
 
     async def _leave_as_others(self) -> None:
-        """Nobody may hold anything as one of them. Raises `KafkaError`, as a question to join does."""
+        """Nobody may hold anything as one of them. Raises `KafkaError` where no answer comes."""
         for id in self._ghosts:
             if id != self.member_id:
-                await self._send_req(LeaveGroupRequest(self.group_id, id))
+                await self._leave_as(id)
+
+    async def _leave_as(self, id: str) -> None:
+        if (node := self.coordinator_id) is None:
+            raise GroupCoordinatorNotAvailableError
+        request = LeaveGroupRequest(self.group_id, id)
+        # A broker takes one question of a connection at a time, and that of the group waits to join.
+        self._heard_of(request, await self._client.send(node, request, group=ConnectionGroup.DEFAULT))
+
+    def _heard_of(self, request: Any, answer: Any) -> None:
+        if for_code(answer.error_code) not in _NOT_THE_COORDINATOR:
+            self._ghosts.left(request._member_id)
