@@ -4,7 +4,7 @@
 is, `FAULTS_TOPICS` what it handles, `FAULTS_SEED` and `FAULTS_SLOWEST_SECONDS` how long that takes,
 `FAULTS_STUCK_EVERY` how many ids lie between those that take `FAULTS_STUCK_SECONDS` (as good as for
 ever when there are none), `FAULTS_FLAKY_EVERY` how many between those that fail the first time,
-`FAULTS_POISONED` the key whose records fail until there is a file
+`FAULTS_POISONED` the key whose records fail, and those of keys below it (`key/1`), until there is a file
 `FAULTS_CURE`, `FAULTS_LOG` the level from which on it logs, `FAULTS_IN_A_THREAD` is there when work is
 done in threads, `FAULTS_PASSES_ON` names the topic that work is passed on to, `FAULTS_METADATA_MS`
 how old metadata may grow; `accidents.py` and `failpoints.py` have some more.
@@ -103,7 +103,11 @@ def work_in_a_thread(message: Work, delivery: Delivery) -> None:
 
 
 def is_poisoned(key: str | None) -> bool:
-    return key is not None and key == poisoned and not os.path.exists(os.environ["FAULTS_CURE"])
+    return (
+        key is not None
+        and key.partition("/")[0] == poisoned
+        and not os.path.exists(os.environ["FAULTS_CURE"])
+    )
 
 
 def seconds_for(message: Work) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from convex_messaging_fastapi.publishing.partitioner import murmur2
 from tests.conftest import KafkaWith
 from tests.faults import checks
 from tests.faults.conftest import NewCrew
@@ -19,7 +20,7 @@ from tests.faults.crew import PARTITIONS, Crew, kill_brokers
 from tests.faults.evidence import Allowed, Window
 from tests.faults.gathering import DEAD_LETTERS
 from tests.faults.trial import NAME, Trial, Trials
-from tests.support.cluster import Cluster
+from tests.support.cluster import Broker, Cluster
 from tests.support.frames import FORGOTTEN
 from tests.support.waiting import pass_time, until
 
@@ -156,25 +157,44 @@ def test_a_question_that_a_network_swallows_is_asked_again(
 
 
 def swallow_a_letter(trial: Trial) -> None:
-    """And whatever else is sent to its broker."""
+    """And whatever else is sent to its broker; what is sent to the others is answered.
+
+    Each second another letter goes to one of them: a publisher that hears nobody at all looks for
+    the reason, and finds it by another way.
+    """
     crew, network = trial.crew, trial.crew.network
     assert network is not None
     write_poison(trial, 0)
     until(lambda: letters(trial), 30, "a first letter")
     (partition,) = letters(trial)
     swallowing = crew.cluster.leader(f"{crew.name}.{DEAD_LETTERS}", partition)
-    other = next(p for p in range(PARTITIONS) if crew.cluster.leader(trial.topic, p) is not swallowing)
+    heard = [p for p in range(PARTITIONS) if crew.cluster.leader(trial.topic, p) is not swallowing]
+    elsewhere = key_of_a_letter_for_another(trial, swallowing)
     with trial.fault("letters swallowed"), network.before(swallowing).following(FORGOTTEN):
-        write_poison(trial, other)
+        write_poison(trial, heard[0])
         until(lambda: crew.ledger.count("error") == 2, 20, "a letter to be on its way")
-        pass_time(12)
+        for _ in range(12):
+            write_poison(trial, heard[1], elsewhere)
+            pass_time(1)
     # It may have landed, too, when nobody heard of it: then it is there twice.
     until(lambda: letters(trial)[partition] >= 2, 60, "the letter to be written")
 
 
-def write_poison(trial: Trial, partition: int) -> None:
+def key_of_a_letter_for_another(trial: Trial, swallowing: Broker) -> str:
+    """A poisoned key whose letters have a leader that is not `swallowing`."""
+    topic = f"{trial.crew.name}.{DEAD_LETTERS}"
+    partitions = len(trial.crew.witness.ends(topic))
+    keys = (f"{POISONED}/{number}" for number in count())
+    return next(
+        key
+        for key in keys
+        if trial.crew.cluster.leader(topic, murmur2(key.encode()) % partitions) is not swallowing
+    )
+
+
+def write_poison(trial: Trial, partition: int, key: str = POISONED) -> None:
     id = next(STRANGER)
-    trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=POISONED, partition=partition)
+    trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=key, partition=partition)
 
 
 def letters(trial: Trial) -> dict[int, int]:
