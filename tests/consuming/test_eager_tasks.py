@@ -34,6 +34,7 @@ STORED = {
     "transport/kafka/asking.py": "only awaited",
     "transport/kafka/consumer.py": "what is done is looked at by whether it is done, and stored nowhere else",
     "transport/kafka/engine/client.py": "what is done is looked at by whether it is done",
+    "transport/kafka/engine/ghosts.py": "only awaited",
     "transport/kafka/probe.py": "only awaited",
     "transport/kafka/storing.py": "only awaited",
     "transport/kafka/supervisor.py": "what is done is looked at by whether it is done",
