@@ -72,7 +72,7 @@ OTHERS: Mapping[str, set[str]] = {
         "::test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_and_not_more_often",
     },
     "join_as_another_without_leaving": {
-        "tests/transport/kafka/test_ghosts.py::test_the_one_he_was_leaves_before_he_joins[25-1]",
+        "tests/transport/kafka/test_ghosts.py::test_the_one_he_was_leaves_while_he_waits_to_join[25-1]",
     },
 }
 
