@@ -35,7 +35,8 @@ def test_each_runs_on_its_own_kafka_and_one_that_fails_fails_the_whole(
         asked.append(version)
         assert env["REQUIRE_KAFKA"] == "1", "a test that finds no Kafka has shown nothing of it"
         failed = version == "2"
-        stdout.write(f"....\n== {'1 failed, 3 passed' if failed else '4 passed'} in 5 s ==\n")
+        summary = "1 failed, 3 passed" if failed else "4 passed"
+        stdout.write(f"....\n== {summary} in 5 s ==\na line at the end of a process\n")
         stdout.flush()
         return subprocess.CompletedProcess(command, int(failed))
 
