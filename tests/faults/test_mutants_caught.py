@@ -32,7 +32,7 @@ from tests.support.waiting import pass_time, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(240)]
 
-ATTEMPTS = 3
+ATTEMPTS = 4
 A_SECOND, KEYS = 100, 100
 POISONED = "key-7"
 BAD_NAME = b"\xff\xfe-name"
