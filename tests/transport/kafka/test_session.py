@@ -53,8 +53,9 @@ async def test_a_member_that_was_heard_all_the_same_comes_back_as_another(
     await reader.until(lambda: len(reader.listener.assignments) > 1, "another assignment")
     assert reader.listener.held[FIRST] == Position(1)
     assert _member(reader) is member
-    asked = [api for api in wire.requests() if api in (Api.LEAVE_GROUP, Api.JOIN_GROUP)]
-    assert asked[:2] == [Api.LEAVE_GROUP, Api.JOIN_GROUP], "the one he was has left"
+    asked = set(wire.requests())
+    assert {Api.LEAVE_GROUP, Api.JOIN_GROUP} <= asked, "the one he was has left"
+    assert not list(reader.consumer.history.ghosts)
     await reader.read(3)
     assert [record.value for record in reader.records] == [b"a", b"b", b"b"]
 
