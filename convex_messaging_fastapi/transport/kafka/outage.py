@@ -102,9 +102,12 @@ class MissingTopics:
 
     def may_come(self, refused: Mapping[str, type[BaseException]]) -> bool:
         """Whether a topic is not known, and not for so long that it counts as missing."""
-        return not self._told.issuperset(missing_among(refused))
+        return bool(self._young(refused))
 
     def explain(self, refused: Mapping[str, type[BaseException]]) -> Explanation | None:
         """What is wrong with these topics, but for those that may still come."""
-        young = set(missing_among(refused)) - self._told
+        young = self._young(refused)
         return explain_topics({topic: error for topic, error in refused.items() if topic not in young})
+
+    def _young(self, refused: Mapping[str, type[BaseException]]) -> set[str]:
+        return set(missing_among(refused)) - self._told
