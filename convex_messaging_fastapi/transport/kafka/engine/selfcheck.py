@@ -12,7 +12,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator, ScramAuthenticator
 from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import BaseCoordinator, GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.producer import AIOKafkaProducer
@@ -42,6 +42,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "_ssl_context",
     ),
     AIOKafkaConsumer: ("_client", "_coordinator", "_fetcher", "_subscription"),
+    BaseCoordinator: ("_client",),
     BatchBuilder: ("_builder", "_relative_offset"),
     AIOKafkaProducer: ("client", "_message_accumulator", "_sender", "_txn_manager"),
     FetchResult: ("_partition_records",),
@@ -51,6 +52,7 @@ _SET_BY_CONSTRUCTOR: dict[type, tuple[str, ...]] = {
         "_commit_refresh_task",
         "_group_instance_id",
         "_heartbeat_task",
+        "coordinator_id",
         "generation",
         "group_id",
         "member_id",
