@@ -82,7 +82,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
             self._ghosts.add(self.member_id)
 
     async def _send_req(self, request: Any) -> Any:
-        if isinstance(request, JoinGroupRequest) and self._has_others:
+        if isinstance(request, JoinGroupRequest) and self._others:
             return await self._join_and_leave_as_others(super()._send_req(request))
         answer = await super()._send_req(request)
         if isinstance(request, LeaveGroupRequest):
@@ -91,30 +91,31 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     async def _join_and_leave_as_others(self, question: Coroutine[Any, Any, Any]) -> Any:
         """Whoever joins has let go of all that it held, also as one of them."""
-        asking = {asyncio.ensure_future(question)}
-        (joining,) = asking
+        joining, leaving = asyncio.ensure_future(question), None
         try:
             # What is not answered soon waits for the other members of the group, and so for them.
             if not (await asyncio.wait({joining}, timeout=SOON_SECONDS))[0]:
-                asking.add(leaving := asyncio.ensure_future(self._leave_in_the_end()))
+                leaving = asyncio.ensure_future(self._leave_in_the_end())
                 await joining
                 await asyncio.wait({leaving}, timeout=SOON_SECONDS)
             return await joining
         finally:
-            for each in asking:
-                each.cancel()
+            joining.cancel()
+            if leaving is not None:
+                leaving.cancel()
 
     async def _leave_in_the_end(self) -> None:
         while True:
             with suppress(KafkaError):  # again in a moment; else their sessions end
                 await self._leave_as_others()
-            if not self._has_others:
+            if not self._others:
                 return
             await asyncio.sleep(SOON_SECONDS)
 
     @property
-    def _has_others(self) -> bool:
-        return any(id != self.member_id for id in self._ghosts)
+    def _others(self) -> list[str]:
+        """Who we were, and may still be counted as."""
+        return [id for id in self._ghosts if id != self.member_id]
 
     async def _maybe_leave_group(self) -> None:
         await super()._maybe_leave_group()
@@ -123,9 +124,8 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     async def _leave_as_others(self) -> None:
         """Nobody may hold anything as one of them. Raises `KafkaError` where no answer comes."""
-        for id in self._ghosts:
-            if id != self.member_id:
-                await self._leave_as(id)
+        for id in self._others:
+            await self._leave_as(id)
 
     async def _leave_as(self, id: str) -> None:
         if (node := self.coordinator_id) is None:
