@@ -32,7 +32,7 @@ run: $(READY)  ## the example app; KAFKA=1 uses the broker on localhost:9092; HO
 
 kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 	@$(BIN)/python -m tools.machine kafka
-	@exec $(BIN)/python -m tests.support.kafka
+	@exec $(BIN)/python -m tools.kafka
 
 unit: $(READY)  ## the tests that need no Kafka, side by side, in two minutes; WORKERS=, ARGS= for pytest
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)

@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 
 from benchmarks import messages
 from benchmarks.workloads import Backlog, Workload
-from tests.support.cluster import Cluster
-from tests.support.kafka import open_cluster
+from tools.kafka.cluster import Cluster
+from tools.kafka.opening import open_cluster
 
 Headers = list[tuple[str, str | bytes | None]]
 

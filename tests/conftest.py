@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
-from tests.support.cluster import Cluster
 from tests.support.examples import use_them_by_default
 from tests.support.guarded import Guarded, guarded_cluster
 from tests.support.independent import Independent
-from tests.support.kafka import open_cluster, open_with
 from tests.support.required import REQUIRED, Started, start_or_skip
 from tests.support.telling import Telling, telling
+from tools.kafka.cluster import Cluster
+from tools.kafka.opening import open_cluster, open_with
 
 NEED_KAFKA = ("kafka", "kafka_cluster", "kafka_with", "guarded", "network")
 """The fixtures that start one; a test that asks for one of them is marked so."""

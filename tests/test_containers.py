@@ -18,10 +18,10 @@ import yaml
 from fastapi import FastAPI
 
 from convex_messaging_fastapi.settings import MessagingSettings
-from tests.support.common import free_ports
-from tests.support.jars import NEWEST
-from tests.support.processes import Child
 from tests.support.waiting import until
+from tools.kafka.common import free_ports
+from tools.kafka.jars import NEWEST
+from tools.processes import Child
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")

@@ -155,6 +155,12 @@ def _distribution(requirement: str) -> str:
     return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
 
 
+def test_tools_stand_without_the_tests() -> None:
+    """What `make kafka` starts is a tool, which tests and benchmarks use too."""
+    tools = [*python_files(ROOT / "tools"), *python_files(ROOT / "benchmarks")]
+    assert not [named(path) for path in tools if "tests" in _modules_of(tree(path))]
+
+
 def test_every_file_opens_with_what_it_is_for() -> None:
     with_code = [path for path in python_files() if text(path).strip()]
     assert not [named(path) for path in with_code if not (ast.get_docstring(tree(path)) or "").strip()]

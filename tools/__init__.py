@@ -1,1 +1,1 @@
-"""What `make` needs beyond one command: preparing a machine."""
+"""What `make`, tests and benchmarks share: a prepared machine, a real Kafka, pages that runs write."""

@@ -28,16 +28,16 @@ def make_venv(folder: str) -> None:
 
 def provide_kafka() -> None:
     """See to it that tests find a real Kafka, and say so when they will not."""
-    from tests.support import by_docker, jars, kafka
+    from tools.kafka import by_docker, jars, opening
 
-    if kafka.closed(by_docker.engine) is None or os.environ.get(kafka.NAMED):
+    if opening.closed(by_docker.engine) is None or os.environ.get(opening.NAMED):
         return
-    if kafka.closed(jars.provided):
+    if opening.closed(jars.provided):
         _apt_install("default-jre-headless", "maven")
-    if kafka.closed(jars.java):  # an older Debian's default is an older Java
+    if opening.closed(jars.java):  # an older Debian's default is an older Java
         _apt_install(f"openjdk-{jars.OLDEST_JAVA}-jre-headless")
-    if reason := kafka.closed(jars.provided):
-        print(f"no real Kafka here, {reason}; or start Docker, or set {kafka.NAMED}")
+    if reason := opening.closed(jars.provided):
+        print(f"no real Kafka here, {reason}; or start Docker, or set {opening.NAMED}")
 
 
 def _apt_install(*packages: str) -> bool:

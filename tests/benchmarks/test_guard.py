@@ -14,7 +14,7 @@ from benchmarks.job import Job, Sample
 from benchmarks.rounds import measure
 from benchmarks.stage import Stage
 from benchmarks.workloads import Backlog
-from tests.support.cluster import Cluster
+from tools.kafka.cluster import Cluster
 
 ROUNDS = 3
 SMALL = Backlog(60_000)

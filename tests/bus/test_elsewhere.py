@@ -31,8 +31,8 @@ from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.crossing import drawn, publish_from_thread
 from convex_messaging_fastapi.status import Phase
 from tests.bus.support import memory_bus
-from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 CAN_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 

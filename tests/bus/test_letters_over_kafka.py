@@ -13,10 +13,10 @@ from convex_messaging_fastapi.errors import PublishError
 from convex_messaging_fastapi.messages import DeadLetterMessage
 from convex_messaging_fastapi.transport.kafka import KafkaTransport
 from convex_messaging_fastapi.verdicts import Verdict, ready
-from tests.support.cluster import Cluster
 from tests.support.guarded import Guarded
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 SECONDS = 30.0
 MIB = 1024 * 1024

@@ -15,9 +15,9 @@ from convex_messaging_fastapi import BusStopped, MessageBus, MessagingSettings, 
 from convex_messaging_fastapi.status import Phase
 from convex_messaging_fastapi.verdicts import ready
 from tests.bus.support import Bet
-from tests.support.cluster import Cluster
 from tests.support.leftovers import going
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 DRAIN, SHUTDOWN, LATE = 1.0, 3.0, 1.0
 """Seconds; `LATE` is what a machine that is busy with other things may add."""

@@ -15,8 +15,8 @@ import pytest
 from tests.faults.crew import Crew
 from tests.faults.networks import crew_through_proxies, network  # noqa: F401 - fixtures
 from tests.faults.trial import Trials
-from tests.support.cluster import Cluster
 from tests.support.telling import telling
+from tools.kafka.cluster import Cluster
 
 Report = Callable[[str], None]
 NewCrew = Callable[..., Crew]

@@ -22,13 +22,13 @@ from convex_messaging_fastapi import (
     PublishUnknown,
 )
 from tests.faults.evidence import FAILED, OK, UNKNOWN, Produced
-from tests.support.cluster import Cluster
 from tests.support.guarded import Access
 from tests.support.independent import Independent
 from tests.support.ledgers import History, Place, Reader
 from tests.support.proxied import Proxied
 from tests.support.services import Service
 from tests.support.waiting import until
+from tools.kafka.cluster import Cluster
 
 APP = "tests.faults.app:app"
 PARTITIONS = 4

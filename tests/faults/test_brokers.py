@@ -12,8 +12,8 @@ from confluent_kafka import ElectionType, TopicPartition
 from tests.faults.crew import OFFSETS, PARTITIONS, Crew, coordinating, kill_brokers
 from tests.faults.evidence import Allowed
 from tests.faults.trial import Trial, Trials
-from tests.support.cluster import Broker
 from tests.support.waiting import pass_time, until
+from tools.kafka.cluster import Broker
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 

@@ -13,9 +13,9 @@ from tests.faults.conftest import Report
 from tests.faults.crew import Crew
 from tests.faults.evidence import OK, Allowed, Evidence, Logged, Produced
 from tests.faults.trial import RESULTS
-from tests.support.cluster import Broker
 from tests.support.independent import Independent
 from tests.support.waiting import until
+from tools.kafka.cluster import Broker
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 

@@ -25,10 +25,10 @@ from tests.faults.test_outages import POISON, RECOVERY_SECONDS, Outage, break_of
 from tests.faults.test_rights import TWO_TOPICS, crew_with_rights, withdrawn
 from tests.faults.trial import RESULTS, Trial, Trials
 from tests.support.batches import sendable
-from tests.support.cluster import Cluster
 from tests.support.guarded import Guarded
 from tests.support.proxied import Proxied
 from tests.support.waiting import pass_time, until
+from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.faults, pytest.mark.kafka, pytest.mark.timeout(240)]
 

@@ -20,9 +20,9 @@ from tests.faults.conftest import NewCrew
 from tests.faults.crew import PARTITIONS, Crew
 from tests.faults.evidence import Allowed
 from tests.faults.trial import Trial, Trials
-from tests.support.cluster import Cluster
 from tests.support.waiting import until
 from tests.transport.kafka.test_gaps import compact_soon
+from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 

@@ -20,9 +20,9 @@ from tests.faults.crew import PARTITIONS, Crew, kill_brokers
 from tests.faults.evidence import Allowed, Window
 from tests.faults.gathering import DEAD_LETTERS
 from tests.faults.trial import NAME, Trial, Trials
-from tests.support.cluster import Broker, Cluster
 from tests.support.frames import FORGOTTEN
 from tests.support.waiting import pass_time, until
+from tools.kafka.cluster import Broker, Cluster
 
 MAX_UNCOMMITTED = 1000
 RECOVERY_SECONDS = 3.0

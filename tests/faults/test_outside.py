@@ -18,10 +18,10 @@ import pytest
 from tests.faults.crew import APP, Crew, kill_brokers
 from tests.faults.evidence import Allowed, Window
 from tests.faults.trial import Trial, Trials
-from tests.support.cluster import Cluster
 from tests.support.ledgers import FOR_EVER, Turn
 from tests.support.services import Service
 from tests.support.waiting import pass_time, until
+from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 

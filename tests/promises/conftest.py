@@ -14,7 +14,7 @@ from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransp
 from convex_messaging_fastapi.transport.memory.broker import shared_broker
 from tests.promises.fleet import Fleet, KafkaWitness, MemoryWitness
 from tests.promises.stage import NewTransport, Reset, Stage
-from tests.support.cluster import Cluster
+from tools.kafka.cluster import Cluster
 
 REVOKE_DRAIN_SECONDS = 3.0
 

@@ -14,8 +14,8 @@ from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, To
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory import MemoryBroker
 from tests.promises.stage import News
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
+from tools.kafka.cluster import Cluster
 
 T = TypeVar("T")
 

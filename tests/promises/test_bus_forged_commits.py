@@ -12,9 +12,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.consuming.ranges import Range, encode
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 BEFORE, AFTER = 3, 5
 FAR = 2**62

@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 MIB = 1024 * 1024
 RECORDS, HEADERS = 1_000, 20_000

@@ -9,8 +9,8 @@ from confluent_kafka import Producer
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.publishing import PartitionerName
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
+from tools.kafka.cluster import Cluster
 
 PARTITIONS = 7
 KEYS = [b"", *(f"{kind}-{number}".encode() for number in range(250) for kind in ("user", "x", "bet", "é"))]

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi import Delivery, MessageBus, MessagingSettings, Retry
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 

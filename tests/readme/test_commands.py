@@ -17,11 +17,11 @@ import yaml
 from convex_messaging_fastapi import MessagingSettings
 from tests.readme.commands import begun_with, lines, served_with
 from tests.readme.reading import BLOCKS, FIRST, HEADINGS, PROSE, README, anchor, block
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.services import ROOT, Service, clean_environment, service
 from tests.support.waiting import until
 from tools import welcome
+from tools.kafka.cluster import Cluster
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MADE = sorted(set(re.findall(r"\bmake ([a-z][a-z-]+)\b", README)) - {"it", "them"})

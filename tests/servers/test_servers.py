@@ -14,13 +14,13 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from tests.servers import app as served
-from tests.support.cluster import Cluster
-from tests.support.common import HOST
 from tests.support.independent import Independent
 from tests.support.required import REQUIRED
 from tests.support.services import Command, Service
 from tests.support.telling import telling
 from tests.support.waiting import until
+from tools.kafka.cluster import Cluster
+from tools.kafka.common import HOST
 
 pytestmark = pytest.mark.timeout(240)
 

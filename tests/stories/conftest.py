@@ -14,10 +14,10 @@ import pytest
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.testing import TestBench
 from example_app.main import app, bus
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.services import Service, service
 from tests.support.waiting import until
+from tools.kafka.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from convex_messaging_fastapi import ConvexMessage, Delivery, MessageBus, MessagingSettings
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.services import Service, service
 from tests.support.waiting import until
+from tools.kafka.cluster import Cluster
 
 USER_CREATED = (
     '{"UserId":42,"Email":"ada@example.com","CreatedAt":"2026-01-01T00:00:00.1234567Z","Plan":"new"}'

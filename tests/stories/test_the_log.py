@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings, Retry
-from tests.support.cluster import Cluster
 from tests.support.telling import telling
 from tests.support.waiting import eventually, pass_time
+from tools.kafka.cluster import Cluster
 
 OURS, ENGINE = "convex_messaging_fastapi", "aiokafka"
 WITHIN = 60.0

@@ -1,1 +1,1 @@
-"""What tests stand on: a real Kafka, an independent reader of it, child processes, waiting."""
+"""What tests stand on: an independent reader of a real Kafka, proxies before it, services, ways to wait."""

@@ -21,10 +21,10 @@ from itertools import count
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from tests.support import by_maven
-from tests.support.cluster import Cluster
-from tests.support.common import HOST, free_ports
 from tests.support.waiting import until
+from tools.kafka import by_maven
+from tools.kafka.cluster import Cluster
+from tools.kafka.common import HOST, free_ports
 
 USERS = 60
 NO_SUCH_HOST = "no-such-host.invalid:9092"

@@ -11,11 +11,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tests.support import by_maven
-from tests.support.cluster import Broker, Cluster
-from tests.support.common import HOST, free_ports
 from tests.support.frames import Rule
 from tests.support.proxy import Proxy, proxies_of
+from tools.kafka import by_maven
+from tools.kafka.cluster import Broker, Cluster
+from tools.kafka.common import HOST, free_ports
 
 SIZE = 3
 

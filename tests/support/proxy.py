@@ -16,8 +16,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TypeVar
 
-from tests.support.common import HOST, free_ports
 from tests.support.frames import PASS, UNKNOWN, Conversation, Flow, Frame, Rule, Step, decide, due, take_whole
+from tools.kafka.common import HOST, free_ports
 
 MOST_HELD = 8 * 2**20
 """A way that holds so many bytes reads no more."""

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from tests.support.cluster import Unavailable
+from tools.kafka.cluster import Unavailable
 
 REQUIRED = os.environ.get("REQUIRE_KAFKA") == "1"
 

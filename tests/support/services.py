@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import httpx
 
-from tests.support.common import HOST, free_ports
-from tests.support.processes import Child
 from tests.support.waiting import until
+from tools.kafka.common import HOST, free_ports
+from tools.processes import Child
 
 Command = Callable[[str, int], tuple[str, ...]]
 """The module and the words that serve an app, by its name, on a port."""

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import pytest
 
-from tests.support.cluster import Cluster, Unavailable
 from tests.support.independent import Independent
-from tests.support.processes import Child
 from tests.support.waiting import eventually, until
+from tools.kafka.cluster import Cluster
 
 
 def test_what_the_witness_writes_it_reads_back_in_order(
@@ -63,53 +55,8 @@ def test_a_broker_that_was_frozen_or_ended_is_healed(kafka_cluster: Cluster, uni
     assert [s.value for s in witness.read(unique)] == [b"two of three are enough"]
 
 
-def test_children_die_with_a_session_that_is_killed(tmp_path: Path) -> None:
-    session = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        from tests.support.processes import Child, remove_at_end
-        folder = Path(sys.argv[1])
-        (folder / "data").mkdir()
-        remove_at_end(folder / "data")
-        child = Child(["sleep", "600"], folder / "log")
-        (folder / "pid").write_text(str(child.pid))
-        os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    ended = subprocess.run([sys.executable, "-c", session, str(tmp_path)], check=False, timeout=30)
-    assert ended.returncode == -signal.SIGKILL
-    pid = int((tmp_path / "pid").read_text())
-    until(lambda: not _runs(pid), 10, "the watchdog to kill what its session left")
-    until(lambda: not (tmp_path / "data").exists(), 10, "the watchdog to remove its data")
-
-
-def test_a_child_tells_how_it_ended(tmp_path: Path) -> None:
-    child = Child(["sh", "-c", "echo hello; exit 3"], tmp_path / "log")
-    assert child.wait(10) == 3
-    assert child.tail() == "hello"
-    other = Child(["sleep", "600"], tmp_path / "log")
-    assert other.terminate(10) == -signal.SIGTERM
-
-
 async def test_waiting_says_what_it_waited_for() -> None:
     with pytest.raises(TimeoutError, match="for godot"):
         until(lambda: False, 0.05, "godot")
     with pytest.raises(TimeoutError, match="for godot"):
         await eventually(lambda: False, 0.05, "godot")
-
-
-def test_a_machine_without_java_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.support import jars
-
-    monkeypatch.setenv("JAVA_HOME", "/nowhere")
-    with pytest.raises(Unavailable, match="install Java 17"):
-        jars.java()
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    # a killed orphan may stay as a zombie where nothing reaps it
-    return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -13,7 +13,6 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.support.common import HOST
 from tests.support.frames import (
     BLACK_HOLE,
     DEAF,
@@ -35,6 +34,7 @@ from tests.support.frames import (
 )
 from tests.support.proxy import MOST_HELD, Proxy, proxies_of
 from tests.support.waiting import until
+from tools.kafka.common import HOST
 
 SOON = 5.0
 """Longer than anything takes here."""

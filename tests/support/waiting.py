@@ -1,24 +1,14 @@
-"""Waiting for something outside this process that cannot call back: ask again until it is so."""
+"""Waiting in a test: in its thread as the tools do, on its event loop, or for a time that a fault takes."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 
-EVERY_SECONDS = 0.02
+from tools.waiting import EVERY_SECONDS, until
 
-_never = threading.Event()
-
-
-def until(condition: Callable[[], object], within: float, what: str) -> None:
-    """Return once `condition()` is true; fail with `what` after `within` seconds. Blocks the thread."""
-    deadline = time.monotonic() + within
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {within:g} s for {what}")
-        _never.wait(EVERY_SECONDS)
+__all__ = ["eventually", "pass_time", "until"]
 
 
 def pass_time(seconds: float, since: float | None = None) -> None:

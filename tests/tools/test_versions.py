@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import jars
 from tests.tools.test_makefile import TEXT
 from tools import versions
+from tools.kafka import jars
 
 ROOT = Path(__file__).parents[2]
 

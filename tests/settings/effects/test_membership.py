@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
-from tests.support.cluster import Cluster
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 
 def bus_on(cluster: Cluster, unique: str, **choices: Any) -> MessageBus:

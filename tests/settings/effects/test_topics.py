@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka.admin._config import ConfigResource
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings, PublishFailed
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import until
+from tools.kafka.cluster import Cluster
 
 RETENTION_MS = 3_600_000
 

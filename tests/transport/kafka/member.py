@@ -16,8 +16,8 @@ from typing import Any
 from convex_messaging_fastapi.clock import sleep
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
-from tests.support.processes import Child
 from tests.transport.kafka.bench import Bench, Listener, Reader
+from tools.processes import Child
 
 COMMIT_EVERY_SECONDS = 0.02
 MOST = 100

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from tests.support import by_maven
-from tests.support.cluster import Cluster
-from tests.support.common import HOST, free_ports
+from tools.kafka import by_maven
+from tools.kafka.cluster import Cluster
+from tools.kafka.common import HOST, free_ports
 
 
 class Movable:

@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import by_maven
-from tests.support.cluster import Cluster
-from tests.support.common import HOST, free_ports
+from tools.kafka import by_maven
+from tools.kafka.cluster import Cluster
+from tools.kafka.common import HOST, free_ports
 
 # Advertised under this name, which is what the certificate says; the address is the wrong name.
 NAME = "localhost"

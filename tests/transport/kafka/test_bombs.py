@@ -17,9 +17,9 @@ from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 from convex_messaging_fastapi.verdicts import live, overall, ready
 from tests.support.batches import GZIP, ZSTD, bomb
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
 

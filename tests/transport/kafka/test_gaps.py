@@ -12,9 +12,9 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 
 from convex_messaging_fastapi import Delivery, MessageBus, MessagingSettings
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until
+from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
 

@@ -11,11 +11,11 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Ghosts, Member
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import REMEMBERED
 from tests.conftest import KafkaWith
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import pass_time
 from tests.support.wire import Api, WireCluster
 from tests.transport.kafka.bench import Bench, Listener, Reader
+from tools.kafka.cluster import Cluster
 
 NOT_COORDINATOR, LOADING, NO_COORDINATOR, UNKNOWN_MEMBER = 16, 14, 15, 25
 SESSION_SECONDS = 6.0

@@ -13,10 +13,10 @@ from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, NewTopic, Position, Verdict
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
 from tests.transport.kafka.bench import Bench, Reader, records
+from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
 

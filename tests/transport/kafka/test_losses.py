@@ -17,10 +17,10 @@ from convex_messaging_fastapi.transport.kafka.marks import marked, unmarked
 from convex_messaging_fastapi.transport.kafka.positions import Moves
 from convex_messaging_fastapi.transport.kafka.rebalance import Holding
 from convex_messaging_fastapi.verdicts import live, overall, ready
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until
 from tests.transport.kafka.bench import Bench, Reader
+from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
 

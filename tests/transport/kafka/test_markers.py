@@ -15,10 +15,10 @@ from confluent_kafka import Producer
 
 from convex_messaging_fastapi.transport.kafka.engine.member import make_ours
 from tests.support.batches import batch, emptied, in_transaction, marker
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.transport.kafka.bench import Bench
 from tests.transport.kafka.test_gaps import compact_soon
+from tools.kafka.cluster import Cluster
 
 WHERE = TopicPartition("orders", 0)
 ONE, OTHER = 7, 8

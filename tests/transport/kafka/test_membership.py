@@ -13,12 +13,12 @@ import pytest
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
-from tests.support.processes import Child
 from tests.support.waiting import eventually
 from tests.transport.kafka.bench import Bench
 from tests.transport.kafka.member import Noted, start_member
+from tools.kafka.cluster import Cluster
+from tools.processes import Child
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("own_locks")]
 

@@ -16,11 +16,11 @@ from convex_messaging_fastapi.transport.base import CommitOutcome, Verdict
 from convex_messaging_fastapi.transport.kafka.logs import EngineLogFilter, calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
 from tests.conftest import REQUIRED
-from tests.support.cluster import Cluster, Unavailable
 from tests.support.independent import Independent
 from tests.transport.kafka.bench import Bench
 from tests.transport.kafka.bench import records as of
 from tests.transport.kafka.movable import Movable, door_to, movable_cluster
+from tools.kafka.cluster import Cluster, Unavailable
 
 pytestmark = pytest.mark.kafka
 

@@ -27,10 +27,10 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, NewTopic, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.security import Access
 from tests.conftest import REQUIRED
-from tests.support.cluster import Unavailable
 from tests.support.waiting import eventually
 from tests.transport.kafka.bench import SECONDS, Bench, records, settings
 from tests.transport.kafka.secured import PASSWORD, USER, Secured, secured_cluster
+from tools.kafka.cluster import Unavailable
 
 
 @pytest.fixture(scope="module")

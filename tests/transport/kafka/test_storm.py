@@ -12,9 +12,9 @@ import pytest
 
 from convex_messaging_fastapi import Delivery, MessageBus, MessagingSettings
 from convex_messaging_fastapi.clock import SystemClock, sleep
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 

@@ -10,9 +10,9 @@ import pytest
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Verdict
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
-from tests.support.cluster import Cluster
 from tests.support.independent import Independent
 from tests.transport.kafka.bench import Bench, records
+from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
 

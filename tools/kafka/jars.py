@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.support.cluster import Unavailable
+from tools.kafka.cluster import Unavailable
 
 NEWEST = "4.3.1"
 KAFKA_VERSION = os.environ.get("KAFKA_TEST_VERSION") or NEWEST

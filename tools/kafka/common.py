@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import cycle
 
-from tests.support.cluster import DEFAULT_PARTITIONS
+from tools.kafka.cluster import DEFAULT_PARTITIONS
 
 HOST = "127.0.0.1"
 _BLOCK = 400

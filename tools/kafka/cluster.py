@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
-from tests.support.waiting import until
+from tools.waiting import until
 
 READY_SECONDS = 60.0
 DEFAULT_PARTITIONS = 4

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.cluster import Cluster, Unavailable
-from tests.support.common import CLUSTER_ID, HOST, free_ports, is_free, shared_properties
-from tests.support.jars import KAFKA_VERSION, classpath, java
-from tests.support.processes import Child, remove_at_end
+from tools.kafka.cluster import Cluster, Unavailable
+from tools.kafka.common import CLUSTER_ID, HOST, free_ports, is_free, shared_properties
+from tools.kafka.jars import KAFKA_VERSION, classpath, java
+from tools.processes import Child, remove_at_end
 
 JAVA_FLAGS = ("-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
 

@@ -1,18 +1,13 @@
-"""Finds a real Kafka for a test session: Docker, else Maven and Java, else the one that is named.
-
-`python -m tests.support.kafka` runs one broker on localhost:9092 until it is interrupted.
-"""
+"""Finds a real Kafka: Docker, else Maven and Java, else the one that is named."""
 
 from __future__ import annotations
 
 import os
-import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from tests.support import by_maven
-from tests.support.cluster import Cluster, Unavailable
+from tools.kafka import by_maven
+from tools.kafka.cluster import Cluster, Unavailable
 
 NAMED = "KAFKA_TEST_BOOTSTRAP_SERVERS"
 
@@ -63,7 +58,7 @@ def closed(way: Callable[[], object]) -> str | None:
 
 
 def _in_docker(size: int, ends: ExitStack, ports: tuple[int, ...]) -> Cluster:
-    from tests.support import by_docker  # a quarter of a second, for whoever wants a Kafka
+    from tools.kafka import by_docker  # a quarter of a second, for whoever wants a Kafka
 
     return by_docker.start(size, ends, ports)
 
@@ -75,18 +70,3 @@ def _named(size: int, ends: ExitStack, ports: tuple[int, ...]) -> Cluster:
     if size > 1 or ports:
         raise Unavailable(f"the cluster that {NAMED} names has no brokers that a test may kill")
     return Cluster(bootstrap, f"the Kafka at {bootstrap}", size)
-
-
-def main() -> None:
-    """One broker in the foreground."""
-    began = time.monotonic()
-    with open_cluster(1, (9092,)) as cluster:
-        seconds = time.monotonic() - began
-        print(
-            f"{cluster.origin} is ready on localhost:9092 after {seconds:.1f} s; Ctrl-C ends it", flush=True
-        )
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-
-
-if __name__ == "__main__":
-    main()

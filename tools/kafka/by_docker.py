@@ -13,9 +13,9 @@ from docker.models.containers import Container
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
-from tests.support.cluster import Cluster, Unavailable
-from tests.support.common import CLUSTER_ID, free_ports, shared_properties
-from tests.support.jars import KAFKA_VERSION
+from tools.kafka.cluster import Cluster, Unavailable
+from tools.kafka.common import CLUSTER_ID, free_ports, shared_properties
+from tools.kafka.jars import KAFKA_VERSION
 
 IMAGE = f"apache/kafka:{KAFKA_VERSION}"
 CLIENT, INTERNAL, CONTROLLER = 9092, 19092, 9093
