@@ -13,13 +13,14 @@ WORKERS ?= 4
 ALONE := not kafka and not faults and not long
 KAFKAS ?= 3.3.2 3.6.2 3.9.2 4.0.2 4.3.1
 LOWEST := build/lowest
+FRESH := build/fresh
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 # whoever wants no byte code written would compile everything in every process that a test starts
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-versions test-servers test-faults test-long reliability bench lint format clean
+.PHONY: help run kafka unit test test-lowest test-versions test-servers test-faults test-long reliability bench lint format build clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -99,6 +100,15 @@ lint: $(READY)  ## ruff, mypy, pyright and the floors of the house
 format: $(READY)  ## let ruff put the code in order
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+build: $(READY)  ## the sdist and the wheel in build/dist, looked through and installed; TAG=v1.2.3 for a release
+	@$(PIP) --group build
+	@rm -rf build/dist
+	@$(BIN)/uv build -q --python $(BIN)/python --build-constraints constraints.txt --out-dir build/dist
+	@$(BIN)/python -m tools.package build/dist $(TAG)
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(FRESH)
+	@$(BIN)/uv pip install -q --python $(FRESH) -c constraints.txt build/dist/*.whl
+	@$(FRESH)/bin/python -I tools/fresh.py
 
 clean:  ## remove everything that make has made, Kafka's jars included
 	rm -rf $(VENV) build .kafka .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage

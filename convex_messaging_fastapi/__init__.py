@@ -74,6 +74,8 @@ from convex_messaging_fastapi.subscribers import Declaration, Handler, Subscribe
 from convex_messaging_fastapi.testing import TestBench
 from convex_messaging_fastapi.verdicts import Readiness
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AttemptTimedOut",
     "Batch",
