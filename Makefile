@@ -13,14 +13,16 @@ WORKERS ?= 4
 ALONE := not kafka and not faults and not long
 KAFKAS ?= 3.3.2 3.6.2 3.9.2 4.0.2 4.3.1
 LOWEST := build/lowest
+NEWEST := build/newest
 FRESH := build/fresh
+AIOKAFKA ?= git+https://github.com/aio-libs/aiokafka
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 
 # whoever wants no byte code written would compile everything in every process that a test starts
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-versions test-servers test-faults test-long reliability bench lint format build clean
+.PHONY: help run kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long reliability bench lint format build clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -60,6 +62,14 @@ test-lowest: $(READY)  ## as unit, on the lowest versions that pyproject.toml al
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(LOWEST)
 	@$(BIN)/uv pip install -q --python $(LOWEST) -c $(LOWEST)-and-tools.txt --group dev -e '.[compression]'
 	$(LOWEST)/bin/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-aiokafka: $(READY)  ## the Kafka transport, without a Kafka, on aiokafka's main branch; AIOKAFKA=, WORKERS=, ARGS=
+	@$(PIP) --group build
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(NEWEST)
+	@$(BIN)/uv pip install -q --python $(NEWEST) -c constraints.txt --group dev -e '.[compression]'
+	@# alone, for pyproject.toml allows no version that we have not seen
+	@$(BIN)/uv pip install -q --python $(NEWEST) --no-deps 'aiokafka @ $(AIOKAFKA)'
+	$(NEWEST)/bin/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal tests/transport/kafka $(ARGS)
 
 test-versions: $(READY)  ## what a service needs of Kafka, on each version that we support; KAFKAS="3.6.2 4.0.2"
 	@$(BIN)/python -m tools.machine kafka
