@@ -161,6 +161,22 @@ def test_tools_stand_without_the_tests() -> None:
     assert not [named(path) for path in tools if "tests" in _modules_of(tree(path))]
 
 
+AT_THE_TOP = {
+    # what is delivered, and what shows it
+    "convex_messaging_fastapi", "example_app", "Dockerfile", "docker-compose.yml", ".dockerignore",
+    # what holds it to its word
+    "tests", "tools", "benchmarks", "Makefile", "pyproject.toml", "constraints.txt",
+    ".ci", ".github", ".gitignore",
+    # what is told of it
+    "README.md", "RELIABILITY.md", "SECURITY.md", "CHANGELOG.md", "LICENSE",
+    "CONTRIBUTING.md", "CODE_OF_CONDUCT.md",
+}  # fmt: skip
+
+
+def test_nothing_stands_at_the_top_that_has_no_business_there() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in files()} <= AT_THE_TOP
+
+
 def test_every_file_opens_with_what_it_is_for() -> None:
     with_code = [path for path in python_files() if text(path).strip()]
     assert not [named(path) for path in with_code if not (ast.get_docstring(tree(path)) or "").strip()]
