@@ -30,7 +30,7 @@ from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
 from convex_messaging_fastapi.transport.base import NewTopic, ProducerTransport, Transport
-from convex_messaging_fastapi.transport.kafka import KafkaTransport
+from convex_messaging_fastapi.transport.kafka import kafka_transport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
 
 _current_subscription: ContextVar[Subscription | None] = ContextVar(
@@ -218,7 +218,10 @@ class Wiring:
 
 
 def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:
-    """Kafka, or this process's memory, as `bootstrap_servers` says."""
+    """Kafka, or this process's memory, as `bootstrap_servers` says.
+
+    Raises `ConfigurationError` where the installed aiokafka is not one that Kafka can be used with.
+    """
     if settings.is_memory:
         broker = shared_broker(settings.memory_name, clock) if settings.memory_name else MemoryBroker(clock)
         return MemoryTransport(
@@ -226,4 +229,4 @@ def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:
             auto_offset_reset=settings.auto_offset_reset,
             revoke_drain_seconds=settings.revoke_drain_seconds,
         )
-    return KafkaTransport(settings, clock)
+    return kafka_transport(settings, clock)

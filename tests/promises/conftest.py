@@ -9,7 +9,7 @@ import pytest
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import Transport
-from convex_messaging_fastapi.transport.kafka import KafkaTransport
+from convex_messaging_fastapi.transport.kafka import kafka_transport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 from convex_messaging_fastapi.transport.memory.broker import shared_broker
 from tests.promises.fleet import Fleet, KafkaWitness, MemoryWitness
@@ -86,6 +86,6 @@ def _on_kafka(bootstrap: str) -> NewTransport:
             request_timeout_ms=10_000,
             revoke_drain_seconds=REVOKE_DRAIN_SECONDS,
         )
-        return KafkaTransport(settings, SystemClock())
+        return kafka_transport(settings, SystemClock())
 
     return new

@@ -1,7 +1,22 @@
-"""Kafka, over aiokafka: the only rooms that know the engine."""
+"""Kafka, over aiokafka: the only rooms that know the engine. None is loaded before a transport is made."""
 
 from __future__ import annotations
 
-from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.settings import MessagingSettings
+from convex_messaging_fastapi.transport.base import Transport
+from convex_messaging_fastapi.transport.kafka.selfcheck import check_engine
 
-__all__ = ["KafkaTransport"]
+__all__ = ["kafka_transport"]
+
+
+def kafka_transport(settings: MessagingSettings, clock: Clock) -> Transport:
+    """Load the engine and make a transport on it; does no I/O.
+
+    Raises `ConfigurationError` where the installed aiokafka lacks what is relied on.
+    """
+    # First: a name that another version has moved would end the import below without a sentence.
+    check_engine()
+    from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
+
+    return KafkaTransport(settings, clock)

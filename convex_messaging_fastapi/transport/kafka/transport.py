@@ -12,7 +12,7 @@ from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
-from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
+from convex_messaging_fastapi.transport.kafka.engine import Member, Writer, patch_engine
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
 from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs, held_back
@@ -35,6 +35,7 @@ class KafkaTransport:
         self._access = Access(settings)
         # As long as the group has a consumer: groups come and go by the thousand.
         self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
+        patch_engine()
         calm_engine_logs(clock)
         self._outage = Outage(settings.bootstrap_servers, clock, held_back)
 

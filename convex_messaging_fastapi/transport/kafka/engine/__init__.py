@@ -11,7 +11,6 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
     FencedInstanceId,
     GroupMaxSizeReached,
     InvalidRecord,
-    teach_codes,
 )
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.connecting import (
@@ -19,19 +18,13 @@ from convex_messaging_fastapi.transport.kafka.engine.connecting import (
     Distrusted,
     Renewable,
     exposure,
-    make_candid_connections,
 )
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
-from convex_messaging_fastapi.transport.kafka.engine.selfcheck import check_engine
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
-    Span,
-    UnpacksTooLarge,
-    bound_unpacking,
-    span_of,
-)
+from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
+from convex_messaging_fastapi.transport.kafka.engine.unpacking import Span, UnpacksTooLarge, span_of
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
 __all__ = [
@@ -53,14 +46,9 @@ __all__ = [
     "TopicId",
     "UnpacksTooLarge",
     "Writer",
-    "check_engine",
     "exposure",
     "pack",
+    "patch_engine",
     "size_in_batch",
     "span_of",
 ]
-
-bound_unpacking()
-make_candid_connections()
-check_engine()
-teach_codes()
