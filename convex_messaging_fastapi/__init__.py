@@ -15,64 +15,69 @@ work. Declare a bus, include its router, and write handlers like routes:
 
 from __future__ import annotations
 
-from convex_messaging_fastapi.bus import MessageBus
-from convex_messaging_fastapi.errors import (
-    AttemptTimedOut,
-    BatchFailed,
-    BusNotFound,
-    BusNotStarted,
-    BusStateError,
-    BusStopped,
-    ConfigurationError,
-    DeclarationError,
-    DecodeError,
-    Discard,
-    EncodeError,
-    HandlerCancelled,
-    HandlerExited,
-    HandlerSignal,
-    MessageError,
-    MessageTooLarge,
-    MessagingError,
-    PublishError,
-    PublishFailed,
-    PublishManyError,
-    PublishUnknown,
-    Reject,
-    RetryAfter,
-    TopicUnavailable,
-    TransportError,
-)
-from convex_messaging_fastapi.filters import of_type
-from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
-from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
-from convex_messaging_fastapi.plugin import (
-    Bus,
-    CorrelationMiddleware,
-    MessagingRouter,
-    get_bus,
-    health_routes,
-)
-from convex_messaging_fastapi.plugin.health import Details
-from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
-from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
-from convex_messaging_fastapi.records import Delivery, Lease, Receipt, Record, TopicPartition
-from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.status import (
-    BusStatus,
-    CommitStatus,
-    ContactStatus,
-    LossStatus,
-    PartitionStatus,
-    Phase,
-    ProducerStatus,
-    SubscriptionStatus,
-    ThreadsStatus,
-    WorkerStatus,
-)
-from convex_messaging_fastapi.subscribers import Declaration, Handler, Subscribers
-from convex_messaging_fastapi.testing import TestBench
-from convex_messaging_fastapi.verdicts import Readiness
+from importlib import import_module
+from sys import modules
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from convex_messaging_fastapi.bus import MessageBus
+    from convex_messaging_fastapi.errors import (
+        AttemptTimedOut,
+        BatchFailed,
+        BusNotFound,
+        BusNotStarted,
+        BusStateError,
+        BusStopped,
+        ConfigurationError,
+        DeclarationError,
+        DecodeError,
+        Discard,
+        EncodeError,
+        HandlerCancelled,
+        HandlerExited,
+        HandlerSignal,
+        MessageError,
+        MessageTooLarge,
+        MessagingError,
+        PublishError,
+        PublishFailed,
+        PublishManyError,
+        PublishUnknown,
+        Reject,
+        RetryAfter,
+        TopicUnavailable,
+        TransportError,
+    )
+    from convex_messaging_fastapi.filters import of_type
+    from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
+    from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
+    from convex_messaging_fastapi.plugin import (
+        Bus,
+        CorrelationMiddleware,
+        MessagingRouter,
+        get_bus,
+        health_routes,
+    )
+    from convex_messaging_fastapi.plugin.health import Details
+    from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
+    from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
+    from convex_messaging_fastapi.records import Delivery, Lease, Receipt, Record, TopicPartition
+    from convex_messaging_fastapi.settings import MessagingSettings
+    from convex_messaging_fastapi.status import (
+        BusStatus,
+        CommitStatus,
+        ContactStatus,
+        LossStatus,
+        PartitionStatus,
+        Phase,
+        ProducerStatus,
+        SubscriptionStatus,
+        ThreadsStatus,
+        WorkerStatus,
+    )
+    from convex_messaging_fastapi.subscribers import Declaration, Handler, Subscribers
+    from convex_messaging_fastapi.testing import TestBench
+    from convex_messaging_fastapi.verdicts import Readiness
 
 __version__ = "0.1.0"
 
@@ -142,3 +147,75 @@ __all__ = [
     "health_routes",
     "of_type",
 ]
+
+_ROOMS = {
+    "bus": ("MessageBus",),
+    "errors": (
+        "AttemptTimedOut",
+        "BatchFailed",
+        "BusNotFound",
+        "BusNotStarted",
+        "BusStateError",
+        "BusStopped",
+        "ConfigurationError",
+        "DeclarationError",
+        "DecodeError",
+        "Discard",
+        "EncodeError",
+        "HandlerCancelled",
+        "HandlerExited",
+        "HandlerSignal",
+        "MessageError",
+        "MessageTooLarge",
+        "MessagingError",
+        "PublishError",
+        "PublishFailed",
+        "PublishManyError",
+        "PublishUnknown",
+        "Reject",
+        "RetryAfter",
+        "TopicUnavailable",
+        "TransportError",
+    ),
+    "filters": ("of_type",),
+    "messages": ("ConvexMessage", "DeadLetterMessage"),
+    "messages.dead_letter": ("OriginalHeader",),
+    "plugin": ("Bus", "CorrelationMiddleware", "MessagingRouter", "get_bus", "health_routes"),
+    "plugin.health": ("Details",),
+    "policies": ("Batch", "DeadLetterPolicy", "Ordering", "Retry", "SubscriberOptions"),
+    "publishing.outgoing": ("Key", "UserHeaders"),
+    "records": ("Delivery", "Lease", "Receipt", "Record", "TopicPartition"),
+    "settings": ("MessagingSettings",),
+    "status": (
+        "BusStatus",
+        "CommitStatus",
+        "ContactStatus",
+        "LossStatus",
+        "PartitionStatus",
+        "Phase",
+        "ProducerStatus",
+        "SubscriptionStatus",
+        "ThreadsStatus",
+        "WorkerStatus",
+    ),
+    "subscribers": ("Declaration", "Handler", "Subscribers"),
+    "testing": ("TestBench",),
+    "verdicts": ("Readiness",),
+}
+"""Where each of these names lives. A room is loaded when one of its names is first asked for, so that
+whoever wants little, like a command line that prints its help, does not wait for FastAPI and pydantic."""
+
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:  # to a type checker this would be an attribute of any name
+
+    def __getattr__(name: str) -> object:
+        if (room := _ROOM_OF.get(name)) is None:
+            here = modules[__name__]
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=here)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{room}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]

@@ -1,0 +1,97 @@
+"""What is loaded, and when: nothing on import, and never more than a service uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import convex_messaging_fastapi
+
+ROOT = Path(__file__).parents[1]
+
+LOADED = """
+import sys
+heavy = {"aiokafka", "fastapi", "pydantic", "starlette"}
+print(*sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
+"""
+
+SERVICE = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from convex_messaging_fastapi import Bus, MessageBus, MessagingRouter, MessagingSettings
+
+bus = MessageBus(MessagingSettings(bootstrap_servers="memory://"))
+app = FastAPI()
+app.include_router(MessagingRouter(bus))
+handled = []
+
+@bus.subscriber("orders")
+async def handle(order: dict) -> None:
+    handled.append(order)
+
+@app.post("/orders")
+async def place(bus: Bus) -> int:
+    return (await bus.publish("orders", {"id": 7})).offset
+
+with TestClient(app) as client:
+    assert client.post("/orders").json() == 0
+    assert client.get("/health/kafka/ready").status_code == 200
+assert handled == [{"id": 7}]
+"""
+
+ROOM_BY_ROOM = """
+import json, sys
+import fastapi, pydantic_settings
+from convex_messaging_fastapi import _ROOMS
+for room, names in _ROOMS.items():
+    for name in [name for name in sys.modules if name.startswith("convex_messaging_fastapi")]:
+        del sys.modules[name]
+    import convex_messaging_fastapi as front_door
+    for name in names:
+        assert getattr(front_door, name) is vars(sys.modules[f"{front_door.__name__}.{room}"])[name], name
+"""
+
+
+def ran(program: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("program", "loaded"),
+    [
+        ("import convex_messaging_fastapi", ""),
+        ("import convex_messaging_fastapi; dir(convex_messaging_fastapi)", ""),
+        ("from convex_messaging_fastapi import Batch, Delivery, Reject, Retry", ""),
+        ("from convex_messaging_fastapi import MessagingSettings", "pydantic"),
+        ("from convex_messaging_fastapi import *", "fastapi pydantic starlette"),
+        ("import convex_messaging_fastapi.wiring", "fastapi pydantic starlette"),
+        (SERVICE, "fastapi pydantic starlette"),
+    ],
+    ids=["bare", "looked at", "values", "settings", "all names", "wiring", "a memory:// service"],
+)
+def test_no_more_is_loaded_than_is_used(program: str, loaded: str) -> None:
+    assert ran(program + LOADED) == loaded
+
+
+def test_each_room_can_be_the_first_that_is_loaded() -> None:
+    ran(ROOM_BY_ROOM)
+
+
+def test_dir_tells_every_name_before_any_is_loaded() -> None:
+    program = "import json, convex_messaging_fastapi as door; print(json.dumps(dir(door)))"
+    assert set(convex_messaging_fastapi.__all__) <= set(json.loads(ran(program)))
+
+
+def test_a_name_that_is_not_shown_is_refused_with_the_nearest() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'MesageBus'") as refused:
+        convex_messaging_fastapi.MesageBus  # noqa: B018
+    assert (refused.value.name, refused.value.obj) == ("MesageBus", convex_messaging_fastapi)
