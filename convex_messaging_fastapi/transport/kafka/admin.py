@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka.errors import KafkaError, NodeNotReadyError, NoError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, NodeNotReadyError, NoError, TopicAlreadyExistsError
 from aiokafka.protocol.admin import CreateTopicsRequest, DescribeConfigsRequest
 
 from convex_messaging_fastapi import reports
@@ -15,6 +15,7 @@ from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.engine import Client
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 from convex_messaging_fastapi.transport.kafka.probe import Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 

@@ -16,6 +16,7 @@ from convex_messaging_fastapi.status import REFUSALS
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation, explain_connection
 from convex_messaging_fastapi.transport.kafka.engine import CandidConnection, exposure
+from convex_messaging_fastapi.transport.kafka.engine.ours import ours
 from convex_messaging_fastapi.transport.kafka.security import Access
 
 
@@ -35,10 +36,11 @@ async def reach(access: Access, client_id: str, seconds: float) -> Reached | Exp
         credentials = access.credentials
     except OSError as error:
         return Explanation(Problem.TLS_FAILED, f"a certificate or key cannot be read: {error}")
-    tries = [
-        asyncio.ensure_future(_try(server, access, credentials, client_id, seconds))
-        for server in access.servers
-    ]
+    with ours(anywhere=access.anywhere):
+        tries = [
+            asyncio.ensure_future(_try(server, access, credentials, client_id, seconds))
+            for server in access.servers
+        ]
     try:
         return await _first(tries, access.servers, credentials)
     finally:

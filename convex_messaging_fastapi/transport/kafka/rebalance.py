@@ -14,6 +14,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import AssignmentListener, Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, Member, TopicId
+from convex_messaging_fastapi.transport.kafka.engine.ours import theirs
 from convex_messaging_fastapi.transport.kafka.positions import remade
 
 THRICE = 3
@@ -170,7 +171,8 @@ class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: object) -> None:
         holding = self._ownership.holding
         if holding is not None and holding.member is self._member:
-            await self._ownership.release(lost=False)
+            with theirs():
+                await self._ownership.release(lost=False)
 
     def on_partitions_assigned(self, assigned: Iterable[tuple[str, int]]) -> None:
         if self.gone:
@@ -178,4 +180,5 @@ class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]
         # Returns at once: there are no heartbeats while this runs.
         holding = self._ownership.take(self._member, (TopicPartition(*where) for where in assigned))
         if holding is not None:
-            self._taken(holding)
+            with theirs():
+                self._taken(holding)

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.settings.fields import SECRET_FILES
 from convex_messaging_fastapi.settings.sources import read_secret
 from convex_messaging_fastapi.transport.kafka.engine import Distrusted, Renewable
+from convex_messaging_fastapi.transport.kafka.engine.ours import theirs
 
 
 class Access:
@@ -166,6 +167,7 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
     async def token(self) -> str:
         # Any other exception would end the engine's metadata task for good.
         try:
-            return await self._provide()
+            with theirs():
+                return await self._provide()
         except Exception as error:
             raise KafkaConnectionError(f"the token provider failed: {type(error).__name__}") from error

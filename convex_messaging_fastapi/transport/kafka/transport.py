@@ -12,10 +12,11 @@ from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
-from convex_messaging_fastapi.transport.kafka.engine import Member, Writer, patch_engine
+from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
+from convex_messaging_fastapi.transport.kafka.engine.logs import held_back
+from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
 from convex_messaging_fastapi.transport.kafka.history import History
 from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.logs import calm_engine_logs, held_back
 from convex_messaging_fastapi.transport.kafka.outage import MissingTopics, Outage
 from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
@@ -35,8 +36,7 @@ class KafkaTransport:
         self._access = Access(settings)
         # As long as the group has a consumer: groups come and go by the thousand.
         self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
-        patch_engine()
-        calm_engine_logs(clock)
+        patch_engine(clock)
         self._outage = Outage(settings.bootstrap_servers, clock, held_back)
 
     def producer(self) -> KafkaProducer:

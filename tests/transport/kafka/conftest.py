@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from convex_messaging_fastapi.transport.kafka.engine import patch_engine
+from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
 from tests.support.wire import WireCluster, wire_cluster
 from tests.transport.kafka.bench import Bench
 
 # For tests of single rooms: whoever makes a transport has it done.
-patch_engine()
+patch_engine(SystemClock())
 
 WORDS = ("never retrieved", "Unclosed", "Exception in callback")
 

@@ -20,6 +20,7 @@ from convex_messaging_fastapi.transport.kafka.diagnosis import (
     verdict_on,
 )
 from convex_messaging_fastapi.transport.kafka.engine import Span
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ from convex_messaging_fastapi.transport.kafka.engine import Span
         (engine.TopicAuthorizationFailedError("orders"), Verdict.REFUSED),
         (engine.ClusterAuthorizationFailedError(), Verdict.REFUSED),
         (engine.InvalidTimestampError(), Verdict.REFUSED),
-        (engine.for_code(87)(), Verdict.REFUSED),
+        (for_code(87)(), Verdict.REFUSED),
         (engine.CorruptRecordException(), Verdict.FAILED),
     ],
 )
@@ -64,7 +65,7 @@ def test_a_batch_may_be_written_after_these(error: Exception) -> None:
     [
         (engine.UnknownMemberIdError(), CommitOutcome.STALE),
         (engine.IllegalGenerationError(), CommitOutcome.STALE),
-        (engine.for_code(82)(), CommitOutcome.STALE),
+        (for_code(82)(), CommitOutcome.STALE),
         (engine.NodeNotReadyError(), CommitOutcome.FAILED),
         (engine.GroupCoordinatorNotAvailableError(), CommitOutcome.FAILED),
         (engine.KafkaConnectionError(), CommitOutcome.UNKNOWN),
@@ -84,7 +85,7 @@ def test_a_commit_has_the_outcome_that_its_error_leaves_open(
         (engine.GroupAuthorizationFailedError("g"), Problem.NOT_AUTHORIZED),
         (engine.InvalidSessionTimeoutError(), Problem.GROUP_REFUSED),
         (engine.InconsistentGroupProtocolError(), Problem.GROUP_REFUSED),
-        (engine.for_code(81)(), Problem.GROUP_REFUSED),
+        (for_code(81)(), Problem.GROUP_REFUSED),
         (
             engine.KafkaError("Unexpected exception in heartbeat task: FencedInstanceId()"),
             Problem.GROUP_REFUSED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 
 import aiokafka.conn
 import pytest
@@ -11,7 +12,8 @@ from aiokafka import errors
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.transport.kafka.logs import EngineLogFilter, calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.engine.logs import EngineLogFilter, calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.engine.ours import ours
 
 
 @pytest.fixture
@@ -20,12 +22,14 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def logger(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> logging.Logger:
+def logger(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> Iterator[logging.Logger]:
+    """Of clients of ours."""
     caplog.set_level(logging.DEBUG)
     logger = logging.Logger("engine")
     logger.addHandler(caplog.handler)
     logger.addFilter(EngineLogFilter(clock, lines=2, seconds=30))
-    return logger
+    with ours(anywhere=False):
+        yield logger
 
 
 def test_no_password_is_printed_even_while_debugging(

@@ -295,7 +295,7 @@ def test_to_tell_the_engine_again_changes_nothing() -> None:
 def test_an_engine_without_compiled_parts_is_bounded_too() -> None:
     check = (
         "from convex_messaging_fastapi.transport.kafka.engine import patches, unpacking; "
-        "patches.patch_engine(); print(unpacking.unbounded())"
+        "patches._patch_modules(); print(unpacking.unbounded())"
     )
     ran = subprocess.run(
         [sys.executable, "-c", check],

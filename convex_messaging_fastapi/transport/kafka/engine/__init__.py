@@ -23,7 +23,6 @@ from convex_messaging_fastapi.transport.kafka.engine.ghosts import Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
-from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import Span, UnpacksTooLarge, span_of
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
@@ -48,7 +47,6 @@ __all__ = [
     "Writer",
     "exposure",
     "pack",
-    "patch_engine",
     "size_in_batch",
     "span_of",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from traceback import walk_tb
 from types import MappingProxyType
@@ -19,7 +19,6 @@ from aiokafka.errors import (
     NodeNotReadyError,
     NoError,
     RebalanceInProgressError,
-    for_code,
 )
 from aiokafka.protocol.admin import ApiVersionRequest
 from aiokafka.protocol.fetch import FetchRequest
@@ -29,9 +28,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection, connecting
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
+from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection
 from convex_messaging_fastapi.transport.kafka.engine.identities import Cluster, IdentifyingRequest, Identities
 from convex_messaging_fastapi.transport.kafka.engine.names import readable
+from convex_messaging_fastapi.transport.kafka.engine.ours import ours
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
 PAUSE_SECONDS = 0.01
@@ -146,11 +147,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         adopted._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)
         return adopted
 
+    def ours(self) -> AbstractContextManager[None]:
+        """Around whatever it is told to do: the engine works for us."""
+        return ours(anywhere=self.anywhere)
+
     async def send(
         self, node_id: Any, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT
     ) -> Any:
         asked_at = time.monotonic()
-        answer = await super().send(node_id, request, group=group)
+        with self.ours():
+            answer = await super().send(node_id, request, group=group)
         if isinstance(request, HeartbeatRequest) and answer.error_code in _COUNTS_ON_US:
             self._heard_at = asked_at
         elif isinstance(request, SyncGroupRequest):
@@ -169,7 +175,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     async def bootstrap(self) -> None:
         try:
-            with connecting(anywhere=self.anywhere):
+            with self.ours():
                 await super().bootstrap()
         except BaseException as error:
             # Cancelled amid its first question the engine forgets the connection that it asks on.
@@ -183,7 +189,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     ) -> Any:
         if self._ended or (self.refused and not self._is_open(node_id, group)):
             return None
-        with connecting(anywhere=self.anywhere):
+        with self.ours():
             connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
         if connection is None:
             if (address := self._address(node_id)) is not None:
@@ -277,7 +283,8 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     async def close(self) -> None:
         self._ended = True
         update = self._md_update_fut
-        await super().close()
+        with self.ours():
+            await super().close()
         if update is not None and not update.done():
             update.set_result(False)
 
@@ -292,14 +299,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     def hang_up(self) -> None:
         """Close every connection; whatever waits for an answer there fails, and may be asked again."""
-        for connection in tuple(self._conns.values()):
-            connection.close()
+        with self.ours():
+            for connection in tuple(self._conns.values()):
+                connection.close()
 
     def chase(self, seconds: float) -> None:
         """On each connection that owes an answer and was not heard for so long."""
-        for connection in tuple(self._conns.values()):
-            if isinstance(connection, Connection):
-                connection.chase(seconds)
+        with self.ours():
+            for connection in tuple(self._conns.values()):
+                if isinstance(connection, Connection):
+                    connection.chase(seconds)
 
     def poke(self) -> None:
         """Ask for metadata, so that a healthy cluster is heard from although there is no work."""

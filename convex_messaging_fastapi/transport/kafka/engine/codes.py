@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from aiokafka.errors import BrokerResponseError, kafka_errors
+from collections.abc import Callable, Mapping
+from functools import wraps
+
+from aiokafka import errors
+from aiokafka.errors import BrokerResponseError, UnknownError
+
+from convex_messaging_fastapi.transport.kafka.engine.ours import at_work
 
 
 class GroupMaxSizeReached(BrokerResponseError):  # type: ignore[misc]
@@ -23,7 +29,23 @@ class InvalidRecord(BrokerResponseError):  # type: ignore[misc]
     description = "the topic takes no such record (a compacted topic takes none without a key)"
 
 
-def teach_codes() -> None:
-    """Give these their names in the engine's own table, where it has none for them."""
-    for error in (GroupMaxSizeReached, FencedInstanceId, InvalidRecord):
-        kafka_errors.setdefault(error.errno, error)
+NAMES: Mapping[int, type[BrokerResponseError]] = {
+    **{error.errno: error for error in (GroupMaxSizeReached, FencedInstanceId, InvalidRecord)},
+    **errors.kafka_errors,
+}
+
+
+def for_code(code: int) -> type[BrokerResponseError]:
+    """What a broker's answer is called: as the engine calls it, where it has a name for it."""
+    return NAMES.get(code, UnknownError)
+
+
+def name_codes() -> None:
+    """Let the engine have these names too, where it works for us."""
+    theirs: Callable[[int], type[BrokerResponseError]] = errors.for_code
+
+    @wraps(theirs)
+    def named(error_code: int) -> type[BrokerResponseError]:
+        return theirs(error_code) if at_work() is None else for_code(error_code)
+
+    errors.for_code = named

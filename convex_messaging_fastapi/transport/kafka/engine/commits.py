@@ -19,12 +19,12 @@ from aiokafka.errors import (
     RequestTimedOutError,
     UnknownError,
     UnknownMemberIdError,
-    for_code,
 )
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 
 _ANOTHER_COORDINATOR = (
     GroupCoordinatorNotAvailableError,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -14,6 +12,7 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason, OAuthAuthenticator, S
 from aiokafka.errors import AuthenticationFailedError
 
 from convex_messaging_fastapi.settings.field_types import is_loopback
+from convex_messaging_fastapi.transport.kafka.engine.ours import at_work
 
 FEWEST_ITERATIONS, MOST_ITERATIONS = 4096, 1_000_000
 """Of SCRAM. With fewer (RFC 7677) whoever listens guesses the password soon; more take a thread away."""
@@ -22,8 +21,6 @@ _MISREAD = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
 """What the engine raises when it reads an answer that is none."""
 
 _GO_ON = b"\x01"
-
-_anywhere: ContextVar[bool | None] = ContextVar("credentials may go unencrypted anywhere", default=None)
 
 
 class Distrusted(AuthenticationFailedError):  # type: ignore[misc]
@@ -123,27 +120,16 @@ def exposure(protocol: str, host: str, port: int, *, anywhere: bool) -> str | No
     )
 
 
-@contextmanager
-def connecting(*, anywhere: bool) -> Iterator[None]:
-    """In here the engine makes connections of ours. Other clients of aiokafka keep their own."""
-    before = _anywhere.set(anywhere)
-    try:
-        yield
-    finally:
-        _anywhere.reset(before)
-
-
 def make_candid_connections() -> None:
-    """Let the engine ask which connections it is to make."""
-    theirs = getattr(engine_client.create_conn, "__wrapped__", engine_client.create_conn)
+    """Let the engine make connections of ours where it works for us."""
+    theirs = engine_client.create_conn
 
     @wraps(theirs)
     async def create_conn(host: str, port: int, **options: Any) -> Any:
-        anywhere = _anywhere.get()
-        if anywhere is None:
+        if (ours := at_work()) is None:
             return await theirs(host, port, **options)
         connection = CandidConnection(host, port, **options)
-        connection.anywhere = anywhere
+        connection.anywhere = ours.anywhere
         await connection.connect()
         return connection
 

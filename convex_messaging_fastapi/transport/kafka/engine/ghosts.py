@@ -15,9 +15,10 @@ from aiokafka.errors import (
     GroupLoadInProgressError,
     KafkaError,
     NotCoordinatorForGroupError,
-    for_code,
 )
 from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
+
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 
 _NOT_THE_COORDINATOR = (
     GroupCoordinatorNotAvailableError,

@@ -12,11 +12,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import KafkaError, NoError, for_code
+from aiokafka.errors import KafkaError, NoError
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.protocol.metadata import MetadataRequest, MetadataRequestStruct, MetadataResponse_v5
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
+
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 
 METADATA = 3
 WITH_IDS = 10

@@ -10,13 +10,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as EnginePartition
-from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import KafkaError, NoError, UnknownTopicOrPartitionError
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import MAX_HEADERS, Record, TopicPartition, kept_headers
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import Coordinator, Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
@@ -44,15 +45,18 @@ class Member:
         self._client.unpacked_bytes = unpacked_bytes
 
     async def start(self) -> None:
-        await self._consumer.start()
+        with self._client.ours():
+            await self._consumer.start()
         Coordinator.adopt(self._consumer._coordinator, self._ghosts)
 
     def subscribe(self, topics: Iterable[str], listener: ConsumerRebalanceListener) -> None:
-        self._consumer.subscribe(list(topics), listener=listener)
+        with self._client.ours():
+            self._consumer.subscribe(list(topics), listener=listener)
 
     async def stop(self, clock: Clock, deadline: float) -> None:
         """Leave the group and close everything, by `deadline` even if no broker answers."""
-        await end(clock, deadline, self._consumer.stop(), self._tasks(), self._client)
+        with self._client.ours():
+            await end(clock, deadline, self._consumer.stop(), self._tasks(), self._client)
         if isinstance(self._consumer._coordinator, Coordinator):
             self._consumer._coordinator.remember()
 
@@ -216,7 +220,8 @@ class Member:
         return leader is not None and leader >= 0
 
     def seek(self, where: TopicPartition, offset: int) -> None:
-        self._consumer.seek(EnginePartition(*where), offset)
+        with self._client.ours():
+            self._consumer.seek(EnginePartition(*where), offset)
 
     def news(self) -> asyncio.Future[None]:
         """A future that is done when something was fetched; give it to `no_more_news`."""
@@ -236,7 +241,8 @@ class Member:
         Answers why some were not stored; the others were. Raises `NotStored`, or `KafkaError` where
         no answer came.
         """
-        return await commit(self._consumer._coordinator, offsets, who)
+        with self._client.ours():
+            return await commit(self._consumer._coordinator, offsets, who)
 
     async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
         """What the group has stored, one attempt; partitions without a commit are left out.
@@ -245,19 +251,23 @@ class Member:
         takes that for a partition without a commit and starts at its end.
         """
         coordinator = self._consumer._coordinator
-        await coordinator.ensure_coordinator_known()
         by_topic = defaultdict(list)
         for topic, partition in wanted:
             by_topic[topic].append(partition)
-        answer = await coordinator._send_req(OffsetFetchRequest(coordinator.group_id, list(by_topic.items())))
-        _refuse(getattr(answer, "error_code", 0), coordinator)
-        return dict(_stored(answer.topics, coordinator))
+        with self._client.ours():
+            await coordinator.ensure_coordinator_known()
+            request = OffsetFetchRequest(coordinator.group_id, list(by_topic.items()))
+            answer = await coordinator._send_req(request)
+            _refuse(getattr(answer, "error_code", 0), coordinator)
+            return dict(_stored(answer.topics, coordinator))
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
         """Where the logs of `wanted` begin or, for `last`, end. Raises `KafkaError`."""
         partitions = [EnginePartition(*where) for where in wanted]
         ask = self._consumer.end_offsets if last else self._consumer.beginning_offsets
-        return {TopicPartition(*where): offset for where, offset in (await ask(partitions)).items()}
+        with self._client.ours():
+            found = await ask(partitions)
+        return {TopicPartition(*where): offset for where, offset in found.items()}
 
     def _state(self, where: TopicPartition) -> Any:
         subscription = self._consumer._subscription.subscription

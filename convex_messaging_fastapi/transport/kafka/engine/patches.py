@@ -1,21 +1,28 @@
-"""Everything of aiokafka that is changed for the whole process: what others do with it stays as it was."""
+"""Everything of aiokafka that is changed for the whole process, each behind a look at whom it works for."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from convex_messaging_fastapi.transport.kafka.engine.codes import teach_codes
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.transport.kafka.engine.codes import name_codes
 from convex_messaging_fastapi.transport.kafka.engine.connecting import make_candid_connections
+from convex_messaging_fastapi.transport.kafka.engine.logs import calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import bound_unpacking, unbounded
 from convex_messaging_fastapi.transport.kafka.selfcheck import refusal
 
 
-@cache
-def patch_engine() -> None:
+def patch_engine(clock: Clock) -> None:
     """Once in a process. Raises `ConfigurationError` where the engine does not heed what it was given."""
+    calm_engine_logs(clock)
+    _patch_modules()
+
+
+@cache
+def _patch_modules() -> None:
     make_candid_connections()
     bound_unpacking()
-    teach_codes()
+    name_codes()
     check_bounds()
 
 

@@ -14,7 +14,6 @@ from aiokafka.errors import (
     NotEnoughReplicasAfterAppendError,
     NotEnoughReplicasError,
     ProducerClosed,
-    for_code,
 )
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import RecordMetadata
@@ -22,6 +21,7 @@ from aiokafka.structs import RecordMetadata
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.packing import Accumulator, Batch
 
@@ -71,15 +71,17 @@ class Writer:
         self._producer._message_accumulator.__class__ = Accumulator
 
     async def start(self) -> None:
-        await self._producer.start()
+        with self._client.ours():
+            await self._producer.start()
 
     async def stop(self, clock: Clock, deadline: float) -> None:
         """Wait for what is under way, close everything, by `deadline` even if no broker answers.
 
         Batches without an answer by then end with `ProducerClosed`.
         """
-        if not await end(clock, deadline, self._producer.stop(), [self._sender_task], self._client):
-            self._give_up_batches()
+        with self._client.ours():
+            if not await end(clock, deadline, self._producer.stop(), [self._sender_task], self._client):
+                self._give_up_batches()
 
     def _give_up_batches(self) -> None:
         accumulator = self._producer._message_accumulator
@@ -146,9 +148,10 @@ class Writer:
         """
         # While metadata is known, this waits only for an older batch of the partition, and that
         # wait ends when the producer is stopped.
-        future: asyncio.Future[RecordMetadata] = await self._producer.send_batch(
-            batch, where.topic, partition=where.partition
-        )
+        with self._client.ours():
+            future: asyncio.Future[RecordMetadata] = await self._producer.send_batch(
+                batch, where.topic, partition=where.partition
+            )
         return future
 
     def submit_now(self, batch: Batch, where: TopicPartition) -> asyncio.Future[RecordMetadata] | None:

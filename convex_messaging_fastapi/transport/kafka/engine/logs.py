@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.messages.complaints import one_line
+from convex_messaging_fastapi.transport.kafka.engine.ours import at_work
 
 _SAY_AS_IT_IS = (int, float, bool, type(None), BaseException)
 _ORDINARY = ("Heartbeat failed for group %s because it is rebalancing",)
@@ -44,6 +45,8 @@ class _Heard(NamedTuple):
 class EngineLogFilter(logging.Filter):
     """At most `lines` of one kind in `seconds`; what was held back is counted on the next line.
 
+    Lines about clients that are not ours pass as they are.
+
     A class is told by its name. Other arguments that are no plain words are replaced by the name of
     their type: the engine's debug lines print whole requests, and among those the one that carries
     the password.
@@ -58,6 +61,8 @@ class EngineLogFilter(logging.Filter):
         self.held_back = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if at_work() is None:
+            return True
         record.args = _redacted(record.args)
         if record.msg in _ORDINARY:
             record.levelno, record.levelname = logging.INFO, "INFO"
