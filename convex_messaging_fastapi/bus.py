@@ -23,6 +23,7 @@ from convex_messaging_fastapi.errors import (
     DeclarationError,
 )
 from convex_messaging_fastapi.life import Life, Running, current_loop
+from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.publishing.outgoing import (
     Key,
     UserHeaders,
@@ -38,7 +39,7 @@ from convex_messaging_fastapi.subscribers import Declaration, Declares, Joins, S
 from convex_messaging_fastapi.testing import TestBench, watched
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.unstarted import unstarted
-from convex_messaging_fastapi.wiring import Wiring, transport_for
+from convex_messaging_fastapi.wiring import Wiring
 
 M = TypeVar("M")
 
@@ -91,7 +92,7 @@ class MessageBus(Declares, Joins):
         key keep the order of these calls.
         """
         running = self._publishing()
-        record = outgoing(message, key, headers, correlation_id, running.machine.clock.unix())
+        record = outgoing(message, key, headers, correlation_id, running.parts.clock.unix())
         return await running.write(topic, record, timeout)
 
     async def publish_many(
@@ -113,7 +114,7 @@ class MessageBus(Declares, Joins):
         publish meanwhile may come before them, and the messages must not be changed.
         """
         running = self._publishing()
-        now = running.machine.clock.unix()
+        now = running.parts.clock.unix()
         records = await outgoing_many(messages, key, headers, correlation_id, now)
         return await running.write_many(topic, records, timeout)
 
@@ -127,7 +128,7 @@ class MessageBus(Declares, Joins):
     ) -> Receipt:
         """Write a null value: in a compacted topic it deletes what `key` had."""
         running = self._publishing()
-        record = outgoing_tombstone(key, headers, running.machine.clock.unix())
+        record = outgoing_tombstone(key, headers, running.parts.clock.unix())
         return await running.write(topic, record, timeout)
 
     def publish_sync(
@@ -156,7 +157,7 @@ class MessageBus(Declares, Joins):
                 topic, message, key=key, headers=headers, correlation_id=correlation_id, timeout=seconds
             )
 
-        return publish_from_thread(call, loop, running.limit(timeout), running.machine.clock)
+        return publish_from_thread(call, loop, running.limit(timeout), running.parts.clock)
 
     async def send(
         self,
@@ -199,8 +200,8 @@ class MessageBus(Declares, Joins):
             return False
         going: asyncio.Task[None] | None = None
         if (running := self._life.running) is not None:
-            wiring = running.wiring
-            going = running.machine.detach(subscription_id, wiring.group_of(declared), wiring.asker())
+            group = running.parts.naming.group_of(declared)
+            going = running.machine.detach(subscription_id, group, running.wiring.asker())
         self._declarations.take_back(declared)
         if going is not None:
             with suppress(BusStopped):
@@ -314,10 +315,11 @@ class MessageBus(Declares, Joins):
     async def _start(
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
-        wiring = Wiring(settings, transport, clock, app, ChainMap(to_handlers(self), self._yielded))
+        parts = parts_for(settings, transport, clock)
+        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
-        await self._life.start(Running(machine, wiring, settings, here, is_test))
+        await self._life.start(Running(machine, wiring, parts, here, is_test))
         move_in(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:

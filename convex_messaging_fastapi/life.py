@@ -19,8 +19,8 @@ from convex_messaging_fastapi.errors import (
     ConfigurationError,
 )
 from convex_messaging_fastapi.machine import Machine
+from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
-from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import Phase
 from convex_messaging_fastapi.wiring import Wiring
 
@@ -31,14 +31,15 @@ class Running:
 
     machine: Machine
     wiring: Wiring
-    settings: MessagingSettings
+    parts: Parts
     loop: asyncio.AbstractEventLoop
     is_test: bool = False
 
     def write(
         self, topic: str, record: OutgoingRecord, timeout: float | None
     ) -> Coroutine[Any, Any, Receipt]:
-        return self.machine.publisher.publish(self.wiring.on_wire(topic), record, self.limit(timeout))
+        wire_topic = self.parts.naming.topic(topic)
+        return self.parts.publisher.publish(wire_topic, record, self.limit(timeout))
 
     async def write_many(
         self,
@@ -46,14 +47,13 @@ class Running:
         records: OutgoingRecords,
         timeout: float | None,
     ) -> list[Receipt]:
-        return await self.machine.publisher.publish_many(
-            self.wiring.on_wire(topic), records, self.limit(timeout)
-        )
+        wire_topic = self.parts.naming.topic(topic)
+        return await self.parts.publisher.publish_many(wire_topic, records, self.limit(timeout))
 
     def limit(self, timeout: float | None) -> float:
         """Seconds that a message may take to be written."""
         if timeout is None:
-            return self.settings.publish_timeout_seconds
+            return self.parts.settings.publish_timeout_seconds
         if isinstance(timeout, bool) or not isinstance(timeout, int | float):
             raise ConfigurationError(
                 f"`timeout` is a number of seconds, such as timeout=5 or timeout=0.5, not {timeout!r}"

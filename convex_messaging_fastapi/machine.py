@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -53,40 +53,63 @@ class Patience:
         return (self.shutdown - self.drain) * (1 - LEAVE_SHARE) * LETTING_GO_SHARE / 2
 
 
-@dataclass(frozen=True, slots=True)
 class Machine:
-    """Everything that runs. `topics` are created at the start, where the settings ask for it.
+    """Everything that runs: one worker for each group, and what all of them share.
 
-    It lives once: after `stop` make another.
+    `topics` are created at the start, where the settings ask for it. It lives once: after `stop`
+    make another.
     """
 
-    clock: Clock
-    publisher: Publisher
-    burial: Burial
-    threads: HandlerThreads
-    patience: Patience
-    cluster: str
-    watch: LoopWatch | None
-    topics: Sequence[NewTopic]
-    new_worker: Callable[[str], Worker]
-    preparing: Preparing
-    changes: Changes
-    workers: dict[str, Worker] = field(default_factory=dict)
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        publisher: Publisher,
+        burial: Burial,
+        threads: HandlerThreads,
+        patience: Patience,
+        cluster: str,
+        watch: LoopWatch | None,
+        topics: Sequence[NewTopic],
+        new_worker: Callable[[str], Worker],
+        preparing: Preparing,
+        changes: Changes,
+    ) -> None:
+        self._clock = clock
+        self._publisher = publisher
+        self._burial = burial
+        self._threads = threads
+        self._patience = patience
+        self._cluster = cluster
+        self._watch = watch
+        self._topics = topics
+        self._new_worker = new_worker
+        self._preparing = preparing
+        self._changes = changes
+        self._workers: dict[str, Worker] = {}
+
+    def place(self, subscription: Subscription) -> Worker:
+        """Give it to the worker of its group, which is made for the first; neither is started by this."""
+        group = subscription.lineup.group
+        worker = self._workers.get(group) or self._new_worker(group)
+        worker.add(subscription)
+        self._workers[group] = worker
+        return worker
 
     async def start(self) -> None:
         """Set everything going; nothing here waits for the cluster."""
         reports.bus_starts(
-            self.cluster,
+            self._cluster,
             {
                 worker.group: {each.lineup.id: each.lineup.topics for each in worker.subscriptions}
-                for worker in self.workers.values()
+                for worker in self._workers.values()
             },
         )
-        if self.watch is not None:
-            self.watch.start(self._whose)
-        await self.publisher.start()
-        self._prepare(None, self.topics)
-        for worker in self.workers.values():
+        if self._watch is not None:
+            self._watch.start(self._whose)
+        await self._publisher.start()
+        self._prepare(None, self._topics)
+        for worker in self._workers.values():
             await worker.start()
 
     async def stop(self) -> None:
@@ -95,21 +118,21 @@ class Machine:
         Changes that are under way are waited for like a drain, and cancelled when it is time to
         leave. A stop that is itself cancelled gives up the drain, and ends everything all the same.
         """
-        self.changes.close()
-        now = self.clock.now()
-        reports.draining(self._at_work(), self.patience.drain)
-        close_by = now + self.patience.shutdown - self.patience.let_go
+        self._changes.close()
+        now = self._clock.now()
+        reports.draining(self._at_work(), self._patience.drain)
+        close_by = now + self._patience.shutdown - self._patience.let_go
         try:
-            await self._end_consuming(now + self.patience.drain + self.patience.leave)
+            await self._end_consuming(now + self._patience.drain + self._patience.leave)
         finally:
             try:
-                left = max(0.0, close_by - self.clock.now())
-                await self._within(close_by, {"closing the producer": self.publisher.stop(left)})
+                left = max(0.0, close_by - self._clock.now())
+                await self._within(close_by, {"closing the producer": self._publisher.stop(left)})
             finally:
-                self.threads.close()  # a handler that is stuck must not outlive the process's end
-                if self.watch is not None:
-                    self.watch.stop()
-                reports.bus_stopped(self.clock.now() - now)
+                self._threads.close()  # a handler that is stuck must not outlive the process's end
+                if self._watch is not None:
+                    self._watch.stop()
+                reports.bus_stopped(self._clock.now() - now)
 
     def attach(
         self, subscription: Subscription, topics: Sequence[NewTopic], asker: Subscription | None
@@ -123,10 +146,10 @@ class Machine:
         group = subscription.lineup.group
         if asker is not None and asker.lineup.group == group:
             self._refuse_to_queue(asker)
-            worker = self.workers.get(group)
+            worker = self._workers.get(group)
             if worker is None or not set(subscription.lineup.topics) <= set(worker.topics):
                 raise _would_wait(asker, f"begin to read {', '.join(subscription.lineup.topics)}")
-        return self.changes.begin(group, partial(self._attach, subscription, topics))
+        return self._changes.begin(group, partial(self._attach, subscription, topics))
 
     def detach(self, id: str, group: str, asker: Subscription | None) -> asyncio.Task[None]:
         """Begin to take one subscription away; a worker that has none left leaves its group.
@@ -138,32 +161,32 @@ class Machine:
             self._refuse_to_queue(asker)
             if asker.lineup.id == id:
                 raise _would_wait(asker, "unsubscribe itself")
-            worker = self.workers.get(group)
+            worker = self._workers.get(group)
             if worker is not None and _would_rebuild(worker, without=id):
                 raise _would_wait(asker, f"unsubscribe {id!r}, the last handler of a topic of its group,")
-        return self.changes.begin(group, partial(self._detach, id, group))
+        return self._changes.begin(group, partial(self._detach, id, group))
 
     def status(self, phase: Phase, *, publishes: bool) -> BusStatus:
         """`publishes`: whether anybody has published, or tried to."""
         buries = self._buries()
-        workers = tuple(worker_status(worker, self.clock) for worker in self.workers.values())
+        workers = tuple(worker_status(worker, self._clock) for worker in self._workers.values())
         waits = any(held.held == DLQ_UNAVAILABLE for worker in workers for held in worker.partitions)
         return BusStatus(
             phase=phase,
-            producer=replace(self.publisher.status(), needed=publishes or buries),
+            producer=replace(self._publisher.status(), needed=publishes or buries),
             workers=workers,
             # What waits for its letter here, or the start: a letter that failed may be another's by now.
-            problems=(DLQ_UNAVAILABLE,) if waits or (buries and self.burial.no_topic) else (),
-            threads=self.threads.status(),
+            problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._burial.no_topic) else (),
+            threads=self._threads.status(),
         )
 
     def _at_work(self) -> list[AtWork]:
-        begun = [each for worker in self.workers.values() for each in worker.begun]
+        begun = [each for worker in self._workers.values() for each in worker.begun]
         return [work for each in begun for work in each.at_work]
 
     def _whose(self, task: asyncio.Task[Any]) -> AtWork | None:
         """The handler that a task runs. Asked from another thread, while the loop stands still."""
-        for worker in tuple(self.workers.values()):
+        for worker in tuple(self._workers.values()):
             for each in worker.begun:
                 if (work := each.work_of(task)) is not None:
                     return work
@@ -176,7 +199,7 @@ class Machine:
         """Whether any message that fails here becomes a dead letter."""
         return any(
             subscription.lineup.buries and subscription is not without
-            for worker in self.workers.values()
+            for worker in self._workers.values()
             for subscription in worker.subscriptions
         )
 
@@ -184,7 +207,7 @@ class Machine:
 
     def _refuse_to_queue(self, asker: Subscription) -> None:
         """A handler does not wait for its turn: whoever has it may be waiting for that handler."""
-        if self.changes.is_changing(asker.lineup.group):
+        if self._changes.is_changing(asker.lineup.group):
             raise BusStateError(
                 f"another change of group {asker.lineup.group!r} is under way, and may be waiting for the "
                 f"handler {asker.lineup.id!r}, which asks for this one. {_WAY_OUT}"
@@ -192,7 +215,7 @@ class Machine:
 
     async def _attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
         lineup = subscription.lineup
-        worker = self.workers.get(lineup.group)
+        worker = self._workers.get(lineup.group)
         reports.handler_joins(lineup.group, lineup.id, lineup.topics)
         self._prepare(subscription, topics)
         try:
@@ -200,102 +223,99 @@ class Machine:
                 await self._open_group(subscription)
             else:
                 await self._add(worker, subscription)
-            if self.changes.is_closed:
+            if self._changes.is_closed:
                 raise BusStopped("the bus is stopping: it takes in no more handlers")
         except BaseException:
             self._unprepare(subscription)
             raise
 
     async def _open_group(self, subscription: Subscription) -> None:
-        group = subscription.lineup.group
-        worker = self.new_worker(group)
-        worker.add(subscription)
-        self.workers[group] = worker
+        worker = self.place(subscription)
         try:
             await worker.start()
-            if self.changes.is_closed:  # a stop that came before it had started has found nothing to stop
+            if self._changes.is_closed:  # a stop that came before it had started has found nothing to stop
                 raise BusStopped("the bus is stopping: it joins no more groups")
         except BaseException:
-            self.workers.pop(group, None)
+            self._workers.pop(worker.group, None)
             await self._end(worker)
             raise
 
     async def _add(self, worker: Worker, subscription: Subscription) -> None:
         try:
-            await worker.attach(subscription, self.patience.drain)
+            await worker.attach(subscription, self._patience.drain)
         except BaseException:
-            if not self.changes.is_closed:
+            if not self._changes.is_closed:
                 await self._succeed(worker, without=subscription)
             raise
 
     async def _detach(self, id: str, group: str) -> None:
-        worker = self.workers.get(group)
+        worker = self._workers.get(group)
         gone = None if worker is None else next((s for s in worker.subscriptions if s.lineup.id == id), None)
         if worker is None or gone is None:
             return  # it could not be attached
         reports.handler_leaves(group, id)
         self._unprepare(gone)
         try:
-            await worker.detach(id, self.patience.drain)
+            await worker.detach(id, self._patience.drain)
         except BaseException:
-            if not self.changes.is_closed:
+            if not self._changes.is_closed:
                 await self._succeed(worker, without=gone)
             raise
         if not worker.subscriptions:
-            self.workers.pop(group, None)
+            self._workers.pop(group, None)
             await self._end(worker)
 
     async def _succeed(self, worker: Worker, *, without: Subscription) -> None:
         """Another worker for those of one that failed amid a change, and may read nothing any more."""
-        successor = self.new_worker(worker.group)
+        successor = self._new_worker(worker.group)
         for subscription in worker.subscriptions:
             if subscription is not without:
                 successor.add(subscription)
         await self._end(worker)
         if successor.subscriptions:
-            self.workers[worker.group] = successor
+            self._workers[worker.group] = successor
             await successor.start()
         else:
-            self.workers.pop(worker.group, None)
+            self._workers.pop(worker.group, None)
 
     async def _end(self, worker: Worker) -> None:
         """Leave the group without a drain; also when it is cancelled, or had not quite started."""
         try:
-            await worker.stop(0.0, self.clock.now() + self.patience.leave)
+            await worker.stop(0.0, self._clock.now() + self._patience.leave)
         finally:
-            await worker.let_go(self.clock.now() + self.patience.let_go)
+            await worker.let_go(self._clock.now() + self._patience.let_go)
 
     def _prepare(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
         """Have `topics` made, and that of the dead letters where there may be any."""
-        self.preparing.topics(whose, topics)
+        self._preparing.topics(whose, topics)
         if self._buries() or (whose is not None and whose.lineup.buries):
-            self.preparing.letters(self.burial.prepare)
+            self._preparing.letters(self._burial.prepare)
 
     def _unprepare(self, whose: Subscription) -> None:
         """Its topics need not be made any more, nor, if it was the last that buries, that of the letters."""
-        self.preparing.forget(whose)
+        self._preparing.forget(whose)
         if not self._buries(without=whose):
-            self.preparing.forget(self.burial.prepare)
+            self._preparing.forget(self._burial.prepare)
 
     # -- the end -------------------------------------------------------------------------------
 
     async def _end_consuming(self, leave_by: float) -> None:
-        workers = tuple(self.workers.values())
+        workers, patience = tuple(self._workers.values()), self._patience
         steps: dict[str, Coroutine[Any, Any, object]] = {
-            f"leaving group {worker.group}": worker.stop(self.patience.drain, leave_by - self.patience.let_go)
+            f"leaving group {worker.group}": worker.stop(patience.drain, leave_by - patience.let_go)
             for worker in workers
         }
-        steps["ending the making of topics"] = self.preparing.stop()
-        steps["ending the changes of handlers"] = _ended(self.changes.under_way)
+        steps["ending the making of topics"] = self._preparing.stop()
+        steps["ending the changes of handlers"] = _ended(self._changes.under_way)
         try:
             await self._within(leave_by, steps)
         finally:
             # Whatever became of that. Of a worker that has ended well nothing is left to do.
-            gone_by = self.clock.now() + self.patience.let_go
+            gone_by = self._clock.now() + patience.let_go
             rest: dict[str, Coroutine[Any, Any, object]] = {
                 f"letting go of group {worker.group}": worker.let_go(gone_by) for worker in workers
             }
-            rest["ending the question for the dead letters' topic"] = self.burial.stop()
+            rest["ending the question for the dead letters' topic"] = self._burial.stop()
             await self._within(gone_by, rest)
 
     async def _within(self, deadline: float, steps: Mapping[str, Coroutine[Any, Any, object]]) -> None:
@@ -305,13 +325,13 @@ class Machine:
         tasks = {asyncio.create_task(step, name=f"convex-stop: {what}"): what for what, step in steps.items()}
         together = asyncio.ensure_future(asyncio.wait(tasks))
         try:
-            await settled_within(self.clock, together, deadline - self.clock.now())
+            await settled_within(self._clock, together, deadline - self._clock.now())
         finally:
             late = [task for task in tasks if not task.done()]
             for task in late:
                 reports.step_was_late(tasks[task])
                 task.cancel()
-            await settled_within(self.clock, together, self.patience.let_go if late else 0.0)
+            await settled_within(self._clock, together, self._patience.let_go if late else 0.0)
             together.cancel()
             for task, what in tasks.items():
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:

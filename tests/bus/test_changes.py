@@ -402,10 +402,10 @@ def kept(bus: MessageBus) -> list[str]:
     assert running is not None
     machine = running.machine
     remembered = {
-        "workers": machine.workers,
-        "changes": machine.changes.under_way,
-        "turns": machine.changes._turns,
-        "topics": machine.preparing._tasks,
+        "workers": machine._workers,
+        "changes": machine._changes.under_way,
+        "turns": machine._changes._turns,
+        "topics": machine._preparing._tasks,
         "subscriptions": list(running.wiring._made),
     }
     return [name for name, what in remembered.items() if len(what)]
@@ -414,7 +414,7 @@ def kept(bus: MessageBus) -> list[str]:
 def changing(bus: MessageBus) -> bool:
     running = bus._life.running
     assert running is not None
-    return bool(running.machine.changes.under_way)
+    return bool(running.machine._changes.under_way)
 
 
 class Gated:

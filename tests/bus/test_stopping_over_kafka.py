@@ -164,7 +164,7 @@ async def test_on_kafka_groups_that_come_and_go_and_buses_too_leave_nothing(
             for n in times:
                 id = await scene.bus.subscribe("placed", scene.handle, group=f"{unique}-{n}")
                 assert await scene.bus.unsubscribe(id)
-            transport: Any = scene.bus._life.get().wiring._transport
+            transport: Any = scene.bus._life.get().parts.transport
             gc.collect()
             assert len(transport._histories) == 0
 

@@ -1,0 +1,72 @@
+"""What a bus needs before any handler runs: settings, names on the wire, a transport, and publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.consuming.burial import letter_topic
+from convex_messaging_fastapi.naming import Naming
+from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher, PublishLimits
+from convex_messaging_fastapi.settings import MessagingSettings
+from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic, ProducerTransport, Transport
+from convex_messaging_fastapi.transport.kafka import kafka_transport
+from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Enough to publish and to look at the cluster, for callers that start no workers.
+
+    `new_topic` says how a topic of this name is to be made. To make the parts takes no I/O and no
+    event loop. They serve once, as their publisher does.
+    """
+
+    settings: MessagingSettings
+    clock: Clock
+    naming: Naming
+    transport: Transport
+    admin: AdminTransport
+    new_topic: Callable[[str], NewTopic]
+    limits: PublishLimits
+    publisher: Publisher
+
+
+def parts_for(settings: MessagingSettings, transport: Transport, clock: Clock) -> Parts:
+    """The parts of one bus over this transport."""
+    naming = Naming(settings)
+    limits = PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
+    admin = transport.admin()
+    new_topic = partial(_new_topic, settings, naming, limits)
+    producer: ProducerTransport = transport.producer()
+    if settings.create_topics:
+        producer = CreatingProducer(producer, admin, new_topic)
+    publisher = Publisher(producer, clock, Partitioner(settings.partitioner), limits)
+    return Parts(settings, clock, naming, transport, admin, new_topic, limits, publisher)
+
+
+def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimits, name: str) -> NewTopic:
+    topic = NewTopic(
+        name,
+        settings.topic_partitions,
+        settings.replication_factor,
+        {"retention.ms": str(settings.message_retention_ms)},
+    )
+    return letter_topic(topic, limits.letter_bytes) if name == naming.dead_letters else topic
+
+
+def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:
+    """Kafka, or this process's memory, as `bootstrap_servers` says.
+
+    Raises `ConfigurationError` where the installed aiokafka is not one that Kafka can be used with.
+    """
+    if settings.is_memory:
+        broker = shared_broker(settings.memory_name, clock) if settings.memory_name else MemoryBroker(clock)
+        return MemoryTransport(
+            broker,
+            auto_offset_reset=settings.auto_offset_reset,
+            revoke_drain_seconds=settings.revoke_drain_seconds,
+        )
+    return kafka_transport(settings, clock)
