@@ -24,13 +24,8 @@ from convex_messaging_fastapi.errors import (
 )
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.parts import parts_for, transport_for
-from convex_messaging_fastapi.publishing.outgoing import (
-    Key,
-    UserHeaders,
-    outgoing,
-    outgoing_many,
-    outgoing_tombstone,
-)
+from convex_messaging_fastapi.publishing import Publishing
+from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.records import Receipt
 from convex_messaging_fastapi.residents import move_in, to_handlers, yielded
 from convex_messaging_fastapi.settings import MessagingSettings, load
@@ -91,9 +86,7 @@ class MessageBus(Declares, Joins):
         `PublishUnknown` when it may be, `EncodeError` when it cannot become JSON. Messages of one
         key keep the order of these calls.
         """
-        running = self._publishing()
-        record = outgoing(message, key, headers, correlation_id, running.parts.clock.unix())
-        return await running.write(topic, record, timeout)
+        return await self._publishing().publish(topic, message, key, headers, correlation_id, timeout)
 
     async def publish_many(
         self,
@@ -113,10 +106,7 @@ class MessageBus(Declares, Joins):
         `max_pending_bytes`. More than a thousand are taken in by turns of the loop: what others
         publish meanwhile may come before them, and the messages must not be changed.
         """
-        running = self._publishing()
-        now = running.parts.clock.unix()
-        records = await outgoing_many(messages, key, headers, correlation_id, now)
-        return await running.write_many(topic, records, timeout)
+        return await self._publishing().publish_many(topic, messages, key, headers, correlation_id, timeout)
 
     async def tombstone(
         self,
@@ -127,9 +117,7 @@ class MessageBus(Declares, Joins):
         timeout: float | None = None,
     ) -> Receipt:
         """Write a null value: in a compacted topic it deletes what `key` had."""
-        running = self._publishing()
-        record = outgoing_tombstone(key, headers, running.parts.clock.unix())
-        return await running.write(topic, record, timeout)
+        return await self._publishing().tombstone(topic, key, headers, timeout)
 
     def publish_sync(
         self,
@@ -157,7 +145,8 @@ class MessageBus(Declares, Joins):
                 topic, message, key=key, headers=headers, correlation_id=correlation_id, timeout=seconds
             )
 
-        return publish_from_thread(call, loop, running.limit(timeout), running.parts.clock)
+        publishing = running.parts.publishing
+        return publish_from_thread(call, loop, publishing.seconds(timeout), publishing.clock)
 
     async def send(
         self,
@@ -328,11 +317,11 @@ class MessageBus(Declares, Joins):
             return plan
         return watched(plan, self._bench.notes_of(declared.id, declared.handler))
 
-    def _publishing(self) -> Running:
-        """What runs, for somebody who is about to publish: from now on the right to do so counts."""
+    def _publishing(self) -> Publishing:
+        """For somebody who is about to publish: from now on the right to do so counts."""
         running = self._life.get()
         self._has_published = True
-        return running
+        return running.parts.publishing
 
     def _declare(self, declared: Declaration) -> None:
         self._refuse_while_it_runs()

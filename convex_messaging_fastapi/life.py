@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakSet
 
 from convex_messaging_fastapi import reports
@@ -20,7 +19,6 @@ from convex_messaging_fastapi.errors import (
 )
 from convex_messaging_fastapi.machine import Machine
 from convex_messaging_fastapi.parts import Parts
-from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
 from convex_messaging_fastapi.status import Phase
 from convex_messaging_fastapi.wiring import Wiring
 
@@ -34,33 +32,6 @@ class Running:
     parts: Parts
     loop: asyncio.AbstractEventLoop
     is_test: bool = False
-
-    def write(
-        self, topic: str, record: OutgoingRecord, timeout: float | None
-    ) -> Coroutine[Any, Any, Receipt]:
-        wire_topic = self.parts.naming.topic(topic)
-        return self.parts.publisher.publish(wire_topic, record, self.limit(timeout))
-
-    async def write_many(
-        self,
-        topic: str,
-        records: OutgoingRecords,
-        timeout: float | None,
-    ) -> list[Receipt]:
-        wire_topic = self.parts.naming.topic(topic)
-        return await self.parts.publisher.publish_many(wire_topic, records, self.limit(timeout))
-
-    def limit(self, timeout: float | None) -> float:
-        """Seconds that a message may take to be written."""
-        if timeout is None:
-            return self.parts.settings.publish_timeout_seconds
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise ConfigurationError(
-                f"`timeout` is a number of seconds, such as timeout=5 or timeout=0.5, not {timeout!r}"
-            )
-        if not timeout > 0:
-            raise ConfigurationError(f"a message is published within more than 0 seconds, not {timeout!r}")
-        return timeout
 
 
 _AT_BOTH_ENDS = (

@@ -21,7 +21,7 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
 from convex_messaging_fastapi.preparing import Preparing
-from convex_messaging_fastapi.publishing import Publisher
+from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import BusStatus, Phase
@@ -64,7 +64,7 @@ class Machine:
         self,
         *,
         clock: Clock,
-        publisher: Publisher,
+        publishing: Publishing,
         burial: Burial,
         threads: HandlerThreads,
         patience: Patience,
@@ -76,7 +76,7 @@ class Machine:
         changes: Changes,
     ) -> None:
         self._clock = clock
-        self._publisher = publisher
+        self._publishing = publishing
         self._burial = burial
         self._threads = threads
         self._patience = patience
@@ -107,7 +107,7 @@ class Machine:
         )
         if self._watch is not None:
             self._watch.start(self._whose)
-        await self._publisher.start()
+        await self._publishing.start()
         self._prepare(None, self._topics)
         for worker in self._workers.values():
             await worker.start()
@@ -127,7 +127,7 @@ class Machine:
         finally:
             try:
                 left = max(0.0, close_by - self._clock.now())
-                await self._within(close_by, {"closing the producer": self._publisher.stop(left)})
+                await self._within(close_by, {"closing the producer": self._publishing.stop(left)})
             finally:
                 self._threads.close()  # a handler that is stuck must not outlive the process's end
                 if self._watch is not None:
@@ -173,7 +173,7 @@ class Machine:
         waits = any(held.held == DLQ_UNAVAILABLE for worker in workers for held in worker.partitions)
         return BusStatus(
             phase=phase,
-            producer=replace(self._publisher.status(), needed=publishes or buries),
+            producer=replace(self._publishing.status(), needed=publishes or buries),
             workers=workers,
             # What waits for its letter here, or the start: a letter that failed may be another's by now.
             problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._burial.no_topic) else (),

@@ -9,7 +9,13 @@ from functools import partial
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.burial import letter_topic
 from convex_messaging_fastapi.naming import Naming
-from convex_messaging_fastapi.publishing import CreatingProducer, Partitioner, Publisher, PublishLimits
+from convex_messaging_fastapi.publishing import (
+    CreatingProducer,
+    Partitioner,
+    Publisher,
+    Publishing,
+    PublishLimits,
+)
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic, ProducerTransport, Transport
 from convex_messaging_fastapi.transport.kafka import kafka_transport
@@ -21,7 +27,7 @@ class Parts:
     """Enough to publish and to look at the cluster, for callers that start no workers.
 
     `new_topic` says how a topic of this name is to be made. To make the parts takes no I/O and no
-    event loop. They serve once, as their publisher does.
+    event loop. They serve once, as `publishing` does.
     """
 
     settings: MessagingSettings
@@ -31,7 +37,7 @@ class Parts:
     admin: AdminTransport
     new_topic: Callable[[str], NewTopic]
     limits: PublishLimits
-    publisher: Publisher
+    publishing: Publishing
 
 
 def parts_for(settings: MessagingSettings, transport: Transport, clock: Clock) -> Parts:
@@ -44,7 +50,8 @@ def parts_for(settings: MessagingSettings, transport: Transport, clock: Clock) -
     if settings.create_topics:
         producer = CreatingProducer(producer, admin, new_topic)
     publisher = Publisher(producer, clock, Partitioner(settings.partitioner), limits)
-    return Parts(settings, clock, naming, transport, admin, new_topic, limits, publisher)
+    publishing = Publishing(publisher, naming, clock, settings.publish_timeout_seconds)
+    return Parts(settings, clock, naming, transport, admin, new_topic, limits, publishing)
 
 
 def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimits, name: str) -> NewTopic:

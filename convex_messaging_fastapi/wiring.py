@@ -53,7 +53,7 @@ class Wiring:
             parts.limits.letter_bytes,
             self._context,
         )
-        self._burial = Burial(letters, parts.publisher, parts.clock, settings.publish_timeout_seconds)
+        self._burial = Burial(letters, parts.publishing, parts.clock)
         self._made: WeakSet[Subscription] = WeakSet()
 
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
@@ -62,7 +62,7 @@ class Wiring:
         subscriptions = [self.subscription(declared, plan) for declared, plan in declarations]
         machine = Machine(
             clock=parts.clock,
-            publisher=parts.publisher,
+            publishing=parts.publishing,
             burial=self._burial,
             threads=self._threads,
             patience=Patience(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),

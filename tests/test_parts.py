@@ -9,7 +9,6 @@ import pytest
 from convex_messaging_fastapi import MessagingSettings
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.parts import Parts, parts_for, transport_for
-from convex_messaging_fastapi.records import OutgoingRecord
 from convex_messaging_fastapi.transport.memory import shared_broker
 
 
@@ -23,22 +22,21 @@ def parts_over(bootstrap_servers: str, *, create_topics: bool = False) -> Parts:
 @pytest.mark.parametrize("create_topics", [False, True])
 def test_they_are_made_without_an_event_loop(bootstrap_servers: str, create_topics: bool) -> None:
     parts = parts_over(bootstrap_servers, create_topics=create_topics)
-    assert not parts.publisher.status().alive
+    assert not parts.publishing.status().alive
 
 
 async def test_they_publish_without_a_worker() -> None:
     parts = parts_over("memory://parts")
     broker = shared_broker("parts", parts.clock)
-    await parts.publisher.start()
+    await parts.publishing.start()
     tasks = asyncio.all_tasks()
     try:
-        topic = parts.naming.topic("bet.placed")
-        await parts.publisher.publish(topic, OutgoingRecord(None, b"{}", ()), timeout=1)
+        receipt = await parts.publishing.publish("bet.placed", {}, None, None, None, timeout=1)
         begun = {task.get_name() for task in asyncio.all_tasks() - tasks}
-        assert [record.value for record in broker.records(topic)] == [b"{}"]
+        assert [record.value for record in broker.records(receipt.topic)] == [b"{}"]
         assert not {name for name in begun if not name.startswith("convex-publish")}
     finally:
-        await parts.publisher.stop(1)
+        await parts.publishing.stop(1)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from convex_messaging_fastapi.consuming.dead_letters import dress, size_of
 from convex_messaging_fastapi.consuming.letter_limit import LetterLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
-from convex_messaging_fastapi.publishing import Publisher
+from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.records import Receipt, Record, size_of_headers
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
@@ -86,14 +86,13 @@ class LetterTopic:
 
 
 class Burial:
-    """The one way into the dead-letter topic, with a time limit of `timeout` seconds for each letter."""
+    """The one way into the dead-letter topic; each letter has the time that a message has by default."""
 
-    def __init__(self, topic: LetterTopic, publisher: Publisher, clock: Clock, timeout: float) -> None:
+    def __init__(self, topic: LetterTopic, publishing: Publishing, clock: Clock) -> None:
         self._topic = topic
         self._limit = topic.limit
-        self._publisher = publisher
+        self._publishing = publishing
         self._clock = clock
-        self._timeout = timeout
 
     @property
     def no_topic(self) -> str | None:
@@ -121,7 +120,7 @@ class Burial:
         look = await self._topic.ready()
         try:
             # Before it is built: of letters that wait for each other there should be no more than records.
-            async with self._publisher.room_for_letter(self._topic.name, _estimate(record), self._timeout):
+            async with self._publishing.room_for_letter(_estimate(record)):
                 return await self._write_what_fits(record, failure)
         except PublishError:
             self._topic.doubt(look)
@@ -139,9 +138,7 @@ class Burial:
                     f"{size} bytes, which is more than the topic takes; raise its max.message.bytes"
                 )
             try:
-                written = await self._publisher.publish(
-                    self._topic.name, letter, self._timeout, is_limited=False
-                )
+                written = await self._publishing.letter(letter)
             except MessageTooLarge:
                 self._limit.refused(size, self._clock.now())
             else:

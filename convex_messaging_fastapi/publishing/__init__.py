@@ -1,8 +1,9 @@
 """Brings outgoing records to the log: partition by partition, in order, each with one outcome."""
 
 from convex_messaging_fastapi.publishing.creating import CreatingProducer
+from convex_messaging_fastapi.publishing.facade import Publishing
 from convex_messaging_fastapi.publishing.limits import PublishLimits
 from convex_messaging_fastapi.publishing.partitioner import Partitioner, PartitionerName
 from convex_messaging_fastapi.publishing.publisher import Publisher
 
-__all__ = ["CreatingProducer", "Partitioner", "PartitionerName", "PublishLimits", "Publisher"]
+__all__ = ["CreatingProducer", "Partitioner", "PartitionerName", "PublishLimits", "Publisher", "Publishing"]

@@ -311,7 +311,11 @@ async def test_a_step_that_fails_keeps_no_other_from_its_turn(
     await scene.bus.start()
     await just_joined(scene)
     machine = machine_of(scene.bus)
-    part: Any = machine._publisher._producer if broken == "publisher" else machine._workers["bets"].transport
+    part: Any = (
+        machine._publishing._publisher._producer
+        if broken == "publisher"
+        else machine._workers["bets"].transport
+    )
     end = part.stop
     failures = [ZeroDivisionError("a defect")]
 

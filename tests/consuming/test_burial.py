@@ -28,8 +28,10 @@ from convex_messaging_fastapi.consuming.letter_limit import (
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.messages import DeadLetterMessage
-from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
+from convex_messaging_fastapi.naming import Naming
+from convex_messaging_fastapi.publishing import Partitioner, Publisher, Publishing, PublishLimits
 from convex_messaging_fastapi.records import OutgoingRecord, Receipt, Record
+from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 
@@ -114,7 +116,8 @@ class Stage:
         self.writer = Writer(MemoryTransport(self.broker).producer(), self.clock, Partitioner())
         wanted = letter_topic(NewTopic(DLQ, 1), LARGEST)
         self.topic = LetterTopic(wanted, self.admin, LARGEST, copy_context())
-        self.burial = Burial(self.topic, self.writer, self.clock, timeout=1)
+        publishing = Publishing(self.writer, Naming(MessagingSettings()), self.clock, default_timeout=1)
+        self.burial = Burial(self.topic, publishing, self.clock)
 
     def made_by_hand(self, limit: int) -> None:
         self.broker.ensure(NewTopic(DLQ, 1, config={"max.message.bytes": str(limit)}))

@@ -1,0 +1,120 @@
+"""The one way to publish: a message becomes a record, a topic its name on the wire, a timeout a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.naming import Naming
+from convex_messaging_fastapi.publishing.outgoing import (
+    Key,
+    UserHeaders,
+    outgoing,
+    outgoing_many,
+    outgoing_tombstone,
+)
+from convex_messaging_fastapi.publishing.publisher import Publisher
+from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+from convex_messaging_fastapi.status import ProducerStatus
+
+M = TypeVar("M")
+
+
+class Publishing:
+    """What the bus, its dead letters, and everybody else who writes publish with.
+
+    Topics are names as users write them. `timeout` is seconds, by default `default_timeout`. Only
+    `record` works without a start; like its publisher, this lives once.
+    """
+
+    def __init__(self, publisher: Publisher, naming: Naming, clock: Clock, default_timeout: float) -> None:
+        self.clock = clock
+        self._publisher = publisher
+        self._naming = naming
+        self._default_timeout = default_timeout
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once."""
+        await self._publisher.start()
+
+    async def stop(self, seconds: float) -> None:
+        """Take no more, write what waits, and close the producer, all within `seconds`."""
+        await self._publisher.stop(seconds)
+
+    def status(self) -> ProducerStatus:
+        return self._publisher.status()
+
+    def record(
+        self,
+        topic: str,
+        message: object,
+        key: Key = None,
+        headers: UserHeaders | None = None,
+        correlation_id: str | None = None,
+    ) -> tuple[str, OutgoingRecord]:
+        """A topic's name on the wire, and the record of a message for it; nothing is written.
+
+        Raises `EncodeError` when the message cannot become JSON, `ConfigurationError` for what
+        cannot be the name of a topic.
+        """
+        record = outgoing(message, key, headers, correlation_id, self.clock.unix())
+        return self._naming.topic(topic), record
+
+    # Not async, so that the caller awaits the publisher itself: a frame less for each message.
+    def publish(
+        self,
+        topic: str,
+        message: object,
+        key: Key,
+        headers: UserHeaders | None,
+        correlation_id: str | None,
+        timeout: float | None,
+    ) -> Coroutine[Any, Any, Receipt]:
+        """Write one message; the coroutine raises as `Publisher.publish` does, this call as `record`."""
+        wire_topic, record = self.record(topic, message, key, headers, correlation_id)
+        return self._publisher.publish(wire_topic, record, self.seconds(timeout))
+
+    async def publish_many(
+        self,
+        topic: str,
+        messages: Iterable[M],
+        key: Key | Callable[[M], Key],
+        headers: UserHeaders | None,
+        correlation_id: str | None,
+        timeout: float | None,
+    ) -> list[Receipt]:
+        """Write many messages, with one deadline for all; raises as `Publisher.publish_many` does."""
+        records = await outgoing_many(messages, key, headers, correlation_id, self.clock.unix())
+        return await self._publisher.publish_many(self._naming.topic(topic), records, self.seconds(timeout))
+
+    def tombstone(
+        self, topic: str, key: str | bytes, headers: UserHeaders | None, timeout: float | None
+    ) -> Coroutine[Any, Any, Receipt]:
+        """Write a null value."""
+        record = outgoing_tombstone(key, headers, self.clock.unix())
+        return self._publisher.publish(self._naming.topic(topic), record, self.seconds(timeout))
+
+    def room_for_letter(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Have room for a dead letter of `size` bytes; raises as `Publisher.room_for_letter` does."""
+        return self._publisher.room_for_letter(self._naming.dead_letters, size, self._default_timeout)
+
+    def letter(self, letter: OutgoingRecord) -> Coroutine[Any, Any, Receipt]:
+        """Write a dead letter, which counts against none of the limits of messages."""
+        return self._publisher.publish(
+            self._naming.dead_letters, letter, self._default_timeout, is_limited=False
+        )
+
+    def seconds(self, timeout: float | None) -> float:
+        """How long a message may take to be written. Raises `ConfigurationError` for what is no such time."""
+        if timeout is None:
+            return self._default_timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise ConfigurationError(
+                f"`timeout` is a number of seconds, such as timeout=5 or timeout=0.5, not {timeout!r}"
+            )
+        if not timeout > 0:
+            raise ConfigurationError(f"a message is published within more than 0 seconds, not {timeout!r}")
+        return timeout
