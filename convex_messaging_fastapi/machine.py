@@ -14,7 +14,7 @@ from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.consuming.burial import Burial
-from convex_messaging_fastapi.consuming.dispatch import DLQ_UNAVAILABLE
+from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads

@@ -15,7 +15,9 @@ from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.consuming.burial import Burial, LetterTopic
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.outcome import Tally
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
@@ -97,14 +99,14 @@ class Wiring:
             group=lineup.group,
             handler=declared.id,
             retry=options.retry or settings.default_retry,
-            dead_letter=options.dead_letter,
             timeout=options.timeout,
             is_batch=options.batch is not None,
             bounds=self._bounds_of(lineup),
             error_texts=settings.error_texts,
         )
-        letters = parts.naming.dead_letters
-        dispatch = Dispatch(treatment, self._surroundings, self._burial, letters, parts.clock, random.random)
+        letters, tally = parts.naming.dead_letters, Tally()
+        ending = ending_for(options.dead_letter, self._burial, letters, tally, random.random)
+        dispatch = Dispatch(treatment, self._surroundings, ending, tally, parts.clock, random.random)
         context = self._context.copy()
         subscription = Subscription(lineup, dispatch, parts.clock, context)
         context.run(_current_subscription.set, subscription)

@@ -73,7 +73,13 @@ class Job:
         self.attempts = 0
         self.single = False  # a member of a batch whose attempts are spent: it runs alone
         self.burials = 0  # tries to bury it that failed
-        self.failure: Failure | None = None  # set once it is to be buried
+        self.failure: Failure | None = None  # set once its attempts are spent
+
+    @property
+    def cause(self) -> Failure:
+        """Why it is to end; only for a job whose attempts are spent."""
+        assert self.failure is not None  # noqa: S101 - whoever ends it has asked
+        return self.failure
 
 
 def by_ownership(jobs: Iterable[Job]) -> Iterator[tuple[OwnedPartition, Iterator[Job]]]:

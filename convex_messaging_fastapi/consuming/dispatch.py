@@ -1,4 +1,4 @@
-"""One turn of a message: attempt it; on failure ask `retry`; then again, later, or bury."""
+"""One turn of a message: attempt it; on failure ask `retry`; then again, later, or to its ending."""
 
 from __future__ import annotations
 
@@ -6,41 +6,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, cast
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.attempts import blamed_on_message, failure_of_call, failure_within
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
-from convex_messaging_fastapi.consuming.retry import (
-    Discarded,
-    GiveUp,
-    TryAgain,
-    backoff,
-    decide,
-    members_done,
-)
+from convex_messaging_fastapi.consuming.endings import Ending
+from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
+from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, decide, members_done
 from convex_messaging_fastapi.consuming.runners import Runners
-from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.failures import Failure, failure_of
 from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
-from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
-from convex_messaging_fastapi.records import Delivery, Receipt, Record
-
-DLQ_UNAVAILABLE = "dlq_unavailable"
-DEAD_LETTER_HELD = "dead_letter_held"
-
-BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
-"""Readiness says 503 until a letter is written: after an outage the next try must not be far off."""
-
-
-class DeadLetters(Protocol):
-    """Where failed messages are buried."""
-
-    async def bury(self, record: Record, failure: Failure) -> Receipt:
-        """Return once the cluster has acknowledged the letter, where it is; else raise `PublishError`."""
-        ...
+from convex_messaging_fastapi.policies import Retry
+from convex_messaging_fastapi.records import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,45 +31,10 @@ class Treatment:
     group: str
     handler: str
     retry: Retry
-    dead_letter: DeadLetterPolicy
     timeout: float | None
     is_batch: bool
     bounds: Bounds = field(default_factory=Bounds)
     error_texts: bool = True
-
-
-class Hold(NamedTuple):
-    """The one job for which its partition must wait, and why."""
-
-    job: Job
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one turn came to.
-
-    `finished` may be committed. `again` goes back to the head of its lane, after `delay` seconds;
-    with no delay it is held for good.
-    """
-
-    finished: Sequence[Job] = ()
-    again: Sequence[Job] = ()
-    delay: float | None = 0.0
-    hold: Hold | None = None
-
-
-class Tally:
-    """What one subscription has done since it began."""
-
-    __slots__ = ("buried", "discarded", "failed_attempts", "filtered", "handled")
-
-    def __init__(self) -> None:
-        self.handled = 0
-        self.failed_attempts = 0
-        self.buried = 0
-        self.discarded = 0
-        self.filtered = 0
 
 
 class Dispatch:
@@ -99,8 +44,8 @@ class Dispatch:
         self,
         treatment: Treatment,
         surroundings: Surroundings,
-        dead_letters: DeadLetters,
-        dead_letter_topic: str,
+        ending: Ending,
+        tally: Tally,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
@@ -113,12 +58,11 @@ class Dispatch:
         is_plain = treatment.plan.is_direct and treatment.timeout is None and not treatment.is_batch
         self._plain: Callable[[Any], Awaitable[None]] | None = treatment.plan.function if is_plain else None
         self._surroundings = surroundings
-        self._dead_letters = dead_letters
-        self._dead_letter_topic = dead_letter_topic
+        self._ending = ending
         self._clock = clock
         self._random = random
         self.runners = Runners(clock)
-        self.tally = Tally()
+        self.tally = tally
 
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
         """One turn of these jobs: a single one, or the members of a batch in order.
@@ -129,7 +73,7 @@ class Dispatch:
             return await self._handle_batch(jobs)
         job = jobs[0]
         if job.failure is not None:
-            return await self._end(job)
+            return await self._ending.end(job)
         error: BaseException | None
         try:
             value = job.record.value
@@ -157,7 +101,7 @@ class Dispatch:
         if outcome is not None:
             return outcome
         self._condemn(job, error)
-        return await self._end(job)
+        return await self._ending.end(job)
 
     async def _handle_batch(self, jobs: Sequence[Job]) -> Outcome:
         """Undecodable members first; then the rest at once, or one by one when attempts are spent.
@@ -171,7 +115,7 @@ class Dispatch:
             if await self._decode_member(job, messages):
                 members.append(job)
                 continue
-            end = await self._end(job)
+            end = await self._ending.end(job)
             if not end.finished:
                 return _in_order(ended, await self._handle_members(members, messages), jobs[index:], end)
             ended.append(job)
@@ -218,7 +162,7 @@ class Dispatch:
                 job.single = True
             return Outcome(finished, rest)
         self._condemn(rest[0], error)
-        ended = await self._end(rest[0])
+        ended = await self._ending.end(rest[0])
         return Outcome([*finished, *ended.finished], ended.again, ended.delay, ended.hold)
 
     def _call(self, job: Job, message: Any) -> Awaitable[None]:
@@ -263,43 +207,6 @@ class Dispatch:
         return failure_of(
             error, job.attempts, treatment.group, treatment.handler, texts=treatment.error_texts
         )
-
-    def _policy_for(self, job: Job) -> DeadLetterPolicy:
-        """What the subscriber wants; but a dead letter is never buried again."""
-        policy = self._treatment.dead_letter
-        return "hold" if policy == "bury" and job.record.topic == self._dead_letter_topic else policy
-
-    async def _end(self, job: Job) -> Outcome:
-        """What the subscriber wants done with a message whose attempts are spent."""
-        failure = job.failure
-        assert failure is not None  # noqa: S101 - condemned before
-        match self._policy_for(job):
-            case "discard":
-                self.tally.discarded += 1
-                reports.discarded(job.record, failure)
-                return Outcome(finished=(job,))
-            case "hold":
-                if job not in job.owned.holds:
-                    reports.held(job.record, failure)
-                return Outcome(again=(job,), delay=None, hold=Hold(job, DEAD_LETTER_HELD))
-            case "bury":
-                return await self._bury(job)
-
-    async def _bury(self, job: Job) -> Outcome:
-        failure = job.failure
-        assert failure is not None  # noqa: S101 - condemned before
-        try:
-            letter = await self._dead_letters.bury(job.record, failure)
-        except (PublishError, TransportError) as error:
-            # Promise 10: the record stays unfinished, and its partition waits for the letter.
-            job.burials += 1
-            delay = backoff(BURIAL_RETRY, job.burials, self._random())
-            if job.burials == 1:
-                reports.cannot_bury(job.record, failure, error, delay)
-            return Outcome(again=(job,), delay=delay, hold=Hold(job, DLQ_UNAVAILABLE))
-        self.tally.buried += 1
-        reports.buried(job.record, failure, letter, job.burials)
-        return Outcome(finished=(job,))
 
 
 def _in_order(ended: Sequence[Job], before: Outcome, rest: Sequence[Job], end: Outcome) -> Outcome:

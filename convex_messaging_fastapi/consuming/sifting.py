@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.attempts import blamed_on_message
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
+from convex_messaging_fastapi.consuming.dispatch import Dispatch
+from convex_messaging_fastapi.consuming.outcome import Outcome
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.policies import Filter
 from convex_messaging_fastapi.records import Delivery, Record

@@ -11,7 +11,7 @@ from typing import Any
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
+from convex_messaging_fastapi.consuming.dispatch import Dispatch
 from convex_messaging_fastapi.consuming.gathering import Gathering
 from convex_messaging_fastapi.consuming.lanes import (
     IDLE,
@@ -23,6 +23,7 @@ from convex_messaging_fastapi.consuming.lanes import (
     by_key_or_apart,
     by_partition,
 )
+from convex_messaging_fastapi.consuming.outcome import Outcome
 from convex_messaging_fastapi.consuming.sifting import Sieve
 from convex_messaging_fastapi.policies import Batch, Filter, Ordering
 from convex_messaging_fastapi.publishing.correlation import current_message

@@ -11,7 +11,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
-from convex_messaging_fastapi.consuming.dispatch import BURIAL_RETRY, DLQ_UNAVAILABLE, DeadLetters
+from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, DLQ_UNAVAILABLE, DeadLetters
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.records import Record, TopicPartition

@@ -12,8 +12,10 @@ from typing import Any
 from convex_messaging_fastapi.clock import ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
-from convex_messaging_fastapi.consuming.dispatch import DeadLetters, Dispatch, Treatment
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.endings import DeadLetters, ending_for
 from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.outcome import Tally
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
@@ -166,12 +168,13 @@ def subscription(
         group="g",
         handler=id,
         retry=retry,
-        dead_letter=dead_letter,
         timeout=timeout,
         is_batch=is_batch,
     )
     surroundings = Surroundings(app=None, state={}, threads=threads)
-    dispatch = Dispatch(treatment, surroundings, dead_letters, LETTERS, clock, random=lambda: 0.0)
+    tally = Tally()
+    ending = ending_for(dead_letter, dead_letters, LETTERS, tally, random=lambda: 0.0)
+    dispatch = Dispatch(treatment, surroundings, ending, tally, clock, random=lambda: 0.0)
     return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context())
 
 

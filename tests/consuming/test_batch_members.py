@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi.consuming.dispatch import DEAD_LETTER_HELD, DLQ_UNAVAILABLE
+from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
+from convex_messaging_fastapi.consuming.endings.hold import DEAD_LETTER_HELD
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.errors import BatchFailed, PublishFailed, RetryAfter
 from convex_messaging_fastapi.policies import Batch, Retry

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
-from convex_messaging_fastapi.consuming.dispatch import DLQ_UNAVAILABLE
+from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown, TopicUnavailable
 from convex_messaging_fastapi.policies import DeadLetterPolicy
 from convex_messaging_fastapi.records import Record, TopicPartition

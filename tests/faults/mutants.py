@@ -17,9 +17,11 @@ import pytest
 from convex_messaging_fastapi.consuming import commits, subscription, worker
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job
 from convex_messaging_fastapi.consuming.commits import Committer
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Outcome
+from convex_messaging_fastapi.consuming.dispatch import Dispatch
+from convex_messaging_fastapi.consuming.endings import BuryEnding
 from convex_messaging_fastapi.consuming.lanes import apart
 from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.outcome import Outcome
 from convex_messaging_fastapi.consuming.ranges import Range
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishError, TransportError
@@ -73,20 +75,19 @@ def commit_positions_on_a_timer(patch: pytest.MonkeyPatch) -> None:
 def do_not_await_a_burial(patch: pytest.MonkeyPatch) -> None:
     """The letter is written in the background, and the message counts as finished at once."""
 
-    async def in_the_background(dispatch: Dispatch, job: Job) -> None:
-        assert job.failure is not None
+    async def in_the_background(ending: BuryEnding, job: Job) -> None:
         try:
-            await dispatch._dead_letters.bury(job.record, job.failure)
+            await ending._dead_letters.bury(job.record, job.cause)
         except (PublishError, TransportError):
             return  # nobody looks
 
-    async def bury(dispatch: Dispatch, job: Job) -> Outcome:
-        task = asyncio.create_task(in_the_background(dispatch, job))
+    async def end(ending: BuryEnding, job: Job) -> Outcome:
+        task = asyncio.create_task(in_the_background(ending, job))
         _burials.add(task)
         task.add_done_callback(_burials.discard)
         return Outcome(finished=(job,))
 
-    patch.setattr(Dispatch, "_bury", bury)
+    patch.setattr(BuryEnding, "end", end)
 
 
 def acknowledge_in_finally(patch: pytest.MonkeyPatch) -> None:

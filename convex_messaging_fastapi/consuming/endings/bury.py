@@ -1,0 +1,51 @@
+"""The usual ending: a dead letter, and until it is written the partition waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.consuming.assignment import Job
+from convex_messaging_fastapi.consuming.outcome import Hold, Outcome, Tally
+from convex_messaging_fastapi.consuming.retry import backoff
+from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.failures import Failure
+from convex_messaging_fastapi.policies import Retry
+from convex_messaging_fastapi.records import Receipt, Record
+
+DLQ_UNAVAILABLE = "dlq_unavailable"
+
+BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
+"""Readiness says 503 until a letter is written: after an outage the next try must not be far off."""
+
+
+class DeadLetters(Protocol):
+    """Where failed messages are buried."""
+
+    async def bury(self, record: Record, failure: Failure) -> Receipt:
+        """Return once the cluster has acknowledged the letter, where it is; else raise `PublishError`."""
+        ...
+
+
+class BuryEnding:
+    """Has a dead letter written about each message."""
+
+    def __init__(self, dead_letters: DeadLetters, tally: Tally, random: Callable[[], float]) -> None:
+        self._dead_letters = dead_letters
+        self._tally = tally
+        self._random = random
+
+    async def end(self, job: Job) -> Outcome:
+        try:
+            letter = await self._dead_letters.bury(job.record, job.cause)
+        except (PublishError, TransportError) as error:
+            # Promise 10: the record stays unfinished, and its partition waits for the letter.
+            job.burials += 1
+            delay = backoff(BURIAL_RETRY, job.burials, self._random())
+            if job.burials == 1:
+                reports.cannot_bury(job.record, job.cause, error, delay)
+            return Outcome(again=(job,), delay=delay, hold=Hold(job, DLQ_UNAVAILABLE))
+        self._tally.buried += 1
+        reports.buried(job.record, job.cause, letter, job.burials)
+        return Outcome(finished=(job,))

@@ -1,0 +1,44 @@
+"""Which ending a subscriber's `dead_letter=` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from convex_messaging_fastapi.consuming.assignment import Job
+from convex_messaging_fastapi.consuming.endings.bury import BuryEnding, DeadLetters
+from convex_messaging_fastapi.consuming.endings.discard import DiscardEnding
+from convex_messaging_fastapi.consuming.endings.ending import Ending
+from convex_messaging_fastapi.consuming.endings.hold import HoldEnding
+from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
+from convex_messaging_fastapi.policies import DeadLetterPolicy
+
+
+class BuryOnce:
+    """Buries each message, but holds what is a dead letter itself: that has been buried once."""
+
+    def __init__(self, bury: Ending, hold: Ending, dead_letter_topic: str) -> None:
+        self._bury = bury
+        self._hold = hold
+        self._dead_letter_topic = dead_letter_topic
+
+    async def end(self, job: Job) -> Outcome:
+        ending = self._hold if job.record.topic == self._dead_letter_topic else self._bury
+        return await ending.end(job)
+
+
+def ending_for(
+    policy: DeadLetterPolicy,
+    dead_letters: DeadLetters,
+    dead_letter_topic: str,
+    tally: Tally,
+    random: Callable[[], float],
+) -> Ending:
+    """`random` spreads the tries of a burial that fails; it answers from 0 to 1."""
+    match policy:
+        case "bury":
+            bury = BuryEnding(dead_letters, tally, random)
+            return BuryOnce(bury, HoldEnding(), dead_letter_topic)
+        case "hold":
+            return HoldEnding()
+        case "discard":
+            return DiscardEnding(tally)

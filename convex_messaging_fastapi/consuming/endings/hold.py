@@ -1,0 +1,18 @@
+"""The ending that does not end: the message is kept, and its partition waits for somebody to come."""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.consuming.assignment import Job
+from convex_messaging_fastapi.consuming.outcome import Hold, Outcome
+
+DEAD_LETTER_HELD = "dead_letter_held"
+
+
+class HoldEnding:
+    """Holds each message for as long as this process has its partition."""
+
+    async def end(self, job: Job) -> Outcome:
+        if job not in job.owned.holds:
+            reports.held(job.record, job.cause)
+        return Outcome(again=(job,), delay=None, hold=Hold(job, DEAD_LETTER_HELD))

@@ -1,0 +1,43 @@
+"""What one turn of a message came to, and the count of what all of them came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from convex_messaging_fastapi.consuming.assignment import Job
+
+
+class Hold(NamedTuple):
+    """The one job for which its partition must wait, and why."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one turn came to.
+
+    `finished` may be committed. `again` goes back to the head of its lane, after `delay` seconds;
+    with no delay it is held for good.
+    """
+
+    finished: Sequence[Job] = ()
+    again: Sequence[Job] = ()
+    delay: float | None = 0.0
+    hold: Hold | None = None
+
+
+class Tally:
+    """What one subscription has done since it began."""
+
+    __slots__ = ("buried", "discarded", "failed_attempts", "filtered", "handled")
+
+    def __init__(self) -> None:
+        self.handled = 0
+        self.failed_attempts = 0
+        self.buried = 0
+        self.discarded = 0
+        self.filtered = 0
