@@ -13,9 +13,8 @@ from convex_messaging_fastapi.errors import BusStopped
 class Changes:
     """The turns that changes of one bus take, and the tasks that make them.
 
-    The order of locks, the outermost first: a group's turn here; then the worker's `_changes`; then its
-    `_one_end_at_a_time`. Whoever holds one asks only for those that come after it. A stop takes no
-    turn: it closes this, so that changes in the queue are refused, and waits for those under way.
+    A group's turn is the outermost lock: the README's "Not obvious" has the order of all. A stop takes
+    no turn: it closes this, so that changes in the queue are refused, and waits for those under way.
 
     Each change runs in a task of its own, and in a copy of `context`, which is the bus's: what it
     begins must not live in the request that asked for it.
