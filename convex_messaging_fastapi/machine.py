@@ -36,7 +36,7 @@ LETTING_GO_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ShutdownTimeouts:
     """How long each part of the end may take, in seconds."""
 
     drain: float
@@ -67,7 +67,7 @@ class Machine:
         publishing: Publishing,
         burial: Burial,
         threads: HandlerThreads,
-        patience: Patience,
+        timeouts: ShutdownTimeouts,
         cluster: str,
         watch: LoopWatch | None,
         topics: Sequence[NewTopic],
@@ -79,7 +79,7 @@ class Machine:
         self._publishing = publishing
         self._burial = burial
         self._threads = threads
-        self._patience = patience
+        self._timeouts = timeouts
         self._cluster = cluster
         self._watch = watch
         self._topics = topics
@@ -113,17 +113,17 @@ class Machine:
             await worker.start()
 
     async def stop(self) -> None:
-        """Drain, commit, leave, flush: at most `patience.shutdown` seconds, whatever the cluster does.
+        """Drain, commit, leave, flush: at most `timeouts.shutdown` seconds, whatever the cluster does.
 
         Changes that are under way are waited for like a drain, and cancelled when it is time to
         leave. A stop that is itself cancelled gives up the drain, and ends everything all the same.
         """
         self._changes.close()
         now = self._clock.now()
-        reports.draining(self._at_work(), self._patience.drain)
-        close_by = now + self._patience.shutdown - self._patience.let_go
+        reports.draining(self._at_work(), self._timeouts.drain)
+        close_by = now + self._timeouts.shutdown - self._timeouts.let_go
         try:
-            await self._end_consuming(now + self._patience.drain + self._patience.leave)
+            await self._end_consuming(now + self._timeouts.drain + self._timeouts.leave)
         finally:
             try:
                 left = max(0.0, close_by - self._clock.now())
@@ -242,7 +242,7 @@ class Machine:
 
     async def _add(self, worker: Worker, subscription: Subscription) -> None:
         try:
-            await worker.attach(subscription, self._patience.drain)
+            await worker.attach(subscription, self._timeouts.drain)
         except BaseException:
             if not self._changes.is_closed:
                 await self._succeed(worker, without=subscription)
@@ -256,7 +256,7 @@ class Machine:
         reports.handler_leaves(group, id)
         self._unprepare(gone)
         try:
-            await worker.detach(id, self._patience.drain)
+            await worker.detach(id, self._timeouts.drain)
         except BaseException:
             if not self._changes.is_closed:
                 await self._succeed(worker, without=gone)
@@ -281,9 +281,9 @@ class Machine:
     async def _end(self, worker: Worker) -> None:
         """Leave the group without a drain; also when it is cancelled, or had not quite started."""
         try:
-            await worker.stop(0.0, self._clock.now() + self._patience.leave)
+            await worker.stop(0.0, self._clock.now() + self._timeouts.leave)
         finally:
-            await worker.let_go(self._clock.now() + self._patience.let_go)
+            await worker.let_go(self._clock.now() + self._timeouts.let_go)
 
     def _prepare(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
         """Have `topics` made, and that of the dead letters where there may be any."""
@@ -300,9 +300,9 @@ class Machine:
     # -- the end -------------------------------------------------------------------------------
 
     async def _end_consuming(self, leave_by: float) -> None:
-        workers, patience = tuple(self._workers.values()), self._patience
+        workers, timeouts = tuple(self._workers.values()), self._timeouts
         steps: dict[str, Coroutine[Any, Any, object]] = {
-            f"leaving group {worker.group}": worker.stop(patience.drain, leave_by - patience.let_go)
+            f"leaving group {worker.group}": worker.stop(timeouts.drain, leave_by - timeouts.let_go)
             for worker in workers
         }
         steps["ending the making of topics"] = self._preparing.stop()
@@ -311,7 +311,7 @@ class Machine:
             await self._within(leave_by, steps)
         finally:
             # Whatever became of that. Of a worker that has ended well nothing is left to do.
-            gone_by = self._clock.now() + patience.let_go
+            gone_by = self._clock.now() + timeouts.let_go
             rest: dict[str, Coroutine[Any, Any, object]] = {
                 f"letting go of group {worker.group}": worker.let_go(gone_by) for worker in workers
             }
@@ -331,7 +331,7 @@ class Machine:
             for task in late:
                 reports.step_was_late(tasks[task])
                 task.cancel()
-            await settled_within(self._clock, together, self._patience.let_go if late else 0.0)
+            await settled_within(self._clock, together, self._timeouts.let_go if late else 0.0)
             together.cancel()
             for task, what in tasks.items():
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:

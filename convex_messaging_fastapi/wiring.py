@@ -22,7 +22,7 @@ from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
-from convex_messaging_fastapi.machine import Machine, Patience
+from convex_messaging_fastapi.machine import Machine, ShutdownTimeouts
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.preparing import Preparing
@@ -67,7 +67,7 @@ class Wiring:
             publishing=parts.publishing,
             burial=self._burial,
             threads=self._threads,
-            patience=Patience(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
+            timeouts=ShutdownTimeouts(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
             cluster="memory" if settings.is_memory else f"Kafka at {settings.bootstrap_servers}",
             watch=LoopWatch() if isinstance(parts.clock, SystemClock) else None,
             topics=self.topics_to_create(subscriptions),
