@@ -14,7 +14,7 @@ from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.consuming.burial import Burial, LetterTopic
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.outcome import Tally
@@ -94,7 +94,7 @@ class Wiring:
             buries=self._may_bury(declared),
             filter=options.filter,
         )
-        treatment = Treatment(
+        config = HandlerConfig(
             plan=plan,
             group=lineup.group,
             handler=declared.id,
@@ -106,7 +106,7 @@ class Wiring:
         )
         letters, tally = parts.naming.dead_letters, Tally()
         ending = ending_for(options.dead_letter, self._burial, letters, tally, random.random)
-        dispatch = Dispatch(treatment, self._surroundings, ending, tally, parts.clock, random.random)
+        dispatch = Dispatch(config, self._surroundings, ending, tally, parts.clock, random.random)
         context = self._context.copy()
         subscription = Subscription(lineup, dispatch, parts.clock, context)
         context.run(_current_subscription.set, subscription)

@@ -24,8 +24,8 @@ from convex_messaging_fastapi.records import Delivery
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
-    """How one subscription treats its messages, every choice made."""
+class HandlerConfig:
+    """How one handler is called, and what follows when it fails, every choice made."""
 
     plan: CallPlan
     group: str
@@ -42,21 +42,21 @@ class Dispatch:
 
     def __init__(
         self,
-        treatment: Treatment,
+        config: HandlerConfig,
         surroundings: Surroundings,
         ending: Ending,
         tally: Tally,
         clock: Clock,
         random: Callable[[], float],
     ) -> None:
-        self._treatment = treatment
-        decoder = treatment.plan.decoder.within(treatment.bounds)
+        self._config = config
+        decoder = config.plan.decoder.within(config.bounds)
         self._decode: Callable[[bytes | None], Any] = decoder.decode
         self._decode_by_headers = decoder.decode if decoder.asks_headers else None
         self._large: float = inf if decoder.is_raw else LARGE_BYTES
-        self._is_batch = treatment.is_batch
-        is_plain = treatment.plan.is_direct and treatment.timeout is None and not treatment.is_batch
-        self._plain: Callable[[Any], Awaitable[None]] | None = treatment.plan.function if is_plain else None
+        self._is_batch = config.is_batch
+        is_plain = config.plan.is_direct and config.timeout is None and not config.is_batch
+        self._plain: Callable[[Any], Awaitable[None]] | None = config.plan.function if is_plain else None
         self._surroundings = surroundings
         self._ending = ending
         self._clock = clock
@@ -166,7 +166,7 @@ class Dispatch:
         return Outcome([*finished, *ended.finished], ended.again, ended.delay, ended.hold)
 
     def _call(self, job: Job, message: Any) -> Awaitable[None]:
-        plan = self._treatment.plan
+        plan = self._config.plan
         if plan.is_direct:
             return cast("Awaitable[None]", plan.function(message))
         delivery = Delivery(job.record, job.attempts + 1, job.owned.lease)
@@ -174,11 +174,11 @@ class Dispatch:
 
     async def _call_batch(self, members: Sequence[Job], messages: Sequence[Any]) -> None:
         deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
-        await self._treatment.plan.call(list(messages), deliveries, self._surroundings)
+        await self._config.plan.call(list(messages), deliveries, self._surroundings)
 
     async def _guarded(self, call: Awaitable[None]) -> BaseException | None:
         """Await the handler under its time limit; what it failed with, or `None`."""
-        limit = self._treatment.timeout
+        limit = self._config.timeout
         if limit is None:
             return await failure_of_call(call, self.runners)
         return await failure_within(limit, call, self._clock, self.runners)
@@ -188,7 +188,7 @@ class Dispatch:
         self.tally.failed_attempts += 1
         for job in jobs:
             job.attempts += 1
-        decision = decide(self._treatment.retry, error, jobs[0].attempts, self._random())
+        decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
         match decision:
             case TryAgain(delay):
                 reports.retry(jobs[0].record, self._failure(jobs[0], error), delay)
@@ -203,10 +203,8 @@ class Dispatch:
         job.failure = self._failure(job, error)
 
     def _failure(self, job: Job, error: BaseException) -> Failure:
-        treatment = self._treatment
-        return failure_of(
-            error, job.attempts, treatment.group, treatment.handler, texts=treatment.error_texts
-        )
+        config = self._config
+        return failure_of(error, job.attempts, config.group, config.handler, texts=config.error_texts)
 
 
 def _in_order(ended: Sequence[Job], before: Outcome, rest: Sequence[Job], end: Outcome) -> Outcome:

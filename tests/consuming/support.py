@@ -12,7 +12,7 @@ from typing import Any
 from convex_messaging_fastapi.clock import ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import DeadLetters, ending_for
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.outcome import Tally
@@ -163,7 +163,7 @@ def subscription(
 ) -> Subscription:
     choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **lineup}
     is_batch = choices["batch"] is not None
-    treatment = Treatment(
+    config = HandlerConfig(
         plan=compile_call(handler, batch=is_batch),
         group="g",
         handler=id,
@@ -174,7 +174,7 @@ def subscription(
     surroundings = Surroundings(app=None, state={}, threads=threads)
     tally = Tally()
     ending = ending_for(dead_letter, dead_letters, LETTERS, tally, random=lambda: 0.0)
-    dispatch = Dispatch(treatment, surroundings, ending, tally, clock, random=lambda: 0.0)
+    dispatch = Dispatch(config, surroundings, ending, tally, clock, random=lambda: 0.0)
     return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context())
 
 

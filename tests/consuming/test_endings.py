@@ -9,7 +9,7 @@ import pytest
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
-from convex_messaging_fastapi.consuming.dispatch import Dispatch, Treatment
+from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.endings.hold import DEAD_LETTER_HELD
@@ -107,7 +107,7 @@ async def test_dispatch_asks_any_ending_once_attempts_are_spent_and_not_before(i
         raise ValueError("card refused")
 
     ending, threads = Forwarding(), HandlerThreads(1)
-    treatment = Treatment(
+    config = HandlerConfig(
         plan=compile_call(fails_together if is_batch else fails, batch=is_batch),
         group="g",
         handler="h",
@@ -116,7 +116,7 @@ async def test_dispatch_asks_any_ending_once_attempts_are_spent_and_not_before(i
         is_batch=is_batch,
     )
     surroundings = Surroundings(app=None, state={}, threads=threads)
-    dispatch = Dispatch(treatment, surroundings, ending, Tally(), ManualClock(), lambda: 0.0)
+    dispatch = Dispatch(config, surroundings, ending, Tally(), ManualClock(), lambda: 0.0)
     job = job_of(TOPIC, failure=None)
 
     first = await dispatch.handle([job])
