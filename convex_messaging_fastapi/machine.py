@@ -13,7 +13,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock, settled_within
-from convex_messaging_fastapi.consuming.burial import Burial
+from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter
 from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.consuming.subscription import Subscription
@@ -65,7 +65,7 @@ class Machine:
         *,
         clock: Clock,
         publishing: Publishing,
-        burial: Burial,
+        dead_letters: DeadLetterWriter,
         threads: HandlerThreads,
         timeouts: ShutdownTimeouts,
         cluster: str,
@@ -77,7 +77,7 @@ class Machine:
     ) -> None:
         self._clock = clock
         self._publishing = publishing
-        self._burial = burial
+        self._dead_letters = dead_letters
         self._threads = threads
         self._timeouts = timeouts
         self._cluster = cluster
@@ -176,7 +176,7 @@ class Machine:
             producer=replace(self._publishing.status(), needed=publishes or buries),
             workers=workers,
             # What waits for its letter here, or the start: a letter that failed may be another's by now.
-            problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._burial.no_topic) else (),
+            problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._dead_letters.no_topic) else (),
             threads=self._threads.status(),
         )
 
@@ -289,13 +289,13 @@ class Machine:
         """Have `topics` made, and that of the dead letters where there may be any."""
         self._preparing.topics(whose, topics)
         if self._buries() or (whose is not None and whose.lineup.buries):
-            self._preparing.letters(self._burial.prepare)
+            self._preparing.letters(self._dead_letters.prepare)
 
     def _unprepare(self, whose: Subscription) -> None:
         """Its topics need not be made any more, nor, if it was the last that buries, that of the letters."""
         self._preparing.forget(whose)
         if not self._buries(without=whose):
-            self._preparing.forget(self._burial.prepare)
+            self._preparing.forget(self._dead_letters.prepare)
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -315,7 +315,7 @@ class Machine:
             rest: dict[str, Coroutine[Any, Any, object]] = {
                 f"letting go of group {worker.group}": worker.let_go(gone_by) for worker in workers
             }
-            rest["ending the question for the dead letters' topic"] = self._burial.stop()
+            rest["ending the question for the dead letters' topic"] = self._dead_letters.stop()
             await self._within(gone_by, rest)
 
     async def _within(self, deadline: float, steps: Mapping[str, Coroutine[Any, Any, object]]) -> None:

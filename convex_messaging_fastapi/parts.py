@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.consuming.burial import letter_topic
+from convex_messaging_fastapi.consuming.dead_letter_writer import letter_topic
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing import (
     CreatingProducer,

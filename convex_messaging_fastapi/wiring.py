@@ -12,8 +12,8 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import SystemClock
-from convex_messaging_fastapi.consuming.burial import Burial, LetterTopic
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
+from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter, LetterTopic
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.intake import Limits
@@ -55,7 +55,7 @@ class Wiring:
             parts.limits.letter_bytes,
             self._context,
         )
-        self._burial = Burial(letters, parts.publishing, parts.clock)
+        self._dead_letters = DeadLetterWriter(letters, parts.publishing, parts.clock)
         self._made: WeakSet[Subscription] = WeakSet()
 
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
@@ -65,7 +65,7 @@ class Wiring:
         machine = Machine(
             clock=parts.clock,
             publishing=parts.publishing,
-            burial=self._burial,
+            dead_letters=self._dead_letters,
             threads=self._threads,
             timeouts=ShutdownTimeouts(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
             cluster="memory" if settings.is_memory else f"Kafka at {settings.bootstrap_servers}",
@@ -105,7 +105,7 @@ class Wiring:
             error_texts=settings.error_texts,
         )
         letters, tally = parts.naming.dead_letters, Tally()
-        ending = ending_for(options.dead_letter, self._burial, letters, tally, random.random)
+        ending = ending_for(options.dead_letter, self._dead_letters, letters, tally, random.random)
         dispatch = Dispatch(config, self._surroundings, ending, tally, parts.clock, random.random)
         context = self._context.copy()
         subscription = Subscription(lineup, dispatch, parts.clock, context)
@@ -164,7 +164,7 @@ class Wiring:
         if settings.unreadable == "hold":
             return None
         letters, texts = parts.naming.dead_letters, settings.error_texts
-        return UnreadableBatches(group, self._burial, letters, parts.clock, random.random, texts=texts)
+        return UnreadableBatches(group, self._dead_letters, letters, parts.clock, random.random, texts=texts)
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
         if any(subscription.lineup.group == DEFAULT_GROUP for subscription in subscriptions):

@@ -18,7 +18,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from convex_messaging_fastapi.consuming import worker
-from convex_messaging_fastapi.consuming.burial import Burial
+from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.records import Receipt, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
@@ -80,14 +80,14 @@ def _watch_requests(patch: pytest.MonkeyPatch) -> None:
 
 
 def _watch_burials(patch: pytest.MonkeyPatch) -> None:
-    bury = Burial.bury
+    bury = DeadLetterWriter.bury
 
-    async def watched(burial: Burial, record: Record, failure: Failure) -> Receipt:
-        letter = await bury(burial, record, failure)
+    async def watched(writer: DeadLetterWriter, record: Record, failure: Failure) -> Receipt:
+        letter = await bury(writer, record, failure)
         reach(BURIED)
         return letter
 
-    patch.setattr(Burial, "bury", watched)
+    patch.setattr(DeadLetterWriter, "bury", watched)
 
 
 def _watch_drains(patch: pytest.MonkeyPatch) -> None:

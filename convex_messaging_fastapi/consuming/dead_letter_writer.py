@@ -85,7 +85,7 @@ class LetterTopic:
         return None
 
 
-class Burial:
+class DeadLetterWriter:
     """The one way into the dead-letter topic; each letter has the time that a message has by default."""
 
     def __init__(self, topic: LetterTopic, publishing: Publishing, clock: Clock) -> None:

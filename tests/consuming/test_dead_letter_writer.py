@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.consuming.burial import (
-    Burial,
+from convex_messaging_fastapi.consuming.dead_letter_writer import (
+    DeadLetterWriter,
     LetterTopic,
     letter_topic,
 )
@@ -106,7 +106,7 @@ class Writer(Publisher):
 
 
 class Stage:
-    """A burial whose every side the test can see."""
+    """A writer of dead letters whose every side the test can see."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -117,13 +117,13 @@ class Stage:
         wanted = letter_topic(NewTopic(DLQ, 1), LARGEST)
         self.topic = LetterTopic(wanted, self.admin, LARGEST, copy_context())
         publishing = Publishing(self.writer, Naming(MessagingSettings()), self.clock, default_timeout=1)
-        self.burial = Burial(self.topic, publishing, self.clock)
+        self.dead_letters = DeadLetterWriter(self.topic, publishing, self.clock)
 
     def made_by_hand(self, limit: int) -> None:
         self.broker.ensure(NewTopic(DLQ, 1, config={"max.message.bytes": str(limit)}))
 
     async def bury(self, size: int = 10, offset: int = 0) -> None:
-        await self.burial.bury(a_record(size, offset), FAILURE)
+        await self.dead_letters.bury(a_record(size, offset), FAILURE)
 
     @property
     def letters(self) -> list[DeadLetterMessage]:
@@ -148,7 +148,7 @@ async def stage() -> AsyncIterator[Stage]:
     stage = Stage()
     await stage.writer.start()
     yield stage
-    await stage.burial.stop()
+    await stage.dead_letters.stop()
     await stage.writer.stop(0)
 
 
@@ -166,7 +166,7 @@ async def turns() -> None:
 
 async def test_whoever_needs_the_topic_waits_for_one_and_the_same_question(stage: Stage) -> None:
     stage.admin.gate.clear()
-    burying = asyncio.gather(stage.burial.prepare(), *[stage.bury(offset=n) for n in range(32)])
+    burying = asyncio.gather(stage.dead_letters.prepare(), *[stage.bury(offset=n) for n in range(32)])
     await turns()
     assert (stage.admin.asked, stage.admin.most_at_once) == (1, 1)
     stage.admin.gate.set()
@@ -218,26 +218,26 @@ async def test_a_burial_that_is_stopped_asks_no_more_and_whoever_waits_is_told(s
     stage.admin.gate.clear()
     burying = asyncio.create_task(stage.bury())
     await turns()
-    await stage.burial.stop()
+    await stage.dead_letters.stop()
     with pytest.raises(TopicUnavailable, match="is stopping"):
         await burying
     assert stage.admin.at_once == 0
 
 
 async def test_only_a_topic_that_was_never_there_is_told_as_missing(stage: Stage) -> None:
-    assert stage.burial.no_topic is None
+    assert stage.dead_letters.no_topic is None
     stage.admin.refuses = "may not create"
     with pytest.raises(TopicUnavailable):
-        await stage.burial.prepare()
-    assert stage.burial.no_topic == "may not create"
+        await stage.dead_letters.prepare()
+    assert stage.dead_letters.no_topic == "may not create"
     stage.admin.refuses = None
-    await stage.burial.prepare()
-    assert stage.burial.no_topic is None
+    await stage.dead_letters.prepare()
+    assert stage.dead_letters.no_topic is None
     await stage.failing(1)
     stage.admin.refuses = "may not create"
     with pytest.raises(TopicUnavailable):
         await stage.bury()
-    assert stage.burial.no_topic is None, "what waits for its letter tells of itself"
+    assert stage.dead_letters.no_topic is None, "what waits for its letter tells of itself"
 
 
 # -- sizes ------------------------------------------------------------------------------------------
