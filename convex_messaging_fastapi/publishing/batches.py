@@ -9,7 +9,7 @@ from itertools import count, repeat
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
-from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
 from convex_messaging_fastapi.publishing.turns import Turns
 from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
@@ -61,7 +61,7 @@ class PartitionQueue:
 
     @property
     def name(self) -> str:
-        return outcomes.named(self._where)
+        return publish_errors.named(self._where)
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -86,13 +86,13 @@ class PartitionQueue:
         waiting, nearest_waiting = due(self._line.waiting(), until)
         for message in flying + waiting:
             reason = self._why_late(message)
-            self._outstanding.settle(message, outcomes.overdue(message, self.name, reason))
+            self._outstanding.settle(message, publish_errors.overdue(message, self.name, reason))
         return min(nearest_flying, nearest_waiting)
 
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
         for message in self._in_flight + self._line.waiting():
-            error = outcomes.given_up(message, self.name, self._why_late(message))
+            error = publish_errors.given_up(message, self.name, self._why_late(message))
             self._outstanding.settle(message, error)
 
     def append_all(self, messages: Sequence[Pending]) -> None:
@@ -192,10 +192,10 @@ class PartitionQueue:
         self._outstanding.acknowledge(batch, map(_receipt, fields))
 
     def _refuse(self, batch: list[Pending], sent: Sent) -> None:
-        explain = outcomes.too_large if sent.verdict is Verdict.TOO_LARGE else outcomes.refused
+        explain = publish_errors.too_large if sent.verdict is Verdict.TOO_LARGE else publish_errors.refused
         for message in batch:
             # This attempt wrote nothing, which says nothing of one before it.
-            explain_this = outcomes.refused_in_doubt if message.doubtful else explain
+            explain_this = publish_errors.refused_in_doubt if message.doubtful else explain
             self._outstanding.settle(message, explain_this(self._where, sent.reason))
 
     async def _wait_before_resending(self) -> None:

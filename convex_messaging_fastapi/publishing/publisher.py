@@ -12,7 +12,7 @@ from typing import cast
 
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep, time_limit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishManyError, PublishUnknown
-from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.limits import KEPT_BYTES, PublishLimits
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
@@ -115,7 +115,7 @@ class Publisher:
                 await self._letters.take(size)
         except TimeoutError:
             self._outstanding.failed += 1
-            raise outcomes.no_room_for_letter(topic, size) from None
+            raise publish_errors.no_room_for_letter(topic, size) from None
         try:
             yield
         finally:
@@ -182,7 +182,7 @@ class Publisher:
         """Take the room for all of them, or raise the error of all of them."""
         waiting, size = self._outstanding.bytes, sum(records.sizes) + KEPT_BYTES * len(records)
         if self._accepting and waiting + size > self._limits.pending_bytes:
-            error = outcomes.crowded(topic, len(records), size, waiting, self._limits.pending_bytes)
+            error = publish_errors.crowded(topic, len(records), size, waiting, self._limits.pending_bytes)
             self._outstanding.failed += len(records)
             raise _what_failed([error] * len(records))
         self._outstanding.bytes += size
@@ -219,32 +219,32 @@ class Publisher:
             known = self._topics.get(topic) or self._new_topic(topic)
             known.append(message, now)
         else:
-            outstanding.settle(message, outcomes.not_running(topic))
+            outstanding.settle(message, publish_errors.not_running(topic))
 
     def _why_not(self, topic: str, message: Pending) -> PublishError | None:
         """Which of our limits a message is over, if it is."""
         limits = self._limits
         if not self._accepting:
-            return outcomes.not_running(topic)
+            return publish_errors.not_running(topic)
         if (error := self._too_large(topic, message)) is not None:
             return error
         waiting = self._outstanding.bytes - message.size
         if waiting + message.size <= limits.pending_bytes:
             return None
-        return outcomes.crowded(topic, 1, message.size, waiting, limits.pending_bytes)
+        return publish_errors.crowded(topic, 1, message.size, waiting, limits.pending_bytes)
 
     def _too_large(self, topic: str, message: Pending) -> MessageTooLarge | None:
         of_value, limit = len(message.record.value or b""), self._limits.message_bytes
         rest = message.size - KEPT_BYTES - of_value
         if of_value > limit:
-            return outcomes.over_limit(topic, f"{of_value} bytes", limit)
+            return publish_errors.over_limit(topic, f"{of_value} bytes", limit)
         if rest > limit:
-            return outcomes.over_limit(topic, f"{rest} bytes of key and headers", limit)
+            return publish_errors.over_limit(topic, f"{rest} bytes of key and headers", limit)
         return None
 
     def _abandon(self, message: Pending, topic: str) -> None:
         if message.outcome is None:
-            self._outstanding.settle(message, outcomes.abandoned(message, repr(topic)))
+            self._outstanding.settle(message, publish_errors.abandoned(message, repr(topic)))
             if (known := self._topics.get(topic)) is not None:
                 self._drop_unwanted(known)
 
@@ -252,7 +252,7 @@ class Publisher:
         self._outstanding.add(len(messages), deadline)
         if not self._accepting:
             for message in messages:
-                self._outstanding.settle(message, outcomes.not_running(topic))
+                self._outstanding.settle(message, publish_errors.not_running(topic))
             return
         if max(message.size for message in messages) > self._limits.message_bytes + KEPT_BYTES:
             messages = self._without_too_large(topic, messages)

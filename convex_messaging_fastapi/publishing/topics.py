@@ -10,7 +10,7 @@ from math import inf
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.publishing import outcomes
+from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
@@ -95,14 +95,14 @@ class Topic:
         """Settle what is due by `until`; answers the nearest deadline left."""
         overdue, nearest = due(self._line.waiting(), until)
         for message in overdue:
-            error = outcomes.overdue(message, repr(self.name), self._why_unknown())
+            error = publish_errors.overdue(message, repr(self.name), self._why_unknown())
             self._outstanding.settle(message, error)
         return min([nearest, *(queue.expire(until) for queue in self._queues.values())])
 
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
         for message in self._line.waiting():
-            error = outcomes.given_up(message, repr(self.name), self._why_unknown())
+            error = publish_errors.given_up(message, repr(self.name), self._why_unknown())
             self._outstanding.settle(message, error)
         for queue in self._queues.values():
             queue.give_up()
@@ -139,13 +139,13 @@ class Topic:
     def _forget(self, reason: str) -> None:
         self._count = None
         for message in self._line.waiting():
-            self._outstanding.settle(message, outcomes.no_topic(self.name, reason))
+            self._outstanding.settle(message, publish_errors.no_topic(self.name, reason))
 
     def _route_to(self, partition: int, message: Pending, count: int) -> None:
         if 0 <= partition < count:
             self._queue(partition).append(message)
         else:
-            error = outcomes.no_partition(self.name, partition, count)
+            error = publish_errors.no_partition(self.name, partition, count)
             self._outstanding.settle(message, error)
 
     def _queue(self, partition: int) -> PartitionQueue:
