@@ -11,7 +11,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
-from convex_messaging_fastapi.publishing.turns import Turns
+from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
 from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
@@ -43,13 +43,13 @@ class PartitionQueue:
         producer: ProducerTransport,
         clock: Clock,
         outstanding: Outstanding,
-        turns: Turns,
+        pacing: WakePacing,
     ) -> None:
         self._where = where
         self._producer = producer
         self._clock = clock
         self._outstanding = outstanding
-        self._turns = turns
+        self._pacing = pacing
         self._line = Line()
         self._in_flight: list[Pending] = []
         self._offer = FIRST_OFFER
@@ -125,7 +125,7 @@ class PartitionQueue:
             while batch := self._line.take(self._offer):
                 sent = await self._send(batch)
                 if len(batch) > 1:
-                    await self._turns.take(len(batch))
+                    await self._pacing.take(len(batch))
                 if self._settle(batch, sent):
                     await self._wait_before_resending()
         finally:

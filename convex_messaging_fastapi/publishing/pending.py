@@ -20,7 +20,8 @@ _EARLY_SECONDS = 0.001
 class Call:
     """What a caller of many messages waits for: that each of them has an outcome.
 
-    `outcomes` has each message at its index until it has one; an acknowledged message is gone so.
+    `outcomes` holds at each index the message, and once there is an outcome that alone, so that the
+    message can be freed.
     """
 
     __slots__ = ("done", "left", "outcomes")

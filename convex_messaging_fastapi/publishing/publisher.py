@@ -18,7 +18,7 @@ from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
 from convex_messaging_fastapi.publishing.room import Room
 from convex_messaging_fastapi.publishing.topics import Topic
-from convex_messaging_fastapi.publishing.turns import Turns
+from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt, size_of
 from convex_messaging_fastapi.status import ProducerStatus
 from convex_messaging_fastapi.transport.base import ProducerTransport, contact_status
@@ -59,7 +59,7 @@ class Publisher:
         self._leaving: set[asyncio.Task[None]] = set()
         self._outstanding = Outstanding(clock, self._expire)
         self._letters = Room(limits.pending_letter_bytes)
-        self._turns = Turns(clock)
+        self._pacing = WakePacing(clock)
         self._accepting = False
         # What is begun for a message serves others after it, and must not live in the request of the first.
         self._context = copy_context()
@@ -272,7 +272,7 @@ class Publisher:
             self._clock,
             self._partitioner,
             self._outstanding,
-            self._turns,
+            self._pacing,
             self._drop_unwanted,
         )
         self._topics[name] = topic

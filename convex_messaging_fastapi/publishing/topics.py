@@ -14,7 +14,7 @@ from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
-from convex_messaging_fastapi.publishing.turns import Turns
+from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport
@@ -38,7 +38,7 @@ class Topic:
         clock: Clock,
         partitioner: Partitioner,
         outstanding: Outstanding,
-        turns: Turns,
+        pacing: WakePacing,
         unwanted: Callable[[Topic], None],
     ) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Topic:
         self._clock = clock
         self._partitioner = partitioner
         self._outstanding = outstanding
-        self._turns = turns
+        self._pacing = pacing
         self._unwanted = unwanted
         self._count: int | None = None
         self._stale_at = 0.0
@@ -152,7 +152,7 @@ class Topic:
         queue = self._queues.get(partition)
         if queue is None:
             where = TopicPartition(self.name, partition)
-            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding, self._turns)
+            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding, self._pacing)
             self._queues[partition] = queue
         return queue
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
-from convex_messaging_fastapi.publishing.turns import CROWD, Turns
+from convex_messaging_fastapi.publishing.wake_pacing import CROWD, WakePacing
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Sent
 from tests.publishing.fakes import FakeProducer, record, until
@@ -51,10 +51,10 @@ async def test_what_the_first_crowd_publishes_next_is_sent_before_the_second_is_
 
 
 async def test_few_are_told_together(clock: ManualClock) -> None:
-    turns, told = Turns(clock), []
+    pacing, told = WakePacing(clock), []
 
     async def tell(callers: int) -> None:
-        await turns.take(callers)
+        await pacing.take(callers)
         told.append(callers)
 
     crowds = (CROWD // 3, CROWD // 3, CROWD // 3, CROWD)
@@ -68,7 +68,7 @@ async def test_few_are_told_together(clock: ManualClock) -> None:
 
 
 async def test_a_crowd_that_comes_alone_waits_only_for_the_engine(clock: ManualClock) -> None:
-    crowd = asyncio.ensure_future(Turns(clock).take(CROWD * 2))
+    crowd = asyncio.ensure_future(WakePacing(clock).take(CROWD * 2))
     for _ in range(2):
         await asyncio.sleep(0)
     assert crowd.done()

@@ -7,14 +7,14 @@ import asyncio
 from convex_messaging_fastapi.clock import Clock, sleep
 
 CROWD = 300
-"""So many callers make it worth while: to handle what they are told takes as long as an answer of Kafka."""
+"""With this many waiting callers, resuming them takes about as long as one answer of Kafka."""
 
 LOOP_TURNS = 4
 """From a woken caller to the wire: publish, the queue, its send, the engine that writes it."""
 
 
-class Turns:
-    """Turns of one publisher's queues to wake their callers.
+class WakePacing:
+    """Spreads the waking of callers over turns of the loop, for all queues of one publisher.
 
     The engine has one request under way to each broker, and puts in the next whatever waits by
     then. Were all whom one answer concerns woken together, all they publish next would be one
