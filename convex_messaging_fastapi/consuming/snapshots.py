@@ -13,19 +13,20 @@ from convex_messaging_fastapi.transport.base import contact_status, loss_status
 def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
     records, size = buffered(worker.partitions)
     contact, now = worker.transport.contact(), clock.now()
+    gone = worker.current.gone_seconds
     filling = filled_by(worker.partitions, worker.limits)
     return WorkerStatus(
         group=worker.group,
         topics=worker.topics,
         alive=worker.alive,
-        rebalancing=worker.rebalancing_seconds is not None,
+        rebalancing=gone is not None,
         contact=contact_status(contact, now),
         partitions=tuple(partition_status(owned, clock) for owned in worker.partitions),
         subscriptions=tuple(subscription.status() for subscription in worker.subscriptions),
         buffered_records=records,
         buffered_bytes=size,
-        revision=worker.revision,
-        rebalancing_seconds=worker.rebalancing_seconds or 0.0,
+        revision=worker.current.revision,
+        rebalancing_seconds=gone or 0.0,
         losses=tuple(loss_status(loss, now) for loss in contact.losses),
         records_lost=contact.lost,
         commits_failing=tuple(
@@ -34,7 +35,7 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
         ),
         is_full=records > 0 and free(worker.partitions, worker.limits).is_full,
         full_by=None if filling is None else filling.topic_partition,
-        unhandled=worker.unhandled.count,
+        unhandled=worker.routes.unhandled.count,
     )
 
 

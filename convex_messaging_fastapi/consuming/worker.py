@@ -12,22 +12,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, time_limit
-from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition, by_ownership
+from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition, by_ownership
 from convex_messaging_fastapi.consuming.commits import Committer
+from convex_messaging_fastapi.consuming.current_assignment import CurrentAssignment
 from convex_messaging_fastapi.consuming.entering import hand_on
-from convex_messaging_fastapi.consuming.intake import Limits, next_turn, of_empty_ones, wanted
-from convex_messaging_fastapi.consuming.opening import Opening, report_passed_over
-from convex_messaging_fastapi.consuming.room import FETCH_WAIT_SECONDS, Room
-from convex_messaging_fastapi.consuming.sifting import Unhandled
+from convex_messaging_fastapi.consuming.flow_control import FlowControl, Want
+from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.loops import Loops, Phase
+from convex_messaging_fastapi.consuming.routes import Routes
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.troubles import FailingCommits
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
-from convex_messaging_fastapi.records import Lease, TopicPartition
-from convex_messaging_fastapi.tasks import cancelled, say_why_it_ended
+from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
-
-FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
-"""While some partition waits for room, a fetch for the others must not keep it waiting for long."""
 
 LAST_COMMIT_SECONDS = 3.0
 """What a drain that used up its time still has for its commit; see `rebalance_timeout_ms`."""
@@ -52,66 +49,54 @@ class Worker:
         unreadable: UnreadableBatches | None = None,
     ) -> None:
         self.group = group
+        self.routes = Routes(group)
         self._connect = connect
         self._clock = clock
-        self.limits = limits
         self._transport = connect()
-        self._opening = Opening(clock, limits.max_uncommitted)
         self._unreadable = unreadable  # who buries them; without, their partitions wait
-        self._subscriptions: dict[str, Subscription] = {}
-        self._by_topic: dict[str, tuple[Subscription, ...]] = {}
-        self._has_batches = False
-        self.unhandled = Unhandled(group)
-        self._assignment = Assignment(-1, Lease(-1))
-        self._room = Room(clock, limits, lambda: self.partitions, lambda: self._is_short_of_work)
-        self._stopping = False
-        self._ended = False
-        self._leaving: tuple[Subscription, ...] = ()  # those whose handlers `detach` waits for
-        self._fetching: asyncio.Task[None] | None = None
-        self._committing: asyncio.Task[None] | None = None
-        self._changes = asyncio.Lock()
-        self._one_end_at_a_time = asyncio.Lock()
-        self.revision = 0
-        self._unassigned_at: float | None = None
+        self._current = CurrentAssignment(group, clock, limits.max_uncommitted)
+        self._flow = FlowControl(
+            clock, limits, lambda: self._current.now, lambda: self.routes.is_short_of_work
+        )
         self._committer = Committer(
             group,
             lambda: self._transport,
-            lambda: self._assignment,
+            lambda: self._current.now,
             clock,
             commit_interval,
             limits.max_uncommitted // 2,
-            self._room.look,
+            self._flow.look,
         )
+        loops = {f"convex-fetch {group}": self._fetch, f"convex-commit {group}": self._committer.run}
+        self._loops = Loops(loops)
+        self._changes = asyncio.Lock()
+        self._one_end_at_a_time = asyncio.Lock()
 
     # -- declared from outside ---------------------------------------------------------------
 
     @property
     def subscriptions(self) -> Collection[Subscription]:
-        return self._subscriptions.values()
+        return self.routes.subscriptions
 
     @property
     def topics(self) -> tuple[str, ...]:
-        return tuple(sorted({topic for sub in self.subscriptions for topic in sub.lineup.topics}))
+        return self.routes.topics
 
     def has(self, id: str) -> bool:
-        return id in self._subscriptions
+        return self.routes.has(id)
 
     def add(self, subscription: Subscription) -> None:
         """Let a subscription have every record that is handed out from now on."""
         subscription.on_finished = self._finished
         subscription.on_left = self._left
         subscription.on_idle = self._idle
-        self._subscriptions[subscription.lineup.id] = subscription
-        self._route()
+        self.routes.add(subscription)
 
     async def start(self) -> None:
         """Begin to join the group. Returns at once; the cluster may be away."""
-        self._stopping = False
+        self._loops.phase = Phase.AT_WORK
         await self._transport.start(self.topics, self)
-        self._fetching = asyncio.create_task(self._fetch(), name=f"convex-fetch {self.group}")
-        self._committing = asyncio.create_task(self._committer.run(), name=f"convex-commit {self.group}")
-        for task in (self._fetching, self._committing):
-            task.add_done_callback(say_why_it_ended)
+        self._loops.start()
 
     async def attach(self, subscription: Subscription, drain_seconds: float) -> None:
         """Add a subscription while running; a topic that is new here rebuilds the consumer."""
@@ -124,18 +109,15 @@ class Worker:
     async def detach(self, id: str, drain_seconds: float) -> None:
         """Take a subscription away: what it has begun is finished, what only waits is left."""
         async with self._changes:
-            subscription = self._subscriptions.pop(id)
-            subscription.close()
-            self._leaving = (subscription,)
-            self._route()
+            subscription = self.routes.remove(id)
             # What only waits holds up no other handler of its topic; what is given back later is left too.
             for owned in self.partitions:
                 self._left(subscription.drop(owned))
             held = list(self.partitions)
             await drain(subscription, held, self._clock.now() + drain_seconds, self._clock)
             subscription.report_given_up(held, drain_seconds, MOST_TOLD)
-            self._leaving = ()
-            if self._subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
+            self.routes.forget_leaving()
+            if self.subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
                 await self._rebuild(drain_seconds)
 
     async def stop(self, drain_seconds: float, deadline: float) -> None:
@@ -145,8 +127,8 @@ class Worker:
         change waits for has no more time than this stop gives it. A worker lives once: after `stop`
         make another.
         """
-        self._ended = self._stopping = True
-        self._room.let_go()
+        self._loops.phase = Phase.ENDED
+        self._flow.let_go()
         drained_by = min(self._clock.now() + drain_seconds, deadline)
         hurry = self._clock.call_later(drained_by - self._clock.now(), self._cancel_handlers)
         try:
@@ -161,26 +143,26 @@ class Worker:
 
         Bounded by `deadline`, unless a task of ours does not end when it is cancelled.
         """
-        self._ended = self._stopping = True
-        self._assignment.lease.revoked = True
+        self._loops.phase = Phase.ENDED
+        self._current.now.lease.revoked = True
         await self._end_letters()
-        await cancelled(self._fetching, self._committing)
-        self._fetching = self._committing = None
+        await self._loops.stop()
         await self._transport.stop(deadline)
 
     @property
     def alive(self) -> bool:
         """False once a task that must run has ended by itself."""
-        tasks = (self._fetching, self._committing)
-        ended = any(task is not None and task.done() for task in tasks)
-        failed = any(subscription.failed for subscription in self.begun)
+        failed = self._loops.have_failed or any(subscription.failed for subscription in self.begun)
         failed = failed or (self._unreadable is not None and self._unreadable.failed)
-        return not ended and not failed and self._transport.contact().alive
+        return not failed and self._transport.contact().alive
 
     @property
-    def rebalancing_seconds(self) -> float | None:
-        """How long partitions have been gone without new ones; `None` when they have not."""
-        return None if self._unassigned_at is None else self._clock.now() - self._unassigned_at
+    def current(self) -> CurrentAssignment:
+        return self._current
+
+    @property
+    def limits(self) -> Limits:
+        return self._flow.limits
 
     @property
     def transport(self) -> ConsumerTransport:
@@ -193,59 +175,52 @@ class Worker:
 
     @property
     def partitions(self) -> Collection[OwnedPartition]:
-        return self._assignment.partitions.values()
+        return self._current.partitions
 
     # -- told by the transport ---------------------------------------------------------------
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
-        lease = Lease(epoch)
-        opened = {where: self._opening.open(position) for where, position in positions.items()}
-        report_passed_over(self.group, opened)
-        self._assignment = Assignment(
-            epoch,
-            lease,
-            {where: OwnedPartition(where, lease, each.ledger) for where, each in opened.items()},
-        )
+        self._current.take(epoch, positions)
         self._committer.note_assigned()
-        reports.partitions_held(self.group, positions, again=self.revision > 0)
-        self.revision += 1
-        self._unassigned_at = None
 
     async def revoked(self, epoch: int, deadline: float) -> None:
-        if epoch != self._assignment.epoch:
+        if epoch != self._current.now.epoch:
             return
-        self._unassigned_at = self._clock.now()
+        self._current.note_gone()
         lost = self._clock.now() >= deadline
         await self._give_up_assignment(deadline, None if lost else deadline + LAST_COMMIT_SECONDS)
-        self._assignment = Assignment(-1, Lease(-1))
-        self._room.let_go()  # the next assignment is learnt of by fetching
+        self._current.let_go()
+        self._flow.let_go()  # the next assignment is learnt of by fetching
 
     # -- at work -----------------------------------------------------------------------------
 
+    @property
+    def _takes_in(self) -> bool:
+        return self._loops.phase is Phase.AT_WORK
+
     async def _fetch(self) -> None:
-        turn = 0
         while True:
-            want = self._wanted(turn)
-            if not self._room.is_worth_a_fetch:
-                want = of_empty_ones(want, self._assignment.partitions)
-            if not want and self.partitions and not self._stopping:
-                await self._room.wait()
-                want = self._wanted(turn)
-            partitions = self._assignment.partitions
-            everything = len(want) >= sum(owned.held is None for owned in self.partitions)
-            wait = FETCH_WAIT_SECONDS if everything else FETCH_WAIT_WHILE_FULL_SECONDS
-            fetched = await self._transport.fetch(want, wait)
+            want = await self._next_want()
+            assignment = self._current.now
+            fetched = await self._transport.fetch(want, self._flow.patience(want))
             self._take(fetched)
             # The handlers first; and a transport with records at hand need not have waited at all.
             await asyncio.sleep(0)
-            turn = next_turn(turn, partitions, want, fetched.records)
+            self._flow.note_fetched(assignment, want, fetched.records)
             self._committer.note_spans(self.partitions)
 
-    def _wanted(self, turn: int) -> Mapping[TopicPartition, int]:
-        if self._stopping:
+    async def _next_want(self) -> Want:
+        want = self._flow.worth_a_fetch(self._wanted())
+        if want or not self.partitions or not self._takes_in:
+            return want
+        await self._flow.wait_for_room()
+        return self._wanted()
+
+    def _wanted(self) -> Want:
+        if not self._takes_in:
             return {}
-        want = wanted(self.partitions, self.limits, turn)
-        if self._has_batches:
+        want = self._flow.wanted()
+        if self.routes.has_batches:
             for owned in self.partitions:
                 if owned.topic_partition not in want:
                     self._hand_over(owned)
@@ -253,23 +228,19 @@ class Worker:
 
     def _hand_over(self, owned: OwnedPartition) -> None:
         """Nothing more of this partition can come: a batch that gathers is as large as it gets."""
-        for subscription in self._by_topic.get(owned.topic_partition.topic, ()):
+        for subscription in self.routes.by_topic.get(owned.topic_partition.topic, ()):
             subscription.hand_over(owned)
 
-    @property
-    def _is_short_of_work(self) -> bool:
-        return any(subscription.short_of_work for subscription in self._subscriptions.values())
-
     def _take(self, fetched: Fetched) -> None:
-        assignment = self._assignment
-        if fetched.epoch != assignment.epoch or self._stopping or assignment.lease.revoked:
+        assignment = self._current.now
+        if fetched.epoch != assignment.epoch or not self._takes_in or assignment.lease.revoked:
             return  # never handed out, so never committed: whoever fetches from there gets them again
         # A topic whose last handler is leaving is left out: what nobody is handed must not be committed.
-        by_topic, touched, now = self._by_topic, set[Subscription](), self._clock.now()
+        by_topic, touched, now = self.routes.by_topic, set[Subscription](), self._clock.now()
         for where, records in fetched.records.items():
             if where.topic in by_topic:
                 owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
-                self.unhandled.note(hand_on(records, owned, subscriptions))
+                self.routes.unhandled.note(hand_on(records, owned, subscriptions))
                 owned.note_batch(now)
                 touched.update(subscriptions)
         for where, position in fetched.positions.items():
@@ -293,15 +264,15 @@ class Worker:
             is_one_empty = is_one_empty or not ledger.unfinished
             if ledger.finished_since_commit >= self._committer.due_at:
                 self._committer.make_due()
-        self._room.note_freed(freed, is_one_empty)
+        self._flow.note_freed(freed, is_one_empty)
 
     def _left(self, jobs: Sequence[Job]) -> None:
         """A subscription that was taken away will never finish these; whoever else has their topic may."""
-        self._finished([job for job in jobs if self._by_topic.get(job.record.topic)])
+        self._finished([job for job in jobs if self.routes.by_topic.get(job.record.topic)])
 
     def _idle(self) -> None:
         """A handler of a subscription has nothing to do."""
-        self._room.note_idle()
+        self._flow.note_idle()
 
     # -- coming to an end --------------------------------------------------------------------
 
@@ -311,7 +282,7 @@ class Worker:
         A stop in the middle of a revocation waits for it, and finds nothing left to give up.
         """
         async with self._one_end_at_a_time:
-            assignment = self._assignment
+            assignment = self._current.now
             if assignment.lease.revoked:
                 return
             assignment.lease.revoked = True
@@ -339,27 +310,24 @@ class Worker:
         await self._give_up_assignment(drained_by, drained_by + (deadline - drained_by) * 2 / 3)
 
     async def _leave(self, deadline: float) -> None:
-        if self._fetching is None:
-            return
-        # Let go of before they are cancelled: that they end is no failure of theirs.
-        tasks, self._fetching, self._committing = (self._fetching, self._committing), None, None
-        await cancelled(*tasks)
-        await self._transport.stop(deadline)
-        self._assignment = Assignment(-1, Lease(-1))
+        if await self._loops.stop():
+            await self._transport.stop(deadline)
+            self._current.let_go()
 
     async def _rebuild(self, drain_seconds: float) -> None:
         """A live subscription of the engine must not be changed: leave, and join anew."""
-        if self._fetching is None or self._ended:
+        if not self._loops.are_running or self._has_ended:
             return
-        self._unassigned_at = now = self._clock.now()
-        self._stopping = True
-        self._room.let_go()
+        now = self._clock.now()
+        self._current.note_gone()
+        self._loops.phase = Phase.CHANGING
+        self._flow.let_go()
         deadline = now + drain_seconds + 2 * LAST_COMMIT_SECONDS
         await self._give_up(now + drain_seconds, deadline)
-        if self._ended:
+        if self._has_ended:
             return  # a stop waits behind this change, may not wait for long, and leaves by itself
         await self._leave(deadline)
-        if self._ended:
+        if self._has_ended:
             return
         self._transport = self._connect()
         await self.start()
@@ -380,14 +348,11 @@ class Worker:
     @property
     def begun(self) -> tuple[Subscription, ...]:
         """All that may have a handler at work."""
-        return (*self.subscriptions, *self._leaving)
+        return self.routes.begun
 
-    def _route(self) -> None:
-        self._by_topic = {
-            topic: tuple(sub for sub in self.subscriptions if topic in sub.lineup.topics)
-            for topic in self.topics
-        }
-        self._has_batches = any(sub.lineup.batch is not None for sub in self.subscriptions)
+    @property
+    def _has_ended(self) -> bool:
+        return self._loops.phase is Phase.ENDED
 
 
 async def drain(

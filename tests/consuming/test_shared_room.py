@@ -300,7 +300,7 @@ async def test_a_partition_that_has_nothing_left_is_fetched_from_at_once_however
         bench.transport.feed(*range(100))
         await bench.advance(1)
         bench.transport.feed(101, where=OTHER)
-        while bench.worker._room._lacking is None:  # until it waits for room
+        while bench.worker._flow._lacking is None:  # until it waits for room
             await bench.advance(0.02)
         before = len(bench.transport.wants)
         gates[100].set()

@@ -248,7 +248,7 @@ async def test_each_subscription_asks_its_own_filter_and_is_finished_by_itself()
         await bench.advance(6)
         assert (evens.taken, all_of_them.taken) == ([0, 2], [0, 1, 2, 3])
         assert bench.transport.committed == {WHERE: 4}
-        assert bench.worker.unhandled.count == 0
+        assert bench.worker.routes.unhandled.count == 0
 
 
 async def test_what_every_subscription_passes_over_is_unhandled_and_told_of_once_a_topic(

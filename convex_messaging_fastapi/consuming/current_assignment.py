@@ -1,0 +1,56 @@
+"""What a worker holds now: taken when the transport assigns it, let go of when that is over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedPartition
+from convex_messaging_fastapi.consuming.opening import Opening, report_passed_over
+from convex_messaging_fastapi.records import Lease, TopicPartition
+from convex_messaging_fastapi.transport.base import Position
+
+_NO_EPOCH = -1
+
+
+def _nothing() -> Assignment:
+    return Assignment(_NO_EPOCH, Lease(_NO_EPOCH))
+
+
+class CurrentAssignment:
+    """The assignment of one worker; `revision` counts how many there were."""
+
+    def __init__(self, group: str, clock: Clock, max_uncommitted: int) -> None:
+        self._group = group
+        self._clock = clock
+        self._opening = Opening(clock, max_uncommitted)
+        self.now = _nothing()
+        self.revision = 0
+        self._gone_at: float | None = None
+
+    @property
+    def partitions(self) -> Collection[OwnedPartition]:
+        return self.now.partitions.values()
+
+    @property
+    def gone_seconds(self) -> float | None:
+        """How long partitions have been gone without new ones; `None` when they have not."""
+        return None if self._gone_at is None else self._clock.now() - self._gone_at
+
+    def take(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
+        lease = Lease(epoch)
+        opened = {where: self._opening.open(position) for where, position in positions.items()}
+        report_passed_over(self._group, opened)
+        owned = {where: OwnedPartition(where, lease, each.ledger) for where, each in opened.items()}
+        self.now = Assignment(epoch, lease, owned)
+        reports.partitions_held(self._group, positions, again=self.revision > 0)
+        self.revision += 1
+        self._gone_at = None
+
+    def note_gone(self) -> None:
+        """The partitions are being taken away, and others are to come."""
+        self._gone_at = self._clock.now()
+
+    def let_go(self) -> None:
+        self.now = _nothing()

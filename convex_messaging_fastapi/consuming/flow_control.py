@@ -1,0 +1,129 @@
+"""When a worker fetches, how much of which partition, and how long it waits for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
+
+from convex_messaging_fastapi.clock import Clock, time_limit
+from convex_messaging_fastapi.consuming.assignment import Assignment
+from convex_messaging_fastapi.consuming.intake import (
+    Limits,
+    is_open,
+    lacking,
+    next_turn,
+    of_empty_ones,
+    wanted,
+)
+from convex_messaging_fastapi.records import TopicPartition
+
+FETCH_WAIT_SECONDS = 0.2
+"""A member that fetches less often than this may count as gone."""
+
+FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
+"""While some partition waits for room, a fetch for the others must not keep it waiting for long."""
+
+Want = Mapping[TopicPartition, int]
+"""How many records of each partition to fetch."""
+
+
+class FlowControl:
+    """Shares the buffer of one worker among the partitions of the assignment it has now.
+
+    `is_short_of_work` says whether a handler may be waiting for a record.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        limits: Limits,
+        assignment: Callable[[], Assignment],
+        is_short_of_work: Callable[[], bool],
+    ) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._assignment = assignment
+        self._is_short_of_work = is_short_of_work
+        self._turn = 0
+        self._news = asyncio.Event()
+        self._is_let_go = False
+        # Records to finish until it is worth a fetch, while somebody waits for that.
+        self._lacking: int | None = None
+
+    def wanted(self) -> Want:
+        """What there is room for, whether or not it is worth a fetch."""
+        return wanted(self._assignment().partitions.values(), self.limits, self._turn)
+
+    def worth_a_fetch(self, want: Want) -> Want:
+        """What of this is to be fetched now; else it is better to wait for more room."""
+        if self._is_worth_a_fetch:
+            return want
+        return of_empty_ones(want, self._assignment().partitions)
+
+    def patience(self, want: Want) -> float:
+        """Seconds that a fetch of this may wait for records."""
+        open_ones = sum(owned.held is None for owned in self._assignment().partitions.values())
+        return FETCH_WAIT_SECONDS if len(want) >= open_ones else FETCH_WAIT_WHILE_FULL_SECONDS
+
+    def note_fetched(self, assignment: Assignment, want: Want, got: Container[TopicPartition]) -> None:
+        """What a fetch under this assignment brought: whose turn is next."""
+        self._turn = next_turn(self._turn, assignment.partitions, want, got)
+
+    async def wait_for_room(self) -> None:
+        """Return once a fetch is worth its cost, and after `FETCH_WAIT_SECONDS` for what room there is.
+
+        Then a partition of which nothing is buffered is not kept waiting by the others for longer,
+        and the member fetches often enough to stay alive.
+        """
+        try:
+            with suppress(TimeoutError):
+                async with time_limit(self._clock, FETCH_WAIT_SECONDS):
+                    await self._wait()
+        finally:
+            self._lacking = None
+
+    def look(self) -> None:
+        """There may be room now."""
+        self._news.set()
+
+    def let_go(self) -> None:
+        """Whoever waits for room is to go on at once."""
+        self._is_let_go = True
+        self._news.set()
+
+    def note_freed(self, records: int, is_one_empty: bool) -> None:
+        """So many records were finished; whether a partition has none left that is not."""
+        if self._lacking is None or self._news.is_set():
+            return
+        self._lacking -= records
+        if is_one_empty or self._lacking <= 0 or self._is_short_of_work():
+            self._news.set()
+
+    def note_idle(self) -> None:
+        """A handler has nothing to do."""
+        if self._lacking is not None:
+            self._news.set()
+
+    async def _wait(self) -> None:
+        self._is_let_go = False
+        while True:
+            self._news.clear()
+            self._lacking = self._lacks
+            await self._news.wait()
+            if self._is_let_go or self._is_worth_a_fetch or self._is_one_empty:
+                return
+
+    @property
+    def _lacks(self) -> int:
+        return lacking(self._assignment().partitions.values(), self.limits)
+
+    @property
+    def _is_worth_a_fetch(self) -> bool:
+        """Whether there is room for many records, or a handler that may be waiting for one."""
+        return self._is_short_of_work() or self._lacks <= 0
+
+    @property
+    def _is_one_empty(self) -> bool:
+        partitions = self._assignment().partitions.values()
+        return any(is_open(owned) and not owned.ledger.unfinished for owned in partitions)

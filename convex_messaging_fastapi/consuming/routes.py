@@ -1,0 +1,62 @@
+"""Which subscriptions a worker has, and which of them are handed the records of a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from convex_messaging_fastapi.consuming.sifting import Unhandled
+from convex_messaging_fastapi.consuming.subscription import Subscription
+
+
+class Routes:
+    """Those of one group in one process. `leaving` take no more, and may have a handler at work."""
+
+    def __init__(self, group: str) -> None:
+        self._by_id: dict[str, Subscription] = {}
+        self.by_topic: Mapping[str, tuple[Subscription, ...]] = {}
+        self.leaving: tuple[Subscription, ...] = ()
+        self.has_batches = False
+        self.unhandled = Unhandled(group)
+
+    @property
+    def subscriptions(self) -> Collection[Subscription]:
+        return self._by_id.values()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return tuple(sorted({topic for sub in self.subscriptions for topic in sub.lineup.topics}))
+
+    @property
+    def begun(self) -> tuple[Subscription, ...]:
+        """All that may have a handler at work."""
+        return (*self.subscriptions, *self.leaving)
+
+    @property
+    def is_short_of_work(self) -> bool:
+        """Whether a handler may be waiting for a record."""
+        return any(subscription.short_of_work for subscription in self.subscriptions)
+
+    def has(self, id: str) -> bool:
+        return id in self._by_id
+
+    def add(self, subscription: Subscription) -> None:
+        self._by_id[subscription.lineup.id] = subscription
+        self._route()
+
+    def remove(self, id: str) -> Subscription:
+        """It is leaving until `forget_leaving`."""
+        subscription = self._by_id.pop(id)
+        subscription.close()
+        self.leaving = (subscription,)
+        self._route()
+        return subscription
+
+    def forget_leaving(self) -> None:
+        self.leaving = ()
+
+    def _route(self) -> None:
+        self.by_topic = {
+            topic: tuple(sub for sub in self.subscriptions if topic in sub.lineup.topics)
+            for topic in self.topics
+        }
+        self.has_batches = any(sub.lineup.batch is not None for sub in self.subscriptions)
