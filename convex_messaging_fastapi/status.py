@@ -53,7 +53,8 @@ class PartitionStatus:
 
     `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`), or `None`.
     `passed_over` counts records of this assignment that were not handed out, because its last commit
-    says that an earlier owner had finished them.
+    says that an earlier owner had finished them. `end` is where the log ended when records of this
+    partition were last fetched: it may have grown since. `None` until some were.
     """
 
     topic: str
@@ -65,6 +66,7 @@ class PartitionStatus:
     oldest_age_seconds: float
     held: str | None
     passed_over: int = 0
+    end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

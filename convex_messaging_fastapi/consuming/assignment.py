@@ -19,13 +19,14 @@ class OwnedPartition:
     A job that outlives the assignment can only touch this object, which nobody commits any more.
     """
 
-    __slots__ = ("_batches", "holds", "lease", "ledger", "topic_partition")
+    __slots__ = ("_batches", "end", "holds", "lease", "ledger", "topic_partition")
 
     def __init__(self, topic_partition: TopicPartition, lease: Lease, ledger: Ledger) -> None:
         self.topic_partition = topic_partition
         self.lease = lease
         self.ledger = ledger
         self.holds: dict[Job, str] = {}
+        self.end: int | None = None  # of its log, when records of it were last fetched
         self._batches: deque[tuple[int, float]] = deque()
 
     def note_batch(self, now: float) -> None:

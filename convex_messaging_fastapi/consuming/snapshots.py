@@ -52,4 +52,5 @@ def partition_status(owned: OwnedPartition, clock: Clock) -> PartitionStatus:
         oldest_age_seconds=0.0 if since is None else clock.now() - since,
         held=owned.held,
         passed_over=ledger.passed_over,
+        end=owned.end,
     )

@@ -242,6 +242,7 @@ class Worker:
                 owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
                 self.routes.unhandled.note(hand_on(records, owned, subscriptions))
                 owned.note_batch(now)
+                owned.end = fetched.ends.get(where, owned.end)
                 touched.update(subscriptions)
         for where, position in fetched.positions.items():
             if where.topic in by_topic:

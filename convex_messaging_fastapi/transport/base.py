@@ -122,13 +122,15 @@ class Fetched(NamedTuple):
     """What one fetch brought. `positions` are next offsets and pass gaps that hold no record.
 
     `unreadable` are batches that are in the way of their partitions and were tried often enough, at
-    every fetch for as long as they are; see `pass_over`.
+    every fetch for as long as they are; see `pass_over`. `ends` says of each partition that brought
+    records where its readable log ended then: it may have grown since.
     """
 
     epoch: int
     records: Mapping[TopicPartition, Sequence[Record]]
     positions: Mapping[TopicPartition, int]
     unreadable: Mapping[TopicPartition, Unreadable] = {}
+    ends: Mapping[TopicPartition, int] = {}
 
 
 class CommitOutcome(Enum):

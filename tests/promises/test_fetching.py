@@ -26,6 +26,22 @@ async def test_with_nothing_wanted_nothing_comes_and_the_membership_lasts(stage:
     assert await other.having_read(2) == [b"x", b"x"]
 
 
+async def test_a_fetch_tells_where_the_logs_ended_that_its_records_came_from(stage: Stage) -> None:
+    topic = await stage.topic(partitions=2)
+    where = TopicPartition(topic, 0)
+    await stage.write(topic, 0, numbered(30))
+    member = stage.member(stage.new_name())
+    member.wants = lambda: dict.fromkeys(member.held, 10)
+    await member.start([topic])
+    await member.having_read(30)
+    await stage.write(topic, 0, numbered(1))
+    await member.having_read(31)
+    brought = [fetched for fetched in member.fetched if fetched.records]
+    assert all(fetched.ends.keys() == fetched.records.keys() for fetched in brought)
+    assert all(fetched.records[where][-1].offset < fetched.ends[where] for fetched in brought)
+    assert [fetched.ends[where] for fetched in brought] == [30, 30, 30, 31]
+
+
 async def test_a_partition_not_wanted_waits_and_loses_nothing(stage: Stage) -> None:
     topic = await stage.topic(partitions=2)
     quiet, wanted = TopicPartition(topic, 0), TopicPartition(topic, 1)

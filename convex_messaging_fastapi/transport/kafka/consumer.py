@@ -200,6 +200,7 @@ class KafkaConsumer:
         count = 0
         records: dict[TopicPartition, list[Record]] = {}
         positions: dict[TopicPartition, int] = {}
+        ends: dict[TopicPartition, int] = {}
         self._complaints.hear_of_fetches(holding.member)
         await self._finish_moves(holding, positions)
         self._go_behind(holding, positions)
@@ -216,13 +217,14 @@ class KafkaConsumer:
             self._shares.taken(where)
             if taken:
                 records[where] = taken
+                ends[where] = holding.member.end_seen(where) or 0
                 count += len(taken)
             position = holding.member.position(where)
             if position is not None and position != holding.next[where]:
                 holding.next[where] = positions[where] = position
             if count >= ENOUGH_RECORDS:
                 break
-        return Fetched(holding.epoch, records, positions, self._complaints.tries.given_up())
+        return Fetched(holding.epoch, records, positions, self._complaints.tries.given_up(), ends)
 
     def _readable(self, holding: Holding, where: TopicPartition) -> bool:
         return (

@@ -121,18 +121,25 @@ class MemoryBroker:
             self.ring()
             return Sent(written.taken, Verdict.WRITTEN, written.base_offset, written.timestamp_ms)
 
-    def read(self, wanted: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, list[Record]]:
-        """Of each partition, from an offset on, at most so many records; only those that have any."""
+    def read(
+        self, wanted: Mapping[TopicPartition, tuple[int, int]]
+    ) -> tuple[dict[TopicPartition, list[Record]], dict[TopicPartition, int]]:
+        """Of each partition, from an offset on, at most so many records; only those that have any.
+
+        And where the logs of these end.
+        """
         found: dict[TopicPartition, list[Record]] = {}
+        ends: dict[TopicPartition, int] = {}
         count = 0
         with self._lock:
             for where, (offset, limit) in wanted.items():
                 if records := self._topics[where.topic].read(where.partition, offset, limit):
                     found[where] = records
+                    ends[where] = self._topics[where.topic].end_offsets()[where.partition]
                     count += len(records)
                 if count >= ENOUGH_RECORDS:
                     break
-        return found
+        return found, ends
 
     @contextmanager
     def group(self, name: str) -> Iterator[Group]:

@@ -161,10 +161,10 @@ class MemoryConsumer:
         if self._broker.is_down or self._held is None:
             return Fetched(self._epoch, {}, {})
         ours = {where: (self._next[where], limit) for where, limit in wanted.items() if where in self._next}
-        records = self._broker.read({where: ask for where, ask in ours.items() if ask[1] > 0})
+        records, ends = self._broker.read({where: ask for where, ask in ours.items() if ask[1] > 0})
         positions = {where: found[-1].offset + 1 for where, found in records.items()}
         self._next.update(positions)
-        return Fetched(self._epoch, records, positions)
+        return Fetched(self._epoch, records, positions, ends=ends)
 
 
 class _Nobody:
