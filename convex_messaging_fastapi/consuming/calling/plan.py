@@ -27,13 +27,14 @@ from convex_messaging_fastapi.records import Delivery
 class CallPlan:
     """A handler, compiled. `is_direct`: it is async and takes the message alone, so that
     `await plan.function(message)` is all of `call`. `decoder` makes the message of a record's value,
-    of a batch one member.
+    of a batch one member. `message` is the annotation that it was made from, `Any` where there is none.
     """
 
     function: Callable[..., Any]
     is_direct: bool
     wants_delivery: bool
     decoder: Decoder
+    message: Any
     _kind: Kind
     _arguments: Arguments = field(repr=False)
     _replacements: Replacements = field(repr=False, compare=False)
@@ -91,6 +92,7 @@ def compile_call(handler: Callable[..., Any], *, batch: bool = False) -> CallPla
         is_direct=kind is Kind.ASYNC and not arguments,
         wants_delivery=asks_for_delivery(arguments),
         decoder=_decoder_for(annotation, who),
+        message=Any if annotation is UNSET else annotation,
         _kind=kind,
         _arguments=arguments,
         _replacements=Replacements(who, batch=batch),

@@ -56,6 +56,20 @@ def test_a_handler_without_annotation_gets_decoded_json() -> None:
     assert compile_call(handle).decode(b'{"a": [1]}') == {"a": [1]}
 
 
+def test_a_plan_keeps_what_its_handler_says_of_a_message() -> None:
+    """Constraints included: a document of what a service reads is drawn from it."""
+
+    positive = Field(gt=0)
+
+    async def one(event: Annotated[int, positive]) -> None: ...
+    async def bare(event) -> None: ...  # type: ignore[no-untyped-def]
+    async def many(events: list[UserCreated]) -> None: ...
+
+    assert compile_call(one).message == Annotated[int, positive]
+    assert compile_call(bare).message is Any
+    assert compile_call(many, batch=True).message is UserCreated
+
+
 def test_constraints_beside_the_messages_type_count() -> None:
     async def handle(event: Annotated[int, Field(gt=5)]) -> None: ...
 
