@@ -23,7 +23,7 @@ STORED = {
     "changes.py": "what has ended is discarded in a turn of its own",
     "consuming/dead_letter_writer.py": "what has ended is forgotten in a turn of its own",
     "consuming/subscription.py": "a runner enters itself, and is added only if it has not ended",
-    "consuming/worker.py": "these two never end by themselves",
+    "consuming/loops.py": "these two never end by themselves",
     "life.py": "the one stop of a life is kept until the next start",
     "machine.py": "only awaited",
     "preparing.py": "what has ended is forgotten in a turn of its own",
