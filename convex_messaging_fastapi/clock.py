@@ -32,6 +32,10 @@ class Clock(Protocol):
         """Call `callback` on the running loop after `seconds`."""
         ...
 
+    def look_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """The same for a look at what may have changed, which does no harm if it comes late."""
+        ...
+
 
 class SystemClock:
     """The machine's own time."""
@@ -41,6 +45,8 @@ class SystemClock:
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+    look_later = call_later
 
 
 class ManualClock:
@@ -63,7 +69,12 @@ class ManualClock:
         return self._unix_at_zero + self._now
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        timer = _ManualTimer(callback)
+        return self._arrange(seconds, _ManualTimer(callback))
+
+    def look_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        return self._arrange(seconds, _ManualTimer(callback, is_look=True))
+
+    def _arrange(self, seconds: float, timer: _ManualTimer) -> _ManualTimer:
         if seconds <= 0:
             asyncio.get_running_loop().call_soon(timer.fire)  # due already, so no turning is needed
         else:
@@ -76,6 +87,12 @@ class ManualClock:
             heapq.heappop(self._timers)
         return self._timers[0][0] - self._now if self._timers else None
 
+    def next_step(self) -> float | None:
+        """Seconds until the next timer that is more than a look; where there is none, as `next_due`."""
+        steps = (at for at, _, timer in self._timers if not timer.cancelled and not timer.is_look)
+        at = min(steps, default=None)
+        return self.next_due() if at is None else at - self._now
+
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, firing every timer that falls due on the way."""
         end = self._now + seconds
@@ -87,8 +104,9 @@ class ManualClock:
 
 
 class _ManualTimer:
-    def __init__(self, callback: Callable[[], object]) -> None:
+    def __init__(self, callback: Callable[[], object], *, is_look: bool = False) -> None:
         self._callback = callback
+        self.is_look = is_look
         self.cancelled = False
 
     def cancel(self) -> None:

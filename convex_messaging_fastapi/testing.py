@@ -172,12 +172,12 @@ class TestBench:
         end = self.clock.now() + max_seconds
         await self._rest(REAL_SECONDS)
         while unsettled := self._unsettled():
-            due = self.clock.next_due()
-            if due is None or self.clock.now() + due > end:
+            due, left = self.clock.next_step(), end - self.clock.now()
+            if due is None or left <= 0:
                 raise AssertionError(_unfinished(max_seconds, unsettled, self._backing_off()))
             if running := self._running():
                 raise AssertionError(f"handlers did not return within {REAL_SECONDS:g} s: {running}")
-            self.clock.advance(due)
+            self.clock.advance(min(due, left))
             await self._rest(REAL_SECONDS)
 
     async def finish(self, stop: Coroutine[Any, Any, None]) -> None:

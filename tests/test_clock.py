@@ -44,6 +44,22 @@ async def test_a_timer_set_by_a_timer_fires_within_the_same_turn_of_the_clock() 
     assert at == [2.0]
 
 
+async def test_a_look_is_passed_over_unless_nothing_else_is_due() -> None:
+    clock, fired = ManualClock(), []
+    clock.look_later(1.0, lambda: fired.append("look"))
+    passed_over = clock.call_later(2.0, lambda: fired.append("cancelled"))
+    clock.call_later(3.0, lambda: fired.append("step"))
+    passed_over.cancel()
+
+    assert (clock.next_due(), clock.next_step()) == (1.0, 3.0)
+    clock.advance(3.0)
+    assert fired == ["look", "step"]
+    assert clock.next_step() is None
+
+    clock.look_later(1.0, lambda: None)
+    assert clock.next_step() == 1.0
+
+
 async def test_what_is_due_already_needs_no_turning() -> None:
     clock, fired = ManualClock(), []
     clock.call_later(0.0, lambda: fired.append("now"))

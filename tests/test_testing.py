@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,6 +29,25 @@ async def test_a_message_that_is_retried_for_ever_is_named_when_the_time_given_i
         ) as told:
             await t.settle(max_seconds=600)
     assert "tried again and again: ['the stubborn one']" in str(told.value)
+
+
+async def test_settle_turns_the_clock_from_one_back_off_to_the_next() -> None:
+    # With auto commit on, each of its intervals is a step too.
+    bus, at = memory_bus(enable_auto_commit=False), list[float]()
+
+    @bus.subscriber("bet.placed", retry=Retry(attempts=4, delay_seconds=300, max_delay_seconds=300, jitter=0))
+    async def handle(bet: Bet) -> None:
+        at.append(t.clock.now())
+        raise ConnectionError("never")
+
+    async with bus.test() as t:
+        turns, advance = list[float](), t.clock.advance
+        t.clock.advance = lambda seconds: (turns.append(seconds), advance(seconds))  # type: ignore[assignment]
+        await bus.publish("bet.placed", Bet(bet_id=1))
+        await t.settle()
+
+    assert [later - earlier for earlier, later in pairwise(at)] == [300, 300, 300]
+    assert turns == [300, 300, 300]
 
 
 async def test_a_handler_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ class Bell:
         if until == float("inf"):
             await self._rung.wait()
             return
-        timer = clock.call_later(until - clock.now(), self._rung.set)
+        timer = clock.look_later(until - clock.now(), self._rung.set)
         try:
             await self._rung.wait()
         finally:
