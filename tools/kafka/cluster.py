@@ -13,6 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 from tools.waiting import until
 
 READY_SECONDS = 60.0
+ANSWER_SECONDS = 2.0
 DEFAULT_PARTITIONS = 4
 
 
@@ -149,8 +150,12 @@ class Cluster:
         }
 
     def _wait_answer(self, address: str, within: float) -> None:
-        admin = AdminClient(self._settings(address))
-        self._until(lambda: self._sees_all(admin), within, f"a broker at {address}")
+        # A client each time: one whose first question met a frozen broker may never be answered again.
+        looks = Looks(lambda: AdminClient(self._settings(address)))
+        try:
+            self._until(lambda: looks.brokers() >= self.size, within, f"a broker at {address}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\nthe last look at {address}: {looks.last}") from None
 
     def _sees_all(self, admin: AdminClient) -> bool:
         try:
@@ -175,6 +180,24 @@ class Cluster:
         except TimeoutError as error:
             logs = "\n".join(f"--- broker {b.id}, alive={b.alive}\n{b.tail()}" for b in self.brokers)
             raise TimeoutError(f"{error}\n{logs}") from None
+
+
+class Looks:
+    """How many brokers a cluster has, asked by a new client at each look; what the last one found."""
+
+    def __init__(self, client: Callable[[], AdminClient]) -> None:
+        self._client = client
+        self.last = "none"
+
+    def brokers(self) -> int:
+        """0 where nobody answered."""
+        try:
+            found = sorted(self._client().list_topics(timeout=ANSWER_SECONDS).brokers)
+        except KafkaException as error:
+            self.last = str(error)
+            return 0
+        self.last = f"brokers {found}"
+        return len(found)
 
 
 def _finds_coordinator(consumer: Consumer) -> bool:
