@@ -39,7 +39,10 @@ class Found(NamedTuple):
         return [run for run in self.runs if run["contestant"] in OURS]
 
 
-BAD_INPUT, SECURITY = "`tests/promises/test_bus_bad_input.py`", "`tests/transport/kafka/test_security.py`"
+BAD_INPUT, SECURITY = (
+    "`tests/promises/test_bus_bad_input.py`",
+    "`tests/transport/kafka/engine/test_security.py`",
+)
 ELSEWHERE = (
     ("ten kill -9 in a row", "one static member, bound 20", "`tests/faults/test_kill.py`"),
     (
@@ -52,7 +55,11 @@ ELSEWHERE = (
         "named in probe and log, and a stop in time",
         "`tests/faults/test_rights.py`",
     ),
-    ("all addresses changed", "found again without a restart", "`tests/transport/kafka/test_outages.py`"),
+    (
+        "all addresses changed",
+        "found again without a restart",
+        "`tests/transport/kafka/recovery/test_outages.py`",
+    ),
     ("F23 poison", "fifteen kinds of bad input, on memory and a real Kafka", BAD_INPUT),
     ("F24 oversize", "a letter too large for its topic falls back to a smaller one", BAD_INPUT),
     ("F30 credentials", "PLAIN, SCRAM, OAUTHBEARER: wrong, changed, changed back", SECURITY),

@@ -31,13 +31,13 @@ CORE = (
     "tests/transport/kafka/test_rights.py",
     # where versions answer differently: joining and leaving, metadata of commits, offsets that are
     # gone, gaps and markers in the log, batches too large
-    "tests/transport/kafka/test_groups.py",
-    "tests/transport/kafka/test_membership.py",
-    "tests/transport/kafka/test_commit.py",
-    "tests/transport/kafka/test_losses.py",
-    "tests/transport/kafka/test_gaps.py",
-    "tests/transport/kafka/test_markers.py",
-    "tests/transport/kafka/test_too_large.py",
+    "tests/transport/kafka/consumer/test_groups.py",
+    "tests/transport/kafka/consumer/test_membership.py",
+    "tests/transport/kafka/offsets/test_commit.py",
+    "tests/transport/kafka/offsets/test_losses.py",
+    "tests/transport/kafka/consumer/test_gaps.py",
+    "tests/transport/kafka/engine/test_markers.py",
+    "tests/transport/kafka/producer/test_too_large.py",
 )
 """What a service needs of a broker. How fast we are, and SCRAM, which 3.3 has not in KRaft, is not here."""
 

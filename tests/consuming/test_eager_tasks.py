@@ -31,13 +31,13 @@ STORED = {
     "publishing/publisher.py": "only awaited",
     "publishing/topics.py": "tests of publishing",
     "testing.py": "only awaited",
-    "transport/kafka/asking.py": "only awaited",
-    "transport/kafka/consumer.py": "what is done is looked at by whether it is done, and stored nowhere else",
+    "transport/kafka/consumer/consumer.py": "what is done is looked at by whether it is done",
     "transport/kafka/engine/client.py": "what is done is looked at by whether it is done",
     "transport/kafka/engine/ghosts.py": "only awaited",
-    "transport/kafka/probe.py": "only awaited",
-    "transport/kafka/storing.py": "only awaited",
-    "transport/kafka/supervisor.py": "what is done is looked at by whether it is done",
+    "transport/kafka/offsets/lookup.py": "only awaited",
+    "transport/kafka/offsets/storing.py": "only awaited",
+    "transport/kafka/recovery/probe.py": "only awaited",
+    "transport/kafka/recovery/supervisor.py": "what is done is looked at by whether it is done",
 }
 """Every file that makes tasks, and why it may: a new one must say so here."""
 

@@ -22,7 +22,7 @@ from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWrit
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.records import Receipt, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
-from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
 from tests.faults.accidents import is_first
 
 POINT, AFTER = "FAULTS_FAILPOINT", "FAULTS_FAILPOINT_AFTER"

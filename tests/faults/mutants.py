@@ -31,12 +31,12 @@ from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
-from convex_messaging_fastapi.transport.kafka import storing
-from convex_messaging_fastapi.transport.kafka.complaints import Complaints
-from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.engine import ghosts
 from convex_messaging_fastapi.transport.kafka.engine.client import Connection
-from convex_messaging_fastapi.transport.kafka.rebalance import Holding
+from convex_messaging_fastapi.transport.kafka.offsets import storing
+from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
+from convex_messaging_fastapi.transport.kafka.recovery.complaints import Complaints
 from convex_messaging_fastapi.verdicts import Verdict, live
 
 VARIABLE = "MUTANT"

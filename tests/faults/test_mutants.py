@@ -45,7 +45,7 @@ OTHERS: Mapping[str, set[str]] = {
         f"{WORKER}::test_what_an_old_assignment_finishes_late_is_not_committed_under_the_new_one",
     },
     "drop_what_was_taken_beside_a_failure": {
-        "tests/transport/kafka/test_consumer.py::test_a_partition_that_cannot_be_read_costs_no_record_of_any",
+        "tests/transport/kafka/consumer/test_consumer.py::test_a_partition_that_cannot_be_read_costs_no_record_of_any",
     },
     "tell_what_is_handed_out_as_finished": {
         "tests/consuming/test_ledger.py::test_what_is_finished_above_the_prefix_is_told_in_runs",
@@ -59,20 +59,20 @@ OTHERS: Mapping[str, set[str]] = {
         "::test_a_refused_message_fails_at_once_and_the_rest_goes_on[at once]",
     },
     "share_the_outcome_of_a_commit": {
-        "tests/transport/kafka/test_storing.py"
+        "tests/transport/kafka/offsets/test_storing.py"
         "::test_whatever_is_answered_of_one_partition_the_others_are_stored[3]",
     },
     "never_forget_a_complaint": {
-        "tests/transport/kafka/test_complaints.py"
+        "tests/transport/kafka/recovery/test_complaints.py"
         "::test_a_complaint_ends_with_a_fetch_that_is_answered_well_though_nothing_is_read"
         "[False-7-Problem.NOT_AUTHORIZED]",
     },
     "ask_once_for_an_answer_that_is_owed": {
-        "tests/transport/kafka/test_chasing.py"
+        "tests/transport/kafka/engine/test_chasing.py"
         "::test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_and_not_more_often",
     },
     "join_as_another_without_leaving": {
-        "tests/transport/kafka/test_ghosts.py::test_the_one_he_was_leaves_while_he_waits_to_join[25-1]",
+        "tests/transport/kafka/engine/test_ghosts.py::test_the_one_he_was_leaves_while_he_waits_to_join[25-1]",
     },
 }
 

@@ -21,7 +21,7 @@ from tests.faults.crew import PARTITIONS, Crew
 from tests.faults.evidence import Allowed
 from tests.faults.trial import Trial, Trials
 from tests.support.waiting import until
-from tests.transport.kafka.test_gaps import compact_soon
+from tests.transport.kafka.consumer.test_gaps import compact_soon
 from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]

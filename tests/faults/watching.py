@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position
-from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
 from tests.support.ledgers import Writer
 
 

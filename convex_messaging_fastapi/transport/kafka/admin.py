@@ -13,10 +13,8 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.transport.base import NewTopic
-from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
-from convex_messaging_fastapi.transport.kafka.engine import Client
-from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
-from convex_messaging_fastapi.transport.kafka.probe import Reached
+from convex_messaging_fastapi.transport.kafka.engine import Client, for_code
+from convex_messaging_fastapi.transport.kafka.recovery import Explanation, Reached
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 _UP_TO_THE_CLUSTER = -1

@@ -10,18 +10,18 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
-from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
-from convex_messaging_fastapi.transport.kafka.diagnosis import Explanation
-from convex_messaging_fastapi.transport.kafka.engine import Member, Writer
-from convex_messaging_fastapi.transport.kafka.engine.logs import held_back
-from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
-from convex_messaging_fastapi.transport.kafka.history import History
-from convex_messaging_fastapi.transport.kafka.instance import Instance
-from convex_messaging_fastapi.transport.kafka.outage import MissingTopics, Outage
-from convex_messaging_fastapi.transport.kafka.probe import Reached, reach
+from convex_messaging_fastapi.transport.kafka.consumer import Instance, KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.engine import Access, Member, Writer, held_back, patch_engine
+from convex_messaging_fastapi.transport.kafka.offsets import History
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
-from convex_messaging_fastapi.transport.kafka.security import Access
-from convex_messaging_fastapi.transport.kafka.supervisor import Supervisor
+from convex_messaging_fastapi.transport.kafka.recovery import (
+    Explanation,
+    MissingTopics,
+    Outage,
+    Reached,
+    Supervisor,
+    reach,
+)
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 _SMALLEST_FETCH = 1024 * 1024

@@ -16,7 +16,7 @@ from tests.settings.effects import (
     test_topics,
     test_waiting,
 )
-from tests.transport.kafka import (
+from tests.transport.kafka.engine import (
     test_bombs,
     test_connecting,
     test_pass_phrases,

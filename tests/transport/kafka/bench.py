@@ -9,8 +9,8 @@ from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position
-from convex_messaging_fastapi.transport.kafka.consumer import KafkaConsumer
-from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
+from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.producer.producer import KafkaProducer
 from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 

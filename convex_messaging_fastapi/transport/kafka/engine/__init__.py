@@ -11,6 +11,7 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
     FencedInstanceId,
     GroupMaxSizeReached,
     InvalidRecord,
+    for_code,
 )
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, NotStored
 from convex_messaging_fastapi.transport.kafka.engine.connecting import (
@@ -21,12 +22,17 @@ from convex_messaging_fastapi.transport.kafka.engine.connecting import (
 )
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
+from convex_messaging_fastapi.transport.kafka.engine.logs import held_back
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
+from convex_messaging_fastapi.transport.kafka.engine.ours import ours, theirs
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
+from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
+from convex_messaging_fastapi.transport.kafka.engine.security import Access
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import Span, UnpacksTooLarge, span_of
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
 __all__ = [
+    "Access",
     "Batch",
     "CandidConnection",
     "Client",
@@ -46,7 +52,12 @@ __all__ = [
     "UnpacksTooLarge",
     "Writer",
     "exposure",
+    "for_code",
+    "held_back",
+    "ours",
     "pack",
+    "patch_engine",
     "size_in_batch",
     "span_of",
+    "theirs",
 ]

@@ -1,0 +1,8 @@
+"""The consumer: one member of one group."""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
+
+__all__ = ["Instance", "KafkaConsumer"]

@@ -1,0 +1,102 @@
+"""Asks the cluster where reading starts, or goes on, until it knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aiokafka.errors import KafkaError, KafkaTimeoutError
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.engine import Member
+from convex_messaging_fastapi.transport.kafka.offsets.history import History
+from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
+from convex_messaging_fastapi.transport.kafka.offsets.positions import Moves, Reading, Starts, moves, starts
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+T = TypeVar("T")
+
+
+class Asking:
+    """For one group. Whoever asks cancels what is not wanted any more."""
+
+    def __init__(self, group: str, clock: Clock, tuning: Tuning, history: History, reset_policy: str) -> None:
+        self._group, self._clock, self._tuning = group, clock, tuning
+        self._history, self._reset_policy = history, reset_policy
+
+    async def starts(self, holding: Holding) -> Starts:
+        """Positions for the whole assignment, and which topics they are of."""
+        member, unknown = holding.member, holding.partitions - holding.moved.keys()
+
+        async def ask() -> Starts:
+            doubted = False
+            while True:
+                ids = holding.topics_now()
+                found = await starts(member, unknown, ids, self._reset_policy, self._history.stored)
+                if ids != holding.topics_now():
+                    continue  # they became others while we asked
+                if doubted or all(member.is_gone(topic) for topic in found.strange):
+                    return found
+                # Where a broker that is behind tells of old topics, commits in new ones seem strange.
+                await self._doubt(member)
+                doubted = True
+
+        await self._learn(member)
+        return await self._with_ends(member, await self._answer(ask, "where to start"))
+
+    async def _with_ends(self, member: Member, found: Starts) -> Starts:
+        """Tell where logs end whose commits carry metadata, as far as brokers tell that soon.
+
+        It bounds what the metadata may say, and nothing else: a partition whose leader is away, or does
+        not answer, holds up no other.
+        """
+        asked = [where for where, at in found.stored.items() if at.metadata and member.is_led(where)]
+        if not asked:
+            return found
+        asking = asyncio.ensure_future(member.ends(asked, last=True))
+        try:
+            in_time = await settled_within(self._clock, asking, self._tuning.confirm_seconds)
+        finally:
+            asking.cancel()
+        if not in_time or asking.exception() is not None:
+            reports.no_answer(f"where the logs of {asked} end", f"asked by group {self._group}")
+            return found
+        ends = asking.result()
+        return found._replace(
+            stored={where: at._replace(end=ends.get(where)) for where, at in found.stored.items()}
+        )
+
+    async def moves(self, holding: Holding, where: TopicPartition) -> Moves:
+        """Where to go on in a log that does not have our offset, or is another one."""
+        member = holding.member
+
+        async def ask() -> Moves:
+            await self._learn(member)
+            reading = Reading(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
+            return await moves(member, where, reading, lambda: self._doubt(member))
+
+        what = f"where to read on in {where.topic}/{where.partition}, at {holding.next[where]}"
+        return await self._answer(ask, what)
+
+    async def _doubt(self, member: Member) -> None:
+        """Give a broker that is behind time to learn better, and ask again. Raises `KafkaTimeoutError`."""
+        await sleep(self._clock, self._tuning.confirm_seconds)
+        if not await self._learn(member):
+            raise KafkaTimeoutError("no broker tells what topics there are")
+
+    async def _learn(self, member: Member) -> bool:
+        return await member.learn(self._clock, self._tuning.confirm_seconds)
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
+        """Ask until there is an answer, and say once why there is none yet."""
+        said = False
+        while True:
+            try:
+                return await ask()
+            except KafkaError as error:
+                reports.not_known_yet(self._group, what, error, is_known=said)
+                said = True
+                await sleep(self._clock, self._tuning.retry_seconds)

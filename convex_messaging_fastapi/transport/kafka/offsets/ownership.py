@@ -1,0 +1,183 @@
+"""Which partitions are held, since when, and in whose name: the gate for records and commits."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from aiokafka import ConsumerRebalanceListener
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import AssignmentListener, Position
+from convex_messaging_fastapi.transport.kafka.engine import Identity, Member, TopicId, theirs
+from convex_messaging_fastapi.transport.kafka.offsets.positions import remade
+
+THRICE = 3
+
+LOST = float("-inf")
+"""The deadline of a revocation that has happened already."""
+
+
+class Holding:
+    """One assignment, from the moment the group gave it to its end.
+
+    It begins as *pending* while its start positions are looked up. Records are delivered while it
+    is `open`; commits are taken while it is open or being revoked, and never once it is `over`.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        member: Member,
+        partitions: Iterable[TopicPartition],
+        moved: dict[TopicPartition, Position],
+    ) -> None:
+        self.epoch = epoch
+        self.member = member
+        self.who: Identity = member.identity
+        self.partitions = frozenset(partitions)
+        self.moved = moved
+        """Start positions that are known already and differ from what the group has stored."""
+        self.next: dict[TopicPartition, int] = {}
+        """Our own next offsets: what has been delivered, whatever the engine believes."""
+        self.topic_ids: dict[str, TopicId | None] = {}
+        """Which topics it reads; `None` where that is not known."""
+        self.cut: set[TopicPartition] = set()
+        """Partitions whose log was found to be another one now: nothing of them is committed."""
+        self.announced = False
+        self.closing = False
+        self.over = False
+
+    @property
+    def open(self) -> bool:
+        return self.announced and not self.closing and not self.over
+
+    def topics_now(self) -> dict[str, TopicId | None]:
+        """Which topics the names that were assigned stand for now."""
+        return {topic: self.member.topic_id(topic) for topic in {where.topic for where in self.partitions}}
+
+    def learn_topics(self) -> None:
+        """What was not known yet when reading started, as far as it can be known now."""
+        for topic, known in self.topic_ids.items():
+            if known is None:
+                self.topic_ids[topic] = self.member.topic_id(topic)
+
+    def remade(self) -> set[str]:
+        """Topics that are known to be others now than those that were assigned."""
+        return remade(self.member, self.topic_ids)
+
+
+class Ownership:
+    """What this consumer holds now. Tells the listener, one call at a time."""
+
+    def __init__(self, clock: Clock, drain_seconds: float, listener: AssignmentListener) -> None:
+        self._clock = clock
+        self._drain_seconds = drain_seconds
+        self._listener = listener
+        self._epochs = itertools.count(1)
+        self._telling = asyncio.Lock()
+        self.epoch = 0
+        self.holding: Holding | None = None
+        self.changed = asyncio.Event()
+        self.accepting = True
+        """False once stopping has begun: a rebalance may still end then, and must not reopen."""
+        self.stripped: deque[float] = deque(maxlen=THRICE)
+        """When the group was last found to have taken our membership away."""
+
+    def take(
+        self,
+        member: Member,
+        partitions: Iterable[TopicPartition],
+        moved: dict[TopicPartition, Position] | None = None,
+    ) -> Holding | None:
+        """Begin a new, pending holding; `None` when nothing is taken any more."""
+        if not self.accepting:
+            return None
+        self.holding = Holding(next(self._epochs), member, partitions, moved or {})
+        self.changed.set()
+        return self.holding
+
+    def announce(self, holding: Holding, positions: dict[TopicPartition, Position]) -> None:
+        """Open the gate: tell the listener what it holds and from where on."""
+        holding.next = {where: position.offset for where, position in positions.items()}
+        holding.announced = True
+        self.epoch = holding.epoch
+        self._listener.assigned(holding.epoch, positions)
+
+    async def release(self, *, lost: bool) -> Holding | None:
+        """Close the gate for records, let the listener finish and commit, close it for commits.
+
+        Answers what was released by this call.
+        """
+        async with self._telling:
+            holding = self.holding
+            if holding is None:
+                return None
+            holding.closing = True
+            self.changed.set()
+            try:
+                stripped = holding.member.identity != holding.who
+                if stripped and not lost:
+                    self.stripped.append(self._clock.now())
+                if holding.announced:
+                    await self._tell(holding, lost or stripped)
+            finally:
+                holding.over = True
+                if self.holding is holding:
+                    self.holding = None
+            return holding
+
+    def stop(self) -> None:
+        """Hold nothing from now on, and tell nobody."""
+        self.accepting = False
+        if self.holding is not None:
+            self.holding.over = True
+        self.holding = None
+        self.changed.set()
+
+    def stripped_thrice(self, within: float) -> bool:
+        """Whether our membership was taken away three times in so many seconds, until now."""
+        return len(self.stripped) == THRICE and self._clock.now() - self.stripped[0] < within
+
+    async def _tell(self, holding: Holding, lost: bool) -> None:
+        deadline = LOST if lost else self._clock.now() + self._drain_seconds
+        try:
+            await self._listener.revoked(holding.epoch, deadline)
+        except Exception as error:  # noqa: BLE001 - its traceback is told
+            reports.defect(f"the owner of epoch {holding.epoch} did not let go of it properly", error)
+
+
+class Nobody:
+    """Listens before `start` has said who does."""
+
+    def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
+
+    async def revoked(self, epoch: int, deadline: float) -> None: ...
+
+
+class EngineListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """What the engine calls for one member."""
+
+    def __init__(self, ownership: Ownership, member: Member, taken: Callable[[Holding], None]) -> None:
+        self._ownership, self._member, self._taken = ownership, member, taken
+        self.gone = False
+        """Whether the member was given up. It may still end a rebalance then, and must take nothing."""
+
+    async def on_partitions_revoked(self, revoked: object) -> None:
+        holding = self._ownership.holding
+        if holding is not None and holding.member is self._member:
+            with theirs():
+                await self._ownership.release(lost=False)
+
+    def on_partitions_assigned(self, assigned: Iterable[tuple[str, int]]) -> None:
+        if self.gone:
+            return
+        # Returns at once: there are no heartbeats while this runs.
+        holding = self._ownership.take(self._member, (TopicPartition(*where) for where in assigned))
+        if holding is not None:
+            with theirs():
+                self._taken(holding)
