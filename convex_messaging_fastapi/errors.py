@@ -33,10 +33,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from convex_messaging_fastapi.records import Receipt
+from convex_messaging_fastapi.receipts import Receipt
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 

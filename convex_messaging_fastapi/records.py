@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
+from convex_messaging_fastapi.receipts import Receipt as Receipt  # errors, below this room, hold some
+
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka's headers: ordered, names may repeat, values may be null."""
 
@@ -76,15 +78,6 @@ class OutgoingRecords:
 
     def __getitem__(self, index: int) -> OutgoingRecord:
         return self._record_of(index)
-
-
-class Receipt(NamedTuple):
-    """Where an acknowledged message landed."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: datetime
 
 
 class Lease:

@@ -81,6 +81,29 @@ def test_rooms_open_doors_only_downward() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+KAFKA = PACKAGE / "transport" / "kafka"
+MOST_NAMES = 10
+
+
+def test_the_kafka_transport_shows_few_names_at_its_door() -> None:
+    names = {path.relative_to(KAFKA).parts[0] for path in python_files(KAFKA)} - {"__init__.py"}
+    assert len(names) <= MOST_NAMES, sorted(names)
+
+
+@pytest.mark.parametrize("wing", sorted({path.parent for path in python_files(KAFKA)} - {KAFKA}), ids=named)
+def test_a_wing_of_the_kafka_transport_is_entered_by_its_door(wing: Path) -> None:
+    """Its `__init__.py` shows what others may take."""
+    behind = re.compile(rf"{'.'.join(wing.relative_to(ROOT).parts)}\.\w")
+    past_it = [
+        named(path, node.lineno)
+        for path in python_files(PACKAGE)
+        if not path.is_relative_to(wing)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and behind.match(node.module or "")
+    ]
+    assert not past_it
+
+
 def test_the_front_door_names_exactly_what_it_shows() -> None:
     """To whoever runs it as to type checkers, which read the imports that are never run."""
     imports = [node for node in ast.walk(tree(FRONT_DOOR)) if isinstance(node, ast.ImportFrom)]
