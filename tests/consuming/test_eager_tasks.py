@@ -36,6 +36,7 @@ STORED = {
     "transport/kafka/engine/ghosts.py": "only awaited",
     "transport/kafka/offsets/lookup.py": "only awaited",
     "transport/kafka/offsets/storing.py": "only awaited",
+    "transport/kafka/recovery/engines.py": "what has ended is discarded in a turn of its own",
     "transport/kafka/recovery/probe.py": "only awaited",
     "transport/kafka/recovery/supervisor.py": "what is done is looked at by whether it is done",
 }

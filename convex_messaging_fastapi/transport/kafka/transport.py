@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -15,6 +15,8 @@ from convex_messaging_fastapi.transport.kafka.engine import Access, Member, Writ
 from convex_messaging_fastapi.transport.kafka.offsets import History
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
 from convex_messaging_fastapi.transport.kafka.recovery import (
+    Engine,
+    EngineKind,
     Explanation,
     MissingTopics,
     Outage,
@@ -23,6 +25,8 @@ from convex_messaging_fastapi.transport.kafka.recovery import (
     reach,
 )
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+E = TypeVar("E", bound=Engine)
 
 _SMALLEST_FETCH = 1024 * 1024
 
@@ -40,19 +44,28 @@ class KafkaTransport:
         self._outage = Outage(settings.bootstrap_servers, clock, held_back)
 
     def producer(self) -> KafkaProducer:
-        return KafkaProducer(self._clock, self._tuning, self._supervise_writer)
+        kind = EngineKind("the producer", self._reach, self._writer, overlap=True)
+        return KafkaProducer(self._clock, self._tuning, self._supervisor(kind))
 
     def consumer(self, group: str) -> KafkaConsumer:
+        history = self._histories.setdefault(group, History())
+        instance = Instance(self._settings.group_instance_id, f"{self._settings.bootstrap_servers}\0{group}")
+        kind = EngineKind(
+            f"group {group}",
+            self._reach,
+            lambda reached: self._member(group, reached, history, instance),
+            overlap=False,
+        )
         return KafkaConsumer(
             group,
             self._clock,
             self._tuning,
-            self._histories.setdefault(group, History()),
-            Instance(self._settings.group_instance_id, f"{self._settings.bootstrap_servers}\0{group}"),
+            history,
+            instance,
+            self._supervisor(kind),
             reset_policy=self._settings.auto_offset_reset,
             drain_seconds=self._settings.revoke_drain_seconds,
             session_seconds=self._settings.session_timeout_ms / 1000,
-            supervise=lambda consumer: self._supervise_member(group, consumer),
             missing=MissingTopics(
                 group,
                 self._clock,
@@ -73,34 +86,17 @@ class KafkaTransport:
     async def _reach(self) -> Reached | Explanation:
         return await reach(self._access, self._settings.client_id, self._tuning.probe_seconds)
 
-    def _supervise_writer(self) -> Supervisor[Writer]:
-        return Supervisor(
-            "the producer",
-            self._clock,
-            self._tuning,
-            reach=self._reach,
-            build=lambda reached: Writer(**self._client_options(reached)),
-            started=lambda writer: None,
-            lost=_nothing_held,
-            overlap=True,
-            outage=self._outage,
-        )
+    def _supervisor(self, kind: EngineKind[E]) -> Supervisor[E]:
+        return Supervisor(kind, self._clock, self._tuning, self._outage)
 
-    def _supervise_member(self, group: str, consumer: KafkaConsumer) -> Supervisor[Member]:
-        return Supervisor(
-            f"group {group}",
-            self._clock,
-            self._tuning,
-            reach=self._reach,
-            build=lambda reached: Member(
-                **self._member_options(group, reached),
-                group_instance_id=consumer.instance.claim(),
-                ghosts=consumer.history.ghosts,
-            ),
-            started=consumer.started,
-            lost=consumer.lost,
-            overlap=False,
-            outage=self._outage,
+    def _writer(self, reached: Reached) -> Writer:
+        return Writer(**self._client_options(reached))
+
+    def _member(self, group: str, reached: Reached, history: History, instance: Instance) -> Member:
+        return Member(
+            **self._member_options(group, reached),
+            group_instance_id=instance.claim(),
+            ghosts=history.ghosts,
         )
 
     def _client_options(self, reached: Reached) -> dict[str, Any]:
@@ -133,7 +129,3 @@ class KafkaTransport:
             "check_crcs": t.check_crcs,
             "unpacked_bytes": max(t.unpacked_bytes, s.max_buffer_bytes, 2 * s.max_message_bytes),
         }
-
-
-async def _nothing_held(writer: Writer) -> None:
-    """A producer holds no partitions."""

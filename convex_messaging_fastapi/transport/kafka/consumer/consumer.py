@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -57,7 +57,7 @@ EARLY_SECONDS = 0.25
 
 
 class KafkaConsumer:
-    """Implements `ConsumerTransport`. `supervise` makes the supervisor of this member's engine."""
+    """Implements `ConsumerTransport`."""
 
     def __init__(
         self,
@@ -66,20 +66,20 @@ class KafkaConsumer:
         tuning: Tuning,
         history: History,
         instance: Instance,
+        supervisor: Supervisor[Member],
         *,
         reset_policy: str,
         drain_seconds: float,
         session_seconds: float,
-        supervise: Callable[[KafkaConsumer], Supervisor[Member]],
         missing: MissingTopics,
     ) -> None:
         self._group, self._clock, self._tuning, self._missing = group, clock, tuning, missing
-        self.history, self.instance = history, instance
+        self._history, self._instance = history, instance
         self._asking = Asking(group, clock, tuning, history, reset_policy)
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(clock, drain_seconds, Nobody())
         self._session_seconds = session_seconds - EARLY_SECONDS
-        self._supervisor = supervise(self)
+        self._supervisor = supervisor
         self._topics: tuple[str, ...] = ()
         self._opening: asyncio.Task[Starts] | None = None
         self._moving: dict[TopicPartition, asyncio.Task[Moves]] = {}
@@ -93,21 +93,21 @@ class KafkaConsumer:
     async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
         self._topics = tuple(topics)
         self._ownership = Ownership(self._clock, self._drain_seconds, listener)
-        self._supervisor.start()
+        self._supervisor.start(self)
 
     async def stop(self, deadline: float) -> None:
         self._ownership.stop()
         self._forget()
         await self._supervisor.stop(deadline)
-        self.instance.release()
+        self._instance.release()
 
     def contact(self) -> Contact:
         member = self._supervisor.current
         refused = {} if member is None else member.refused_topics(self._topics)
         joined = member is not None and member.joined and not self._awaits_topics(refused)
         contact = self._supervisor.contact(member=joined)
-        losses, words = self.history.losses, dict(self._storing.words)
-        contact = replace(contact, losses=losses, lost=self.history.lost, refusals=words)
+        losses, words = self._history.losses, dict(self._storing.words)
+        contact = replace(contact, losses=losses, lost=self._history.lost, refusals=words)
         ours = self._complaints.current() or self._without_coordinator() or self._missing.explain(refused)
         if contact.problem is not None or ours is None:
             return contact
@@ -186,7 +186,7 @@ class KafkaConsumer:
             holding.member.seek(where, position.offset)
         for where, moved in found.moves.items():
             self._note_loss(where, moved)
-        self.history.stored |= {where: position.offset for where, position in found.stored.items()}
+        self._history.stored |= {where: position.offset for where, position in found.stored.items()}
         self._ownership.announce(holding, positions)
         return True
 
@@ -334,8 +334,8 @@ class KafkaConsumer:
 
     def _note_loss(self, where: TopicPartition, moved: Move) -> None:
         reports.records_lost(self._group, where, moved.sentence)
-        self.history.stored.pop(where, None)
-        self.history.add(Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now()))
+        self._history.stored.pop(where, None)
+        self._history.add(Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now()))
 
     async def _begin_anew(self, holding: Holding, found: Moves) -> None:
         """Offsets of an assignment only grow: to go back, end it and begin another."""
@@ -380,9 +380,9 @@ class KafkaConsumer:
 
     def _rival(self) -> Explanation | None:
         """Whether another process seems to be a member under the same name: the engine never says so."""
-        if self.instance.id is None or not self._ownership.stripped_thrice(self._tuning.rival_seconds):
+        if self._instance.id is None or not self._ownership.stripped_thrice(self._tuning.rival_seconds):
             return None
-        return Explanation(Problem.GROUP_REFUSED, f"{self.instance.claim()}: {RIVAL}")
+        return Explanation(Problem.GROUP_REFUSED, f"{self._instance.claim()}: {RIVAL}")
 
     def _awaits_topics(self, refused: Mapping[str, type[BaseException]]) -> bool:
         """Whether nothing is held because a topic is too new to be known to each broker."""

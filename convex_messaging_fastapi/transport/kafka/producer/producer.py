@@ -38,26 +38,26 @@ _IN_PARTS = Sent(0, Verdict.REFUSED, reason="one of the batch is no record for i
 
 
 class KafkaProducer:
-    """Implements `ProducerTransport`. `supervise` makes the supervisor of this producer's engine."""
+    """Implements `ProducerTransport`."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        tuning: Tuning,
-        supervise: Callable[[], Supervisor[Writer]],
-    ) -> None:
-        self._clock, self._tuning = clock, tuning
-        self._supervisor = supervise()
+    def __init__(self, clock: Clock, tuning: Tuning, supervisor: Supervisor[Writer]) -> None:
+        self._clock, self._tuning, self._supervisor = clock, tuning, supervisor
         self._sizes = Sizes()
 
     async def start(self) -> None:
-        self._supervisor.start()
+        self._supervisor.start(self)
 
     async def stop(self, deadline: float) -> None:
         await self._supervisor.stop(deadline)
 
     def contact(self) -> Contact:
         return self._supervisor.contact(member=True)
+
+    # What the supervisor calls: a producer has nothing that goes with its engine.
+
+    def started(self, writer: Writer) -> None: ...
+
+    async def lost(self, writer: Writer) -> None: ...
 
     async def partition_count(self, topic: str) -> int:
         try:

@@ -13,14 +13,17 @@ from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import (
     unreadable_batch,
     verdict_on,
 )
+from convex_messaging_fastapi.transport.kafka.recovery.engines import Ended, Engine, EngineKind
 from convex_messaging_fastapi.transport.kafka.recovery.outage import MissingTopics, Outage
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached, reach
-from convex_messaging_fastapi.transport.kafka.recovery.supervisor import Ended, Supervisor
+from convex_messaging_fastapi.transport.kafka.recovery.supervisor import Supervisor
 
 __all__ = [
     "RIVAL",
     "Complaints",
     "Ended",
+    "Engine",
+    "EngineKind",
     "Explanation",
     "MissingTopics",
     "Outage",

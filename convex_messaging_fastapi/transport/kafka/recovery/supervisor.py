@@ -3,175 +3,111 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep
 from convex_messaging_fastapi.transport.base import Contact, Problem
+from convex_messaging_fastapi.transport.kafka.recovery.backoff import Backoff
 from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import (
     Explanation,
     explain_astray,
     explain_membership,
 )
+from convex_messaging_fastapi.transport.kafka.recovery.engines import E, Endings, EngineKind, Owner, Slot
 from convex_messaging_fastapi.transport.kafka.recovery.outage import Outage
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached
+from convex_messaging_fastapi.transport.kafka.recovery.vitals import Step, Vitals
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
-
-class Engine(Protocol):
-    async def start(self) -> None: ...
-
-    async def stop(self, clock: Clock, deadline: float) -> None: ...
-
-    def failure(self) -> str | None: ...
-
-    def silence(self) -> float | None: ...
-
-    @property
-    def refused(self) -> bool: ...
-
-    def poke(self) -> None: ...
-
-    def chase(self, seconds: float) -> None: ...
-
-    def hang_up(self) -> None: ...
-
-    def curious(self) -> bool: ...
-
-    def unreachable(self) -> Mapping[int, str]: ...
-
-
-E = TypeVar("E", bound=Engine)
-
-
-class Ended(Exception):
-    """The supervisor was stopped: there will be no engine any more."""
+_SILENT = Explanation(Problem.BROKER_UNREACHABLE, "silent, though the cluster answers")
 
 
 class Supervisor(Generic[E]):
-    """One engine at a time. `build` makes one, `lost` is awaited before a broken one is let go.
+    """One engine of `kind` at a time, for whoever owns what it holds."""
 
-    With `overlap` a successor starts while its predecessor is still ending; without it the
-    predecessor ends first.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        clock: Clock,
-        tuning: Tuning,
-        *,
-        reach: Callable[[], Awaitable[Reached | Explanation]],
-        build: Callable[[Reached], E],
-        started: Callable[[E], None],
-        lost: Callable[[E], Awaitable[None]],
-        overlap: bool,
-        outage: Outage,
-    ) -> None:
-        self._name, self._clock, self._tuning = name, clock, tuning
-        self._reach, self._build, self._started, self._lost = reach, build, started, lost
-        self._overlap, self._outage = overlap, outage
-        self._task: asyncio.Task[None] | None = None
-        self._current: E | None = None
-        self._arrived = asyncio.Event()
+    def __init__(self, kind: EngineKind[E], clock: Clock, tuning: Tuning, outage: Outage) -> None:
+        self._kind, self._clock, self._tuning, self._outage = kind, clock, tuning, outage
+        self._slot = Slot[E]()
+        self._endings = Endings(clock)
+        self._vitals = Vitals()
+        self._backoff = Backoff(tuning)
         self._wake = asyncio.Event()
-        self._ending: set[asyncio.Task[None]] = set()
-        self._explaining: asyncio.Task[None] | None = None
-        self._last: float | None = None
-        self._reached_at: float | None = None
-        self._asked_at = float("-inf")
-        self._why = Explanation(Problem.CONNECTING, "connecting")
-        self._well = False
-        self._rebuilds = 0
-        self._failures = 0
-        self._at_once = False
-        self._astray: Explanation | None = None
-        self._stopped = False
-        self._ended = False
+        self._task: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{self._name} supervisor")
+    def start(self, owner: Owner[E]) -> None:
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(owner), name=f"{self._kind.name} supervisor"
+        )
         self._task.add_done_callback(self._say_why_it_ended)
 
     async def stop(self, deadline: float) -> None:
         """End everything by `deadline`, whatever state it is in. Never raises."""
-        self._stopped = True
-        self._outage.forget(self._name)
-        self._arrived.set()
+        last = self._slot.close()
+        self._outage.forget(self._kind.name)
         if self._task is not None:
             self._task.cancel()
             await settled_within(self._clock, self._task, deadline - self._clock.now())
-        if self._explaining is not None:
-            self._explaining.cancel()
-        if self._current is not None:
-            self._let_go(self._current, deadline)
-            self._current = None
-        for ending in tuple(self._ending):
-            await settled_within(self._clock, ending, deadline - self._clock.now())
+        if self._asking is not None:
+            self._asking.cancel()
+        if last is not None:
+            self._endings.let_go(last, deadline)
+        await self._endings.all_by(deadline)
 
     @property
     def current(self) -> E | None:
-        return self._current
+        return self._slot.current
 
     async def engine(self) -> E:
         """The engine that runs, waiting for one as long as it takes. Raises `Ended`."""
-        while self._current is None:
-            if self._stopped:
-                raise Ended
-            await self._arrived.wait()
-        return self._current
+        return await self._slot.engine()
 
     def replace(self, engine: E, why: Explanation, *, at_once: bool = False) -> None:
         """This engine is broken; nothing happens if it is no longer the one that runs.
 
         With `at_once` the cluster is not to blame, and the successor starts without a pause.
         """
-        if engine is not self._current:
+        if engine is not self._slot.current:
             return
-        self._outage.replaced(self._name, why.detail)
-        self._current = None
-        self._arrived.clear()
-        self._well, self._why = False, why
-        self._rebuilds += 1
-        self._at_once = at_once
+        self._outage.replaced(self._kind.name, why.detail)
+        self._slot.empty()
+        self._vitals = self._vitals.replaced(why)
+        if at_once:
+            self._backoff.forgive()
         self._wake.set()
 
     def contact(self, *, member: bool) -> Contact:
-        self._listen()
-        if self._well:
-            return Contact(self._last, member, None, "", self._rebuilds)
-        why = self._why
-        return Contact(self._last, member, why.problem, why.detail, self._rebuilds, alive=not self._ended)
+        ended = self._task is not None and self._task.done() and not self._slot.closed
+        return self._vitals_now().contact(member=member, alive=not ended)
 
-    async def _run(self) -> None:
+    async def _run(self, owner: Owner[E]) -> None:
         while True:
-            engine = await self._begin()
+            engine = await self._begin(owner)
             began = self._clock.now()
             await self._watch(engine)
-            await self._lost(engine)
-            ending = self._let_go(engine, self._clock.now() + self._tuning.stop_seconds)
-            if not self._overlap:
+            await owner.lost(engine)
+            ending = self._endings.let_go(engine, self._clock.now() + self._tuning.stop_seconds)
+            if not self._kind.overlap:
                 await asyncio.wait([ending])
-            lived_long = self._clock.now() - began > self._tuning.lived_long_seconds
-            self._failures = 0 if lived_long or self._at_once else self._failures + 1
+            self._backoff.lived(self._clock.now() - began)
 
-    async def _begin(self) -> E:
+    async def _begin(self, owner: Owner[E]) -> E:
         """Start an engine, trying until one runs."""
         while True:
-            await sleep(self._clock, self._pause())
-            reached = await self._reach()
+            why = self._vitals.why
+            await sleep(self._clock, self._backoff.pause(refused=why is not None and why.refused))
+            reached = await self._kind.reach()
             if isinstance(reached, Reached):
-                engine = self._build(reached)
+                engine = self._kind.build(reached)
                 if await self._started_up(engine, reached):
+                    self._take(engine, owner)
                     return engine
             else:
-                self._why = self._weigh(reached)
-                self._outage.contact_lost(self._name, reached.detail, self._last)
-            self._failures += 1
+                self._not_reached(reached)
+            self._backoff.failed()
 
     async def _started_up(self, engine: E, reached: Reached) -> bool:
         starting = asyncio.ensure_future(engine.start())
@@ -181,91 +117,80 @@ class Supervisor(Generic[E]):
                 self._look_for_it_elsewhere(engine, reached)
                 await settled_within(self._clock, starting, late - min(soon, late))
             failure = _failed_start(starting)
-            if failure is None:
-                self._take(engine)
-                return True
         except asyncio.CancelledError:
             starting.cancel()
-            self._let_go(engine, self._clock.now())
+            self._endings.let_go(engine, self._clock.now())
             raise
-        self._why = self._astray or failure
-        self._outage.suffers(self._name, "did not start", self._why.detail)
+        if failure is None:
+            return True
+        why = self._vitals.astray or failure
+        self._vitals = self._vitals.failed(why)
+        self._outage.suffers(self._kind.name, "did not start", why.detail)
         starting.cancel()
-        self._let_go(engine, self._clock.now() + self._tuning.stop_seconds)
+        self._endings.let_go(engine, self._clock.now() + self._tuning.stop_seconds)
         return False
 
-    def _take(self, engine: E) -> None:
-        if self._astray is None:
-            self._outage.is_over(self._name)
-        self._current = engine
-        self._well = self._astray is None
-        self._reached_at = None
-        self._listen()
-        self._started(engine)
-        self._arrived.set()
+    def _take(self, engine: E, owner: Owner[E]) -> None:
+        if self._vitals.astray is None:
+            self._outage.is_over(self._kind.name)
+        self._vitals = self._vitals.started().heard(self._clock.now(), engine.silence())
+        owner.started(engine)
+        self._slot.put(engine)
 
     async def _watch(self, engine: E) -> None:
         """Look at the engine now and then, until it is to be replaced."""
-        while self._current is engine:
+        while self._slot.current is engine:
             timer = self._clock.call_later(self._tuning.look_every_seconds, self._wake.set)
             await self._wake.wait()
             timer.cancel()
             self._wake.clear()
-            if self._current is engine:
+            if self._slot.current is engine:
                 self._look(engine)
 
     def _look(self, engine: E) -> None:
+        now, self._vitals = self._clock.now(), self._vitals_now()
         if (failure := engine.failure()) is not None:
             self.replace(engine, Explanation(Problem.ENGINE_FAILED, failure))
             return
-        self._listen()
-        silence = self._clock.now() - (self._last or 0.0)
-        if silence <= self._tuning.explain_after_seconds and not engine.refused:
-            self._well, self._reached_at, self._astray = True, None, None
-            self._outage.is_over(self._name)
-        else:
-            self._explain(engine)
-        if silence > self._tuning.ask_after_seconds or engine.curious():
+        match self._vitals.step(now, self._tuning, refused=engine.refused):
+            case Step.FINE:
+                self._vitals = self._vitals.fine()
+                self._outage.is_over(self._kind.name)
+            case Step.REPLACE:
+                self.replace(engine, self._vitals.astray or _SILENT)
+            case Step.ASK if self._asking is None or self._asking.done():
+                self._vitals = self._vitals.asked(now)
+                self._asking = asyncio.get_running_loop().create_task(self._ask(engine))
+        if self._vitals.silence(now) > self._tuning.ask_after_seconds or engine.curious():
             engine.poke()
         engine.chase(self._tuning.ask_after_seconds)
 
-    def _listen(self) -> None:
-        silence = self._current.silence() if self._current is not None else None
-        if silence is not None:
-            heard = self._clock.now() - silence
-            self._last = heard if self._last is None else max(self._last, heard)
-
-    def _explain(self, engine: E) -> None:
-        """Make a connection of our own, one at a time and not often, to learn why this one is silent."""
-        now = self._clock.now()
-        if self._reached_at is not None and now - self._reached_at > self._tuning.replace_after_seconds:
-            silent = Explanation(Problem.BROKER_UNREACHABLE, "silent, though the cluster answers")
-            self.replace(engine, self._astray or silent)
-        elif now - self._asked_at > self._tuning.retry_cap_seconds and self._explained():
-            self._asked_at = now
-            self._explaining = asyncio.get_running_loop().create_task(self._ask(engine))
-
-    def _explained(self) -> bool:
-        return self._explaining is None or self._explaining.done()
+    def _vitals_now(self) -> Vitals:
+        engine = self._slot.current
+        return self._vitals if engine is None else self._vitals.heard(self._clock.now(), engine.silence())
 
     async def _ask(self, engine: E) -> None:
-        answer = await self._reach()
-        if engine is not self._current:
+        """Make a connection of our own, to learn why the engine's are silent."""
+        answer = await self._kind.reach()
+        if engine is not self._slot.current:
             return
         if isinstance(answer, Reached):
             self._look_for_it_elsewhere(engine, answer)
-            if self._reached_at is None:
+            if self._vitals.reached_at is None:
                 # The way is free, and the engine hears nothing: its connections are dead, though
                 # nobody told it, and it would wait for their answers for half a minute.
-                self._reached_at = self._clock.now()
+                self._vitals = self._vitals.reached(self._clock.now())
                 engine.hang_up()
         elif answer.refused:
             # Left alone, the engine would log in several times a second and lock the account.
             self.replace(engine, answer)
-            self._failures += 1
+            self._backoff.failed()
         else:
-            self._well, self._why, self._reached_at = False, self._weigh(answer), None
-            self._outage.contact_lost(self._name, answer.detail, self._last)
+            self._not_reached(answer)
+
+    def _not_reached(self, answer: Explanation) -> None:
+        self._vitals = self._vitals.unreachable(answer)
+        self._outage.contact_lost(self._kind.name, answer.detail, self._vitals.heard_at)
 
     def _look_for_it_elsewhere(self, engine: E, reached: Reached) -> None:
         """An engine that is silent although the cluster answers may have been sent where nobody is.
@@ -273,43 +198,20 @@ class Supervisor(Generic[E]):
         Where it was well before, a broker that has just come back may only not have been asked yet.
         """
         named = {id: at for id, at in engine.unreachable().items() if at != reached.server}
-        was_well = self._reached_at is None and self._last is not None and engine is self._current
+        vitals, runs = self._vitals, engine is self._slot.current
+        was_well = runs and vitals.reached_at is None and vitals.heard_at is not None
         if named and not was_well:
-            self._astray = explain_astray(reached.server, named)
-            self._well, self._why = False, self._astray
-            self._outage.suffers(self._name, "gets no further", self._astray.detail)
-
-    def _weigh(self, why: Explanation) -> Explanation:
-        """Whoever was let in before is not kept out by a setting."""
-        if why.certain or self._last is None:
-            return why
-        return why._replace(problem=Problem.BROKER_UNREACHABLE)
-
-    def _pause(self) -> float:
-        """Seconds before the next start: none at first, then doubling, less up to a fifth."""
-        if not self._failures:
-            return 0.0
-        t = self._tuning
-        first, cap = (
-            (t.refused_retry_seconds, t.refused_cap_seconds)
-            if self._why.refused
-            else (t.retry_seconds, t.retry_cap_seconds)
-        )
-        return min(cap, first * 2.0 ** min(self._failures - 1, 16)) * random.uniform(0.8, 1.0)
+            astray = explain_astray(reached.server, named)
+            self._vitals = vitals.led_astray(astray)
+            self._outage.suffers(self._kind.name, "gets no further", astray.detail)
 
     def _say_why_it_ended(self, task: asyncio.Task[None]) -> None:
-        if self._stopped:
+        if self._slot.closed:
             return
         error = (None if task.cancelled() else task.exception()) or asyncio.CancelledError()
-        self._well, self._ended = False, True
-        self._why = Explanation(Problem.ENGINE_FAILED, f"the supervisor ended: {error!r}")
-        reports.defect(f"{self._name} is no longer supervised", error, fatal=True)
-
-    def _let_go(self, engine: E, deadline: float) -> asyncio.Task[None]:
-        ending = asyncio.get_running_loop().create_task(engine.stop(self._clock, deadline))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-        return ending
+        said = f"the supervisor ended: {error!r}"
+        self._vitals = self._vitals.failed(Explanation(Problem.ENGINE_FAILED, said))
+        reports.defect(f"{self._kind.name} is no longer supervised", error, fatal=True)
 
 
 def _failed_start(starting: asyncio.Future[Any]) -> Explanation | None:

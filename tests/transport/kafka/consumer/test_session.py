@@ -55,7 +55,7 @@ async def test_a_member_that_was_heard_all_the_same_comes_back_as_another(
     assert _member(reader) is member
     asked = set(wire.requests())
     assert {Api.LEAVE_GROUP, Api.JOIN_GROUP} <= asked, "the one he was has left"
-    assert not list(reader.consumer.history.ghosts)
+    assert not list(reader.consumer._history.ghosts)
     await reader.read(3)
     assert [record.value for record in reader.records] == [b"a", b"b", b"b"]
 

@@ -58,7 +58,7 @@ async def test_the_one_he_was_leaves_while_he_waits_to_join(
     assert asked.count(Api.LEAVE_GROUP) == told
     if code:  # the mock names its members by their addresses, and who has left leaves his free
         assert member_of(reader).identity.member_id != before
-    assert not list(reader.consumer.history.ghosts)
+    assert not list(reader.consumer._history.ghosts)
 
 
 async def test_a_member_that_left_is_not_told_of_again(
@@ -67,7 +67,7 @@ async def test_a_member_that_left_is_not_told_of_again(
     wire.track_requests()
     await reader.consumer.stop(bench.clock.now() + 2)
     assert wire.requests().count(Api.LEAVE_GROUP) == 1
-    assert not list(reader.consumer.history.ghosts)
+    assert not list(reader.consumer._history.ghosts)
 
 
 async def test_a_member_that_could_not_leave_is_left_by_its_successor(
@@ -81,12 +81,12 @@ async def test_a_member_that_could_not_leave_is_left_by_its_successor(
     before = member_of(first).identity.member_id
     wire.down()
     await first.consumer.stop(bench.clock.now() + 0.5)
-    assert list(first.consumer.history.ghosts) == [before]
+    assert list(first.consumer._history.ghosts) == [before]
     wire.up()
     wire.track_requests()
     await second.consumer.start(["orders"], second.listener)
     try:
-        await second.until(lambda: not list(second.consumer.history.ghosts), "the first to have left")
+        await second.until(lambda: not list(second.consumer._history.ghosts), "the first to have left")
     finally:
         await second.consumer.stop(bench.clock.now() + 2)
     assert Api.LEAVE_GROUP in wire.requests()

@@ -12,9 +12,10 @@ from aiokafka.errors import KafkaConnectionError
 from convex_messaging_fastapi.clock import Clock, ManualClock
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import Explanation
+from convex_messaging_fastapi.transport.kafka.recovery.engines import Ended, EngineKind
 from convex_messaging_fastapi.transport.kafka.recovery.outage import Outage
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached
-from convex_messaging_fastapi.transport.kafka.recovery.supervisor import Ended, Supervisor
+from convex_messaging_fastapi.transport.kafka.recovery.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 REACHED = Reached({"bootstrap_servers": ["kafka:9092"]})
@@ -26,7 +27,7 @@ class PaperEngine:
     def __init__(self) -> None:
         self.start_error: Exception | None = None
         self.dead: str | None = None
-        self.quiet_for = 0.0
+        self.quiet_for: float | None = 0.0
         self.wants_news = False
         self.refused = False
         self.pokes = 0
@@ -79,21 +80,21 @@ class Stage:
         self.prepare: Callable[[PaperEngine], None] = lambda engine: None
         self.answer: Reached | Explanation = REACHED
         self.reaches: list[float] = []
-        self.lost: list[PaperEngine] = []
+        self.let_go: list[PaperEngine] = []
         self.supervisor = Supervisor(
-            "the engine",
+            EngineKind("the engine", self._reach, self._build, overlap=overlap),
             self.clock,
             Tuning(),
-            reach=self._reach,
-            build=self._build,
-            started=lambda engine: None,
-            lost=self._lost,
-            overlap=overlap,
-            outage=Outage("kafka:9092", self.clock, lambda: 7),
+            Outage("kafka:9092", self.clock, lambda: 7),
         )
 
+    def started(self, engine: PaperEngine) -> None: ...
+
+    async def lost(self, engine: PaperEngine) -> None:
+        self.let_go.append(engine)
+
     async def begin(self) -> None:
-        self.supervisor.start()
+        self.supervisor.start(self)
         await self.turn(0)
 
     async def turn(self, seconds: float, step: float = 0.25) -> None:
@@ -118,9 +119,6 @@ class Stage:
         self.engines.append(engine)
         return engine
 
-    async def _lost(self, engine: PaperEngine) -> None:
-        self.lost.append(engine)
-
 
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
@@ -140,6 +138,16 @@ async def test_an_engine_is_there_for_whoever_waits_for_one(stage: Stage) -> Non
     assert await waiting is stage.engines[0]
     contact = stage.supervisor.contact(member=True)
     assert (contact.last, contact.problem, contact.rebuilds) == (0.0, None, 0)
+
+
+@pytest.mark.parametrize("asked", [0, 1, 5])
+async def test_a_question_changes_nothing_of_what_is_told_later(stage: Stage, asked: int) -> None:
+    await stage.begin()
+    stage.clock.advance(0.25)  # no look is due
+    for _ in range(asked):
+        assert stage.supervisor.contact(member=True).last == 0.25
+    stage.engines[0].quiet_for = None
+    assert stage.supervisor.contact(member=True).last == 0.0
 
 
 async def test_no_engine_is_built_while_no_broker_answers(stage: Stage) -> None:
@@ -191,7 +199,7 @@ async def test_an_engine_whose_parts_died_is_replaced(stage: Stage) -> None:
     first = stage.engines[0]
     first.dead = "the engine's fetching ended"
     await stage.turn(1)
-    assert stage.lost == [first]
+    assert stage.let_go == [first]
     assert first.stopped.is_set()
     await stage.turn(1)
     assert stage.supervisor.current is stage.engines[1]
