@@ -31,11 +31,10 @@ from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
-from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.consumer.reading import Reading
 from convex_messaging_fastapi.transport.kafka.engine import ghosts
 from convex_messaging_fastapi.transport.kafka.engine.client import Connection
 from convex_messaging_fastapi.transport.kafka.offsets import storing
-from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
 from convex_messaging_fastapi.transport.kafka.recovery.complaints import Complaints
 from convex_messaging_fastapi.verdicts import Verdict, live
 
@@ -157,24 +156,24 @@ def use_the_ledger_of_an_earlier_assignment(patch: pytest.MonkeyPatch) -> None:
 
 def drop_what_was_taken_beside_a_failure(patch: pytest.MonkeyPatch) -> None:
     """All partitions are taken from in one go, which an error of one ends without going back."""
-    take, unreadable = KafkaConsumer._take, KafkaConsumer._unreadable
-    failed: WeakSet[KafkaConsumer] = WeakSet()
+    take, unreadable = Reading.take, Reading._unreadable
+    failed: WeakSet[Reading] = WeakSet()
 
-    def noted(consumer: KafkaConsumer, holding: Holding, where: TopicPartition, error: Exception) -> None:
-        failed.add(consumer)
-        unreadable(consumer, holding, where, error)
+    def noted(reading: Reading, where: TopicPartition, error: Exception) -> None:
+        failed.add(reading)
+        unreadable(reading, where, error)
 
     async def all_or_none(
-        consumer: KafkaConsumer, holding: Holding, wanted: Mapping[TopicPartition, int]
+        reading: Reading, wanted: Mapping[TopicPartition, int], positions: dict[TopicPartition, int]
     ) -> Fetched:
-        fetched = await take(consumer, holding, wanted)
-        if consumer not in failed:
+        fetched = await take(reading, wanted, positions)
+        if reading not in failed:
             return fetched
-        failed.discard(consumer)
+        failed.discard(reading)
         return Fetched(fetched.epoch, {}, {})
 
-    patch.setattr(KafkaConsumer, "_unreadable", noted)
-    patch.setattr(KafkaConsumer, "_take", all_or_none)
+    patch.setattr(Reading, "_unreadable", noted)
+    patch.setattr(Reading, "take", all_or_none)
 
 
 def tell_what_is_handed_out_as_finished(patch: pytest.MonkeyPatch) -> None:

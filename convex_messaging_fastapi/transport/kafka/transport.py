@@ -10,7 +10,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
-from convex_messaging_fastapi.transport.kafka.consumer import Instance, KafkaConsumer
+from convex_messaging_fastapi.transport.kafka.consumer import Instance, KafkaConsumer, Terms
 from convex_messaging_fastapi.transport.kafka.engine import Access, Member, Writer, held_back, patch_engine
 from convex_messaging_fastapi.transport.kafka.offsets import History
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
@@ -18,7 +18,6 @@ from convex_messaging_fastapi.transport.kafka.recovery import (
     Engine,
     EngineKind,
     Explanation,
-    MissingTopics,
     Outage,
     Reached,
     Supervisor,
@@ -48,7 +47,7 @@ class KafkaTransport:
         return KafkaProducer(self._clock, self._tuning, self._supervisor(kind))
 
     def consumer(self, group: str) -> KafkaConsumer:
-        history = self._histories.setdefault(group, History())
+        history = self._histories.setdefault(group, History(group, self._clock))
         instance = Instance(self._settings.group_instance_id, f"{self._settings.bootstrap_servers}\0{group}")
         kind = EngineKind(
             f"group {group}",
@@ -56,23 +55,15 @@ class KafkaTransport:
             lambda reached: self._member(group, reached, history, instance),
             overlap=False,
         )
-        return KafkaConsumer(
-            group,
-            self._clock,
-            self._tuning,
-            history,
-            instance,
-            self._supervisor(kind),
+        terms = Terms(
+            group=group,
             reset_policy=self._settings.auto_offset_reset,
             drain_seconds=self._settings.revoke_drain_seconds,
             session_seconds=self._settings.session_timeout_ms / 1000,
-            missing=MissingTopics(
-                group,
-                self._clock,
-                are_made=self._settings.create_topics,
-                patience_seconds=self._tuning.missing_seconds,
-            ),
+            topics_are_made=self._settings.create_topics,
         )
+        supervisor = self._supervisor(kind)
+        return KafkaConsumer(terms, self._clock, self._tuning, history, instance, supervisor)
 
     def admin(self) -> KafkaAdmin:
         return KafkaAdmin(

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
+from convex_messaging_fastapi.transport.kafka.consumer.terms import Terms
 
-__all__ = ["Instance", "KafkaConsumer"]
+__all__ = ["Instance", "KafkaConsumer", "Terms"]

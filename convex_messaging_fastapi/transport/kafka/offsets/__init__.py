@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from convex_messaging_fastapi.transport.kafka.offsets.course import Course
 from convex_messaging_fastapi.transport.kafka.offsets.history import History
-from convex_messaging_fastapi.transport.kafka.offsets.lookup import Asking
+from convex_messaging_fastapi.transport.kafka.offsets.lookup import OffsetLookup
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import (
     EngineListener,
     Holding,
-    Nobody,
     Ownership,
 )
-from convex_messaging_fastapi.transport.kafka.offsets.positions import Move, Moves, Starts, passed, targets
+from convex_messaging_fastapi.transport.kafka.offsets.positions import Moves, targets
 from convex_messaging_fastapi.transport.kafka.offsets.storing import Storing
 
 __all__ = [
-    "Asking",
+    "Course",
     "EngineListener",
     "History",
     "Holding",
-    "Move",
     "Moves",
-    "Nobody",
+    "OffsetLookup",
     "Ownership",
-    "Starts",
     "Storing",
-    "passed",
     "targets",
 ]

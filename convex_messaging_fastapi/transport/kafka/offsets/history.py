@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Loss
 from convex_messaging_fastapi.transport.kafka.engine import Ghosts
+from convex_messaging_fastapi.transport.kafka.offsets.positions import Move
 
 LOSSES_KEPT = 20
 
@@ -15,19 +18,24 @@ class History:
     """Outlives the consumers of its group, which come and go with the topics that are subscribed to.
 
     `stored` are the positions that the group is known to have had last, `ghosts` are members of ours that
-    may be left in it; `lost` counts the records
-    of all losses, `losses` are the latest, the oldest first.
+    may be left in it; `lost` counts the records of all losses, `losses` are the latest, the oldest first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, group: str, clock: Clock) -> None:
+        self._group, self._clock = group, clock
         self._losses: deque[Loss] = deque(maxlen=LOSSES_KEPT)
         self.stored: dict[TopicPartition, int] = {}
         self.ghosts = Ghosts()
         self.lost = 0
 
-    def add(self, loss: Loss) -> None:
-        self._losses.append(loss)
-        self.lost += loss.records
+    def lose(self, where: TopicPartition, moved: Move) -> None:
+        """What the move passes over is lost, and what was stored of that log means nothing any more."""
+        reports.records_lost(self._group, where, moved.sentence)
+        self.stored.pop(where, None)
+        self._losses.append(
+            Loss(where, moved.offset, moved.to, moved.lost, moved.sentence, self._clock.now())
+        )
+        self.lost += moved.lost
 
     @property
     def losses(self) -> tuple[Loss, ...]:

@@ -14,13 +14,13 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Member
 from convex_messaging_fastapi.transport.kafka.offsets.history import History
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
-from convex_messaging_fastapi.transport.kafka.offsets.positions import Moves, Reading, Starts, moves, starts
+from convex_messaging_fastapi.transport.kafka.offsets.positions import LastKnown, Moves, Starts, moves, starts
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 T = TypeVar("T")
 
 
-class Asking:
+class OffsetLookup:
     """For one group. Whoever asks cancels what is not wanted any more."""
 
     def __init__(self, group: str, clock: Clock, tuning: Tuning, history: History, reset_policy: str) -> None:
@@ -75,7 +75,7 @@ class Asking:
 
         async def ask() -> Moves:
             await self._learn(member)
-            reading = Reading(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
+            reading = LastKnown(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
             return await moves(member, where, reading, lambda: self._doubt(member))
 
         what = f"where to read on in {where.topic}/{where.partition}, at {holding.next[where]}"

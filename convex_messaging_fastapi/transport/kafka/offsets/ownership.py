@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum, auto
 
 from aiokafka import ConsumerRebalanceListener
 
@@ -22,12 +23,17 @@ LOST = float("-inf")
 """The deadline of a revocation that has happened already."""
 
 
-class Holding:
-    """One assignment, from the moment the group gave it to its end.
+class Phase(Enum):
+    """Of an assignment, in this order; one that is taken away while it is pending is never open."""
 
-    It begins as *pending* while its start positions are looked up. Records are delivered while it
-    is `open`; commits are taken while it is open or being revoked, and never once it is `over`.
-    """
+    PENDING = auto()  # its start positions are looked up
+    OPEN = auto()  # records are delivered
+    CLOSING = auto()  # it is being revoked, and commits are still taken
+    OVER = auto()
+
+
+class Holding:
+    """One assignment, from the moment the group gave it to its end."""
 
     def __init__(
         self,
@@ -48,13 +54,28 @@ class Holding:
         """Which topics it reads; `None` where that is not known."""
         self.cut: set[TopicPartition] = set()
         """Partitions whose log was found to be another one now: nothing of them is committed."""
-        self.announced = False
-        self.closing = False
-        self.over = False
+        self.phase = Phase.PENDING
+
+    @property
+    def is_pending(self) -> bool:
+        return self.phase is Phase.PENDING
 
     @property
     def open(self) -> bool:
-        return self.announced and not self.closing and not self.over
+        return self.phase is Phase.OPEN
+
+    @property
+    def closing(self) -> bool:
+        return self.phase is Phase.CLOSING
+
+    @property
+    def over(self) -> bool:
+        return self.phase is Phase.OVER
+
+    def go_to(self, where: TopicPartition, offset: int) -> None:
+        """Deliver from here on next."""
+        self.next[where] = offset
+        self.member.seek(where, offset)
 
     def topics_now(self) -> dict[str, TopicId | None]:
         """Which topics the names that were assigned stand for now."""
@@ -74,10 +95,10 @@ class Holding:
 class Ownership:
     """What this consumer holds now. Tells the listener, one call at a time."""
 
-    def __init__(self, clock: Clock, drain_seconds: float, listener: AssignmentListener) -> None:
+    def __init__(self, clock: Clock, drain_seconds: float) -> None:
         self._clock = clock
         self._drain_seconds = drain_seconds
-        self._listener = listener
+        self._listener: AssignmentListener = _Nobody()
         self._epochs = itertools.count(1)
         self._telling = asyncio.Lock()
         self.epoch = 0
@@ -87,6 +108,9 @@ class Ownership:
         """False once stopping has begun: a rebalance may still end then, and must not reopen."""
         self.stripped: deque[float] = deque(maxlen=THRICE)
         """When the group was last found to have taken our membership away."""
+
+    def listen(self, listener: AssignmentListener) -> None:
+        self._listener = listener
 
     def take(
         self,
@@ -104,7 +128,7 @@ class Ownership:
     def announce(self, holding: Holding, positions: dict[TopicPartition, Position]) -> None:
         """Open the gate: tell the listener what it holds and from where on."""
         holding.next = {where: position.offset for where, position in positions.items()}
-        holding.announced = True
+        holding.phase = Phase.OPEN
         self.epoch = holding.epoch
         self._listener.assigned(holding.epoch, positions)
 
@@ -117,16 +141,16 @@ class Ownership:
             holding = self.holding
             if holding is None:
                 return None
-            holding.closing = True
+            announced, holding.phase = holding.open, Phase.CLOSING
             self.changed.set()
             try:
                 stripped = holding.member.identity != holding.who
                 if stripped and not lost:
                     self.stripped.append(self._clock.now())
-                if holding.announced:
+                if announced:
                     await self._tell(holding, lost or stripped)
             finally:
-                holding.over = True
+                holding.phase = Phase.OVER
                 if self.holding is holding:
                     self.holding = None
             return holding
@@ -135,7 +159,7 @@ class Ownership:
         """Hold nothing from now on, and tell nobody."""
         self.accepting = False
         if self.holding is not None:
-            self.holding.over = True
+            self.holding.phase = Phase.OVER
         self.holding = None
         self.changed.set()
 
@@ -151,8 +175,8 @@ class Ownership:
             reports.defect(f"the owner of epoch {holding.epoch} did not let go of it properly", error)
 
 
-class Nobody:
-    """Listens before `start` has said who does."""
+class _Nobody:
+    """Listens before `listen` has said who does."""
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
 

@@ -114,7 +114,7 @@ async def _committed(member: Member, wanted: Collection[TopicPartition], topic_i
     return found
 
 
-class Reading(NamedTuple):
+class LastKnown(NamedTuple):
     """What is known of an assignment whose logs may be others by now.
 
     `held` are its next offsets, `topic_ids` those of its topics when it began, `stored` as for `starts`.
@@ -136,7 +136,7 @@ def remade(member: Member, topic_ids: TopicIds) -> set[str]:
 
 
 async def moves(
-    member: Member, where: TopicPartition, reading: Reading, doubt: Callable[[], Awaitable[None]]
+    member: Member, where: TopicPartition, reading: LastKnown, doubt: Callable[[], Awaitable[None]]
 ) -> Moves:
     """Where to go on in `where`, and in what else was cut or made anew with it. Raises `KafkaError`.
 
@@ -150,7 +150,7 @@ async def moves(
     return found
 
 
-async def _moves(member: Member, where: TopicPartition, reading: Reading) -> Moves:
+async def _moves(member: Member, where: TopicPartition, reading: LastKnown) -> Moves:
     offset, policy = reading.held[where], reading.policy
     first, end = await _bounds(member, [where])
     found = decide_move(offset, first[where], end[where], policy, _unread(member, where, offset))
@@ -162,7 +162,7 @@ async def _moves(member: Member, where: TopicPartition, reading: Reading) -> Mov
     return {where: found} | await _moves_beside(member, where, reading)
 
 
-async def _is_another(member: Member, where: TopicPartition, reading: Reading) -> bool:
+async def _is_another(member: Member, where: TopicPartition, reading: LastKnown) -> bool:
     """Whether the topic has another id, or Kafka has forgotten what the group had stored of it.
 
     It does so with a topic that is deleted.
@@ -181,7 +181,7 @@ async def _bounds(
     return await member.ends(wanted, last=False), await member.ends(wanted, last=True)
 
 
-async def _moves_beside(member: Member, one: TopicPartition, reading: Reading) -> Moves:
+async def _moves_beside(member: Member, one: TopicPartition, reading: LastKnown) -> Moves:
     """A topic is made anew in all its partitions, of which the engine finds out one after another.
 
     Meanwhile a commit would carry old offsets into new logs, for whoever comes next to begin there.

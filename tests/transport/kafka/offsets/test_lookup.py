@@ -14,7 +14,7 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, TopicId
 from convex_messaging_fastapi.transport.kafka.offsets.history import History
-from convex_messaging_fastapi.transport.kafka.offsets.lookup import Asking
+from convex_messaging_fastapi.transport.kafka.offsets.lookup import OffsetLookup
 from convex_messaging_fastapi.transport.kafka.offsets.marks import marked
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
@@ -75,7 +75,7 @@ class Cluster:
 async def start(cluster: Any) -> tuple[int, TopicId | None]:
     """Where a group that begins at the end begins, and in which topic."""
     tuning = Tuning(confirm_seconds=0, retry_seconds=0)
-    asking = Asking("readers", SystemClock(), tuning, History(), "latest")
+    asking = OffsetLookup("readers", SystemClock(), tuning, History("readers", SystemClock()), "latest")
     found = await asking.starts(Holding(1, cluster, [WHERE], {}))
     return (found.stored | found.placed)[WHERE].offset, found.topic_ids["orders"]
 
@@ -141,6 +141,6 @@ async def test_where_the_log_ends_is_told_where_it_matters_and_is_known_soon(
     cluster: Any = Cluster(NEW, NEW, [NEW])
     cluster.metadata, cluster.led, cluster.ending = metadata, led, ending
     tuning = Tuning(confirm_seconds=0.01, retry_seconds=0)
-    asking = Asking("readers", SystemClock(), tuning, History(), "latest")
+    asking = OffsetLookup("readers", SystemClock(), tuning, History("readers", SystemClock()), "latest")
     found = await asking.starts(Holding(1, cluster, [WHERE], {}))
     assert found.stored == {WHERE: Position(40, metadata, end)}

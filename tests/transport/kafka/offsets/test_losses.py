@@ -252,10 +252,10 @@ async def test_nothing_of_a_topic_is_committed_while_its_log_is_in_doubt(
     one, other = TopicPartition(topic, 0), TopicPartition(topic, 1)
     never: asyncio.Future[Moves] = asyncio.get_running_loop().create_future()
 
-    reader.consumer._moving[other] = asyncio.ensure_future(_of(never))
+    moving_of(reader)[other] = asyncio.ensure_future(_of(never))
     assert await reader.commit({one: 0}) is CommitOutcome.FAILED
 
-    reader.consumer._moving.pop(other).cancel()
+    moving_of(reader).pop(other).cancel()
     assert await reader.commit({one: 0}) is CommitOutcome.COMMITTED
 
 
@@ -294,14 +294,19 @@ async def test_the_doubt_about_a_log_holds_up_no_commit_of_another_topic(
     await reader.until(lambda: len(reader.listener.held) == 2, "an assignment")
     never: asyncio.Future[Moves] = asyncio.get_running_loop().create_future()
 
-    reader.consumer._moving[TopicPartition(doubtful, 0)] = asyncio.ensure_future(_of(never))
+    moving_of(reader)[TopicPartition(doubtful, 0)] = asyncio.ensure_future(_of(never))
     both = {TopicPartition(doubtful, 0): 0, TopicPartition(sound, 0): 0}
     left_out, stored = CommitOutcome.FAILED, CommitOutcome.COMMITTED  # the first is to be tried again
     assert await reader.outcomes(both) == dict(zip(both, (left_out, stored), strict=True))
 
     assert not await asyncio.to_thread(independent.committed, unique, doubtful)
     assert await asyncio.to_thread(independent.committed, unique, sound)
-    reader.consumer._moving.popitem()[1].cancel()
+    moving_of(reader).popitem()[1].cancel()
+
+
+def moving_of(reader: Reader) -> dict[TopicPartition, asyncio.Task[Moves]]:
+    assert reader.consumer._reading is not None
+    return reader.consumer._reading.course._moving
 
 
 async def _of(answer: asyncio.Future[Moves]) -> Moves:

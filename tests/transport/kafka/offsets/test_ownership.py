@@ -29,7 +29,8 @@ class Gate:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.listener = Listener()
-        self.ownership = Ownership(self.clock, 5, self.listener)
+        self.ownership = Ownership(self.clock, 5)
+        self.ownership.listen(self.listener)
         self.member = FakeMember()
         self.taken: list[Holding] = []
         self.engine = EngineListener(self.ownership, self.member, self.taken.append)  # type: ignore[arg-type]

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import Loss, Position
+from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine import TopicId
 from convex_messaging_fastapi.transport.kafka.offsets.history import LOSSES_KEPT, History
 from convex_messaging_fastapi.transport.kafka.offsets.marks import marked
 from convex_messaging_fastapi.transport.kafka.offsets.positions import (
-    Reading,
+    LastKnown,
+    Move,
     decide_anew,
     decide_move,
     moves,
@@ -107,8 +109,8 @@ HELD = dict.fromkeys((SHORT, GROWN, UNTOUCHED, UNSTORED, ELSEWHERE), 50)
 
 def reading(
     held: Mapping[TopicPartition, int], stored: Mapping[TopicPartition, int], topic_id: TopicId | None = OLD
-) -> Reading:
-    return Reading(held, {where.topic: topic_id for where in held}, stored, "earliest")
+) -> LastKnown:
+    return LastKnown(held, {where.topic: topic_id for where in held}, stored, "earliest")
 
 
 async def test_a_topic_made_anew_is_left_in_all_its_partitions_as_soon_as_one_tells() -> None:
@@ -256,9 +258,9 @@ async def test_what_the_group_had_stored_and_kafka_has_forgotten_is_told_at_the_
 
 
 def test_the_latest_losses_are_kept_and_all_are_counted() -> None:
-    history = History()
+    history = History("readers", ManualClock())
     for n in range(LOSSES_KEPT + 5):
-        history.add(Loss(TopicPartition("orders", 0), n, n + 1, 2, "gone", 0.0))
+        history.lose(TopicPartition("orders", 0), Move(n, n + 1, 2, "gone"))
     assert len(history.losses) == LOSSES_KEPT
     assert history.losses[-1].from_offset == LOSSES_KEPT + 4
     assert history.lost == 2 * (LOSSES_KEPT + 5)

@@ -75,7 +75,8 @@ def member_of(coordinator: Coordinator) -> Any:
 
 class Stage:
     def __init__(self, code_of: Answer) -> None:
-        self.clock, self.history = ManualClock(), History()
+        self.clock = ManualClock()
+        self.history = History("readers", self.clock)
         self.coordinator = Coordinator(code_of)
         self.storing = Storing("billing", self.clock, self.history)
         self.holding = Holding(1, member_of(self.coordinator), ALL, {})

@@ -1,0 +1,104 @@
+"""How a member stands with its group, and what the engine does not say of it by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from aiokafka.errors import KafkaError
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.transport.base import Contact, Problem
+from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
+from convex_messaging_fastapi.transport.kafka.consumer.terms import Terms
+from convex_messaging_fastapi.transport.kafka.engine import Member
+from convex_messaging_fastapi.transport.kafka.offsets import Holding, Ownership
+from convex_messaging_fastapi.transport.kafka.recovery import (
+    RIVAL,
+    Complaints,
+    Explanation,
+    MissingTopics,
+    Supervisor,
+    explain_no_coordinator,
+)
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+
+EARLY_SECONDS = 0.25
+"""Before the end of a session handlers are told to end; whoever fetches looks more often than this."""
+
+
+class Membership:
+    """Of one group. `topics` are those that are subscribed to."""
+
+    def __init__(
+        self,
+        terms: Terms,
+        tuning: Tuning,
+        instance: Instance,
+        supervisor: Supervisor[Member],
+        ownership: Ownership,
+        complaints: Complaints,
+        missing: MissingTopics,
+    ) -> None:
+        self._terms, self._tuning, self._instance = terms, tuning, instance
+        self._supervisor, self._ownership = supervisor, ownership
+        self._complaints, self._missing = complaints, missing
+        self.topics: tuple[str, ...] = ()
+
+    def contact(self) -> Contact:
+        """The engine's, and if that is well the trouble of the group."""
+        member = self._supervisor.current
+        refused = {} if member is None else member.refused_topics(self.topics)
+        joined = member is not None and member.joined and not self._awaits_topics(refused)
+        contact = self._supervisor.contact(member=joined)
+        ours = self._complaints.current() or self._without_coordinator() or self._missing.explain(refused)
+        if contact.problem is not None or ours is None:
+            return contact
+        return replace(contact, problem=ours.problem, detail=ours.detail)
+
+    def look(self) -> None:
+        """Count as alive, and hear what is complained of. An engine that does not recover is replaced."""
+        member = self._supervisor.current
+        if member is None:
+            return
+        self._missing.look(member.refused_topics(self.topics))
+        if (rival := self._rival()) is not None:
+            self._ownership.stripped.clear()
+            self._complaints.hear_of_rival(rival)
+            self._supervisor.replace(member, rival)
+            return
+        try:
+            member.look_alive()
+        except KafkaError as error:
+            if (why := self._complaints.hear(error)) is not None:
+                self._supervisor.replace(member, why)
+
+    def rejoin_if_out_of_touch(self, holding: Holding) -> bool:
+        """Whether the group may have given what is held to another by now; then we join it as another.
+
+        Nobody tells a member that is cut off, and the engine would go on: two would handle one record.
+        """
+        unheard = holding.member.unheard()
+        if unheard <= self._terms.session_seconds - EARLY_SECONDS:
+            return False
+        reports.session_over(self._terms.group, unheard)
+        holding.member.join_as_another()
+        return True
+
+    def _rival(self) -> Explanation | None:
+        """Whether another process seems to be a member under the same name: the engine never says so."""
+        if self._instance.id is None or not self._ownership.stripped_thrice(self._tuning.rival_seconds):
+            return None
+        return Explanation(Problem.GROUP_REFUSED, f"{self._instance.claim()}: {RIVAL}")
+
+    def _awaits_topics(self, refused: Mapping[str, type[BaseException]]) -> bool:
+        """Whether nothing is held because a topic is too new to be known to each broker."""
+        holding = self._ownership.holding
+        return (holding is None or not holding.partitions) and self._missing.may_come(refused)
+
+    def _without_coordinator(self) -> Explanation | None:
+        member = self._supervisor.current
+        sought = None if member is None else member.coordinator_sought()
+        if sought is None or sought[0] < self._tuning.coordinator_seconds:
+            return None
+        return explain_no_coordinator(self._terms.group, *sought)
