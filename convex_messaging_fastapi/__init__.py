@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.plugin.health import Details
     from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
     from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
-    from convex_messaging_fastapi.records import Delivery, Lease, Receipt, Record, TopicPartition
+    from convex_messaging_fastapi.receipts import Receipt
+    from convex_messaging_fastapi.records import Delivery, Lease, Record, TopicPartition
     from convex_messaging_fastapi.settings import MessagingSettings
     from convex_messaging_fastapi.status import (
         BusStatus,
@@ -184,7 +185,8 @@ _ROOMS = {
     "plugin.health": ("Details",),
     "policies": ("Batch", "DeadLetterPolicy", "Ordering", "Retry", "SubscriberOptions"),
     "publishing.outgoing": ("Key", "UserHeaders"),
-    "records": ("Delivery", "Lease", "Receipt", "Record", "TopicPartition"),
+    "receipts": ("Receipt",),
+    "records": ("Delivery", "Lease", "Record", "TopicPartition"),
     "settings": ("MessagingSettings",),
     "status": (
         "BusStatus",

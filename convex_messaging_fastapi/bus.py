@@ -26,7 +26,7 @@ from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
-from convex_messaging_fastapi.records import Receipt
+from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.residents import move_in, to_handlers, yielded
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus

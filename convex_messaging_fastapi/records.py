@@ -1,4 +1,4 @@
-"""What travels: records read and written, where they landed, and what a handler is told of one.
+"""What travels: records read and written, and what a handler is told of one.
 
 Topics here are names on the wire, prefix included.
 """

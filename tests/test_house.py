@@ -19,6 +19,7 @@ import convex_messaging_fastapi
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "convex_messaging_fastapi"
 FRONT_DOOR = PACKAGE / "__init__.py"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 60
 
@@ -74,8 +75,23 @@ def named(path: Path, line: int | None = None) -> str:
     return str(path.relative_to(ROOT)) + (f":{line}" if line is not None else "")
 
 
+WITH_FLOORS_OF_THEIR_OWN = ["convex_messaging_fastapi", "convex_messaging_fastapi.consuming"]
+
+
+@pytest.mark.parametrize("folder", WITH_FLOORS_OF_THEIR_OWN)
+def test_every_room_has_a_floor(folder: str) -> None:
+    """A new one must be given one: `exhaustive` refuses it until then."""
+    contracts = PROJECT["tool"]["importlinter"]["contracts"]
+    floors = [each for each in contracts if each["type"] == "layers" and each["containers"] == [folder]]
+    assert [each["exhaustive"] for each in floors] == [True]
+
+
+def test_what_only_type_checkers_read_is_imported_downward_too() -> None:
+    assert PROJECT["tool"]["importlinter"]["exclude_type_checking_imports"] is False
+
+
 def test_rooms_open_doors_only_downward() -> None:
-    """import-linter's contracts in pyproject.toml; a room without a floor is refused too."""
+    """import-linter's contracts in pyproject.toml."""
     lint = Path(sys.executable).with_name("lint-imports")
     ran = subprocess.run([lint, "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -134,7 +150,6 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert not long
 
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NEEDED = [
     *PROJECT["project"]["dependencies"],
     *(needed for extra in PROJECT["project"]["optional-dependencies"].values() for needed in extra),

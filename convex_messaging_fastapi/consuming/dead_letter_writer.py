@@ -12,7 +12,8 @@ from convex_messaging_fastapi.consuming.letter_limit import LetterLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.publishing import Publishing
-from convex_messaging_fastapi.records import Receipt, Record, size_of_headers
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Record, size_of_headers
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
 

@@ -12,7 +12,8 @@ from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
-from convex_messaging_fastapi.records import Receipt, TopicPartition, utc
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import TopicPartition, utc
 from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
 

@@ -17,7 +17,8 @@ from convex_messaging_fastapi.publishing.outgoing import (
     outgoing_tombstone,
 )
 from convex_messaging_fastapi.publishing.publisher import Publisher
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord
 from convex_messaging_fastapi.status import ProducerStatus
 
 M = TypeVar("M")

@@ -9,7 +9,8 @@ from math import inf
 
 from convex_messaging_fastapi.clock import Clock, Timer
 from convex_messaging_fastapi.errors import PublishError, PublishUnknown
-from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords
 
 SWEEP_SECONDS = 0.05
 """Deadlines are looked at no more often than this, so one may be noticed so much late."""

@@ -19,7 +19,8 @@ from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pendi
 from convex_messaging_fastapi.publishing.room import Room
 from convex_messaging_fastapi.publishing.topics import Topic
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
-from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, Receipt, size_of
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, size_of
 from convex_messaging_fastapi.status import ProducerStatus
 from convex_messaging_fastapi.transport.base import ProducerTransport, contact_status
 

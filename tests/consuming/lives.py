@@ -18,7 +18,8 @@ from convex_messaging_fastapi.consuming.ranges import Range, decode, encode
 from convex_messaging_fastapi.errors import BatchFailed, Discard, PublishFailed, Reject, RetryAfter
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import Delivery, Lease, Receipt, Record, TopicPartition, utc
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Delivery, Lease, Record, TopicPartition, utc
 from convex_messaging_fastapi.transport.base import (
     ENOUGH_RECORDS,
     AssignmentListener,

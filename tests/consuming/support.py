@@ -23,7 +23,8 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
-from convex_messaging_fastapi.records import Receipt, Record, TopicPartition, utc
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Record, TopicPartition, utc
 from convex_messaging_fastapi.transport.base import (
     AssignmentListener,
     CommitOutcome,

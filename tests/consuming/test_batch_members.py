@@ -11,7 +11,8 @@ from convex_messaging_fastapi.consuming.endings.hold import DEAD_LETTER_HELD
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.errors import BatchFailed, PublishFailed, RetryAfter
 from convex_messaging_fastapi.policies import Batch, Retry
-from convex_messaging_fastapi.records import Receipt, Record, TopicPartition
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Record, TopicPartition
 from tests.consuming.support import TOPIC, WHERE, Bench
 from tests.consuming.test_worker import MIB
 

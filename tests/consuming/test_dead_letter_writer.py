@@ -30,7 +30,8 @@ from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.messages import DeadLetterMessage
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, Publishing, PublishLimits
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, Record
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, Record
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport

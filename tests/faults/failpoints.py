@@ -20,7 +20,8 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from convex_messaging_fastapi.consuming import worker
 from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter
 from convex_messaging_fastapi.failures import Failure
-from convex_messaging_fastapi.records import Receipt, Record, TopicPartition
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
 from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
 from tests.faults.accidents import is_first

@@ -21,7 +21,8 @@ from convex_messaging_fastapi.errors import (
     TopicUnavailable,
 )
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition, size_of
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 from tests.publishing.fakes import listed
 from tests.support.eager import FACTORIES

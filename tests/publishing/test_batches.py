@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Sent, Verdict
 from tests.publishing.fakes import FakeProducer, listed, record, until
 

@@ -13,7 +13,8 @@ from convex_messaging_fastapi import ConfigurationError, EncodeError, MessageBus
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, Publishing, PublishLimits
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, header_text
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, header_text
 from tests.bus.support import memory_bus
 from tests.publishing.fakes import FakeProducer, until
 

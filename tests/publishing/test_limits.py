@@ -18,7 +18,8 @@ from convex_messaging_fastapi.errors import (
 )
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, PublishLimits
 from convex_messaging_fastapi.publishing.limits import KEPT_BYTES
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, size_of
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, size_of
 from convex_messaging_fastapi.transport.base import Verdict
 from tests.publishing.fakes import FakeProducer, listed, record, until
 

@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishFailed, PublishManyError, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Verdict
 from tests.publishing.fakes import FakeProducer, listed
 from tests.support.eager import FACTORIES

@@ -16,7 +16,8 @@ from convex_messaging_fastapi.errors import (
     PublishUnknown,
 )
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
-from convex_messaging_fastapi.records import OutgoingRecord, Receipt, TopicPartition
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Problem, Verdict
 from tests.publishing.fakes import FakeProducer, listed, record, until
 

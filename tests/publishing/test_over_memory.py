@@ -10,7 +10,7 @@ import pytest
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
-from convex_messaging_fastapi.records import Receipt
+from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.transport.memory.broker import MemoryBroker
 from convex_messaging_fastapi.transport.memory.transport import MemoryTransport
 from tests.publishing.fakes import record, until

@@ -12,7 +12,8 @@ from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import Receipt, Record
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Record
 
 DLQ_UNAVAILABLE = "dlq_unavailable"
 
