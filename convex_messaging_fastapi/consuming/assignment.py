@@ -8,24 +8,25 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 
+from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 
 
 class OwnedPartition:
-    """One partition while one assignment lasts. `holds` are jobs for which it waits, each with its reason.
+    """One partition while one assignment lasts. It waits while there are `holds`.
 
     A job that outlives the assignment can only touch this object, which nobody commits any more.
     """
 
     __slots__ = ("_batches", "end", "holds", "lease", "ledger", "topic_partition")
 
-    def __init__(self, topic_partition: TopicPartition, lease: Lease, ledger: Ledger) -> None:
+    def __init__(self, topic_partition: TopicPartition, lease: Lease, ledger: Ledger, holds: Holds) -> None:
         self.topic_partition = topic_partition
         self.lease = lease
         self.ledger = ledger
-        self.holds: dict[Job, str] = {}
+        self.holds = holds
         self.end: int | None = None  # of its log, when records of it were last fetched
         self._batches: deque[tuple[int, float]] = deque()
 
@@ -47,7 +48,9 @@ class OwnedPartition:
 
     @property
     def held(self) -> str | None:
-        return next(iter(self.holds.values()), None)
+        """Why nothing more of it is fetched, if so."""
+        hold = self.holds.first
+        return None if hold is None else hold.reason
 
 
 @dataclass(frozen=True, slots=True)

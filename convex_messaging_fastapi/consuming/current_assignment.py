@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedPartition
+from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.opening import Opening, report_passed_over
 from convex_messaging_fastapi.records import Lease, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
@@ -28,6 +29,7 @@ class CurrentAssignment:
         self.now = _nothing()
         self.revision = 0
         self._gone_at: float | None = None
+        self._holds_of_topics: dict[str, Holds] = {}
 
     @property
     def partitions(self) -> Collection[OwnedPartition]:
@@ -38,11 +40,20 @@ class CurrentAssignment:
         """How long partitions have been gone without new ones; `None` when they have not."""
         return None if self._gone_at is None else self._clock.now() - self._gone_at
 
+    def holds_of(self, topic: str) -> Holds:
+        """They outlast an assignment, as those of a partition do not."""
+        if topic not in self._holds_of_topics:
+            self._holds_of_topics[topic] = Holds(self._clock.now)
+        return self._holds_of_topics[topic]
+
     def take(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
         lease = Lease(epoch)
         opened = {where: self._opening.open(position) for where, position in positions.items()}
         report_passed_over(self._group, opened)
-        owned = {where: OwnedPartition(where, lease, each.ledger) for where, each in opened.items()}
+        owned = {
+            where: OwnedPartition(where, lease, each.ledger, self._holds_on(where))
+            for where, each in opened.items()
+        }
         self.now = Assignment(epoch, lease, owned)
         reports.partitions_held(self._group, positions, again=self.revision > 0)
         self.revision += 1
@@ -54,3 +65,6 @@ class CurrentAssignment:
 
     def let_go(self) -> None:
         self.now = _nothing()
+
+    def _holds_on(self, where: TopicPartition) -> Holds:
+        return Holds(self._clock.now, self.holds_of(where.topic))

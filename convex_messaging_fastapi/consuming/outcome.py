@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from convex_messaging_fastapi.consuming.assignment import Job
+from convex_messaging_fastapi.consuming.holds import Hold
 
 
-class Hold(NamedTuple):
+class JobHold(NamedTuple):
     """The one job for which its partition must wait, and why."""
 
     job: Job
-    reason: str
+    hold: Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Outcome:
     finished: Sequence[Job] = ()
     again: Sequence[Job] = ()
     delay: float | None = 0.0
-    hold: Hold | None = None
+    hold: JobHold | None = None
 
 
 class Tally:

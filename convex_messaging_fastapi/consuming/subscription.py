@@ -137,8 +137,7 @@ class Subscription:
     def drop(self, owned: OwnedPartition) -> list[Job]:
         """Forget what waits of one ownership; what is being handled goes on."""
         dropped = self._lanes.drop(owned)
-        for job in dropped:
-            owned.holds.pop(job, None)
+        owned.holds.lift(dropped)
         self._gathering.forget_dropped()
         return dropped
 
@@ -262,8 +261,8 @@ class Subscription:
             self._give_back(lane, again)
             return
         if outcome.hold is not None:
-            job, reason = outcome.hold
-            job.owned.holds[job] = reason
+            job, hold = outcome.hold
+            job.owned.holds.place(job, hold)
         self._lanes.park(lane, again)
         if outcome.delay is not None:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))

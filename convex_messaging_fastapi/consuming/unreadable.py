@@ -11,7 +11,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
-from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, DLQ_UNAVAILABLE, DeadLetters
+from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, NO_LETTER, DeadLetters
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.records import Record, TopicPartition
@@ -88,10 +88,10 @@ class UnreadableBatches:
                     delay = backoff(BURIAL_RETRY, job.burials, self._random())
                     if job.burials == 1:
                         reports.cannot_bury(record, failure, error, delay)
-                owned.holds[job] = DLQ_UNAVAILABLE
+                owned.holds.place(job, NO_LETTER)
                 await sleep(self._clock, delay)
         finally:
-            owned.holds.pop(job, None)
+            owned.holds.lift((job,))
         reports.buried(record, failure, letter, job.burials)
         go_on()
 

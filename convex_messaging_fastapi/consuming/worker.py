@@ -7,7 +7,7 @@ of the subscriptions; what is on the other side of the transport is not its busi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from convex_messaging_fastapi import reports
@@ -17,6 +17,7 @@ from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.current_assignment import CurrentAssignment
 from convex_messaging_fastapi.consuming.entering import hand_on
 from convex_messaging_fastapi.consuming.flow_control import FlowControl, Want
+from convex_messaging_fastapi.consuming.holds import Hold
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.loops import Loops, Phase
 from convex_messaging_fastapi.consuming.routes import Routes
@@ -91,6 +92,15 @@ class Worker:
         subscription.on_left = self._left
         subscription.on_idle = self._idle
         self.routes.add(subscription)
+
+    def hold(self, topic: str, owner: Hashable, hold: Hold) -> None:
+        """Fetch nothing of a topic, in this assignment and in all that follow; see `Holds`."""
+        self._current.holds_of(topic).place(owner, hold)
+
+    def lift(self, topic: str, owner: Hashable) -> None:
+        """End what `hold` has begun for this owner."""
+        self._current.holds_of(topic).lift((owner,))
+        self._flow.look()
 
     async def start(self) -> None:
         """Begin to join the group. Returns at once; the cluster may be away."""
@@ -257,9 +267,7 @@ class Worker:
         freed, is_one_empty = 0, False
         for owned, group in by_ownership(jobs):
             some = list(group)
-            if owned.holds:
-                for job in some:
-                    owned.holds.pop(job, None)
+            owned.holds.lift(some)
             ledger = owned.ledger
             freed += ledger.finish_all([job.record.offset for job in some], [job.size for job in some])
             is_one_empty = is_one_empty or not ledger.unfinished

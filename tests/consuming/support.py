@@ -9,7 +9,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 
-from convex_messaging_fastapi.clock import ManualClock, time_limit
+from convex_messaging_fastapi.clock import Clock, ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
@@ -153,7 +153,7 @@ class Graveyard:
 def subscription(
     handler: Callable[..., Any],
     id: str,
-    clock: ManualClock,
+    clock: Clock,
     dead_letters: DeadLetters,
     threads: HandlerThreads,
     *,

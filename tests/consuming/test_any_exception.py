@@ -9,6 +9,7 @@ from fastapi import Depends
 from pydantic import AfterValidator
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.policies import Batch, Retry
 from convex_messaging_fastapi.records import Lease, Record
@@ -214,7 +215,7 @@ async def test_a_keyboard_interrupt_is_no_failure_of_the_message() -> None:
 
 
 def jobs(number: int) -> list[Job]:
-    owned = OwnedPartition(WHERE, Lease(1), Ledger(0, 10))
+    owned = OwnedPartition(WHERE, Lease(1), Ledger(0, 10), Holds(lambda: 0.0))
     return [Job(Record(*WHERE, number, 0, None, b"%d" % number), owned, 1)]
 
 

@@ -13,8 +13,9 @@ from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.endings.hold import DEAD_LETTER_HELD
+from convex_messaging_fastapi.consuming.holds import Hold, Holds
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.consuming.outcome import Hold, Outcome, Tally
+from convex_messaging_fastapi.consuming.outcome import JobHold, Outcome, Tally
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.errors import PublishFailed, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
@@ -28,7 +29,7 @@ ENDED = "ended"
 
 
 def job_of(topic: str, failure: Failure | None = FAILURE) -> Job:
-    owned = OwnedPartition(TopicPartition(topic, 0), Lease(1), Ledger(0, 10))
+    owned = OwnedPartition(TopicPartition(topic, 0), Lease(1), Ledger(0, 10), Holds(lambda: 0.0))
     job = Job(Record(topic, 0, 0, 0, None, b"{}"), owned, 2)
     job.failure = failure
     return job
@@ -55,7 +56,7 @@ async def test_a_message_ends_as_its_subscriber_wants_and_a_letter_is_never_buri
     if reason == ENDED:
         assert outcome == Outcome(finished=(job,))
     else:
-        assert outcome == Outcome(again=(job,), delay=None, hold=Hold(job, reason))
+        assert outcome == Outcome(again=(job,), delay=None, hold=JobHold(job, Hold(reason)))
     assert graveyard.buried == ([(job.record, FAILURE)] if counted == "buried" else [])
     assert {name: getattr(tally, name) for name in ("buried", "discarded")} == {
         "buried": int(counted == "buried"),
@@ -79,7 +80,7 @@ async def test_a_message_that_cannot_be_buried_is_unfinished_and_its_partition_w
     outcomes = [await ending.end(job) for _ in range(5)]
 
     assert [outcome.delay for outcome in outcomes] == [1.0, 2.0, 4.0, 5.0, BURIAL_RETRY.max_delay_seconds]
-    assert {outcome.hold for outcome in outcomes} == {Hold(job, DLQ_UNAVAILABLE)}
+    assert {outcome.hold for outcome in outcomes} == {JobHold(job, Hold(DLQ_UNAVAILABLE))}
     assert not [outcome for outcome in outcomes if outcome.finished or list(outcome.again) != [job]]
     assert tally.buried == 0
     graveyard.refuses = None

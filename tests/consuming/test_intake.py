@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.holds import Hold, Holds
 from convex_messaging_fastapi.consuming.intake import (
     FETCH_RECORDS,
     PARTITION_FETCH_BYTES,
@@ -16,7 +17,7 @@ from convex_messaging_fastapi.consuming.intake import (
     wanted,
 )
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.records import Lease, Record, TopicPartition
+from convex_messaging_fastapi.records import Lease, TopicPartition
 
 ROOMY = Limits(max_uncommitted=10_000, max_buffer_records=10_000, max_buffer_bytes=64 * 1024 * 1024)
 
@@ -25,7 +26,7 @@ def partition(number: int, open_records: int = 0, size: int = 100, limits: Limit
     ledger = Ledger(0, limits.max_uncommitted)
     for offset in range(open_records):
         ledger.take(offset, size)
-    return OwnedPartition(TopicPartition("t", number), Lease(1), ledger)
+    return OwnedPartition(TopicPartition("t", number), Lease(1), ledger, Holds(lambda: 0.0))
 
 
 def numbers(want: object) -> dict[int, int]:
@@ -88,7 +89,7 @@ def test_of_several_partitions_one_takes_half_of_the_room_at_most() -> None:
 
 def test_a_held_partition_is_left_out() -> None:
     held = partition(0)
-    held.holds[Job(Record("t", 0, 7, 0, None, None), held, 0)] = "dlq_unavailable"
+    held.holds.place("burial", Hold("dlq_unavailable"))
 
     assert numbers(wanted([held, partition(1)], ROOMY)) == {1: FETCH_RECORDS}
 
@@ -130,7 +131,7 @@ def test_where_not_all_fit_all_get_their_turn_whatever_stands_still_in_them() ->
 
 def test_where_fetches_end_early_all_get_their_turn_and_one_that_is_held_costs_nobody_his() -> None:
     owned = [partition(n) for n in range(5)]
-    owned[1].holds[Job(Record("t", 1, 7, 0, None, None), owned[1], 0)] = "dlq_unavailable"
+    owned[1].holds.place("burial", Hold("dlq_unavailable"))
     served: list[int] = []
     turn = 0
 

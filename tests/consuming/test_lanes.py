@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.lanes import (
     Lane,
     LaneKey,
@@ -25,7 +26,7 @@ TOPIC = "convex.bets"
 
 
 def owned(partition: int = 0, epoch: int = 1) -> OwnedPartition:
-    return OwnedPartition(TopicPartition(TOPIC, partition), Lease(epoch), Ledger(0, 1000))
+    return OwnedPartition(TopicPartition(TOPIC, partition), Lease(epoch), Ledger(0, 1000), Holds(lambda: 0.0))
 
 
 def job(home: OwnedPartition, offset: int, key: bytes | None = None) -> Job:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.intake import (
     FETCH_RECORDS,
     PARTITION_FETCH_BYTES,
@@ -56,7 +57,9 @@ class Simulated:
         self, partitions: int, busy: set[int], stuck: set[int], limits: Limits, want: Wanted
     ) -> None:
         self.owned = [
-            OwnedPartition(TopicPartition("t", n), Lease(1), Ledger(0, limits.max_uncommitted))
+            OwnedPartition(
+                TopicPartition("t", n), Lease(1), Ledger(0, limits.max_uncommitted), Holds(lambda: 0.0)
+            )
             for n in range(partitions)
         ]
         self.busy, self.stuck, self.limits, self._want = busy, stuck, limits, want
@@ -188,7 +191,7 @@ def test_whatever_is_held_shares_bind_the_next_fetch(
 def holding(number: int, records: int, size: int) -> OwnedPartition:
     ledger = Ledger(0, 10_000)
     ledger.take_all(list(range(records)), size if records else 0)
-    return OwnedPartition(TopicPartition("t", number), Lease(1), ledger)
+    return OwnedPartition(TopicPartition("t", number), Lease(1), ledger, Holds(lambda: 0.0))
 
 
 @given(held=sizes, seed=st.integers(0, 1000))

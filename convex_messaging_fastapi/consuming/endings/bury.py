@@ -7,7 +7,8 @@ from typing import Protocol
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.consuming.assignment import Job
-from convex_messaging_fastapi.consuming.outcome import Hold, Outcome, Tally
+from convex_messaging_fastapi.consuming.holds import Hold
+from convex_messaging_fastapi.consuming.outcome import JobHold, Outcome, Tally
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.failures import Failure
@@ -16,6 +17,7 @@ from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record
 
 DLQ_UNAVAILABLE = "dlq_unavailable"
+NO_LETTER = Hold(DLQ_UNAVAILABLE)
 
 BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
 """Readiness says 503 until a letter is written: after an outage the next try must not be far off."""
@@ -46,7 +48,7 @@ class BuryEnding:
             delay = backoff(BURIAL_RETRY, job.burials, self._random())
             if job.burials == 1:
                 reports.cannot_bury(job.record, job.cause, error, delay)
-            return Outcome(again=(job,), delay=delay, hold=Hold(job, DLQ_UNAVAILABLE))
+            return Outcome(again=(job,), delay=delay, hold=JobHold(job, NO_LETTER))
         self._tally.buried += 1
         reports.buried(job.record, job.cause, letter, job.burials)
         return Outcome(finished=(job,))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.consuming.assignment import Job
-from convex_messaging_fastapi.consuming.outcome import Hold, Outcome
+from convex_messaging_fastapi.consuming.holds import Hold
+from convex_messaging_fastapi.consuming.outcome import JobHold, Outcome
 
 DEAD_LETTER_HELD = "dead_letter_held"
+_FOR_GOOD = Hold(DEAD_LETTER_HELD)
 
 
 class HoldEnding:
     """Holds each message for as long as this process has its partition."""
 
     async def end(self, job: Job) -> Outcome:
-        if job not in job.owned.holds:
+        if job not in job.owned.holds.owners:
             reports.held(job.record, job.cause)
-        return Outcome(again=(job,), delay=None, hold=Hold(job, DEAD_LETTER_HELD))
+        return Outcome(again=(job,), delay=None, hold=JobHold(job, _FOR_GOOD))
