@@ -54,17 +54,21 @@ def publish_from_thread(
             raise _ended()
         if not _answers(loop):
             future.cancel()
-            raise PublishUnknown(
-                f"A message was not acknowledged within {seconds:g} s: the bus's event loop has not answered "
-                f"for {now() - began:.0f} s: something blocks it. Look for a call in an async function that "
-                "does not return, such as time.sleep, or a TestClient in an async test. It may be written, "
-                "or may land later; publish it again only if its consumers bear a duplicate."
-            )
+            raise _unanswered(seconds, now() - began)
         patience = ANSWER_SECONDS
     try:
         return future.result()
     except CancelledError:
         raise _ended() from None
+
+
+def _unanswered(seconds: float, waited: float) -> PublishUnknown:
+    return PublishUnknown(
+        f"A message was not acknowledged within {seconds:g} s: the bus's event loop has not answered "
+        f"for {waited:.0f} s: something blocks it. Look for a call in an async function that "
+        "does not return, such as time.sleep, or a TestClient in an async test. It may be written, "
+        "or may land later; publish it again only if its consumers bear a duplicate."
+    )
 
 
 def _ended() -> PublishUnknown:

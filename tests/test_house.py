@@ -20,8 +20,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "convex_messaging_fastapi"
 FRONT_DOOR = PACKAGE / "__init__.py"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LONGEST_FILE = 450
-LONGEST_FUNCTION = 60
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 40
+MOST_ATTRIBUTES = 12
+
+YET_TO_SHRINK = {
+    "convex_messaging_fastapi/transport/kafka/engine/client.py": 402,
+    "convex_messaging_fastapi/transport/kafka/consumer.py KafkaConsumer": 20,
+    "convex_messaging_fastapi/transport/kafka/supervisor.py Supervisor": 26,
+    "convex_messaging_fastapi/publishing/topics.py Topic": 13,
+    "convex_messaging_fastapi/publishing/batches.py PartitionQueue": 13,
+}
+"""What is too large, and how large it is at most. Whoever makes one smaller takes it from here."""
 
 SIMULATES_WORK = "# simulates work"
 """The mark of a sleep that stands for a handler's work, on its line; all other waiting is for events."""
@@ -136,7 +146,7 @@ def test_the_front_door_names_exactly_what_it_shows() -> None:
 
 def test_no_file_of_the_package_outgrows_its_purpose() -> None:
     long = {named(p): lines for p in python_files(PACKAGE) if (lines := _lines(p)) > LONGEST_FILE}
-    assert not long
+    assert not {name: lines for name, lines in long.items() if lines > YET_TO_SHRINK.get(name, 0)}
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
@@ -148,6 +158,58 @@ def test_no_function_is_longer_than_a_screen() -> None:
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
     }
     assert not long
+
+
+def test_no_class_has_more_state_than_a_head_holds() -> None:
+    """What only lists data may be longer: a settings model, a frozen value. Nothing of it changes."""
+    large = {
+        f"{named(path)} {node.name}": count
+        for path in python_files(PACKAGE)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef) and (count := len(_state(node))) > MOST_ATTRIBUTES
+    }
+    assert not {name: count for name, count in large.items() if count > YET_TO_SHRINK.get(name, 0)}
+
+
+@pytest.mark.parametrize(
+    ("source", "state"),
+    [
+        ("class A:\n def __init__(self):\n  self.a, self._b = 1, 2\n  self.c: int = 3", {"a", "_b", "c"}),
+        ("class A:\n def later(self):\n  self.a = 1\n  self.a += 1\n  other.b = 2", {"a"}),
+        ("class A(BaseSettings):\n a: int = 1\n b: int = 2", set[str]()),
+        ("class A(NamedTuple):\n a: int", set[str]()),
+        ("@dataclass(frozen=True, slots=True)\nclass A:\n a: int", set[str]()),
+        ("@dataclass(slots=True)\nclass A:\n a: int\n def b(self):\n  self._b = 1", {"a", "_b"}),
+        ("@dataclass\nclass A:\n a: int\n b: ClassVar[int] = 1", {"a"}),
+    ],
+)
+def test_state_is_what_methods_assign_and_fields_that_may_change(source: str, state: set[str]) -> None:
+    (node,) = ast.parse(source).body
+    assert isinstance(node, ast.ClassDef)
+    assert _state(node) == state
+
+
+def _state(node: ast.ClassDef) -> set[str]:
+    """The attributes of an instance that may change."""
+    assigned = {
+        inner.attr
+        for method in node.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(method)
+        if isinstance(inner, ast.Attribute)
+        and isinstance(inner.ctx, ast.Store)
+        and isinstance(inner.value, ast.Name)
+        and inner.value.id == "self"
+    }
+    decorators = [ast.unparse(each) for each in node.decorator_list]
+    if not any(each.startswith("dataclass") and "frozen=True" not in each for each in decorators):
+        return assigned
+    fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    return assigned | {
+        each.target.id
+        for each in fields
+        if isinstance(each.target, ast.Name) and "ClassVar" not in ast.unparse(each.annotation)
+    }
 
 
 NEEDED = [

@@ -52,6 +52,18 @@ class Lineup:
     filter: Filter | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Feeder:
+    """What a subscription tells whoever feeds it with jobs."""
+
+    finished: Callable[[Sequence[Job]], None]
+    """These may be committed."""
+    left: Callable[[Sequence[Job]], None]
+    """These will never be finished here: the subscription was taken away."""
+    idle: Callable[[], None]
+    """A handler has nothing to do."""
+
+
 class Subscription:
     """Runs one handler, and tells the worker that feeds it of every job that may be committed.
 
@@ -60,9 +72,7 @@ class Subscription:
 
     def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
         self.lineup = lineup
-        self.on_finished: Callable[[Sequence[Job]], None] = _unfed
-        self.on_left: Callable[[Sequence[Job]], None] = _unfed
-        self.on_idle: Callable[[], None] = _unwatched
+        self.feeder = Feeder(_unfed, _unfed, _unwatched)
         self._dispatch = dispatch
         self._sieve = Sieve(lineup.id, lineup.filter, dispatch) if lineup.filter is not None else None
         self._runners = dispatch.runners
@@ -207,9 +217,8 @@ class Subscription:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         runners, lanes, gathering = self._runners, self._lanes, self._gathering.timers
-        running, now = runners.jobs, self._clock.now
+        running, now, cancelling = runners.jobs, self._clock.now, task.cancelling
         handle = self._dispatch.handle if self._sieve is None else self._sieve.handle
-        cancelling = task.cancelling
         turn_began, loop = now(), asyncio.get_running_loop()
         while not self._closed and (taken := lanes.next()) is not None:
             lane, jobs = taken
@@ -249,12 +258,12 @@ class Subscription:
         if not finished:
             return
         try:
-            self.on_finished(finished)
+            self.feeder.finished(finished)
         except Exception as error:  # noqa: BLE001 - the loop that calls this would only log it
             self._fail(f"telling of {len(finished)} finished messages of", error)
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
-        self.on_finished(outcome.finished)
+        self.feeder.finished(outcome.finished)
         # What outlived its ownership is not tried again here, and nothing that came later waits for it.
         again = [job for job in outcome.again if not job.owned.lease.revoked]
         if not again or outcome.delay == 0 or self._closed:
@@ -275,7 +284,7 @@ class Subscription:
         self._lanes.release(lane)
         left = [job for job in jobs if not job.owned.lease.revoked]
         if left:
-            self.on_left(left)
+            self.feeder.left(left)
 
     def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         self._lanes.release(lane, leftover)
@@ -292,7 +301,7 @@ class Subscription:
             self._fail("a runner of", error)
         self.kick()
         if not self._lanes.ready:
-            self.on_idle()
+            self.feeder.idle()
 
     def _fail(self, what: str, error: BaseException) -> None:
         """Only a defect of this package comes here.

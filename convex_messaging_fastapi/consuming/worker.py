@@ -21,7 +21,7 @@ from convex_messaging_fastapi.consuming.holds import Hold
 from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.loops import Loops, Phase
 from convex_messaging_fastapi.consuming.routes import Routes
-from convex_messaging_fastapi.consuming.subscription import Subscription
+from convex_messaging_fastapi.consuming.subscription import Feeder, Subscription
 from convex_messaging_fastapi.consuming.troubles import FailingCommits
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.records import TopicPartition
@@ -88,9 +88,7 @@ class Worker:
 
     def add(self, subscription: Subscription) -> None:
         """Let a subscription have every record that is handed out from now on."""
-        subscription.on_finished = self._finished
-        subscription.on_left = self._left
-        subscription.on_idle = self._idle
+        subscription.feeder = Feeder(self._finished, self._left, self._flow.note_idle)
         self.routes.add(subscription)
 
     def hold(self, topic: str, owner: Hashable, hold: Hold) -> None:
@@ -278,10 +276,6 @@ class Worker:
     def _left(self, jobs: Sequence[Job]) -> None:
         """A subscription that was taken away will never finish these; whoever else has their topic may."""
         self._finished([job for job in jobs if self.routes.by_topic.get(job.record.topic)])
-
-    def _idle(self) -> None:
-        """A handler of a subscription has nothing to do."""
-        self._flow.note_idle()
 
     # -- coming to an end --------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -132,7 +133,7 @@ async def test_a_worker_that_cannot_be_told_of_what_is_finished_counts_as_dead(
     async def handle(message: int) -> None: ...
 
     async with Bench(handle) as bench:
-        bench.subscription.on_finished = broken
+        bench.subscription.feeder = replace(bench.subscription.feeder, finished=broken)
         bench.transport.assign()
         bench.transport.feed(0, 1)
         await bench.turns()
