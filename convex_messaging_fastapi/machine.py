@@ -13,7 +13,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock, settled_within
-from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter
+from convex_messaging_fastapi.consuming.dead_letters import DeadLetterWriter
 from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.consuming.subscription import Subscription

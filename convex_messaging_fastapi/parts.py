@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.consuming.dead_letter_writer import letter_topic
+from convex_messaging_fastapi.consuming.dead_letters import topic_for_dead_letters
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing import (
     CreatingProducer,
@@ -61,7 +61,7 @@ def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimit
         settings.replication_factor,
         {"retention.ms": str(settings.message_retention_ms)},
     )
-    return letter_topic(topic, limits.letter_bytes) if name == naming.dead_letters else topic
+    return topic_for_dead_letters(topic, limits.letter_bytes) if name == naming.dead_letters else topic
 
 
 def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:

@@ -12,11 +12,11 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
-from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter, LetterTopic
+from convex_messaging_fastapi.consuming.dead_letters import DeadLetterTopic, DeadLetterWriter
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.outcome import Tally
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
@@ -49,7 +49,7 @@ class Wiring:
         self._context = copy_context()
         self._threads = HandlerThreads(settings.concurrency)
         self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
-        letters = LetterTopic(
+        letters = DeadLetterTopic(
             parts.new_topic(parts.naming.dead_letters),
             parts.admin,
             parts.limits.letter_bytes,

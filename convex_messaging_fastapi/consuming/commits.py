@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from convex_messaging_fastapi.clock import Clock, sleep, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedPartition
+from convex_messaging_fastapi.consuming.commit_retries import CommitRetries, FailingCommits
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.consuming.ranges import encode
-from convex_messaging_fastapi.consuming.troubles import FailingCommits, Troubles
+from convex_messaging_fastapi.consuming.offset_metadata import encode
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, ConsumerTransport, Position
 
@@ -57,7 +57,7 @@ class Committer:
         self._one_at_a_time = asyncio.Lock()
         self._on_committed = on_committed
         refused = REFUSED_RETRY_SECONDS if interval is None else min(interval, REFUSED_RETRY_SECONDS)
-        self._troubles = Troubles(group, RETRY_SECONDS, max(RETRY_SECONDS, refused))
+        self._retries = CommitRetries(group, RETRY_SECONDS, max(RETRY_SECONDS, refused))
 
     def note_assigned(self) -> None:
         """Where a new assignment starts is committed at once.
@@ -65,13 +65,13 @@ class Committer:
         A partition without a commit was placed by the reset policy; under `latest`, were we to
         crash now, whoever came next would be placed behind everything that we had begun.
         """
-        self._troubles.keep(self._assignment().partitions.keys())
+        self._retries.keep(self._assignment().partitions.keys())
         self._due.set()
 
     @property
     def failing(self) -> Mapping[TopicPartition, FailingCommits]:
         """Partitions whose commits go on failing."""
-        return self._troubles.failing
+        return self._retries.failing
 
     def make_due(self) -> None:
         """A partition has `due_at` finished records that no commit has covered yet."""
@@ -84,7 +84,7 @@ class Committer:
             for owned in partitions
             if owned.ledger.committable - owned.ledger.committed >= self.due_at
         ]
-        if used and not self._troubles.resting(self._clock.now()).issuperset(used):
+        if used and not self._retries.resting(self._clock.now()).issuperset(used):
             self._due.set()
 
     async def run(self) -> None:
@@ -109,7 +109,7 @@ class Committer:
             return None
         try:
             if leave_out is None:
-                leave_out = self._troubles.resting(self._clock.now())
+                leave_out = self._retries.resting(self._clock.now())
             return await self._commit(self._assignment(), leave_out, deadline)
         finally:
             self._one_at_a_time.release()
@@ -147,11 +147,11 @@ class Committer:
         if stored:
             self._on_committed()
         if assignment is self._assignment():
-            self._troubles.note(outcomes, transport.contact().refusals, self._clock.now())
+            self._retries.note(outcomes, transport.contact().refusals, self._clock.now())
         return outcomes
 
     async def _wait_until_due(self) -> None:
-        until = self._troubles.next_retry(self._assignment().partitions.keys()) - self._clock.now()
+        until = self._retries.next_retry(self._assignment().partitions.keys()) - self._clock.now()
         if self._interval is not None:
             until = min(until, self._interval)
         try:

@@ -28,7 +28,7 @@ class CurrentAssignment:
         self._opening = Opening(clock, max_uncommitted)
         self.now = _nothing()
         self.revision = 0
-        self._gone_at: float | None = None
+        self._revoked_at: float | None = None
         self._holds_of_topics: dict[str, Holds] = {}
 
     @property
@@ -36,9 +36,9 @@ class CurrentAssignment:
         return self.now.partitions.values()
 
     @property
-    def gone_seconds(self) -> float | None:
+    def revoked_seconds(self) -> float | None:
         """How long partitions have been gone without new ones; `None` when they have not."""
-        return None if self._gone_at is None else self._clock.now() - self._gone_at
+        return None if self._revoked_at is None else self._clock.now() - self._revoked_at
 
     def holds_of(self, topic: str) -> Holds:
         """They outlast an assignment, as those of a partition do not."""
@@ -46,7 +46,7 @@ class CurrentAssignment:
             self._holds_of_topics[topic] = Holds(self._clock.now)
         return self._holds_of_topics[topic]
 
-    def take(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
+    def begin(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
         lease = Lease(epoch)
         opened = {where: self._opening.open(position) for where, position in positions.items()}
         report_passed_over(self._group, opened)
@@ -57,13 +57,13 @@ class CurrentAssignment:
         self.now = Assignment(epoch, lease, owned)
         reports.partitions_held(self._group, positions, again=self.revision > 0)
         self.revision += 1
-        self._gone_at = None
+        self._revoked_at = None
 
-    def note_gone(self) -> None:
+    def note_revoked(self) -> None:
         """The partitions are being taken away, and others are to come."""
-        self._gone_at = self._clock.now()
+        self._revoked_at = self._clock.now()
 
-    def let_go(self) -> None:
+    def end(self) -> None:
         self.now = _nothing()
 
     def _holds_on(self, where: TopicPartition) -> Holds:

@@ -79,7 +79,7 @@ class Dispatch:
             value = job.record.value
             decode = self._decode if self._decode_by_headers is None else self._decoding(job)
             if value is not None and len(value) > self._large:
-                message = await self._surroundings.apart.read(decode, value)
+                message = await self._surroundings.decode_thread.read(decode, value)
             else:
                 message = decode(value)
             # Every call in between would cost each message about as much as calling an empty handler.
@@ -100,7 +100,7 @@ class Dispatch:
         outcome = self._judge((job,), error)
         if outcome is not None:
             return outcome
-        self._condemn(job, error)
+        self._note_failure(job, error)
         return await self._ending.end(job)
 
     async def _handle_batch(self, jobs: Sequence[Job]) -> Outcome:
@@ -127,14 +127,14 @@ class Dispatch:
             value, decode = job.record.value, self._decoding(job)
             try:
                 if value is not None and len(value) > self._large:
-                    messages.append(await self._surroundings.apart.read(decode, value))
+                    messages.append(await self._surroundings.decode_thread.read(decode, value))
                 else:
                     messages.append(decode(value))
             except BaseException as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
                 error = blamed_on_message(problem, self.runners)
                 self.tally.failed_attempts += 1
                 job.attempts += 1
-                self._condemn(job, error)
+                self._note_failure(job, error)
         return job.failure is None
 
     def _decoding(self, job: Job) -> Callable[[bytes | None], Any]:
@@ -161,7 +161,7 @@ class Dispatch:
             for job in rest:
                 job.single = True
             return Outcome(finished, rest)
-        self._condemn(rest[0], error)
+        self._note_failure(rest[0], error)
         ended = await self._ending.end(rest[0])
         return Outcome([*finished, *ended.finished], ended.again, ended.delay, ended.hold)
 
@@ -199,7 +199,7 @@ class Dispatch:
             case GiveUp():
                 return None
 
-    def _condemn(self, job: Job, error: BaseException) -> None:
+    def _note_failure(self, job: Job, error: BaseException) -> None:
         job.failure = self._failure(job, error)
 
     def _failure(self, job: Job, error: BaseException) -> Failure:

@@ -8,12 +8,12 @@ from contextlib import suppress
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Assignment
-from convex_messaging_fastapi.consuming.intake import (
+from convex_messaging_fastapi.consuming.buffer_shares import (
     Limits,
     is_open,
-    lacking,
     next_turn,
     of_empty_ones,
+    records_short,
     wanted,
 )
 from convex_messaging_fastapi.records import TopicPartition
@@ -47,9 +47,9 @@ class FlowControl:
         self._is_short_of_work = is_short_of_work
         self._turn = 0
         self._news = asyncio.Event()
-        self._is_let_go = False
+        self._has_to_go_on = False
         # Records to finish until it is worth a fetch, while somebody waits for that.
-        self._lacking: int | None = None
+        self._awaited: int | None = None
 
     def wanted(self) -> Want:
         """What there is room for, whether or not it is worth a fetch."""
@@ -61,7 +61,7 @@ class FlowControl:
             return want
         return of_empty_ones(want, self._assignment().partitions)
 
-    def patience(self, want: Want) -> float:
+    def wait_seconds(self, want: Want) -> float:
         """Seconds that a fetch of this may wait for records."""
         open_ones = sum(owned.held is None for owned in self._assignment().partitions.values())
         return FETCH_WAIT_SECONDS if len(want) >= open_ones else FETCH_WAIT_WHILE_FULL_SECONDS
@@ -81,47 +81,47 @@ class FlowControl:
                 async with time_limit(self._clock, FETCH_WAIT_SECONDS):
                     await self._wait()
         finally:
-            self._lacking = None
+            self._awaited = None
 
-    def look(self) -> None:
+    def note_room(self) -> None:
         """There may be room now."""
         self._news.set()
 
-    def let_go(self) -> None:
+    def stop_waiting(self) -> None:
         """Whoever waits for room is to go on at once."""
-        self._is_let_go = True
+        self._has_to_go_on = True
         self._news.set()
 
     def note_freed(self, records: int, is_one_empty: bool) -> None:
         """So many records were finished; whether a partition has none left that is not."""
-        if self._lacking is None or self._news.is_set():
+        if self._awaited is None or self._news.is_set():
             return
-        self._lacking -= records
-        if is_one_empty or self._lacking <= 0 or self._is_short_of_work():
+        self._awaited -= records
+        if is_one_empty or self._awaited <= 0 or self._is_short_of_work():
             self._news.set()
 
     def note_idle(self) -> None:
         """A handler has nothing to do."""
-        if self._lacking is not None:
+        if self._awaited is not None:
             self._news.set()
 
     async def _wait(self) -> None:
-        self._is_let_go = False
+        self._has_to_go_on = False
         while True:
             self._news.clear()
-            self._lacking = self._lacks
+            self._awaited = self._records_short
             await self._news.wait()
-            if self._is_let_go or self._is_worth_a_fetch or self._is_one_empty:
+            if self._has_to_go_on or self._is_worth_a_fetch or self._is_one_empty:
                 return
 
     @property
-    def _lacks(self) -> int:
-        return lacking(self._assignment().partitions.values(), self.limits)
+    def _records_short(self) -> int:
+        return records_short(self._assignment().partitions.values(), self.limits)
 
     @property
     def _is_worth_a_fetch(self) -> bool:
         """Whether there is room for many records, or a handler that may be waiting for one."""
-        return self._is_short_of_work() or self._lacks <= 0
+        return self._is_short_of_work() or self._records_short <= 0
 
     @property
     def _is_one_empty(self) -> bool:

@@ -46,7 +46,7 @@ class Lane:
         self.turn = 0
 
 
-class Aisle(Lane):
+class UnsortedLane(Lane):
     """Stands for the lane of whatever job is at work; becomes that job's lane when others must know."""
 
     __slots__ = ("job",)
@@ -62,7 +62,7 @@ def by_key(job: Job) -> LaneKey:
     return job.record.key
 
 
-def by_key_or_apart(job: Job) -> LaneKey:
+def by_key_or_unordered(job: Job) -> LaneKey:
     """One lane a key; what has no key has no order. Keys are bytes, so an offset is never one."""
     key = job.record.key
     return job.record.offset if key is None else key
@@ -72,7 +72,7 @@ def by_partition(job: Job) -> LaneKey:
     return None
 
 
-def apart(job: Job) -> LaneKey:
+def unordered(job: Job) -> LaneKey:
     """Every record in a lane of its own."""
     return job.record.offset
 
@@ -80,18 +80,18 @@ def apart(job: Job) -> LaneKey:
 class Lanes:
     """All lanes of one subscription.
 
-    `ripe` is how many jobs make a lane ready by themselves (1, or a full batch); a lane that is
-    not ripe becomes ready through `ripen`.
+    `batch_size` is how many jobs make a lane ready by themselves (1, or a full batch); a lane that is
+    not full becomes ready through `close_batch`.
     """
 
-    def __init__(self, lane_key: Callable[[Job], LaneKey], ripe: int = 1) -> None:
+    def __init__(self, lane_key: Callable[[Job], LaneKey], batch_size: int = 1) -> None:
         self._lane_key = lane_key
-        self._ripe = ripe
+        self._batch_size = batch_size
         self._homes: dict[TopicPartition, dict[LaneKey, Lane]] = {}
         self._ready: deque[Lane] = deque()
         self._standing = 0  # lanes in their homes
         self._unsorted: deque[Job] = deque()
-        self._aisle = Aisle()
+        self._unsorted_lane = UnsortedLane()
         self.waiting = 0  # jobs that are not being handled
         self.backing_off = 0  # lanes whose head backs off
 
@@ -106,19 +106,19 @@ class Lanes:
     def add(self, owned: OwnedPartition, jobs: Sequence[Job]) -> list[Lane]:
         """Queue jobs of one partition behind those of their lanes; the lanes that began to gather."""
         self.waiting += len(jobs)
-        if self._ripe == 1 and not self._standing:
+        if self._batch_size == 1 and not self._standing:
             self._unsorted.extend(jobs)
             return []
         return self._sort_into(self._home(owned), jobs)
 
     def sort(self) -> None:
         """Sort what came into lanes. To be called once a handler is known to wait for something."""
-        aisle, unsorted = self._aisle, self._unsorted
-        if aisle.job is not None:
-            self._aisle = Aisle()
-            aisle.home, aisle.key = self._home(aisle.job.owned), self._lane_key(aisle.job)
-            aisle.job, aisle.state = None, BUSY
-            self._place(aisle)
+        lane, unsorted = self._unsorted_lane, self._unsorted
+        if lane.job is not None:
+            self._unsorted_lane = UnsortedLane()
+            lane.home, lane.key = self._home(lane.job.owned), self._lane_key(lane.job)
+            lane.job, lane.state = None, BUSY
+            self._place(lane)
         self._unsorted = deque()
         for owned, jobs in by_ownership(unsorted):
             self._sort_into(self._home(owned), jobs)
@@ -130,7 +130,7 @@ class Lanes:
         return home
 
     def _sort_into(self, home: dict[LaneKey, Lane], jobs: Iterable[Job]) -> list[Lane]:
-        lane_key, ripe, gathering = self._lane_key, self._ripe, []
+        lane_key, batch_size, gathering = self._lane_key, self._batch_size, []
         for job in jobs:
             key = lane_key(job)
             lane = home.get(key)
@@ -139,18 +139,18 @@ class Lanes:
                 self._place(lane)
             lane.jobs.append(job)
             if lane.state is IDLE:
-                if len(lane.jobs) >= ripe:
+                if len(lane.jobs) >= batch_size:
                     self._make_ready(lane)
                 elif len(lane.jobs) == 1:
                     gathering.append(lane)
         return [lane for lane in gathering if lane.state is IDLE]
 
-    def ripen(self, lane: Lane, turn: int) -> None:
+    def close_batch(self, lane: Lane, turn: int) -> None:
         """Stop gathering for that turn: what this lane holds is all that its batch gets."""
         if lane.state is IDLE and lane.turn == turn:
             self._make_ready(lane)
 
-    def ripen_all(self, owned: OwnedPartition) -> bool:
+    def close_batches(self, owned: OwnedPartition) -> bool:
         """Stop gathering in this ownership; whether anything did."""
         home = self._homes.get(owned.topic_partition, {})
         gathering = [lane for lane in home.values() if lane.state is IDLE]
@@ -159,13 +159,13 @@ class Lanes:
         return bool(gathering)
 
     def next(self) -> tuple[Lane, Sequence[Job]] | None:
-        """The next ready lane with the jobs at its head, busy until it is released or parked."""
+        """The next ready lane with the jobs at its head, busy until it is released or backs off."""
         if self._unsorted:
-            aisle = self._aisle
-            if aisle.job is None:
-                aisle.job = job = self._unsorted.popleft()
+            alone = self._unsorted_lane
+            if alone.job is None:
+                alone.job = job = self._unsorted.popleft()
                 self.waiting -= 1
-                return aisle, (job,)
+                return alone, (job,)
             self.sort()
         ready = self._ready
         while ready:
@@ -174,7 +174,7 @@ class Lanes:
                 continue  # dropped while it stood in the queue
             lane.state = BUSY
             lane.turn += 1
-            if self._ripe == 1:
+            if self._batch_size == 1:
                 self.waiting -= 1
                 return lane, (lane.jobs.popleft(),)
             jobs = self._take_batch(lane)
@@ -184,9 +184,9 @@ class Lanes:
 
     def release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         """A busy lane's jobs are done, but for `leftover`; the lane goes to the end of the queue."""
-        if lane is self._aisle:
+        if lane is self._unsorted_lane:
             if not leftover:
-                self._aisle.job = None
+                self._unsorted_lane.job = None
                 return
             self.sort()
         if leftover:
@@ -194,15 +194,15 @@ class Lanes:
         waiting = len(lane.jobs)
         if not waiting:
             self._forget(lane)
-        elif waiting >= self._ripe or lane.jobs[0].attempts:
+        elif waiting >= self._batch_size or lane.jobs[0].attempts:
             lane.state = READY
             self._ready.append(lane)
         else:
             lane.state = IDLE
 
-    def park(self, lane: Lane, leftover: Sequence[Job]) -> None:
+    def back_off(self, lane: Lane, leftover: Sequence[Job]) -> None:
         """A busy lane's head backs off; the lane holds no runner meanwhile."""
-        if lane is self._aisle:
+        if lane is self._unsorted_lane:
             self.sort()
         self._put_back(lane, leftover)
         if lane.jobs:
@@ -244,7 +244,7 @@ class Lanes:
         head = jobs.popleft()
         batch = [head]
         # A batch that failed is tried again with the same members, and singles run alone.
-        while not head.single and jobs and len(batch) < self._ripe and _belong_together(head, jobs[0]):
+        while not head.single and jobs and len(batch) < self._batch_size and _belong_together(head, jobs[0]):
             batch.append(jobs.popleft())
         return batch
 

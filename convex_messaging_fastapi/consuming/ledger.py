@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import ge
 
-from convex_messaging_fastapi.consuming.ranges import Known, Range
+from convex_messaging_fastapi.consuming.offset_metadata import FinishedRanges, Range
 
 
 class Ledger:
@@ -36,9 +36,9 @@ class Ledger:
         "position",
     )
 
-    def __init__(self, start: int, max_span: int, known: Known | None = None) -> None:
+    def __init__(self, start: int, max_span: int, known: FinishedRanges | None = None) -> None:
         self._max_span = max_span
-        self._known = known or Known()
+        self._known = known or FinishedRanges()
         self.knows_more = bool(self._known)  # whether asking `pass_over` may be worth it
         self._owed = True  # a commit: the first of an assignment, and one that was begun and not stored
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
@@ -50,12 +50,12 @@ class Ledger:
         self.bytes_unfinished = 0
         self.finished_since_commit = 0
 
-    def take(self, offset: int, size: int, owners: int = 1) -> None:
+    def enter(self, offset: int, size: int, owners: int = 1) -> None:
         """Hand out one record of `size` bytes to one subscription or more; offsets only ever rise."""
-        self.take_all([offset], size, owners)
+        self.enter_all([offset], size, owners)
 
-    def take_all(self, offsets: Sequence[int], size: int, owners: int = 1) -> None:
-        """As `take`, of records that have `size` bytes together."""
+    def enter_all(self, offsets: Sequence[int], size: int, owners: int = 1) -> None:
+        """As `enter`, of records that have `size` bytes together."""
         if any(map(ge, chain((self.position - 1,), offsets), offsets)):
             raise ValueError(
                 f"one of offsets {offsets[0]} to {offsets[-1]} was handed out already: "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.consuming.ranges import decode
+from convex_messaging_fastapi.consuming.offset_metadata import decode
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 

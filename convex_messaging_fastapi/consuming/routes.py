@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from convex_messaging_fastapi.consuming.sifting import Unhandled
+from convex_messaging_fastapi.consuming.filtering import Unhandled
 from convex_messaging_fastapi.consuming.subscription import Subscription
 
 

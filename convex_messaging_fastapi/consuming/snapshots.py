@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
-from convex_messaging_fastapi.consuming.intake import buffered, filled_by, free
+from convex_messaging_fastapi.consuming.buffer_shares import buffered, filled_by, free
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.status import CommitStatus, PartitionStatus, WorkerStatus
 from convex_messaging_fastapi.transport.base import contact_status, loss_status
@@ -13,7 +13,7 @@ from convex_messaging_fastapi.transport.base import contact_status, loss_status
 def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
     records, size = buffered(worker.partitions)
     contact, now = worker.transport.contact(), clock.now()
-    gone = worker.current.gone_seconds
+    gone = worker.current.revoked_seconds
     filling = filled_by(worker.partitions, worker.limits)
     return WorkerStatus(
         group=worker.group,

@@ -11,20 +11,20 @@ from typing import Any
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
+from convex_messaging_fastapi.consuming.batch_timers import BatchTimers
 from convex_messaging_fastapi.consuming.dispatch import Dispatch
-from convex_messaging_fastapi.consuming.gathering import Gathering
+from convex_messaging_fastapi.consuming.filtering import Filtering
 from convex_messaging_fastapi.consuming.lanes import (
     IDLE,
     Lane,
     LaneKey,
     Lanes,
-    apart,
     by_key,
-    by_key_or_apart,
+    by_key_or_unordered,
     by_partition,
+    unordered,
 )
 from convex_messaging_fastapi.consuming.outcome import Outcome
-from convex_messaging_fastapi.consuming.sifting import Sieve
 from convex_messaging_fastapi.policies import Batch, Filter, Ordering
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.records import Record
@@ -74,33 +74,33 @@ class Subscription:
         self.lineup = lineup
         self.feeder = Feeder(_unfed, _unfed, _unwatched)
         self._dispatch = dispatch
-        self._sieve = Sieve(lineup.id, lineup.filter, dispatch) if lineup.filter is not None else None
+        self._filtering = Filtering(lineup.id, lineup.filter, dispatch) if lineup.filter is not None else None
         self._runners = dispatch.runners
         self._clock = clock
         self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
         max_wait_seconds = lineup.batch.max_wait_seconds if lineup.batch else 0.0
-        self._gathering = Gathering(self._lanes, clock, max_wait_seconds, self.kick)
+        self._batch_timers = BatchTimers(self._lanes, clock, max_wait_seconds, self.start_ready)
         self._context = context
         self._finished: list[Job] = []  # in this turn of the loop, and not told of yet
         self._closed = False
         self.failed = False
 
     def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Queue jobs of one partition; call `kick` after the last ones. Returns those passed over."""
+        """Queue jobs of one partition; call `start_ready` after the last ones. Returns those passed over."""
         passed_over: Sequence[Job] = ()
-        if self._sieve is not None:
-            jobs, passed_over = self._sieve.sift(jobs)
+        if self._filtering is not None:
+            jobs, passed_over = self._filtering.split(jobs)
             if passed_over and not self._finished:
                 asyncio.get_running_loop().call_soon(self._tell_finished)
             self._finished += passed_over
         for lane in self._lanes.add(owned, jobs):
-            self._gathering.begin(lane)
+            self._batch_timers.start(lane)
         return passed_over
 
-    def hand_over(self, owned: OwnedPartition) -> None:
+    def close_batches_of(self, owned: OwnedPartition) -> None:
         """Let a batch of this partition wait for no more members: none can come."""
-        if self.lineup.batch is not None and self._lanes.ripen_all(owned):
-            self.kick()
+        if self.lineup.batch is not None and self._lanes.close_batches(owned):
+            self.start_ready()
 
     @property
     def short_of_work(self) -> bool:
@@ -111,7 +111,7 @@ class Subscription:
     def is_at_work(self) -> bool:
         return bool(self._runners.jobs)
 
-    def kick(self) -> None:
+    def start_ready(self) -> None:
         """See to it that what is ready begins, as far as it may."""
         if self._lanes.ready:
             self._start_runners(1)
@@ -148,7 +148,7 @@ class Subscription:
         """Forget what waits of one ownership; what is being handled goes on."""
         dropped = self._lanes.drop(owned)
         owned.holds.lift(dropped)
-        self._gathering.forget_dropped()
+        self._batch_timers.forget_dropped()
         return dropped
 
     def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
@@ -216,15 +216,15 @@ class Subscription:
         """Work through what is ready; `context` is the one that this task runs in."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
-        runners, lanes, gathering = self._runners, self._lanes, self._gathering.timers
+        runners, lanes, timers = self._runners, self._lanes, self._batch_timers.timers
         running, now, cancelling = runners.jobs, self._clock.now, task.cancelling
-        handle = self._dispatch.handle if self._sieve is None else self._sieve.handle
+        handle = self._dispatch.handle if self._filtering is None else self._filtering.handle
         turn_began, loop = now(), asyncio.get_running_loop()
         while not self._closed and (taken := lanes.next()) is not None:
             lane, jobs = taken
             running[task] = jobs
-            if gathering:
-                self._gathering.end(lane)
+            if timers:
+                self._batch_timers.cancel(lane)
             current_message.set(jobs[0].record)
             before = context.copy()
             try:
@@ -272,7 +272,7 @@ class Subscription:
         if outcome.hold is not None:
             job, hold = outcome.hold
             job.owned.holds.place(job, hold)
-        self._lanes.park(lane, again)
+        self._lanes.back_off(lane, again)
         if outcome.delay is not None:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))
 
@@ -289,17 +289,17 @@ class Subscription:
     def _release(self, lane: Lane, leftover: Sequence[Job] = ()) -> None:
         self._lanes.release(lane, leftover)
         if lane.state is IDLE:
-            self._gathering.begin(lane)
+            self._batch_timers.start(lane)
 
     def _wake(self, lane: Lane) -> None:
         self._lanes.wake(lane)
-        self.kick()
+        self.start_ready()
 
     def _runner_ended(self, task: asyncio.Task[None]) -> None:
         self._runners.remove(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail("a runner of", error)
-        self.kick()
+        self.start_ready()
         if not self._lanes.ready:
             self.feeder.idle()
 
@@ -325,5 +325,5 @@ def lane_key_of(lineup: Lineup) -> Callable[[Job], LaneKey]:
     if lineup.batch is not None or lineup.ordering == "partition":
         return by_partition
     if lineup.ordering == "none":
-        return apart
-    return by_key_or_apart if lineup.kind == "command" else by_key
+        return unordered
+    return by_key_or_unordered if lineup.kind == "command" else by_key

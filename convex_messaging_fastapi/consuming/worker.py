@@ -13,16 +13,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition, by_ownership
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
+from convex_messaging_fastapi.consuming.commit_retries import FailingCommits
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.current_assignment import CurrentAssignment
-from convex_messaging_fastapi.consuming.entering import hand_on
 from convex_messaging_fastapi.consuming.flow_control import FlowControl, Want
+from convex_messaging_fastapi.consuming.handing_out import hand_out
 from convex_messaging_fastapi.consuming.holds import Hold
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.loops import Loops, Phase
 from convex_messaging_fastapi.consuming.routes import Routes
 from convex_messaging_fastapi.consuming.subscription import Feeder, Subscription
-from convex_messaging_fastapi.consuming.troubles import FailingCommits
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
@@ -66,7 +66,7 @@ class Worker:
             clock,
             commit_interval,
             limits.max_uncommitted // 2,
-            self._flow.look,
+            self._flow.note_room,
         )
         loops = {f"convex-fetch {group}": self._fetch, f"convex-commit {group}": self._committer.run}
         self._loops = Loops(loops)
@@ -98,7 +98,7 @@ class Worker:
     def lift(self, topic: str, owner: Hashable) -> None:
         """End what `hold` has begun for this owner."""
         self._current.holds_of(topic).lift((owner,))
-        self._flow.look()
+        self._flow.note_room()
 
     async def start(self) -> None:
         """Begin to join the group. Returns at once; the cluster may be away."""
@@ -136,7 +136,7 @@ class Worker:
         make another.
         """
         self._loops.phase = Phase.ENDED
-        self._flow.let_go()
+        self._flow.stop_waiting()
         drained_by = min(self._clock.now() + drain_seconds, deadline)
         hurry = self._clock.call_later(drained_by - self._clock.now(), self._cancel_handlers)
         try:
@@ -153,7 +153,7 @@ class Worker:
         """
         self._loops.phase = Phase.ENDED
         self._current.now.lease.revoked = True
-        await self._end_letters()
+        await self._end_dead_letters()
         await self._loops.stop()
         await self._transport.stop(deadline)
 
@@ -188,17 +188,17 @@ class Worker:
     # -- told by the transport ---------------------------------------------------------------
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
-        self._current.take(epoch, positions)
+        self._current.begin(epoch, positions)
         self._committer.note_assigned()
 
     async def revoked(self, epoch: int, deadline: float) -> None:
         if epoch != self._current.now.epoch:
             return
-        self._current.note_gone()
+        self._current.note_revoked()
         lost = self._clock.now() >= deadline
         await self._give_up_assignment(deadline, None if lost else deadline + LAST_COMMIT_SECONDS)
-        self._current.let_go()
-        self._flow.let_go()  # the next assignment is learnt of by fetching
+        self._current.end()
+        self._flow.stop_waiting()  # the next assignment is learnt of by fetching
 
     # -- at work -----------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ class Worker:
         while True:
             want = await self._next_want()
             assignment = self._current.now
-            fetched = await self._transport.fetch(want, self._flow.patience(want))
+            fetched = await self._transport.fetch(want, self._flow.wait_seconds(want))
             self._take(fetched)
             # The handlers first; and a transport with records at hand need not have waited at all.
             await asyncio.sleep(0)
@@ -231,13 +231,13 @@ class Worker:
         if self.routes.has_batches:
             for owned in self.partitions:
                 if owned.topic_partition not in want:
-                    self._hand_over(owned)
+                    self._close_batches_of(owned)
         return want
 
-    def _hand_over(self, owned: OwnedPartition) -> None:
+    def _close_batches_of(self, owned: OwnedPartition) -> None:
         """Nothing more of this partition can come: a batch that gathers is as large as it gets."""
         for subscription in self.routes.by_topic.get(owned.topic_partition.topic, ()):
-            subscription.hand_over(owned)
+            subscription.close_batches_of(owned)
 
     def _take(self, fetched: Fetched) -> None:
         assignment = self._current.now
@@ -248,7 +248,7 @@ class Worker:
         for where, records in fetched.records.items():
             if where.topic in by_topic:
                 owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
-                self.routes.unhandled.note(hand_on(records, owned, subscriptions))
+                self.routes.unhandled.note(hand_out(records, owned, subscriptions))
                 owned.note_batch(now)
                 owned.end = fetched.ends.get(where, owned.end)
                 touched.update(subscriptions)
@@ -256,7 +256,7 @@ class Worker:
             if where.topic in by_topic:
                 assignment.partitions[where].ledger.advance(position)
         for subscription in touched:
-            subscription.kick()
+            subscription.start_ready()
         if self._unreadable is not None:
             self._unreadable.look(fetched.unreadable, by_topic, assignment, self._transport)
 
@@ -289,7 +289,7 @@ class Worker:
             if assignment.lease.revoked:
                 return
             assignment.lease.revoked = True
-            await self._end_letters()
+            await self._end_dead_letters()
             owned = list(assignment.partitions.values())
             busy, lost = self.begun, commit_by is None
             seconds, at_work = deadline - self._clock.now(), sum(len(each.at_work) for each in busy)
@@ -304,7 +304,7 @@ class Worker:
             if commit_by is not None:
                 await self._committer.commit_at_last(commit_by)
 
-    async def _end_letters(self) -> None:
+    async def _end_dead_letters(self) -> None:
         if self._unreadable is not None:
             await self._unreadable.end()
 
@@ -315,16 +315,16 @@ class Worker:
     async def _leave(self, deadline: float) -> None:
         if await self._loops.stop():
             await self._transport.stop(deadline)
-            self._current.let_go()
+            self._current.end()
 
     async def _rebuild(self, drain_seconds: float) -> None:
         """A live subscription of the engine must not be changed: leave, and join anew."""
         if not self._loops.are_running or self._has_ended:
             return
         now = self._clock.now()
-        self._current.note_gone()
+        self._current.note_revoked()
         self._loops.phase = Phase.CHANGING
-        self._flow.let_go()
+        self._flow.stop_waiting()
         deadline = now + drain_seconds + 2 * LAST_COMMIT_SECONDS
         await self._give_up(now + drain_seconds, deadline)
         if self._has_ended:

@@ -14,7 +14,7 @@ from random import Random
 
 from convex_messaging_fastapi import clock as clocks
 from convex_messaging_fastapi.clock import ManualClock, time_limit
-from convex_messaging_fastapi.consuming.ranges import Range, decode, encode
+from convex_messaging_fastapi.consuming.offset_metadata import Range, decode, encode
 from convex_messaging_fastapi.errors import BatchFailed, Discard, PublishFailed, Reject, RetryAfter
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import Retry

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker

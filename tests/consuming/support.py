@@ -11,10 +11,10 @@ from typing import Any
 
 from convex_messaging_fastapi.clock import Clock, ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import DeadLetters, ending_for
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.outcome import Tally
 from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.endings.hold import DEAD_LETTER_HELD
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.errors import BatchFailed, PublishFailed, RetryAfter
 from convex_messaging_fastapi.policies import Batch, Retry
 from convex_messaging_fastapi.receipts import Receipt

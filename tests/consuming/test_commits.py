@@ -7,10 +7,10 @@ import logging
 
 import pytest
 
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
+from convex_messaging_fastapi.consuming.commit_retries import TELL_AFTER_SECONDS
 from convex_messaging_fastapi.consuming.commits import REFUSED_RETRY_SECONDS, RETRY_SECONDS
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.snapshots import worker_status
-from convex_messaging_fastapi.consuming.troubles import TELL_AFTER_SECONDS
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome
 from tests.consuming.support import TOPIC, WHERE, Bench

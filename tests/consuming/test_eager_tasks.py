@@ -21,7 +21,7 @@ PACKAGE = Path(convex_messaging_fastapi.__file__).parent
 STORED = {
     "bus.py": "nothing of it is kept",
     "changes.py": "what has ended is discarded in a turn of its own",
-    "consuming/dead_letter_writer.py": "what has ended is forgotten in a turn of its own",
+    "consuming/dead_letters/writer.py": "what has ended is forgotten in a turn of its own",
     "consuming/subscription.py": "a runner enters itself, and is added only if it has not ended",
     "consuming/loops.py": "these two never end by themselves",
     "life.py": "the one stop of a life is kept until the next start",

@@ -16,7 +16,7 @@ from convex_messaging_fastapi.consuming.lanes import (
     Lanes,
     apart,
     by_key,
-    by_key_or_apart,
+    by_key_or_unordered,
     by_partition,
 )
 from convex_messaging_fastapi.consuming.ledger import Ledger
@@ -97,7 +97,7 @@ def test_an_empty_key_is_a_key() -> None:
 
 
 def test_keyless_commands_run_side_by_side() -> None:
-    lanes, home = Lanes(by_key_or_apart), owned()
+    lanes, home = Lanes(by_key_or_unordered), owned()
     fill(lanes, job(home, 0), job(home, 1), job(home, 2, b"a"), job(home, 3, b"a"))
 
     assert started(lanes) == [0, 1, 2]
@@ -191,7 +191,7 @@ def test_a_failing_key_waits_and_nothing_of_it_overtakes() -> None:
     fill(lanes, job(home, 0, b"bad"), job(home, 1, b"bad"), job(home, 2, b"good"))
     (bad, jobs), (good, _) = all_ready(lanes)
 
-    lanes.park(bad, jobs)
+    lanes.back_off(bad, jobs)
     lanes.release(good)
     assert lanes.next() is None
     assert (lanes.backing_off, lanes.waiting) == (1, 2)
@@ -215,7 +215,7 @@ def test_a_back_off_that_ends_after_its_partition_is_gone_wakes_nothing() -> Non
     lanes, home = Lanes(by_key), owned()
     fill(lanes, job(home, 0, b"a"))
     ((lane, jobs),) = all_ready(lanes)
-    lanes.park(lane, jobs)
+    lanes.back_off(lane, jobs)
 
     lanes.drop(home)
     lanes.wake(lane)
@@ -254,7 +254,7 @@ def test_a_batch_that_is_not_full_is_handed_over_when_it_is_ripened() -> None:
     lanes, home = Lanes(by_partition, ripe=3), owned()
     (lane,) = lanes.add(home, [job(home, 0)])
 
-    lanes.ripen(lane, lane.turn)
+    lanes.close_batch(lane, lane.turn)
 
     assert started(lanes) == [0]
 
@@ -268,10 +268,10 @@ def test_the_wait_of_one_batch_does_not_cut_the_next_one_short() -> None:
     fill(lanes, job(home, 2))
     lanes.release(lane)
 
-    lanes.ripen(lane, first_turn)
+    lanes.close_batch(lane, first_turn)
     assert lanes.next() is None
 
-    lanes.ripen(lane, lane.turn)
+    lanes.close_batch(lane, lane.turn)
     assert started(lanes) == [2]
 
 
@@ -282,7 +282,7 @@ def test_a_failed_batch_is_tried_again_with_the_same_members() -> None:
     for each in jobs[1:]:
         each.attempts = 1
 
-    lanes.park(lane, jobs[1:])
+    lanes.back_off(lane, jobs[1:])
     lanes.wake(lane)
 
     assert started(lanes) == [1], "offset 2 has never failed: it is no member of that batch"
@@ -303,7 +303,7 @@ def test_members_of_a_spent_batch_run_alone() -> None:
 class LanesKeepOrder(RuleBasedStateMachine):
     """Random arrivals, completions, back-offs and revocations: per key never two at once, in order."""
 
-    @initialize(lane_key=st.sampled_from([by_key, by_key_or_apart, by_partition]))
+    @initialize(lane_key=st.sampled_from([by_key, by_key_or_unordered, by_partition]))
     def begin(self, lane_key: Callable[[Job], LaneKey]) -> None:
         self.lane_key = lane_key
         self.lanes = Lanes(lane_key)
@@ -339,7 +339,7 @@ class LanesKeepOrder(RuleBasedStateMachine):
         lane, jobs = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         gone = jobs[0].owned.lease.revoked
         if fails:
-            self.lanes.park(lane, jobs)
+            self.lanes.back_off(lane, jobs)
             if lane.jobs:
                 self.parked.append(lane)
         else:

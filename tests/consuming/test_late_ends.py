@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.policies import Batch, Retry
 from convex_messaging_fastapi.transport.base import CommitOutcome
 from tests.consuming.support import WHERE, Bench

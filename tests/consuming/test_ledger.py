@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from convex_messaging_fastapi.consuming.ledger import Ledger
-from convex_messaging_fastapi.consuming.ranges import Known, Range
+from convex_messaging_fastapi.consuming.offset_metadata import FinishedRanges, Range
 
 SIZE = 10
 
@@ -21,15 +21,15 @@ def ledger(start: int = 0, max_span: int = 100) -> Ledger:
 
 def test_nothing_may_be_committed_before_anything_is_finished() -> None:
     book = ledger(start=7)
-    book.take(7, SIZE)
+    book.enter(7, SIZE)
 
     assert book.committable == 7
 
 
 def test_a_later_offset_that_is_finished_first_moves_nothing() -> None:
     book = ledger()
-    book.take(0, SIZE)
-    book.take(1, SIZE)
+    book.enter(0, SIZE)
+    book.enter(1, SIZE)
 
     book.finish(1, SIZE)
 
@@ -38,7 +38,7 @@ def test_a_later_offset_that_is_finished_first_moves_nothing() -> None:
 
 def test_asking_for_the_oldest_changes_nothing_for_any_thread_may_ask() -> None:
     book = Ledger(0, 100)
-    book.take_all(range(5), 5)
+    book.enter_all(range(5), 5)
     for offset, oldest in ((1, 0), (0, 2), (3, 2), (2, 4), (4, None)):
         book.finish(offset, 1)
         before = copy.deepcopy((book._open, book._finished))
@@ -49,7 +49,7 @@ def test_asking_for_the_oldest_changes_nothing_for_any_thread_may_ask() -> None:
 def test_the_prefix_grows_over_everything_that_was_finished_early() -> None:
     book = ledger()
     for offset in range(4):
-        book.take(offset, SIZE)
+        book.enter(offset, SIZE)
 
     for offset in (2, 1, 0):
         book.finish(offset, SIZE)
@@ -59,7 +59,7 @@ def test_the_prefix_grows_over_everything_that_was_finished_early() -> None:
 
 def test_a_gap_in_the_log_is_passed_only_once_the_fetch_position_has_passed_it() -> None:
     book = ledger()
-    book.take(0, SIZE)
+    book.enter(0, SIZE)
     book.finish(0, SIZE)
     assert book.committable == 1
 
@@ -70,7 +70,7 @@ def test_a_gap_in_the_log_is_passed_only_once_the_fetch_position_has_passed_it()
 
 def test_a_record_of_two_subscriptions_is_finished_when_both_have_finished_it() -> None:
     book = ledger()
-    book.take(0, SIZE, owners=2)
+    book.enter(0, SIZE, owners=2)
 
     assert book.finish(0, SIZE) is False
     assert book.committable == 0
@@ -84,7 +84,7 @@ def test_room_is_the_span_from_the_committed_to_the_highest_handed_out_offset() 
     assert book.room == 3
 
     for offset in (100, 101, 102):
-        book.take(offset, SIZE)
+        book.enter(offset, SIZE)
         book.finish(offset, SIZE)
     assert book.room == 0, "finished work that is not committed may repeat too"
 
@@ -102,15 +102,15 @@ def test_a_late_answer_to_an_older_commit_does_not_rewind() -> None:
 
 def test_handing_out_an_offset_twice_is_refused() -> None:
     book = ledger()
-    book.take(4, SIZE)
+    book.enter(4, SIZE)
 
     with pytest.raises(ValueError, match="4 was handed out already"):
-        book.take(4, SIZE)
+        book.enter(4, SIZE)
 
 
 def test_what_an_earlier_owner_finished_is_passed_over_and_told_to_the_next() -> None:
-    book = Ledger(0, 100, Known([Range(1, 3), Range(5, 6)], at_ms=10))
-    book.take(0, SIZE)
+    book = Ledger(0, 100, FinishedRanges([Range(1, 3), Range(5, 6)], at_ms=10))
+    book.enter(0, SIZE)
 
     passed = [offset for offset in (1, 2) if book.pass_over(offset, timestamp_ms=10)]
 
@@ -123,8 +123,8 @@ def test_what_an_earlier_owner_finished_is_passed_over_and_told_to_the_next() ->
 
 def test_what_was_passed_over_is_told_once_also_while_more_of_its_range_is_to_come() -> None:
     """A fetch may end inside a range; what is told must rise, or it cannot be written."""
-    book = Ledger(0, 100, Known([Range(1, 5)], at_ms=10))
-    book.take(0, SIZE)
+    book = Ledger(0, 100, FinishedRanges([Range(1, 5)], at_ms=10))
+    book.enter(0, SIZE)
 
     assert [book.pass_over(offset, timestamp_ms=10) for offset in (1, 2)] == [True, True]
     assert list(book.finished_above()) == [Range(1, 3), Range(3, 5)]
@@ -135,18 +135,18 @@ def test_what_was_passed_over_is_told_once_also_while_more_of_its_range_is_to_co
 
 def test_what_an_earlier_owner_finished_and_is_handled_again_is_not_told_as_finished() -> None:
     """Its timestamp says that it is another record."""
-    book = Ledger(0, 100, Known([Range(0, 5)], at_ms=10))
+    book = Ledger(0, 100, FinishedRanges([Range(0, 5)], at_ms=10))
 
     assert not book.pass_over(0, timestamp_ms=11)
-    book.take(0, SIZE)
+    book.enter(0, SIZE)
 
     assert all_in(book.finished_above()) == {1, 2, 3, 4}
 
 
 def test_what_only_an_earlier_owner_knows_keeps_the_time_of_its_commit() -> None:
     """Told anew with a later time, it would cover records that a new log has at the same offsets."""
-    book = Ledger(0, 100, Known([Range(5, 6)], at_ms=10))
-    book.take(0, SIZE)
+    book = Ledger(0, 100, FinishedRanges([Range(5, 6)], at_ms=10))
+    book.enter(0, SIZE)
     assert book.finished_by_ms(now_ms=99) == 10
 
     book.pass_over(5, timestamp_ms=10)
@@ -156,7 +156,7 @@ def test_what_only_an_earlier_owner_knows_keeps_the_time_of_its_commit() -> None
 def test_what_is_finished_above_the_prefix_is_told_in_runs() -> None:
     book = ledger()
     for offset in (0, 1, 4, 5, 6):
-        book.take(offset, SIZE)
+        book.enter(offset, SIZE)
 
     for offset in (1, 4, 6):
         book.finish(offset, SIZE)
@@ -182,7 +182,7 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
             known.append(Range(end + ahead, end + ahead + length))
             end = known[-1].end
         self.known = all_in(known)
-        self.ledger = Ledger(start, span, Known(known, at_ms=10))
+        self.ledger = Ledger(start, span, FinishedRanges(known, at_ms=10))
         self.span = span
         self.position = self.committed = start
         self.open: dict[int, int] = {}
@@ -198,7 +198,7 @@ class LedgerAgainstAPlainModel(RuleBasedStateMachine):
         if passes:
             self.given.add(offset)
             return
-        self.ledger.take(offset, SIZE, owners)
+        self.ledger.enter(offset, SIZE, owners)
         self.open[offset] = owners
         self.given.add(offset)
 
@@ -261,8 +261,8 @@ def test_a_commit_that_was_begun_is_news_until_it_is_stored() -> None:
     ledger = Ledger(0, 100)
     ledger.begin_commit()
     ledger.mark_committed(0)
-    ledger.take(0, 1)
-    ledger.take(1, 1)
+    ledger.enter(0, 1)
+    ledger.enter(1, 1)
     ledger.finish(1, 1)
     assert ledger.has_news
     ledger.begin_commit()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.clock import ManualClock, SystemClock
+from convex_messaging_fastapi.consuming.offset_metadata import Range, encode
 from convex_messaging_fastapi.consuming.opening import CLOCKS_APART_SECONDS, USUAL_SPAN, Opening
-from convex_messaging_fastapi.consuming.ranges import Range, encode
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.status import PartitionStatus
 from convex_messaging_fastapi.transport.base import NewTopic, Position

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
-from convex_messaging_fastapi.consuming.holds import Holds
-from convex_messaging_fastapi.consuming.intake import (
+from convex_messaging_fastapi.consuming.buffer_shares import (
     FETCH_RECORDS,
     PARTITION_FETCH_BYTES,
     Limits,
@@ -22,6 +21,7 @@ from convex_messaging_fastapi.consuming.intake import (
     next_turn,
     wanted,
 )
+from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.policies import Batch
@@ -84,7 +84,7 @@ class Simulated:
     def _take(self, n: int, count: int) -> None:
         ledger = self.owned[n].ledger
         offsets = range(ledger.position, ledger.position + count)
-        ledger.take_all(list(offsets), 100 * count)
+        ledger.enter_all(list(offsets), 100 * count)
         self.waiting[n] += offsets
         self.most[n] = max(self.most[n], ledger.unfinished)
 
@@ -190,7 +190,7 @@ def test_whatever_is_held_shares_bind_the_next_fetch(
 
 def holding(number: int, records: int, size: int) -> OwnedPartition:
     ledger = Ledger(0, 10_000)
-    ledger.take_all(list(range(records)), size if records else 0)
+    ledger.enter_all(list(range(records)), size if records else 0)
     return OwnedPartition(TopicPartition("t", number), Lease(1), ledger, Holds(lambda: 0.0))
 
 
@@ -303,7 +303,7 @@ async def test_a_partition_that_has_nothing_left_is_fetched_from_at_once_however
         bench.transport.feed(*range(100))
         await bench.advance(1)
         bench.transport.feed(101, where=OTHER)
-        while bench.worker._flow._lacking is None:  # until it waits for room
+        while bench.worker._flow._awaited is None:  # until it waits for room
             await bench.advance(0.02)
         before = len(bench.transport.wants)
         gates[100].set()

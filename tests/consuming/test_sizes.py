@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
-from convex_messaging_fastapi.consuming.entering import enter
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
+from convex_messaging_fastapi.consuming.handing_out import jobs_for
 from convex_messaging_fastapi.consuming.holds import Holds
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.records import (
     HEADERS_LEFT_OUT,
@@ -35,7 +35,7 @@ def size_in_memory(held: Headers) -> int:
 
 def job(value: bytes | None, key: bytes | None, held: Headers) -> Job:
     owned = OwnedPartition(WHERE, Lease(1), Ledger(0, 10), Holds(lambda: 0.0))
-    [entered] = enter([Record(*WHERE, 0, 0, key, value, held)], owned, 1)
+    [entered] = jobs_for([Record(*WHERE, 0, 0, key, value, held)], owned, 1)
     assert owned.ledger.bytes_unfinished == entered.size
     return entered
 

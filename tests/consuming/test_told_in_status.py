@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from convex_messaging_fastapi import MessageBus
-from convex_messaging_fastapi.consuming.intake import Limits
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.plugin.details import details_of
 from convex_messaging_fastapi.records import TopicPartition

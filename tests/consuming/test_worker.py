@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.commits import RETRY_SECONDS
 from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
-from convex_messaging_fastapi.consuming.intake import Limits
 from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.records import Delivery, TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome

@@ -18,7 +18,7 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.commit import OffsetCommitRequest
 
 from convex_messaging_fastapi.consuming import worker
-from convex_messaging_fastapi.consuming.dead_letter_writer import DeadLetterWriter
+from convex_messaging_fastapi.consuming.dead_letters import DeadLetterWriter
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition

@@ -19,10 +19,10 @@ from convex_messaging_fastapi.consuming.assignment import Assignment, Job
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.dispatch import Dispatch
 from convex_messaging_fastapi.consuming.endings import BuryEnding
-from convex_messaging_fastapi.consuming.lanes import apart
+from convex_messaging_fastapi.consuming.lanes import unordered
 from convex_messaging_fastapi.consuming.ledger import Ledger
+from convex_messaging_fastapi.consuming.offset_metadata import Range
 from convex_messaging_fastapi.consuming.outcome import Outcome
-from convex_messaging_fastapi.consuming.ranges import Range
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.plugin import health
@@ -137,7 +137,7 @@ def commit_again_under_the_next_assignment(patch: pytest.MonkeyPatch) -> None:
 
 def handle_a_key_side_by_side(patch: pytest.MonkeyPatch) -> None:
     """Every record has a lane of its own, whatever its key."""
-    patch.setattr(subscription, "lane_key_of", lambda lineup: apart)
+    patch.setattr(subscription, "lane_key_of", lambda lineup: unordered)
 
 
 def use_the_ledger_of_an_earlier_assignment(patch: pytest.MonkeyPatch) -> None:

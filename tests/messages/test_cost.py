@@ -18,7 +18,7 @@ from pydantic import BaseModel, create_model
 from typing_extensions import TypedDict
 
 from convex_messaging_fastapi import ConvexMessage
-from convex_messaging_fastapi.consuming.dead_letters import dress
+from convex_messaging_fastapi.consuming.dead_letters.building import build_dead_letter
 from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.failures import failure_of
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
@@ -252,7 +252,7 @@ def _read_and_bury(decode: Callable[[bytes], Any], value: bytes, headers: Header
         error = refused
     failure = failure_of(error, 3, "bets", "collect")
     for limit in (2 * MIB, 64 * 1024):
-        dress(Record("bets", 0, 0, 0, None, value, headers), failure, datetime.now(UTC), limit)
+        build_dead_letter(Record("bets", 0, 0, 0, None, value, headers), failure, datetime.now(UTC), limit)
 
 
 _SELF = Path("/proc/self")

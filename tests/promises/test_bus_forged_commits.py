@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
-from convex_messaging_fastapi.consuming.ranges import Range, encode
+from convex_messaging_fastapi.consuming.offset_metadata import Range, encode
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
 from tools.kafka.cluster import Cluster

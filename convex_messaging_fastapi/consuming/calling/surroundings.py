@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from starlette.requests import HTTPConnection
 
-from convex_messaging_fastapi.consuming.apart import Apart
+from convex_messaging_fastapi.consuming.decode_thread import DecodeThread
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 
 
@@ -19,7 +19,7 @@ class Surroundings:
     app: Any | None
     state: Mapping[str, Any]
     threads: HandlerThreads
-    apart: Apart = field(default_factory=Apart)
+    decode_thread: DecodeThread = field(default_factory=DecodeThread)
 
     @property
     def overrides(self) -> Mapping[Any, Any]:

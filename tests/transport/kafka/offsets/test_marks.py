@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.consuming.ranges import MAX_CHARACTERS
+from convex_messaging_fastapi.consuming.offset_metadata import MAX_CHARACTERS
 from convex_messaging_fastapi.transport.kafka.engine import TopicId
 from convex_messaging_fastapi.transport.kafka.offsets.marks import marked, unmarked
 

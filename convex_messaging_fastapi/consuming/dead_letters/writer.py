@@ -7,8 +7,8 @@ from contextvars import Context
 from datetime import UTC, datetime
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.consuming.dead_letters import dress, size_of
-from convex_messaging_fastapi.consuming.letter_limit import LetterLimit
+from convex_messaging_fastapi.consuming.dead_letters.building import build_dead_letter, size_of
+from convex_messaging_fastapi.consuming.dead_letters.size_limit import SizeLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.publishing import Publishing
@@ -17,17 +17,17 @@ from convex_messaging_fastapi.records import Record, size_of_headers
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
 
-def letter_topic(topic: NewTopic, largest: int) -> NewTopic:
+def topic_for_dead_letters(topic: NewTopic, largest: int) -> NewTopic:
     """A topic as we create it for dead letters, of at most `largest` bytes each."""
     return topic._replace(config={**topic.config, "max.message.bytes": str(largest)})
 
 
-class LetterTopic:
+class DeadLetterTopic:
     """The dead-letter topic: whether it is there, and what it takes. Asked for by one task at a time."""
 
     def __init__(self, topic: NewTopic, admin: AdminTransport, largest: int, context: Context) -> None:
         self.name = topic.name
-        self.limit = LetterLimit(largest)
+        self.limit = SizeLimit(largest)
         self._topic = topic
         self._admin = admin
         self._context = context
@@ -89,7 +89,7 @@ class LetterTopic:
 class DeadLetterWriter:
     """The one way into the dead-letter topic; each letter has the time that a message has by default."""
 
-    def __init__(self, topic: LetterTopic, publishing: Publishing, clock: Clock) -> None:
+    def __init__(self, topic: DeadLetterTopic, publishing: Publishing, clock: Clock) -> None:
         self._topic = topic
         self._limit = topic.limit
         self._publishing = publishing
@@ -131,7 +131,7 @@ class DeadLetterWriter:
         failed_at = datetime.fromtimestamp(self._clock.unix(), UTC)
         while True:
             limit = self._limit.at(self._clock.now())
-            letter = dress(record, failure, failed_at, limit)
+            letter = build_dead_letter(record, failure, failed_at, limit)
             size = size_of(letter)
             if self._limit.is_refused(size):
                 raise MessageTooLarge(

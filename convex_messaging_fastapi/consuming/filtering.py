@@ -27,7 +27,7 @@ class Undecided(Job):
         self.single = True  # the others of its batch need not fail with it
 
 
-class Sieve:
+class Filtering:
     """Asks one filter of every record once; where it raises, again with each further attempt."""
 
     def __init__(self, handler: str, wants: Filter, dispatch: Dispatch) -> None:
@@ -35,7 +35,7 @@ class Sieve:
         self._wants = wants
         self._dispatch = dispatch
 
-    def sift(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    def split(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
         """What is to be queued, and what is passed over, which nobody need handle any more."""
         queued: list[Job] = []
         passed_over: list[Job] = []

@@ -6,16 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
-from convex_messaging_fastapi.consuming.holds import Hold, Holds
-from convex_messaging_fastapi.consuming.intake import (
+from convex_messaging_fastapi.consuming.buffer_shares import (
     FETCH_RECORDS,
     PARTITION_FETCH_BYTES,
     Limits,
     buffered,
-    lacking,
     next_turn,
+    records_short,
     wanted,
 )
+from convex_messaging_fastapi.consuming.holds import Hold, Holds
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.records import Lease, TopicPartition
 
@@ -25,7 +25,7 @@ ROOMY = Limits(max_uncommitted=10_000, max_buffer_records=10_000, max_buffer_byt
 def partition(number: int, open_records: int = 0, size: int = 100, limits: Limits = ROOMY) -> OwnedPartition:
     ledger = Ledger(0, limits.max_uncommitted)
     for offset in range(open_records):
-        ledger.take(offset, size)
+        ledger.enter(offset, size)
     return OwnedPartition(TopicPartition("t", number), Lease(1), ledger, Holds(lambda: 0.0))
 
 
@@ -56,20 +56,20 @@ def test_a_full_buffer_wants_nothing_of_who_holds_something() -> None:
 def test_an_eighth_of_the_buffer_is_worth_a_fetch() -> None:
     limits = Limits(10_000, max_buffer_records=80, max_buffer_bytes=64 * 1024 * 1024)
 
-    assert lacking([partition(0, open_records=80)], limits) == 10
-    assert lacking([partition(0, open_records=73)], limits) == 3
-    assert lacking([partition(0, open_records=70)], limits) == 0
-    assert lacking([], limits) == -70
+    assert records_short([partition(0, open_records=80)], limits) == 10
+    assert records_short([partition(0, open_records=73)], limits) == 3
+    assert records_short([partition(0, open_records=70)], limits) == 0
+    assert records_short([], limits) == -70
 
 
 def test_of_a_large_buffer_a_fetchs_worth_is_enough() -> None:
-    assert lacking([partition(0, open_records=ROOMY.max_buffer_records)], ROOMY) == FETCH_RECORDS
+    assert records_short([partition(0, open_records=ROOMY.max_buffer_records)], ROOMY) == FETCH_RECORDS
 
 
 def test_a_buffer_of_a_few_records_is_never_too_full_for_a_fetch() -> None:
     limits = Limits(10_000, max_buffer_records=1, max_buffer_bytes=64 * 1024 * 1024)
 
-    assert lacking([partition(0, open_records=1)], limits) == 0
+    assert records_short([partition(0, open_records=1)], limits) == 0
 
 
 def test_a_partition_at_its_span_is_left_out_and_the_others_go_on() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.consuming.dead_letters import size_of
-from convex_messaging_fastapi.consuming.fitting import MAX_HEADERS, base64_size, json_size
+from convex_messaging_fastapi.consuming.dead_letters.building import size_of
+from convex_messaging_fastapi.consuming.dead_letters.fitting import MAX_HEADERS, base64_size, json_size
 from convex_messaging_fastapi.messages.dead_letter import as_base64
 from convex_messaging_fastapi.records import Headers, Record, size_of_headers
 from tests.consuming.test_dead_letters import FAILURE, a_record, buried, letter_of

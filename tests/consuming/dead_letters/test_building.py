@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.consuming.dead_letters import dress, failure_to_read, size_of
+from convex_messaging_fastapi.consuming.dead_letters.building import (
+    build_dead_letter,
+    failure_to_read,
+    size_of,
+)
 from convex_messaging_fastapi.failures import Failure, failure_of
 from convex_messaging_fastapi.messages import DeadLetterMessage, codec_for
 from convex_messaging_fastapi.messages.bounds import Bounds
@@ -41,7 +45,7 @@ def a_record(**changes: Any) -> Record:
 
 
 def buried(record: Record, limit: int = 2 * MIB, failure: Failure = FAILURE) -> OutgoingRecord:
-    return dress(record, failure, FAILED_AT, limit)
+    return build_dead_letter(record, failure, FAILED_AT, limit)
 
 
 def letter_of(outgoing: OutgoingRecord) -> DeadLetterMessage:

@@ -10,7 +10,7 @@ import pytest
 from pydantic import AfterValidator
 
 from convex_messaging_fastapi import Batch, MessageBus, MessagingSettings
-from convex_messaging_fastapi.consuming.apart import Apart
+from convex_messaging_fastapi.consuming.decode_thread import DecodeThread
 from convex_messaging_fastapi.messages.bounds import LARGE_BYTES
 
 LARGE = "a" * LARGE_BYTES
@@ -76,7 +76,7 @@ async def test_bytes_are_not_decoded_anywhere() -> None:
 
 
 async def test_the_loop_goes_on_while_one_is_decoded_and_others_wait_for_their_turn() -> None:
-    apart, gate, running, most = Apart(), threading.Event(), list[bytes](), list[int]()
+    apart, gate, running, most = DecodeThread(), threading.Event(), list[bytes](), list[int]()
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
     def decode(value: bytes | None) -> bytes:
@@ -103,7 +103,7 @@ async def test_what_a_decoder_raises_is_raised_and_no_thread_is_left() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await Apart().read(refuse, b"")
+        await DecodeThread().read(refuse, b"")
     for thread in threads:
         thread.join(10)
         assert not thread.is_alive()

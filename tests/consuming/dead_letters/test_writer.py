@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.consuming.dead_letter_writer import (
-    DeadLetterWriter,
-    LetterTopic,
-    letter_topic,
-)
-from convex_messaging_fastapi.consuming.dead_letters import size_of
-from convex_messaging_fastapi.consuming.letter_limit import (
+from convex_messaging_fastapi.consuming.dead_letters.building import size_of
+from convex_messaging_fastapi.consuming.dead_letters.size_limit import (
     FORGET_SECONDS,
     FORGET_SMALL_SECONDS,
     SMALL_BYTES,
-    LetterLimit,
+    SizeLimit,
+)
+from convex_messaging_fastapi.consuming.dead_letters.writer import (
+    DeadLetterTopic,
+    DeadLetterWriter,
+    topic_for_dead_letters,
 )
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
@@ -115,8 +115,8 @@ class Stage:
         self.admin = Admin(self.broker)
         self.admin.gate.set()
         self.writer = Writer(MemoryTransport(self.broker).producer(), self.clock, Partitioner())
-        wanted = letter_topic(NewTopic(DLQ, 1), LARGEST)
-        self.topic = LetterTopic(wanted, self.admin, LARGEST, copy_context())
+        wanted = topic_for_dead_letters(NewTopic(DLQ, 1), LARGEST)
+        self.topic = DeadLetterTopic(wanted, self.admin, LARGEST, copy_context())
         publishing = Publishing(self.writer, Naming(MessagingSettings()), self.clock, default_timeout=1)
         self.dead_letters = DeadLetterWriter(self.topic, publishing, self.clock)
 
@@ -245,7 +245,7 @@ async def test_only_a_topic_that_was_never_there_is_told_as_missing(stage: Stage
 
 
 def test_a_topic_of_ours_takes_twice_the_largest_message_and_all_that_is_told_beside_it() -> None:
-    topic = letter_topic(NewTopic(DLQ, 3, 2, {"retention.ms": "1"}), LARGEST)
+    topic = topic_for_dead_letters(NewTopic(DLQ, 3, 2, {"retention.ms": "1"}), LARGEST)
     assert topic == NewTopic(DLQ, 3, 2, {"retention.ms": "1", "max.message.bytes": str(20 * MIB + 64 * KIB)})
     assert PublishLimits(1024 * MIB).letter_bytes < 2**31
 
@@ -348,7 +348,7 @@ SIZES = st.integers(1, 4_000_000)
 def test_what_is_offered_was_never_refused_and_never_more_than_there_may_be(
     limit: int, tried: list[int]
 ) -> None:
-    learnt, refused = LetterLimit(3_000_000), 3_000_001
+    learnt, refused = SizeLimit(3_000_000), 3_000_001
     for size in tried:
         offered = learnt.at(0.0)
         assert 0 <= offered <= 3_000_000
@@ -366,7 +366,7 @@ def test_what_is_offered_was_never_refused_and_never_more_than_there_may_be(
 @given(limit=SIZES)
 def test_to_find_a_limit_out_takes_few_refusals(limit: int) -> None:
     """Whatever sizes come, one after another just as large as is offered."""
-    learnt, refusals = LetterLimit(4_000_000), 0
+    learnt, refusals = SizeLimit(4_000_000), 0
     while (size := learnt.at(0.0)) > limit:
         learnt.refused(size, 0.0)
         refusals += 1
@@ -386,7 +386,7 @@ async def test_a_letter_that_fails_for_another_reason_says_so(
     ("size", "seconds"), [(SMALL_BYTES, FORGET_SECONDS), (SMALL_BYTES - 1, FORGET_SMALL_SECONDS)]
 )
 def test_a_refusal_is_remembered_the_longer_the_more_it_costs(size: int, seconds: float) -> None:
-    learnt = LetterLimit(3_000_000)
+    learnt = SizeLimit(3_000_000)
     learnt.refused(size, now=5.0)
     assert learnt.at(5.0 + seconds * 0.9) < size
     assert learnt.at(5.0 + seconds) == 3_000_000

@@ -76,7 +76,7 @@ def free(partitions: Collection[OwnedPartition], limits: Limits) -> Free:
     )
 
 
-def lacking(partitions: Collection[OwnedPartition], limits: Limits) -> int:
+def records_short(partitions: Collection[OwnedPartition], limits: Limits) -> int:
     """How many records more must be finished until there is room that is worth a fetch; none when 0 or less.
 
     A fetch costs about as much as ten records, whether it brings one or a hundred. Only records are

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.consuming.ranges import MAX_CHARACTERS, PREFIX, Known, Range, decode, encode
+from convex_messaging_fastapi.consuming.offset_metadata import (
+    MAX_CHARACTERS,
+    PREFIX,
+    FinishedRanges,
+    Range,
+    decode,
+    encode,
+)
 
 NOW = 1_767_225_600_000
 
@@ -24,7 +31,7 @@ def finished(draw: st.DrawFn) -> tuple[int, list[Range]]:
     return committed, ranges
 
 
-def all_finished(known: Known, candidates: list[int], timestamp_ms: int = NOW) -> set[int]:
+def all_finished(known: FinishedRanges, candidates: list[int], timestamp_ms: int = NOW) -> set[int]:
     return {offset for offset in sorted(candidates) if known.has_finished(offset, timestamp_ms)}
 
 
@@ -109,7 +116,7 @@ def test_nothing_finished_is_no_text() -> None:
 
 @pytest.mark.parametrize("gone", [[], [3], [3, 9]])
 def test_offsets_that_never_come_are_passed_over(gone: list[int]) -> None:
-    known = Known([Range(2, 5), Range(9, 12)], NOW)
+    known = FinishedRanges([Range(2, 5), Range(9, 12)], NOW)
 
     asked = [n for n in range(14) if n not in gone]
 
@@ -118,7 +125,7 @@ def test_offsets_that_never_come_are_passed_over(gone: list[int]) -> None:
 
 def test_a_record_younger_than_the_commit_is_handled_whatever_the_ranges_say() -> None:
     """A topic deleted and made anew has other records at the same offsets."""
-    known = Known([Range(2, 5)], NOW)
+    known = FinishedRanges([Range(2, 5)], NOW)
 
     assert not known.has_finished(2, NOW + 1)
     assert known.has_finished(3, NOW)

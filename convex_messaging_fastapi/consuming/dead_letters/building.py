@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
-from convex_messaging_fastapi.consuming.fitting import encodable, fields_that_fit
+from convex_messaging_fastapi.consuming.dead_letters.fitting import encodable, fields_that_fit
 from convex_messaging_fastapi.failures import MAX_TEXT, Failure, untold
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
 from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, short
@@ -23,7 +23,7 @@ _LAST_MS = 253_402_300_799_999  # the end of the year 9999, and of every calenda
 _LETTERS = uuid.UUID("6f0c9a0e-6b1d-5d0c-9a52-5a0c7a3f0d11")
 _KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, REPLAY_COUNT})
 
-Known = Mapping[str, bytes]
+KnownHeaders = Mapping[str, bytes]
 """Those headers of the original that say something here."""
 
 
@@ -41,7 +41,9 @@ def failure_to_read(batch: Unreadable, group: str, *, texts: bool = True) -> Fai
     )
 
 
-def dress(record: Record, failure: Failure, failed_at: datetime, limit_bytes: int) -> OutgoingRecord:
+def build_dead_letter(
+    record: Record, failure: Failure, failed_at: datetime, limit_bytes: int
+) -> OutgoingRecord:
     """The record for the dead-letter topic: at most `limit_bytes` (64 KiB or more), key and headers included.
 
     What does not fit is left out in this order: the stack trace, the headers, the letter's copy of
@@ -53,7 +55,7 @@ def dress(record: Record, failure: Failure, failed_at: datetime, limit_bytes: in
     Of what could not be read the letter says no more than where it stands.
     """
     known = _known(record.headers)
-    headers = _letter_headers(record, failure, failed_at, known)
+    headers = _own_headers(record, failure, failed_at, known)
     bare = _about(record, failure, failed_at, known)
     written = encode(bare)
     room = limit_bytes - size_of(OutgoingRecord(record.key, written, headers))
@@ -89,7 +91,7 @@ def _shortened(text: str | None) -> str | None:
     return None if text is None else text[:MAX_SMALLEST]
 
 
-def _about(record: Record, failure: Failure, failed_at: datetime, known: Known) -> DeadLetterMessage:
+def _about(record: Record, failure: Failure, failed_at: datetime, known: KnownHeaders) -> DeadLetterMessage:
     """Everything that fits anywhere."""
     return DeadLetterMessage(
         original_topic=encodable(record.topic),
@@ -111,7 +113,7 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: Known) 
     )
 
 
-def _letter_headers(record: Record, failure: Failure, failed_at: datetime, known: Known) -> Headers:
+def _own_headers(record: Record, failure: Failure, failed_at: datetime, known: KnownHeaders) -> Headers:
     where = f"{record.topic}/{record.partition}/{record.offset}/{failure.group}/{failure.handler}"
     message_id = str(uuid.uuid5(_LETTERS, encodable(where)))
     return outgoing_headers(
@@ -122,7 +124,7 @@ def _letter_headers(record: Record, failure: Failure, failed_at: datetime, known
     )
 
 
-def _known(headers: Headers) -> Known:
+def _known(headers: Headers) -> KnownHeaders:
     """The last value of each header that matters here, found in one walk: there may be a million."""
     return {name: value for name, value in headers if name in _KNOWN and value is not None}
 

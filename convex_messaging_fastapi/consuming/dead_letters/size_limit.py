@@ -16,7 +16,7 @@ _STEP = 64
 """A topic that refuses what it should take counts differently; a letter smaller by this part fits."""
 
 
-class LetterLimit:
+class SizeLimit:
     """Learns from letters that were taken and refused, and from what the cluster says of the topic.
 
     `largest` is the most that any letter may have. Sizes are bytes as `dead_letters.size_of` counts

@@ -8,7 +8,7 @@ from convex_messaging_fastapi.clock import Clock, Timer
 from convex_messaging_fastapi.consuming.lanes import DROPPED, Lane, Lanes
 
 
-class Gathering:
+class BatchTimers:
     """A batch that does not fill up is handed over all the same, `max_wait_seconds` after it began."""
 
     def __init__(
@@ -20,18 +20,18 @@ class Gathering:
         self._handed_over = handed_over
         self.timers: dict[Lane, Timer] = {}
 
-    def begin(self, lane: Lane) -> None:
-        self.end(lane)
+    def start(self, lane: Lane) -> None:
+        self.cancel(lane)
         turn = lane.turn
 
-        def ripen() -> None:
+        def close_batch() -> None:
             del self.timers[lane]
-            self._lanes.ripen(lane, turn)
+            self._lanes.close_batch(lane, turn)
             self._handed_over()
 
-        self.timers[lane] = self._clock.call_later(self._max_wait_seconds, ripen)
+        self.timers[lane] = self._clock.call_later(self._max_wait_seconds, close_batch)
 
-    def end(self, lane: Lane) -> None:
+    def cancel(self, lane: Lane) -> None:
         """This lane's batch was taken: it gathers no more."""
         timer = self.timers.pop(lane, None)
         if timer is not None:
@@ -39,4 +39,4 @@ class Gathering:
 
     def forget_dropped(self) -> None:
         for lane in [lane for lane in self.timers if lane.state is DROPPED]:
-            self.end(lane)
+            self.cancel(lane)

@@ -9,14 +9,14 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.records import Record, sizes_of
 
 
-def hand_on(
+def hand_out(
     records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]
 ) -> Sequence[Record]:
     """Enter records in the ledger, then queue them; in this order, or a commit could pass them.
 
     Returns those that every subscription has passed over.
     """
-    jobs = enter(records, owned, len(subscriptions))
+    jobs = jobs_for(records, owned, len(subscriptions))
     passed_over = [
         subscription.offer(owned, [Job(job.record, owned, job.size) for job in jobs])
         for subscription in subscriptions[1:]
@@ -32,25 +32,25 @@ def _in_all(passed_over: Sequence[Sequence[Job]]) -> Sequence[Record]:
     return [job.record for job in passed_over[0] if job.record.offset in offsets]
 
 
-def enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
+def jobs_for(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
     """What is to be done for the records that nobody has handled yet."""
     ledger = owned.ledger
     if not ledger.knows_more:
-        return take(records, owned, owners)
+        return _enter(records, owned, owners)
     # One by one: what is passed over stands in the ledger among the others, in its order.
     return [
         job
         for record in records
         if record.offset < ledger.position or not ledger.pass_over(record.offset, record.timestamp_ms)
-        for job in take((record,), owned, owners)
+        for job in _enter((record,), owned, owners)
     ]
 
 
-def take(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
+def _enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
     """Jobs of these records, but for those that the ledger has: the engine may return some again."""
     ledger = owned.ledger
     if records and records[0].offset < ledger.position:
         records = [record for record in records if record.offset >= ledger.position]
     sizes = sizes_of(records)
-    ledger.take_all([record.offset for record in records], sum(sizes), owners)
+    ledger.enter_all([record.offset for record in records], sum(sizes), owners)
     return [Job(record, owned, size) for record, size in zip(records, sizes, strict=True)]

@@ -33,7 +33,7 @@ class Range(NamedTuple):
     end: int
 
 
-class Known:
+class FinishedRanges:
     """What an earlier owner had finished. Ask for rising offsets only.
 
     A record with a timestamp after the commit cannot have been finished by then: it is from a log
@@ -55,15 +55,15 @@ class Known:
         """How many offsets are said to be finished; in a log with gaps fewer records are."""
         return sum(end - start for start, end in self._ranges)
 
-    def below(self, end: int, latest_ms: int) -> Known:
+    def below(self, end: int, latest_ms: int) -> FinishedRanges:
         """What of this can be true where nothing from `end` on was handed out by `latest_ms`.
 
         Anybody who may commit for the group can write what he likes: CRC-32 is no signature.
         """
         if self.at_ms > latest_ms:
-            return Known()
+            return FinishedRanges()
         cut = (Range(start, min(stop, end)) for start, stop in self._ranges)
-        return Known((each for each in cut if each.start < each.end), self.at_ms)
+        return FinishedRanges((each for each in cut if each.start < each.end), self.at_ms)
 
     def remaining(self, position: int) -> Iterator[Range]:
         """What lies at or above `position`: of the rest it is known by now what became of it."""
@@ -96,12 +96,12 @@ def encode(committed: int, ranges: Iterable[Range], at_ms: int) -> str:
     return PREFIX + base64.urlsafe_b64encode(checked).decode().rstrip("=")
 
 
-def decode(metadata: str, committed: int) -> Known:
+def decode(metadata: str, committed: int) -> FinishedRanges:
     """What `encode` wrote for this offset; anything else is nothing known. Never raises."""
     numbers = _checked_numbers(metadata)
     if len(numbers) < 2 or len(numbers) % 2 or numbers[0] != committed:
-        return Known()
-    return Known(_ranges_above(committed, numbers[2:]), numbers[1])
+        return FinishedRanges()
+    return FinishedRanges(_ranges_above(committed, numbers[2:]), numbers[1])
 
 
 def _checked_numbers(metadata: str) -> Sequence[int]:

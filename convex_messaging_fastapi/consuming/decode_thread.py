@@ -9,7 +9,7 @@ from typing import Any
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 
 
-class Apart:
+class DecodeThread:
     """Reads in a thread that ends with the reading, so that there is nothing to close.
 
     One at a time, for parsers keep Python's lock: of thirty side by side the loop would wait for every
