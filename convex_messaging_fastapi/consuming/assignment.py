@@ -82,10 +82,10 @@ class Job:
     @property
     def cause(self) -> Failure:
         """Why it is to end; only for a job whose attempts are spent."""
-        assert self.failure is not None  # noqa: S101 - whoever ends it has asked
+        assert self.failure is not None  # noqa: S101 - an ending comes after its attempts
         return self.failure
 
 
 def by_ownership(jobs: Iterable[Job]) -> Iterator[tuple[OwnedPartition, Iterator[Job]]]:
-    """Jobs that follow each other in one ownership of a partition, together."""
+    """Consecutive jobs of one ownership of a partition, grouped."""
     return groupby(jobs, attrgetter("owned"))

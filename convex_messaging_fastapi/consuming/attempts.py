@@ -1,4 +1,4 @@
-"""What an attempt ended with: which exceptions are the message's failure, and which are not its doing."""
+"""Tells the exceptions that fail an attempt from those that have nothing to do with the message."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ async def failure_within(
 def blamed_on_message(problem: BaseException, runners: Runners) -> BaseException:
     """The failure of the attempt that ended with `problem`.
 
-    Anything counts that a codec, dependency or handler raises: panics of libraries in Rust derive
-    from `BaseException`. Raised instead are a `KeyboardInterrupt`, and a cancellation for which
-    the worker has asked: neither settles anything.
+    Whatever a codec, dependency or handler raises counts: panics of libraries in Rust derive from
+    `BaseException`. A `KeyboardInterrupt` and a cancellation by the worker are raised instead: the
+    message is then unfinished.
     """
     if isinstance(problem, Exception) and not isinstance(problem, ExceptionGroup):
         return problem

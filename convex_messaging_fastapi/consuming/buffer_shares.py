@@ -1,9 +1,9 @@
-"""How much may be fetched next: decides, from what is buffered, what is uncommitted and what is held.
+"""Decides how much of each partition may be fetched next, from what is buffered, uncommitted and held.
 
-The buffer is shared by all partitions of a worker. Where there are several, one takes no more than
-half of the room that is free, and the last quarter is kept for partitions that hold nothing: one that
-fails, is slow or is held can fill up the rest, and the others go on. A partition that holds nothing may
-always take a record, so the buffer can pass its limits by one record a partition.
+All partitions of a worker share its buffer. Where there are several, one gets at most half of the free
+room, and the last quarter is reserved for empty partitions, which have no record in the buffer: a
+partition that fails, is slow or is held can fill the rest, and the others go on. An empty partition may
+always fetch one record, so the buffer can exceed its limits by one record a partition.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PARTITION_FETCH_BYTES = 1024 * 1024
 """What one fetch may bring of one partition: the engine's `max_partition_fetch_bytes`."""
 
 REFILL_SHARE = 1 / 8
-"""How much of a small buffer must be free to be worth a fetch; of a large one, what a fetch may bring."""
+"""The share of a small buffer that must be free to be worth a fetch; of a large one, `FETCH_RECORDS`."""
 
-KEPT_SHARE = 1 / 4
-"""How much of the buffer is for partitions that hold nothing, where there are several."""
+RESERVED_SHARE = 1 / 4
+"""The share of the buffer that is reserved for empty partitions, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_uncommitted` is offsets a partition; the buffer's limits are for the whole worker."""
+    """`max_uncommitted` counts offsets of one partition; the buffer's limits are for the whole worker."""
 
     max_uncommitted: int
     max_buffer_records: int
@@ -40,21 +40,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """What of the buffer is free, in records and bytes, and what of it is kept for who holds nothing."""
+    """The free room of the buffer, in records and bytes, and what of it is reserved for empty partitions."""
 
     records: int
     size: int
-    kept_records: int
-    kept_size: int
+    reserved_records: int
+    reserved_size: int
 
     @property
-    def records_for_holders(self) -> int:
-        return self.records - self.kept_records
+    def unreserved_records(self) -> int:
+        return self.records - self.reserved_records
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody who holds something may take more."""
-        return self.records_for_holders <= 0 or self.size - self.kept_size < PARTITION_FETCH_BYTES
+        """Whether only empty partitions may still fetch."""
+        return self.unreserved_records <= 0 or self.size - self.reserved_size < PARTITION_FETCH_BYTES
 
 
 def buffered(partitions: Collection[OwnedPartition]) -> tuple[int, int]:
@@ -67,60 +67,60 @@ def buffered(partitions: Collection[OwnedPartition]) -> tuple[int, int]:
 
 def free(partitions: Collection[OwnedPartition], limits: Limits) -> Free:
     records, size = buffered(partitions)
-    kept = KEPT_SHARE if len(partitions) > 1 else 0.0
+    reserved = RESERVED_SHARE if len(partitions) > 1 else 0.0
     return Free(
         limits.max_buffer_records - records,
         limits.max_buffer_bytes - size,
-        int(limits.max_buffer_records * kept),
-        int(limits.max_buffer_bytes * kept),
+        int(limits.max_buffer_records * reserved),
+        int(limits.max_buffer_bytes * reserved),
     )
 
 
 def records_short(partitions: Collection[OwnedPartition], limits: Limits) -> int:
-    """How many records more must be finished until there is room that is worth a fetch; none when 0 or less.
+    """How many more records must be finished before there is room worth a fetch; 0 or less if there is.
 
-    A fetch costs about as much as ten records, whether it brings one or a hundred. Only records are
-    looked at: a buffer that is full by its bytes lacks none.
+    A fetch costs about as much as handling ten records, whether it brings one or a hundred. Bytes are
+    not looked at: a buffer that is full by its bytes alone is short of no records.
     """
     worth_a_fetch = min(int(limits.max_buffer_records * REFILL_SHARE), FETCH_RECORDS)
-    return worth_a_fetch - free(partitions, limits).records_for_holders
+    return worth_a_fetch - free(partitions, limits).unreserved_records
 
 
 def is_open(owned: OwnedPartition) -> bool:
-    """Whether more of a partition may be handed out, as far as it is concerned itself."""
+    """Whether this partition may be fetched, whatever room the buffer has."""
     return owned.held is None and owned.ledger.room > 0
 
 
 def wanted(
     partitions: Collection[OwnedPartition], limits: Limits, turn: int = 0
 ) -> Mapping[TopicPartition, int]:
-    """How many records of each partition to fetch, so that no limit is passed but as said above.
+    """How many records of each partition to fetch within the limits, as described above.
 
-    The room that is left is shared evenly by the partitions that may take any; each reserves what
-    one fetch can bring of it. They go in turn, beginning with number `turn`; see `next_turn`.
+    The partitions that may fetch share the free room evenly; each sets aside the bytes that one fetch
+    can bring. They take turns, beginning with number `turn`; see `next_turn`.
     """
     room = free(partitions, limits)
     takers = [owned for owned in _in_turn(partitions, turn) if is_open(owned)]
     empty = [owned for owned in takers if not owned.ledger.unfinished]
-    holders = [owned for owned in takers if owned.ledger.unfinished]
-    for_holders = max(0, room.records_for_holders)
-    fits = max(0, room.size - room.kept_size) // PARTITION_FETCH_BYTES
-    holders = holders[: min(for_holders, fits)]
+    filled = [owned for owned in takers if owned.ledger.unfinished]
+    unreserved = max(0, room.unreserved_records)
+    fits = max(0, room.size - room.reserved_size) // PARTITION_FETCH_BYTES
+    filled = filled[: min(unreserved, fits)]
     is_empty = room.records == limits.max_buffer_records
-    fits = max(int(is_empty), room.size // PARTITION_FETCH_BYTES - len(holders))
-    # Whatever its bytes: else what is larger than the room would wait for all the others.
+    fits = max(int(is_empty), room.size // PARTITION_FETCH_BYTES - len(filled))
+    # One record whatever its bytes: one larger than the room would wait for all the others.
     shares = dict.fromkeys(empty[fits:], 1)
-    takes = len(holders) + len(empty) - len(shares)
+    takes = len(filled) + len(empty) - len(shares)
     share = _share(room.records - len(shares), takes, len(partitions))
     shares.update(dict.fromkeys(empty[:fits], share))
-    shares.update(dict.fromkeys(holders, max(1, min(share, for_holders // max(1, len(holders))))))
+    shares.update(dict.fromkeys(filled, max(1, min(share, unreserved // max(1, len(filled))))))
     return {
         owned.topic_partition: min(shares[owned], owned.ledger.room) for owned in takers if owned in shares
     }
 
 
 def _share(room: int, takers: int, partitions: int) -> int:
-    """An even share of the room, though never more than half of it where there are others."""
+    """An even share of the room, at most half of it where there are several partitions."""
     shares = max(takers, 2 if partitions > 1 else 1)
     return max(1, min(FETCH_RECORDS, room // shares))
 
@@ -128,12 +128,12 @@ def _share(room: int, takers: int, partitions: int) -> int:
 def of_empty_ones(
     want: Mapping[TopicPartition, int], partitions: Mapping[TopicPartition, OwnedPartition]
 ) -> Mapping[TopicPartition, int]:
-    """What is wanted of partitions that hold nothing: that is worth a fetch however little it is."""
+    """The part of `want` for empty partitions, which is worth a fetch however little it is."""
     return {where: share for where, share in want.items() if not partitions[where].ledger.unfinished}
 
 
 def filled_by(partitions: Collection[OwnedPartition], limits: Limits) -> OwnedPartition | None:
-    """The partition that holds at least half of a full buffer, so that the others have little room."""
+    """The partition that fills at least half of a full buffer, so that the others have little room."""
     if len(partitions) < 2 or not free(partitions, limits).is_full:
         return None
     records, size = (max(1, each) for each in buffered(partitions))
@@ -151,10 +151,11 @@ def next_turn(
     want: Mapping[TopicPartition, int],
     got: Container[TopicPartition],
 ) -> int:
-    """With which to begin next: the one after the last that records came from.
+    """The number of the partition to begin with next: the one after the last that brought records.
 
-    Those behind it may not have been looked at. Where nothing came, all that were wanted were. Of whom
-    one record is wanted does not count beside others: their turn is still to come.
+    A fetch may have ended before it reached those behind; one that brought nothing has reached all that
+    were wanted. A partition of which one record was wanted does not count beside others: its turn is
+    still to come.
     """
     shared = [where for where, share in want.items() if share > 1] or [*want]
     last = next((where for where in reversed(shared) if where in got), None)

@@ -11,11 +11,11 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome
 
 TELL_AFTER_SECONDS = 10.0
-"""A coordinator that moves refuses for some seconds, and nobody need know; a refusal is told at once."""
+"""A moving coordinator fails commits for seconds: only what lasts longer is logged; a refusal is at once."""
 
 
 class FailingCommits(NamedTuple):
-    """One partition: its commits fail since a time on the clock, so many times, for that reason."""
+    """The failing commits of one partition: since when on the clock, how often, and why."""
 
     since: float
     times: int
@@ -32,10 +32,7 @@ class _FailedCommit:
 
 
 class CommitRetries:
-    """`retry_seconds` lie between a commit of a partition that failed and its next one.
-
-    After one that was refused it is `refused_seconds`.
-    """
+    """Tries a partition again `retry_seconds` after a failed commit, `refused_seconds` after a refusal."""
 
     def __init__(self, group: str, retry_seconds: float, refused_seconds: float) -> None:
         self._group = group
@@ -43,7 +40,7 @@ class CommitRetries:
         self._failed: dict[TopicPartition, _FailedCommit] = {}
 
     def keep(self, partitions: Collection[TopicPartition]) -> None:
-        """Another assignment has begun: forget what is not held any more, and try the rest at once."""
+        """Another assignment has begun: forget partitions it does not have, and try the rest at once."""
         self._failed = {where: self._failed[where] for where in partitions if where in self._failed}
         for failure in self._failed.values():
             failure.retry_at = float("-inf")
@@ -65,12 +62,12 @@ class CommitRetries:
                 reason = reasons.get(where, outcome.value)
                 if self._go_on(where, outcome, reason, now):
                     told.setdefault(reason, []).append(where)
-            elif where in self._failed:  # that it is over is about to be told
+            elif where in self._failed:  # the transport is about to say that the assignment is over
                 self._failed[where].retry_at = now + self._retry_seconds
         self._tell(told, ended, now)
 
     def resting(self, now: float) -> frozenset[TopicPartition]:
-        """Whose next try is not due yet."""
+        """Partitions whose next try is not due yet."""
         return frozenset(where for where, failure in self._failed.items() if failure.retry_at > now)
 
     def next_retry(self, held: Collection[TopicPartition]) -> float:
@@ -80,7 +77,7 @@ class CommitRetries:
 
     @property
     def failing(self) -> Mapping[TopicPartition, FailingCommits]:
-        """Those that were told of."""
+        """Partitions whose failure was logged."""
         return {
             where: FailingCommits(failure.since, failure.times, failure.reason)
             for where, failure in self._failed.items()
@@ -93,7 +90,7 @@ class CommitRetries:
         ended: Mapping[TopicPartition, _FailedCommit],
         now: float,
     ) -> None:
-        """One line for all that a commit shows alike: a coordinator that fails fails all partitions."""
+        """Log one line for all partitions that fail alike: a failing coordinator fails all of them."""
         for reason, partitions in begun.items():
             reports.commits_fail(self._group, partitions, reason)
         if ended:
@@ -102,7 +99,7 @@ class CommitRetries:
             reports.commits_work(self._group, ended.keys(), times, now - since)
 
     def _go_on(self, where: TopicPartition, outcome: CommitOutcome, reason: str, now: float) -> bool:
-        """Whether this is to be told now, once for as long as it lasts."""
+        """Count a failed commit; whether to log it now, which is once for as long as it lasts."""
         failure = self._failed.setdefault(where, _FailedCommit(since=now, retry_at=now))
         refused = outcome is CommitOutcome.REFUSED
         failure.times, failure.reason = failure.times + 1, reason

@@ -1,4 +1,4 @@
-"""When finished work is committed, and how: one attempt at a time, never of unfinished work."""
+"""Commits finished work, and only finished work: when, and one attempt at a time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ COMMIT_SECONDS = 5.0
 """How long one attempt may take before its outcome counts as unknown."""
 
 RETRY_SECONDS = 1.0
-"""Between a partition's commit that failed and its next one."""
+"""Seconds between a failed commit of a partition and its next try."""
 
 REFUSED_RETRY_SECONDS = 30.0
-"""The same at most, where it was refused; at the usual interval where that is shorter."""
+"""The same after a refusal, at most: the commit interval where that is shorter."""
 
 LAST_RETRY_SECONDS = 0.2
-"""Between tries when there is no more time than a drain leaves."""
+"""Seconds between tries of the last commit, in the time that a drain has left."""
 
 AGAIN = frozenset({CommitOutcome.FAILED, CommitOutcome.UNKNOWN})
-"""What trying again soon may mend."""
+"""Outcomes that may be better on a try soon after."""
 
 Outcomes = Mapping[TopicPartition, CommitOutcome]
 
@@ -60,10 +60,10 @@ class Committer:
         self._retries = CommitRetries(group, RETRY_SECONDS, max(RETRY_SECONDS, refused))
 
     def note_assigned(self) -> None:
-        """Where a new assignment starts is committed at once.
+        """Commit at once where the new assignment starts.
 
-        A partition without a commit was placed by the reset policy; under `latest`, were we to
-        crash now, whoever came next would be placed behind everything that we had begun.
+        The reset policy has placed partitions without a commit. Under `latest`, if this process died
+        before its first commit, the next owner would be placed behind everything that was begun here.
         """
         self._retries.keep(self._assignment().partitions.keys())
         self._due.set()
@@ -78,7 +78,7 @@ class Committer:
         self._due.set()
 
     def note_spans(self, partitions: Iterable[OwnedPartition]) -> None:
-        """Gaps in a log use up the span, too, and are never finished: look how much of it is used."""
+        """Make a commit due where much of the span is used: gaps in a log use it without being finished."""
         used = [
             owned.topic_partition
             for owned in partitions
@@ -99,8 +99,8 @@ class Committer:
     ) -> Outcomes | None:
         """One attempt to commit all that is finished now, after one that is under way.
 
-        `leave_out` are partitions not to be tried; by default those that were tried just before, in
-        vain. `None` when the one under way did not end by the deadline.
+        `leave_out` are partitions not to be tried; by default those whose last try failed just before.
+        `None` when the attempt under way did not end by the deadline.
         """
         try:
             async with time_limit(self._clock, deadline - self._clock.now()):
@@ -115,10 +115,10 @@ class Committer:
             self._one_at_a_time.release()
 
     async def commit_at_last(self, deadline: float) -> None:
-        """Commit before the assignment ends: what is not, its next owner handles again.
+        """Commit before the assignment ends: the next owner handles again what was not committed.
 
-        A coordinator that moves, as it does when brokers are restarted in turn, refuses for a moment.
-        What is refused for good holds up nobody: it is tried once.
+        A coordinator that moves, as in a rolling restart, fails for a moment, so failures are tried
+        again until the deadline. What is refused for good is tried once.
         """
         refused: set[TopicPartition] = set()
         while True:
@@ -158,13 +158,13 @@ class Committer:
             async with time_limit(self._clock, None if until == float("inf") else until):
                 await self._due.wait()
         except TimeoutError:
-            return  # the interval is over, or a partition has rested: that, too, makes it due
+            return  # the interval is over, or a partition may be tried again: both make a commit due
 
 
 def committable(
     assignment: Assignment, now_ms: int, leave_out: Collection[TopicPartition] = ()
 ) -> dict[TopicPartition, Position]:
-    """The finished prefix, and what is finished above it, wherever anything was finished."""
+    """Of each partition with news its finished prefix, and what is finished above that."""
     return {
         where: position_of(owned.ledger, now_ms)
         for where, owned in assignment.partitions.items()

@@ -1,4 +1,4 @@
-"""What a worker holds now: taken when the transport assigns it, let go of when that is over."""
+"""What a worker owns now: from the moment the transport assigns it until that ends."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class CurrentAssignment:
 
     @property
     def revoked_seconds(self) -> float | None:
-        """How long partitions have been gone without new ones; `None` when they have not."""
+        """How long ago partitions were taken away, while no others have come; `None` when some have."""
         return None if self._revoked_at is None else self._clock.now() - self._revoked_at
 
     def holds_of(self, topic: str) -> Holds:
-        """They outlast an assignment, as those of a partition do not."""
+        """The holds on a whole topic: they outlast an assignment, as those on a partition do not."""
         if topic not in self._holds_of_topics:
             self._holds_of_topics[topic] = Holds(self._clock.now)
         return self._holds_of_topics[topic]
@@ -60,7 +60,7 @@ class CurrentAssignment:
         self._revoked_at = None
 
     def note_revoked(self) -> None:
-        """The partitions are being taken away, and others are to come."""
+        """The partitions are being taken away; others are to come."""
         self._revoked_at = self._clock.now()
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Large messages are decoded beside the event loop, one at a time."""
+"""Decodes large messages in a thread beside the event loop, one at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 
 
 class DecodeThread:
-    """Reads in a thread that ends with the reading, so that there is nothing to close.
+    """A thread for each large message, which ends with it, so that there is nothing to close.
 
-    One at a time, for parsers keep Python's lock: of thirty side by side the loop would wait for every
-    one. Not among the handlers' threads, all of which may be with handlers that never return.
+    One at a time, because parsers keep Python's lock: the loop would wait for all of thirty that ran
+    side by side. It is none of the handlers' threads: handlers that never return may have all of those.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One turn of a message: attempt it; on failure ask `retry`; then again, later, or to its ending."""
+"""Takes a message through one turn: an attempt; if it fails, `retry` decides: again later, or its ending."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from convex_messaging_fastapi.records import Delivery
 
 @dataclass(frozen=True, slots=True)
 class HandlerConfig:
-    """How one handler is called, and what follows when it fails, every choice made."""
+    """How one handler is called, and what follows when it fails, with every default filled in."""
 
     plan: CallPlan
     group: str
@@ -67,7 +67,7 @@ class Dispatch:
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
         """One turn of these jobs: a single one, or the members of a batch in order.
 
-        `None` is the outcome of nearly all of them: every job finished, nothing more to say.
+        `None`, the outcome of nearly all, means that every job is finished.
         """
         if self._is_batch:
             return await self._handle_batch(jobs)
@@ -82,7 +82,7 @@ class Dispatch:
                 message = await self._surroundings.decode_thread.read(decode, value)
             else:
                 message = decode(value)
-            # Every call in between would cost each message about as much as calling an empty handler.
+            # Called directly: one more frame would cost each message as much as calling an empty handler.
             if self._plain is not None:
                 await self._plain(message)
                 error = None
@@ -96,7 +96,7 @@ class Dispatch:
         return await self.failed(job, error)
 
     async def failed(self, job: Job, error: BaseException) -> Outcome:
-        """What becomes of one message whose attempt has ended with `error`."""
+        """What becomes of one message whose attempt failed with `error`."""
         outcome = self._judge((job,), error)
         if outcome is not None:
             return outcome
@@ -104,9 +104,9 @@ class Dispatch:
         return await self._ending.end(job)
 
     async def _handle_batch(self, jobs: Sequence[Job]) -> Outcome:
-        """Undecodable members first; then the rest at once, or one by one when attempts are spent.
+        """End undecodable members first; then handle the rest at once, or singly once attempts are spent.
 
-        Where one of those cannot end, what stands before it is handled, and the others stay behind it.
+        If such a member cannot end, the members before it are handled, and the others wait behind it.
         """
         ended: list[Job] = []
         messages: list[Any] = []
@@ -208,9 +208,9 @@ class Dispatch:
 
 
 def _in_order(ended: Sequence[Job], before: Outcome, rest: Sequence[Job], end: Outcome) -> Outcome:
-    """What a batch came to whose member `rest[0]` cannot end; `before` is of those in front of it.
+    """The outcome of a batch whose member `rest[0]` cannot end; `before` is that of the members before it.
 
-    While they are tried again the partition does not wait for that member: its turn is not here.
+    While those are tried again, the partition is not held for that member: its turn has not come.
     """
     finished, again = [*ended, *before.finished], [*before.again, *rest]
     if before.hold is not None:

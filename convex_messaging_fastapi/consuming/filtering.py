@@ -1,4 +1,4 @@
-"""Passes over what a subscriber's filter does not want: finished without being handled, and counted."""
+"""Filters out the records that a subscriber does not want: they are finished unhandled, and counted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Undecided(Job):
 
 
 class Filtering:
-    """Asks one filter of every record once; where it raises, again with each further attempt."""
+    """Asks a filter about each record once; where the filter raises, again at each further attempt."""
 
     def __init__(self, handler: str, wants: Filter, dispatch: Dispatch) -> None:
         self._handler = handler
@@ -36,21 +36,21 @@ class Filtering:
         self._dispatch = dispatch
 
     def split(self, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-        """What is to be queued, and what is passed over, which nobody need handle any more."""
+        """The jobs to be queued, and those that are filtered out, which are finished."""
         queued: list[Job] = []
-        passed_over: list[Job] = []
+        filtered_out: list[Job] = []
         for job in jobs:
             try:
-                (queued if self._is_wanted(job) else passed_over).append(job)
+                (queued if self._is_wanted(job) else filtered_out).append(job)
             except KeyboardInterrupt:
                 raise
             except BaseException as problem:  # noqa: BLE001 - judged at its turn, as what a handler raises
                 queued.append(Undecided(job, problem))
-        self._dispatch.tally.filtered += len(passed_over)
-        return queued, passed_over
+        self._dispatch.tally.filtered += len(filtered_out)
+        return queued, filtered_out
 
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
-        """As `Dispatch.handle`, of jobs of which the first may be undecided; then it is the only one."""
+        """As `Dispatch.handle`; the first job may be undecided, and is then the only one."""
         job = jobs[0]
         if not isinstance(job, Undecided) or job.is_wanted or job.failure is not None:
             return await self._dispatch.handle(jobs)
@@ -80,12 +80,12 @@ class Filtering:
 
 
 def _kind_of(answer: object) -> str:
-    """Not the answer itself, which may be a piece of the message."""
+    """Names the kind alone: the answer itself may be a piece of the message."""
     return "None" if answer is None else f"a value of type {type(answer).__name__}"
 
 
 class Unhandled:
-    """Counts what every subscription of one group has passed over; tells of the first of each topic."""
+    """Counts records that every subscription of one group filtered out; logs the first of each topic."""
 
     def __init__(self, group: str) -> None:
         self._group = group
@@ -93,7 +93,7 @@ class Unhandled:
         self.count = 0
 
     def note(self, records: Sequence[Record]) -> None:
-        """These, of one topic, were for no handler."""
+        """These records of one topic were for no handler."""
         self.count += len(records)
         if records and records[0].topic not in self._told:
             self._told.add(records[0].topic)

@@ -1,4 +1,4 @@
-"""When a worker fetches, how much of which partition, and how long it waits for that."""
+"""Decides when a worker fetches, how much of each partition, and how long a fetch waits."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from convex_messaging_fastapi.consuming.buffer_shares import (
 from convex_messaging_fastapi.records import TopicPartition
 
 FETCH_WAIT_SECONDS = 0.2
-"""A member that fetches less often than this may count as gone."""
+"""The longest wait of a fetch: a member that fetches less often may count as gone."""
 
 FETCH_WAIT_WHILE_FULL_SECONDS = 0.02
-"""While some partition waits for room, a fetch for the others must not keep it waiting for long."""
+"""The longest wait of a fetch while some partition has no room: it is to have its turn soon after."""
 
 Want = Mapping[TopicPartition, int]
 """How many records of each partition to fetch."""
 
 
 class FlowControl:
-    """Shares the buffer of one worker among the partitions of the assignment it has now.
+    """Shares the buffer of one worker among the partitions of its current assignment.
 
     `is_short_of_work` says whether a handler may be waiting for a record.
     """
@@ -48,33 +48,32 @@ class FlowControl:
         self._turn = 0
         self._news = asyncio.Event()
         self._has_to_go_on = False
-        # Records to finish until it is worth a fetch, while somebody waits for that.
+        # Records still to finish before a fetch pays, while `wait_for_room` waits for that.
         self._awaited: int | None = None
 
     def wanted(self) -> Want:
-        """What there is room for, whether or not it is worth a fetch."""
+        """What there is room for, whether or not that is worth a fetch."""
         return wanted(self._assignment().partitions.values(), self.limits, self._turn)
 
     def worth_a_fetch(self, want: Want) -> Want:
-        """What of this is to be fetched now; else it is better to wait for more room."""
+        """The part of `want` to fetch now; where there is none it pays to wait for more room."""
         if self._is_worth_a_fetch:
             return want
         return of_empty_ones(want, self._assignment().partitions)
 
     def wait_seconds(self, want: Want) -> float:
-        """Seconds that a fetch of this may wait for records."""
+        """How long a fetch of `want` may wait for records."""
         open_ones = sum(owned.held is None for owned in self._assignment().partitions.values())
         return FETCH_WAIT_SECONDS if len(want) >= open_ones else FETCH_WAIT_WHILE_FULL_SECONDS
 
     def note_fetched(self, assignment: Assignment, want: Want, got: Container[TopicPartition]) -> None:
-        """What a fetch under this assignment brought: whose turn is next."""
+        """Move the turn on, by what a fetch under this assignment brought."""
         self._turn = next_turn(self._turn, assignment.partitions, want, got)
 
     async def wait_for_room(self) -> None:
-        """Return once a fetch is worth its cost, and after `FETCH_WAIT_SECONDS` for what room there is.
+        """Return once a fetch is worth its cost, at the latest after `FETCH_WAIT_SECONDS`.
 
-        Then a partition of which nothing is buffered is not kept waiting by the others for longer,
-        and the member fetches often enough to stay alive.
+        The limit keeps the member alive, and an empty partition from waiting for the others.
         """
         try:
             with suppress(TimeoutError):
@@ -84,16 +83,16 @@ class FlowControl:
             self._awaited = None
 
     def note_room(self) -> None:
-        """There may be room now."""
+        """There may be room now: see whether there is."""
         self._news.set()
 
     def stop_waiting(self) -> None:
-        """Whoever waits for room is to go on at once."""
+        """Let `wait_for_room` return at once."""
         self._has_to_go_on = True
         self._news.set()
 
     def note_freed(self, records: int, is_one_empty: bool) -> None:
-        """So many records were finished; whether a partition has none left that is not."""
+        """`records` were finished; `is_one_empty` says whether a partition has no unfinished one left."""
         if self._awaited is None or self._news.is_set():
             return
         self._awaited -= records

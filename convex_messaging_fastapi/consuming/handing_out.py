@@ -1,4 +1,4 @@
-"""Enters what was fetched in the ledger, and hands on what nobody has handled yet."""
+"""Enters fetched records in the ledger, and hands those that are not finished to the subscriptions."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from convex_messaging_fastapi.records import Record, sizes_of
 def hand_out(
     records: Sequence[Record], owned: OwnedPartition, subscriptions: Sequence[Subscription]
 ) -> Sequence[Record]:
-    """Enter records in the ledger, then queue them; in this order, or a commit could pass them.
+    """Enter records in the ledger, then queue them: in this order, or a commit could pass them.
 
-    Returns those that every subscription has passed over.
+    Returns those that every subscription has filtered out.
     """
     jobs = jobs_for(records, owned, len(subscriptions))
-    passed_over = [
+    filtered_out = [
         subscription.offer(owned, [Job(job.record, owned, job.size) for job in jobs])
         for subscription in subscriptions[1:]
     ]
-    passed_over.append(subscriptions[0].offer(owned, jobs))
-    return _in_all(passed_over)
+    filtered_out.append(subscriptions[0].offer(owned, jobs))
+    return _in_all(filtered_out)
 
 
-def _in_all(passed_over: Sequence[Sequence[Job]]) -> Sequence[Record]:
-    if not all(passed_over):  # nearly always: one of them passes over nothing
+def _in_all(filtered_out: Sequence[Sequence[Job]]) -> Sequence[Record]:
+    if not all(filtered_out):  # nearly always: one of them filters out nothing
         return ()
-    offsets = set[int].intersection(*({job.record.offset for job in jobs} for jobs in passed_over))
-    return [job.record for job in passed_over[0] if job.record.offset in offsets]
+    offsets = set[int].intersection(*({job.record.offset for job in jobs} for jobs in filtered_out))
+    return [job.record for job in filtered_out[0] if job.record.offset in offsets]
 
 
 def jobs_for(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
-    """What is to be done for the records that nobody has handled yet."""
+    """A job for each record that no earlier owner has finished."""
     ledger = owned.ledger
     if not ledger.knows_more:
         return _enter(records, owned, owners)
-    # One by one: what is passed over stands in the ledger among the others, in its order.
+    # One by one, so that a finished record stands in the ledger in its place among the others.
     return [
         job
         for record in records
@@ -47,7 +47,7 @@ def jobs_for(records: Sequence[Record], owned: OwnedPartition, owners: int) -> l
 
 
 def _enter(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:
-    """Jobs of these records, but for those that the ledger has: the engine may return some again."""
+    """Jobs of these records, without those that the ledger has: the engine may return some twice."""
     ledger = owned.ledger
     if records and records[0].offset < ledger.position:
         records = [record for record in records if record.offset >= ledger.position]

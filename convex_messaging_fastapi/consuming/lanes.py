@@ -1,12 +1,11 @@
-"""Where records of one subscription wait for their turn: one lane an order that must be kept.
+"""Where the records of one subscription wait: one lane for each order that must be kept.
 
-Pure, and without back-pressure: whoever adds jobs must know when to stop (the worker does). A lane
-is busy while its head is being handled, so nothing behind it can start; ready lanes take turns,
-one job each, so that no key or partition starves another.
+Pure, and without back-pressure: the worker knows when to stop adding jobs. A lane is busy while its
+head is handled, so nothing behind it can start. Ready lanes take turns, one job each, so that no key
+or partition starves another.
 
-As long as one runner is at work alone, and finishes whatever it begins at once, no lane is needed: jobs
-are taken in the order in which they came. They are sorted into lanes once a second runner asks for
-one, or a job must wait.
+While one runner alone finishes every job at once, no lanes are needed: jobs are taken in the order
+in which they came. They are sorted into lanes when a second runner asks for one, or a job must wait.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LaneKey = bytes | int | None
 
 
 class LaneState(IntEnum):
-    IDLE = 0  # a batch that is still gathering
+    IDLE = 0  # its batch is not full yet
     READY = 1
     BUSY = 2
     WAITING = 3  # its head backs off
@@ -47,7 +46,7 @@ class Lane:
 
 
 class UnsortedLane(Lane):
-    """Stands for the lane of whatever job is at work; becomes that job's lane when others must know."""
+    """Stands in for the lane of the one running job; becomes that lane once jobs are sorted."""
 
     __slots__ = ("job",)
 
@@ -58,12 +57,12 @@ class UnsortedLane(Lane):
 
 
 def by_key(job: Job) -> LaneKey:
-    """One lane a key; what has no key keeps the order of its partition."""
+    """One lane a key; records without a key keep the order of their partition."""
     return job.record.key
 
 
 def by_key_or_unordered(job: Job) -> LaneKey:
-    """One lane a key; what has no key has no order. Keys are bytes, so an offset is never one."""
+    """One lane a key; records without a key have no order. Keys are bytes, so no offset equals one."""
     key = job.record.key
     return job.record.offset if key is None else key
 
@@ -99,12 +98,12 @@ class Lanes:
     def ready(self) -> int:
         """How many lanes have a job that may start now, or had one before they were dropped.
 
-        Of jobs that are not sorted yet each counts as a lane.
+        Each job that is not sorted yet counts as a lane.
         """
         return len(self._ready) + len(self._unsorted)
 
     def add(self, owned: OwnedPartition, jobs: Sequence[Job]) -> list[Lane]:
-        """Queue jobs of one partition behind those of their lanes; the lanes that began to gather."""
+        """Queue jobs of one partition at the end of their lanes; returns the lanes that began a batch."""
         self.waiting += len(jobs)
         if self._batch_size == 1 and not self._standing:
             self._unsorted.extend(jobs)
@@ -112,7 +111,7 @@ class Lanes:
         return self._sort_into(self._home(owned), jobs)
 
     def sort(self) -> None:
-        """Sort what came into lanes. To be called once a handler is known to wait for something."""
+        """Sort waiting jobs into lanes. To be called once a handler is known to wait."""
         lane, unsorted = self._unsorted_lane, self._unsorted
         if lane.job is not None:
             self._unsorted_lane = UnsortedLane()
@@ -130,7 +129,7 @@ class Lanes:
         return home
 
     def _sort_into(self, home: dict[LaneKey, Lane], jobs: Iterable[Job]) -> list[Lane]:
-        lane_key, batch_size, gathering = self._lane_key, self._batch_size, []
+        lane_key, batch_size, filling = self._lane_key, self._batch_size, []
         for job in jobs:
             key = lane_key(job)
             lane = home.get(key)
@@ -142,21 +141,21 @@ class Lanes:
                 if len(lane.jobs) >= batch_size:
                     self._make_ready(lane)
                 elif len(lane.jobs) == 1:
-                    gathering.append(lane)
-        return [lane for lane in gathering if lane.state is IDLE]
+                    filling.append(lane)
+        return [lane for lane in filling if lane.state is IDLE]
 
     def close_batch(self, lane: Lane, turn: int) -> None:
-        """Stop gathering for that turn: what this lane holds is all that its batch gets."""
+        """Start this lane's batch as it is, unless that batch was taken since `turn`."""
         if lane.state is IDLE and lane.turn == turn:
             self._make_ready(lane)
 
     def close_batches(self, owned: OwnedPartition) -> bool:
-        """Stop gathering in this ownership; whether anything did."""
+        """Start all batches of this ownership as they are; whether there was any."""
         home = self._homes.get(owned.topic_partition, {})
-        gathering = [lane for lane in home.values() if lane.state is IDLE]
-        for lane in gathering:
+        filling = [lane for lane in home.values() if lane.state is IDLE]
+        for lane in filling:
             self._make_ready(lane)
-        return bool(gathering)
+        return bool(filling)
 
     def next(self) -> tuple[Lane, Sequence[Job]] | None:
         """The next ready lane with the jobs at its head, busy until it is released or backs off."""

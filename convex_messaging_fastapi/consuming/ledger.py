@@ -1,7 +1,7 @@
-"""What of one partition is handed out, what is finished, and so what may be committed.
+"""Which records of one partition were handed out, which are finished, and so what may be committed.
 
 A pure state machine. It knows only offsets that it was given: compaction and transactions leave
-gaps in a log, so nothing is ever concluded from an offset that did not come.
+gaps in a log, so an offset that did not come means nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Ledger:
         self._max_span = max_span
         self._known = known or FinishedRanges()
         self.knows_more = bool(self._known)  # whether asking `pass_over` may be worth it
-        self._owed = True  # a commit: the first of an assignment, and one that was begun and not stored
+        self._owed = (
+            True  # whether a commit is: the first of an assignment, or one that was begun and not stored
+        )
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
         self._finished: set[int] = set()  # of those still in `_open`
         self._owners: dict[int, int] = {}  # only offsets that more than one subscription was handed
@@ -100,7 +102,7 @@ class Ledger:
     def finished_by_ms(self, now_ms: int) -> int:
         """A time, Unix milliseconds, by which everything of `finished_above` was finished.
 
-        What only an earlier owner knows was finished by its commit, and not a moment later.
+        For what an earlier owner had finished, that is the time of its commit.
         """
         return min(now_ms, self._known.at_ms) if any(self._known.remaining(self.position)) else now_ms
 
@@ -109,7 +111,7 @@ class Ledger:
         self.position = max(self.position, position)
 
     def finish(self, offset: int, size: int) -> bool:
-        """One subscription has finished `offset`; whether that was the last one it waited for."""
+        """One subscription has finished `offset`; whether it was the last that had to."""
         if self._owners and not self._last_owner(offset):
             return False
         self._finished.add(offset)
@@ -118,7 +120,7 @@ class Ledger:
         return True
 
     def finish_all(self, offsets: Sequence[int], sizes: Sequence[int]) -> int:
-        """As `finish`, of several; for how many it was the last one."""
+        """As `finish`, of several; for how many of them it was the last that had to."""
         if self._owners:
             return sum(map(self.finish, offsets, sizes))
         self._finished.update(offsets)

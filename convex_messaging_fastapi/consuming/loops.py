@@ -1,4 +1,4 @@
-"""The tasks that keep a worker going, and where it is in its life."""
+"""The background tasks of a worker, and the phase of its life."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Phase(Enum):
     CHANGING = auto()
     """Its consumer is rebuilt: it takes nothing in meanwhile."""
     ENDED = auto()
-    """It lives once: make another."""
+    """For good: a worker is not started twice."""
 
 
 class Loops:
-    """Runs some endless loops, each as a task of its name."""
+    """Runs endless loops, each as a task with a name."""
 
     def __init__(self, loops: Mapping[str, Loop]) -> None:
         self._loops = loops
@@ -36,8 +36,8 @@ class Loops:
             task.add_done_callback(say_why_it_ended)
 
     async def stop(self) -> bool:
-        """Cancel them and see them end; whether they had been started, and not been stopped before."""
-        # Let go of before they are cancelled: that they end is no failure of theirs.
+        """Cancel them and wait for their end; whether they were running."""
+        # Forgotten before they are cancelled, so that their end does not count as a failure.
         tasks, self._tasks = self._tasks, ()
         await cancelled(*tasks)
         return bool(tasks)
@@ -48,5 +48,5 @@ class Loops:
 
     @property
     def have_failed(self) -> bool:
-        """Whether one has ended by itself, which it must not."""
+        """Whether one has ended by itself, which none may."""
         return any(task.done() for task in self._tasks)

@@ -1,4 +1,4 @@
-"""Opens the ledger of a partition that was assigned: what of its last commit is believed, and told."""
+"""Opens the ledger of an assigned partition: how much of its last commit is believed, and logged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLOCKS_APART_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A new ledger; how many offsets it passes over, and how many more the commit named in vain."""
+    """A new ledger; how many offsets it skips, and how many more the commit named and was not believed."""
 
     ledger: Ledger
     passed_over: int
@@ -29,10 +29,11 @@ class Opened:
 
 
 class Opening:
-    """Believes a commit's ranges of finished offsets within what an owner can have finished.
+    """Believes a commit's ranges of finished offsets as far as an owner can have finished them.
 
-    That is: below the end that the log has now, not beyond the span that one owner may hand out, and
-    not later than now. What is within can be forged by whoever may commit for the group, and is told.
+    These are offsets below the present end of the log, within the span that one owner may hand out,
+    finished no later than now. A client that may commit for the group can still forge such ranges, so
+    they are logged.
     """
 
     def __init__(self, clock: Clock, max_uncommitted: int) -> None:

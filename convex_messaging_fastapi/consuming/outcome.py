@@ -1,4 +1,4 @@
-"""What one turn of a message came to, and the count of what all of them came to."""
+"""What became of a message in one turn, and the counts of what became of all."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class JobHold(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one turn came to.
+    """What became of the jobs of one turn.
 
-    `finished` may be committed. `again` goes back to the head of its lane, after `delay` seconds;
-    with no delay it is held for good.
+    `finished` may be committed. `again` goes back to the head of its lane after `delay` seconds, where
+    `None` means that it stays held.
     """
 
     finished: Sequence[Job] = ()

@@ -43,10 +43,10 @@ class Discarded:
 Decision = TryAgain | GiveUp | Discarded
 
 NEVER_AGAIN = (DecodeError, Reject, ConfigurationError)
-"""What is certain to fail the same way next time, whatever the policy includes."""
+"""Failures that are certain to repeat, whatever the policy includes."""
 
 SIGNALS = (Reject, RetryAfterSignal, BatchFailed, Discard)
-"""Which of several signals decides: whatever keeps the message safest comes first."""
+"""Which of several signals decides: the first is the one that keeps the message safest."""
 
 
 def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -> Decision:
@@ -65,7 +65,7 @@ def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -
 
 
 def what_decides(failure: BaseException) -> Sequence[BaseException]:
-    """The errors among the leaves of a failure; where it is signals alone, all those of the first kind."""
+    """The errors among the leaves of a failure; if there are only signals, all those of the first kind."""
     if not isinstance(failure, BaseExceptionGroup):
         return (failure,)
     found = leaves(failure)
@@ -79,7 +79,7 @@ def what_decides(failure: BaseException) -> Sequence[BaseException]:
 
 
 def members_done(failure: BaseException) -> int:
-    """How many leading members of its batch a failure says are done: only `BatchFailed` alone says so."""
+    """How many leading members of a batch are done: only a single `BatchFailed` says that any are."""
     match leaves(failure):
         case [BatchFailed() as signal]:
             return signal.index
@@ -91,7 +91,7 @@ def is_retried(policy: Retry, errors: Iterable[BaseException]) -> bool:
 
 
 def is_one_of(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:
-    """As `isinstance`; what is no `Exception`, such as a panic of a library in Rust, counts as one."""
+    """As `isinstance`, but a bare `BaseException`, as of a panic in Rust, counts as an `Exception`."""
     return isinstance(error, kinds) or (Exception in kinds and not isinstance(error, Exception))
 
 

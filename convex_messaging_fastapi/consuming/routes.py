@@ -1,4 +1,4 @@
-"""Which subscriptions a worker has, and which of them are handed the records of a topic."""
+"""The subscriptions of a worker, and which of them get the records of a topic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 
 
 class Routes:
-    """Those of one group in one process. `leaving` take no more, and may have a handler at work."""
+    """Those of one group in one process. `leaving` get no more records, and may have a handler at work."""
 
     def __init__(self, group: str) -> None:
         self._by_id: dict[str, Subscription] = {}
@@ -44,7 +44,7 @@ class Routes:
         self._route()
 
     def remove(self, id: str) -> Subscription:
-        """It is leaving until `forget_leaving`."""
+        """The subscription counts as leaving until `forget_leaving`."""
         subscription = self._by_id.pop(id)
         subscription.close()
         self.leaving = (subscription,)

@@ -1,4 +1,4 @@
-"""The tasks that run one subscription's handlers: on what each is at work, and which were asked to end."""
+"""The tasks that run the handlers of one subscription: what each is at work on, and which were cancelled."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 
 
 class Runners:
-    """Each runner enters itself before its first job: a task may run before whoever made it goes on.
+    """A runner enters itself before its first job, since an eager task runs before its maker goes on.
 
-    `jobs` is what each is at work on, nothing while it is between two jobs.
+    `jobs` is what each is at work on; it is empty while a runner is between two jobs.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.jobs: dict[asyncio.Task[None], Sequence[Job]] = {}
-        self.watchers = 0  # whoever waits for some jobs to be left
-        self.given_up: list[Sequence[Job]] = []  # what they were at work on when they were cancelled
+        self.watchers = 0  # how many wait in `quiet`
+        self.given_up: list[Sequence[Job]] = []  # the jobs of those that were cancelled
         self._asked_to_end: dict[asyncio.Task[None], Sequence[Job]] = {}
         self._clock = clock
         self._changed = asyncio.Event()
@@ -46,9 +46,9 @@ class Runners:
         self._changed.set()
 
     def cancel(self, partitions: Iterable[OwnedPartition]) -> None:
-        """Cancel those that are at work on these, each once: a second time would cut its cleaning up short.
+        """Cancel runners that are at work on these, each once: a second time would cut short its cleaning up.
 
-        It is remembered, for any other cancellation of theirs is a failure of their message.
+        They are remembered: a runner that is cancelled by anything else has a message that failed.
         """
         wanted = set(partitions)
         for task, jobs in self.jobs.items():

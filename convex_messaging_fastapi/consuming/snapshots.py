@@ -1,4 +1,4 @@
-"""Draws one worker as a frozen value."""
+"""Makes the frozen status of one worker."""
 
 from __future__ import annotations
 

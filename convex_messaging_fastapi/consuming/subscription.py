@@ -1,4 +1,4 @@
-"""One handler at work: its lanes, and the few runners that take the next ready lane."""
+"""Runs one handler: its lanes, and the few runners that each take the next ready lane."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from convex_messaging_fastapi.status import SubscriptionStatus
 from convex_messaging_fastapi.subscribers import Kind
 
 TURN_SECONDS = 0.005
-"""A runner whose handler never really waits gives the loop a turn this often, or heartbeats starve."""
+"""How often a runner whose handler never waits yields to the event loop, so that heartbeats go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Lineup:
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """What a subscription tells whoever feeds it with jobs."""
+    """What a subscription tells the worker that feeds it."""
 
     finished: Callable[[Sequence[Job]], None]
     """These may be committed."""
@@ -67,7 +67,7 @@ class Feeder:
 class Subscription:
     """Runs one handler, and tells the worker that feeds it of every job that may be committed.
 
-    Handlers see the variables of `context`, not those of whatever task happens to wake them.
+    Handlers see the variables of `context`, not those of the task that happens to start them.
     """
 
     def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
@@ -81,30 +81,30 @@ class Subscription:
         max_wait_seconds = lineup.batch.max_wait_seconds if lineup.batch else 0.0
         self._batch_timers = BatchTimers(self._lanes, clock, max_wait_seconds, self.start_ready)
         self._context = context
-        self._finished: list[Job] = []  # in this turn of the loop, and not told of yet
+        self._finished: list[Job] = []  # in this turn of the loop; the feeder hears of them in the next
         self._closed = False
         self.failed = False
 
     def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Queue jobs of one partition; call `start_ready` after the last ones. Returns those passed over."""
-        passed_over: Sequence[Job] = ()
+        """Queue jobs of one partition; call `start_ready` after the last ones. Returns those filtered out."""
+        filtered_out: Sequence[Job] = ()
         if self._filtering is not None:
-            jobs, passed_over = self._filtering.split(jobs)
-            if passed_over and not self._finished:
+            jobs, filtered_out = self._filtering.split(jobs)
+            if filtered_out and not self._finished:
                 asyncio.get_running_loop().call_soon(self._tell_finished)
-            self._finished += passed_over
+            self._finished += filtered_out
         for lane in self._lanes.add(owned, jobs):
             self._batch_timers.start(lane)
-        return passed_over
+        return filtered_out
 
     def close_batches_of(self, owned: OwnedPartition) -> None:
-        """Let a batch of this partition wait for no more members: none can come."""
+        """Start the batches of this partition as they are: no more members can come."""
         if self.lineup.batch is not None and self._lanes.close_batches(owned):
             self.start_ready()
 
     @property
     def short_of_work(self) -> bool:
-        """Whether nothing that is ready would be left if every handler were at work."""
+        """Whether every ready lane finds a free handler, so that a record fetched now could start at once."""
         return self._lanes.ready + len(self._runners.jobs) <= self.lineup.concurrency
 
     @property
@@ -112,24 +112,24 @@ class Subscription:
         return bool(self._runners.jobs)
 
     def start_ready(self) -> None:
-        """See to it that what is ready begins, as far as it may."""
+        """Start runners for ready lanes, up to the concurrency."""
         if self._lanes.ready:
             self._start_runners(1)
             self._start_others_soon()
 
     def _start_others_soon(self) -> None:
-        # Only once the first has run: where no handler ever waits, it will have done everything.
+        # Only once the first has run: where the handler never waits, it has done everything by then.
         if self._lanes.ready > 1:
             asyncio.get_running_loop().call_soon(self._start_others)
 
     def _start_others(self) -> None:
-        # A runner that is between two jobs has not waited: what came may go on in its order.
+        # A runner between two jobs has not waited for anything: jobs go on in the order they came.
         if not self._runners.is_one_between_jobs:
             self._lanes.sort()
             self._start_runners(self.lineup.concurrency)
 
     def _start_runners(self, most: int) -> None:
-        # A runner that is between two jobs will take the next, and see to others when it does.
+        # A runner between two jobs takes the next one itself, and then starts others.
         if self._closed or self._runners.is_one_between_jobs:
             return
         for _ in range(min(most, self.lineup.concurrency - len(self._runners.jobs), self._lanes.ready)):
@@ -141,11 +141,11 @@ class Subscription:
             task.add_done_callback(self._runner_ended)
 
     def close(self) -> None:
-        """Begin nothing any more, for good. What is being handled goes on, and is left if it is not done."""
+        """Start nothing from now on. Running handlers go on; what they do not finish is left to others."""
         self._closed = True
 
     def drop(self, owned: OwnedPartition) -> list[Job]:
-        """Forget what waits of one ownership; what is being handled goes on."""
+        """Remove the waiting jobs of one ownership, and return them; running handlers go on."""
         dropped = self._lanes.drop(owned)
         owned.holds.lift(dropped)
         self._batch_timers.forget_dropped()
@@ -156,9 +156,9 @@ class Subscription:
         self._runners.cancel(partitions)
 
     async def quiesced(self, partitions: Iterable[OwnedPartition], deadline: float) -> bool:
-        """Whether no handler is at work on these any more, once that is so or the deadline is here.
+        """Wait until no handler is at work on these, at most until the deadline; whether none is.
 
-        What they have finished by then has been told of.
+        The feeder has heard by then of everything they have finished.
         """
         wanted = set(partitions)
         await self._runners.quiet(wanted, deadline)
@@ -179,7 +179,7 @@ class Subscription:
         return AtWork(self.lineup.id, self.lineup.group, job.record, job.attempts + 1)
 
     def report_given_up(self, partitions: Iterable[OwnedPartition], seconds: float, most: int) -> None:
-        """Tell of what was not done after so many seconds, of at most so many messages one by one."""
+        """Log what was not finished after `seconds`: up to `most` messages with a line each."""
         cancelled, self._runners.given_up = self._runners.given_up, []
         running = self._runners.at_work_on(set(partitions))
         told = [(job, False) for jobs in cancelled for job in jobs]
@@ -230,7 +230,7 @@ class Subscription:
             try:
                 outcome = await handle(jobs)
             except asyncio.CancelledError:
-                # Cancelled at the end of a drain: the message is not done, whoever owns it next has it.
+                # Cancelled at the end of a drain: the message is unfinished, and its next owner handles it.
                 runners.given_up.append(jobs)
                 self._give_back(lane, jobs)
                 raise
@@ -238,7 +238,7 @@ class Subscription:
             if runners.watchers:
                 runners.note_change()
             if outcome is None:
-                # Told of together in the next turn of the loop: each by itself costs as much as a handler.
+                # The feeder hears of many at once, in the next turn: telling each costs as much as a handler.
                 if not self._finished:
                     loop.call_soon(self._tell_finished)
                 self._finished += jobs
@@ -251,7 +251,7 @@ class Subscription:
                 await asyncio.sleep(0)
                 turn_began = now()
                 self._start_others_soon()
-        running.pop(task, None)  # not only when it is told of: until then nobody would take its place
+        running.pop(task, None)  # now, for until the callback of this task nobody would take its place
 
     def _tell_finished(self) -> None:
         finished, self._finished = self._finished, []
@@ -264,7 +264,7 @@ class Subscription:
 
     def _settle(self, lane: Lane, outcome: Outcome) -> None:
         self.feeder.finished(outcome.finished)
-        # What outlived its ownership is not tried again here, and nothing that came later waits for it.
+        # A message whose partition was revoked is not tried again here, and holds up nothing behind it.
         again = [job for job in outcome.again if not job.owned.lease.revoked]
         if not again or outcome.delay == 0 or self._closed:
             self._give_back(lane, again)
@@ -277,7 +277,7 @@ class Subscription:
             self._clock.call_later(outcome.delay, lambda: self._wake(lane))
 
     def _give_back(self, lane: Lane, jobs: Sequence[Job]) -> None:
-        """Jobs of a busy lane that are not done go to its head; of a closed subscription they are left."""
+        """Put unfinished jobs back at the head of their lane; a closed subscription leaves them to others."""
         if not self._closed:
             self._release(lane, jobs)
             return
@@ -304,9 +304,9 @@ class Subscription:
             self.feeder.idle()
 
     def _fail(self, what: str, error: BaseException) -> None:
-        """Only a defect of this package comes here.
+        """Report a defect of this package: nothing else comes here.
 
-        What it was at work on stays uncommitted, rather than counted as done, and so its partition.
+        The message it concerns stays uncommitted, and so does its partition.
         """
         self.failed = True
         reports.defect(f"{what} {self.lineup.id!r} failed", error, fatal=True)
@@ -317,11 +317,11 @@ def _unfed(jobs: Sequence[Job]) -> None:
 
 
 def _unwatched() -> None:
-    """Nobody wants to know."""
+    """No worker is to be told."""
 
 
 def lane_key_of(lineup: Lineup) -> Callable[[Job], LaneKey]:
-    """Which jobs must keep an order among each other."""
+    """Tells which jobs must keep their order: those of one lane."""
     if lineup.batch is not None or lineup.ordering == "partition":
         return by_partition
     if lineup.ordering == "none":

@@ -1,9 +1,9 @@
-"""Threads of our own for synchronous handlers and dependencies, so that a stuck one holds nothing up.
+"""Our own threads for synchronous handlers and dependencies, so that a stuck one holds up nothing else.
 
 The event loop's executor joins its threads when the process ends; these are daemons that nobody
-joins. A thread cannot be interrupted, so a cancelled caller stays until what it called has ended:
+joins. A thread cannot be interrupted, so a cancelled caller waits until the function has ended:
 its key stays blocked and its dependencies stay open. Cancelled a second time, or once the pool is
-closed, it is let go at once and the thread is left behind.
+closed, the caller returns at once and the thread is left behind.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 class HandlerThreads:
     """At most `limit` threads, started when needed; belongs to the event loop that first uses it.
 
-    What finds no free thread waits for one, first come, first served.
+    A call that finds no free thread waits for one, first come, first served.
     """
 
     def __init__(self, limit: int) -> None:
@@ -51,20 +51,20 @@ class HandlerThreads:
     async def hold(self) -> AsyncIterator[HandlerThread]:
         """One thread for several calls, one after another.
 
-        What was opened on a held thread can always be closed there. Were it to wait for a free
-        one, all threads could be with callers that wait for what it has open.
+        What was opened on a held thread can always be closed there. If closing needed a free thread,
+        all threads could belong to callers that wait for what is open.
         """
         thread = await self._acquire()
         try:
             yield thread
         finally:
             thread.is_held = False
-            self._rested(thread)
+            self._note_idle(thread)
 
     def close(self) -> None:
         """Let idle threads end now and the others when they are done; waits for none of them.
 
-        Callers in the queue for a thread get `BusStopped`; cancelled ones are let go.
+        Callers that wait for a thread get `BusStopped`; cancelled ones return.
         """
         self._is_closed = True
         for waiter in self._waiting:
@@ -94,7 +94,7 @@ class HandlerThreads:
         return thread
 
     def _start_one(self) -> HandlerThread:
-        thread = HandlerThread(f"convex-handler-{next(self._names)}", self._rested)
+        thread = HandlerThread(f"convex-handler-{next(self._names)}", self._note_idle)
         self._threads.append(thread)
         return thread
 
@@ -108,19 +108,19 @@ class HandlerThreads:
             if not waiter.cancelled() and waiter.exception() is None:
                 # Handed over in the same turn as the cancellation: nobody else knows that it is free.
                 waiter.result().is_held = False
-                self._rested(waiter.result())
+                self._note_idle(waiter.result())
             raise
 
-    def _rested(self, thread: HandlerThread) -> None:
-        """A thread was given back, or has done all it was given; free once both are so."""
+    def _note_idle(self, thread: HandlerThread) -> None:
+        """A thread was given back, or has made all its calls; it is free once both are so."""
         if thread.is_held:
             return
         if self._is_closed:
             thread.end()
         elif not thread.is_busy:
-            self._hand_on(thread)
+            self._lend(thread)
 
-    def _hand_on(self, thread: HandlerThread) -> None:
+    def _lend(self, thread: HandlerThread) -> None:
         while self._waiting:
             waiter = next(iter(self._waiting))
             del self._waiting[waiter]
@@ -134,10 +134,10 @@ class HandlerThreads:
 class HandlerThread:
     """One daemon thread and the calls it was given, made in that order."""
 
-    def __init__(self, name: str, on_rest: Callable[[HandlerThread], None]) -> None:
+    def __init__(self, name: str, on_idle: Callable[[HandlerThread], None]) -> None:
         self.is_held = False
         self._loop = asyncio.get_running_loop()
-        self._on_rest = on_rest
+        self._on_idle = on_idle
         self._calls: deque[_Call] = deque()
         self._mailbox: SimpleQueue[_Call | None] = SimpleQueue()
         self._lets_go = False
@@ -150,14 +150,14 @@ class HandlerThread:
 
     @property
     def is_stuck(self) -> bool:
-        """It is doing something whose caller was cancelled."""
+        """Whether it makes a call whose caller was cancelled."""
         return any(call.is_given_up for call in self._calls)
 
     async def run(self, context: Context, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` here in `context`, after all it was given before.
 
-        On a thread that was left behind the call is made too, some day, but not waited for: that
-        raises `CancelledError`, as did what left it behind.
+        A thread that was left behind makes the call some day, but the caller does not wait for it and
+        gets `CancelledError`.
         """
         call = _Call(context, lambda: function(*args, **kwargs), self._loop.create_future())
         self._calls.append(call)
@@ -168,7 +168,7 @@ class HandlerThread:
         return cast("T", call.result())
 
     def let_go(self) -> None:
-        """From now on keep no caller that was cancelled."""
+        """Let cancelled callers return, now and from now on."""
         self._lets_go = True
         for call in self._calls:
             if call.is_given_up:
@@ -208,7 +208,7 @@ class HandlerThread:
         self._calls.popleft().settle()
         if not self._calls:
             self._is_left_behind = False
-            self._on_rest(self)
+            self._on_idle(self)
 
 
 class _Call:

@@ -1,4 +1,4 @@
-"""Writes a letter about each batch that cannot be read, and lets reading go on behind it."""
+"""Writes a dead letter about each batch that cannot be read, and lets reading go on behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
 from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
-from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, NO_LETTER, DeadLetters
+from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, NO_DEAD_LETTER, DeadLetters
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.records import Record, TopicPartition
@@ -20,12 +20,12 @@ from convex_messaging_fastapi.transport.base import ConsumerTransport, Unreadabl
 
 
 class UnreadableBatches:
-    """Those of one worker, at most one a partition, while one assignment lasts.
+    """The unreadable batches of one worker in one assignment, at most one a partition.
 
-    A group writes one letter about a batch, whatever `dead_letter` its handlers ask for: none of them was
-    given any of it. While the letter cannot be written the partition waits. A process that ends between
-    the letter and the commit leaves the letter to be written again, with the same `message-id`. About
-    letters no letter is written: a batch of the topic `unless` waits, too, until it can be read.
+    A group writes one dead letter about a batch, whatever `dead_letter` its handlers ask for: no handler
+    got any of it. The partition waits until the dead letter is written. If the process ends before the
+    commit, the dead letter is written again with the same `message-id`. A batch of the topic `unless`,
+    the dead-letter topic, gets no dead letter: its partition waits until the batch can be read.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class UnreadableBatches:
         assignment: Assignment,
         transport: ConsumerTransport,
     ) -> None:
-        """Begin a letter about each batch of these topics that has none; leave those that are past."""
+        """Begin a dead letter about each new batch of these topics; drop those that reading has passed."""
         if not unreadable and not self._begun:
             return
         for where in [*self._begun]:
@@ -64,7 +64,7 @@ class UnreadableBatches:
                 self._begin(assignment.partitions[where], batch, go_on)
 
     async def end(self) -> None:
-        """Write no more, for the assignment is over: whoever reads there next begins anew."""
+        """Write no more: the assignment is over, and the next owner begins again."""
         burying = [begun.burying for begun in self._begun.values()]
         self._begun.clear()
         await cancelled(*burying)
@@ -81,18 +81,18 @@ class UnreadableBatches:
         try:
             while True:
                 try:
-                    letter = await self._dead_letters.bury(record, failure)
+                    receipt = await self._dead_letters.bury(record, failure)
                     break
                 except (PublishError, TransportError) as error:
                     job.burials += 1
                     delay = backoff(BURIAL_RETRY, job.burials, self._random())
                     if job.burials == 1:
                         reports.cannot_bury(record, failure, error, delay)
-                owned.holds.place(job, NO_LETTER)
+                owned.holds.place(job, NO_DEAD_LETTER)
                 await sleep(self._clock, delay)
         finally:
             owned.holds.lift((job,))
-        reports.buried(record, failure, letter, job.burials)
+        reports.buried(record, failure, receipt, job.burials)
         go_on()
 
     def _ended(self, burying: asyncio.Task[None]) -> None:

@@ -1,7 +1,7 @@
-"""One consumer of one group at work: fetch, enter in the ledger, hand on; drain and commit at the end.
+"""Runs one consumer of one group: fetch, enter in the ledger, hand out; at the end drain and commit.
 
-The worker takes a record in, and learns when it is finished. What happens between is the business
-of the subscriptions; what is on the other side of the transport is not its business either.
+The worker hands a record out and learns when it is finished. The subscriptions do everything in
+between; the transport hides everything about the cluster.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
 LAST_COMMIT_SECONDS = 3.0
-"""What a drain that used up its time still has for its commit; see `rebalance_timeout_ms`."""
+"""Seconds for the last commit after a drain that used all its time; see `rebalance_timeout_ms`."""
 
 FEW_TOLD, MOST_TOLD = 5, 20
-"""So many messages of a handler that were given up are told one by one: few where partitions were lost."""
+"""How many given-up messages of one handler get a log line each: few where partitions were lost."""
 
 CANCELLATION_SECONDS = 0.5
 """How long a cancelled handler may take to clean up before it is left behind."""
 
 
 class Worker:
-    """Holds partitions for one group and runs every subscription of that group in this process."""
+    """Owns partitions for one group and runs every subscription of that group in this process."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Worker:
         self._connect = connect
         self._clock = clock
         self._transport = connect()
-        self._unreadable = unreadable  # who buries them; without, their partitions wait
+        self._unreadable = unreadable  # writes their dead letters; without it their partitions wait
         self._current = CurrentAssignment(group, clock, limits.max_uncommitted)
         self._flow = FlowControl(
             clock, limits, lambda: self._current.now, lambda: self.routes.is_short_of_work
@@ -87,7 +87,7 @@ class Worker:
         return self.routes.has(id)
 
     def add(self, subscription: Subscription) -> None:
-        """Let a subscription have every record that is handed out from now on."""
+        """Give a subscription every record that is handed out from now on."""
         subscription.feeder = Feeder(self._finished, self._left, self._flow.note_idle)
         self.routes.add(subscription)
 
@@ -115,10 +115,10 @@ class Worker:
                 await self._rebuild(drain_seconds)
 
     async def detach(self, id: str, drain_seconds: float) -> None:
-        """Take a subscription away: what it has begun is finished, what only waits is left."""
+        """Remove a subscription: its running handlers finish, its waiting messages are dropped."""
         async with self._changes:
             subscription = self.routes.remove(id)
-            # What only waits holds up no other handler of its topic; what is given back later is left too.
+            # Dropped first: what only waits must not hold up the other handlers of its topic.
             for owned in self.partitions:
                 self._left(subscription.drop(owned))
             held = list(self.partitions)
@@ -129,11 +129,10 @@ class Worker:
                 await self._rebuild(drain_seconds)
 
     async def stop(self, drain_seconds: float, deadline: float) -> None:
-        """Take nothing more in, let handlers finish, commit, leave. Bounded by `deadline`.
+        """Fetch no more, let handlers finish, commit, leave the group. Ends by `deadline`.
 
-        A change that is under way does not hold it up: nothing is begun from now on, and what that
-        change waits for has no more time than this stop gives it. A worker lives once: after `stop`
-        make another.
+        A change under way does not delay it: the change starts nothing new, and waits no longer than
+        this stop allows. A worker that was stopped cannot be started again.
         """
         self._loops.phase = Phase.ENDED
         self._flow.stop_waiting()
@@ -147,9 +146,9 @@ class Worker:
             hurry.cancel()
 
     async def let_go(self, deadline: float) -> None:
-        """End what a stop that was cut short has left: no drain, no commit. Harmless after any other.
+        """Finish a stop that was cut short, without drain or commit. After a whole stop it does nothing.
 
-        Bounded by `deadline`, unless a task of ours does not end when it is cancelled.
+        Ends by `deadline`, unless a task of ours ignores its cancellation.
         """
         self._loops.phase = Phase.ENDED
         self._current.now.lease.revoked = True
@@ -185,7 +184,7 @@ class Worker:
     def partitions(self) -> Collection[OwnedPartition]:
         return self._current.partitions
 
-    # -- told by the transport ---------------------------------------------------------------
+    # -- called by the transport -------------------------------------------------------------
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None:
         self._current.begin(epoch, positions)
@@ -212,7 +211,7 @@ class Worker:
             assignment = self._current.now
             fetched = await self._transport.fetch(want, self._flow.wait_seconds(want))
             self._take(fetched)
-            # The handlers first; and a transport with records at hand need not have waited at all.
+            # Let handlers run first: a transport that has records at hand may not have waited at all.
             await asyncio.sleep(0)
             self._flow.note_fetched(assignment, want, fetched.records)
             self._committer.note_spans(self.partitions)
@@ -235,15 +234,15 @@ class Worker:
         return want
 
     def _close_batches_of(self, owned: OwnedPartition) -> None:
-        """Nothing more of this partition can come: a batch that gathers is as large as it gets."""
+        """No more records of this partition can come, so its batches cannot grow any further."""
         for subscription in self.routes.by_topic.get(owned.topic_partition.topic, ()):
             subscription.close_batches_of(owned)
 
     def _take(self, fetched: Fetched) -> None:
         assignment = self._current.now
         if fetched.epoch != assignment.epoch or not self._takes_in or assignment.lease.revoked:
-            return  # never handed out, so never committed: whoever fetches from there gets them again
-        # A topic whose last handler is leaving is left out: what nobody is handed must not be committed.
+            return  # not handed out, so not committed: the next owner fetches them again
+        # Without a topic whose last handler is leaving: a record that no handler gets must not be committed.
         by_topic, touched, now = self.routes.by_topic, set[Subscription](), self._clock.now()
         for where, records in fetched.records.items():
             if where.topic in by_topic:
@@ -261,7 +260,7 @@ class Worker:
             self._unreadable.look(fetched.unreadable, by_topic, assignment, self._transport)
 
     def _finished(self, jobs: Sequence[Job]) -> None:
-        """A subscription has finished these."""
+        """A subscription has finished these jobs."""
         freed, is_one_empty = 0, False
         for owned, group in by_ownership(jobs):
             some = list(group)
@@ -274,7 +273,7 @@ class Worker:
         self._flow.note_freed(freed, is_one_empty)
 
     def _left(self, jobs: Sequence[Job]) -> None:
-        """A subscription that was taken away will never finish these; whoever else has their topic may."""
+        """A removed subscription will never finish these jobs; other handlers of their topic may."""
         self._finished([job for job in jobs if self.routes.by_topic.get(job.record.topic)])
 
     # -- coming to an end --------------------------------------------------------------------
@@ -282,7 +281,7 @@ class Worker:
     async def _give_up_assignment(self, deadline: float, commit_by: float | None) -> None:
         """Drop what waits, let handlers finish until the deadline, cancel the rest, commit.
 
-        A stop in the middle of a revocation waits for it, and finds nothing left to give up.
+        A stop during a revocation waits for it, and then finds nothing left to do.
         """
         async with self._one_end_at_a_time:
             assignment = self._current.now
@@ -309,7 +308,7 @@ class Worker:
             await self._unreadable.end()
 
     async def _give_up(self, drained_by: float, deadline: float) -> None:
-        # What is left after the drain is for the commit, and a third of it for leaving.
+        # Of the time after the drain two thirds are for the commit, and one third is for leaving.
         await self._give_up_assignment(drained_by, drained_by + (deadline - drained_by) * 2 / 3)
 
     async def _leave(self, deadline: float) -> None:
@@ -318,7 +317,7 @@ class Worker:
             self._current.end()
 
     async def _rebuild(self, drain_seconds: float) -> None:
-        """A live subscription of the engine must not be changed: leave, and join anew."""
+        """Leave the group and join it again: the engine's subscription must not change while it runs."""
         if not self._loops.are_running or self._has_ended:
             return
         now = self._clock.now()
@@ -328,7 +327,7 @@ class Worker:
         deadline = now + drain_seconds + 2 * LAST_COMMIT_SECONDS
         await self._give_up(now + drain_seconds, deadline)
         if self._has_ended:
-            return  # a stop waits behind this change, may not wait for long, and leaves by itself
+            return  # a stop waits for this change, and leaves the group itself
         await self._leave(deadline)
         if self._has_ended:
             return

@@ -1,4 +1,4 @@
-"""Dresses a failed record as a dead letter that fits its topic. Pure: it writes nothing anywhere."""
+"""Builds the dead letter of a failed record so that it fits its topic. Pure: it writes nothing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LETTERS = uuid.UUID("6f0c9a0e-6b1d-5d0c-9a52-5a0c7a3f0d11")
 _KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, REPLAY_COUNT})
 
 KnownHeaders = Mapping[str, bytes]
-"""Those headers of the original that say something here."""
+"""The original's headers that a dead letter tells of."""
 
 
 def failure_to_read(batch: Unreadable, group: str, *, texts: bool = True) -> Failure:
-    """What is worth keeping of a batch that was given up; `texts` is as in `failures.failure_of`."""
+    """The failure of a batch that cannot be read; `texts` is as in `failures.failure_of`."""
     kind = one_line(batch.error, MAX_NAME)
     return Failure(
         exception_type=kind,
@@ -46,13 +46,13 @@ def build_dead_letter(
 ) -> OutgoingRecord:
     """The record for the dead-letter topic: at most `limit_bytes` (64 KiB or more), key and headers included.
 
-    What does not fit is left out in this order: the stack trace, the headers, the letter's copy of
-    the key, and at last the payload, for which the letter then points to the original's partition
-    and offset; more than 2,000 headers are left out whatever fits. The record's key is the original
-    key, unless that alone does not fit. With less than 64 KiB the letter may have to be the smallest
-    there is, of about a thousand bytes, whether that fits or not. The same failure of the same record
-    has the same `message-id`. The cost is in proportion to the bytes of the record, whatever they are.
-    Of what could not be read the letter says no more than where it stands.
+    What does not fit is left out in this order: the stack trace, the headers, the copy of the key, and
+    at last the payload, for which the dead letter then names the original's partition and offset. More
+    than 2,000 headers are left out in any case. The record's key is the original key, unless that alone
+    does not fit. Below 64 KiB it may have to be the smallest dead letter, of about a thousand bytes,
+    even if that does not fit. The same failure of the same record has the same `message-id`. The cost
+    is in proportion to the bytes of the record. About a batch that could not be read the dead letter
+    says only where it is.
     """
     known = _known(record.headers)
     headers = _own_headers(record, failure, failed_at, known)
@@ -70,13 +70,13 @@ def build_dead_letter(
 
 
 def size_of(record: OutgoingRecord) -> int:
-    """What a record takes in a log at most, uncompressed, in bytes."""
+    """The most bytes that a record takes in a log, uncompressed."""
     headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in record.headers)
     return len(record.key or b"") + len(record.value or b"") + headers + 100
 
 
 def _smallest(letter: DeadLetterMessage) -> DeadLetterMessage:
-    """What says where the original is, and hardly more."""
+    """Hardly more than where the original is."""
     return letter.model_copy(
         update={
             "error_message": letter.error_message[:MAX_SMALLEST],
@@ -92,7 +92,7 @@ def _shortened(text: str | None) -> str | None:
 
 
 def _about(record: Record, failure: Failure, failed_at: datetime, known: KnownHeaders) -> DeadLetterMessage:
-    """Everything that fits anywhere."""
+    """The dead letter without the parts that may be too large."""
     return DeadLetterMessage(
         original_topic=encodable(record.topic),
         error_message=failure.text,
@@ -125,11 +125,11 @@ def _own_headers(record: Record, failure: Failure, failed_at: datetime, known: K
 
 
 def _known(headers: Headers) -> KnownHeaders:
-    """The last value of each header that matters here, found in one walk: there may be a million."""
+    """The last value of each header that matters here, in one pass: there may be a million headers."""
     return {name: value for name, value in headers if name in _KNOWN and value is not None}
 
 
 def _replay_count(value: bytes | None) -> int:
-    """Anybody may have written this header: what is no small number counts as nothing."""
+    """Anybody may have written this header: anything but a small number counts as 0."""
     text = (value or b"")[:10].decode("utf-8", "replace")
     return min(int(text), MAX_REPLAY_COUNT) if text.isascii() and text.isdigit() and len(text) < 10 else 0

@@ -1,7 +1,7 @@
-"""Which parts of a failed record fit its letter: sizes are computed before anything is written.
+"""Finds the parts of a failed record that fit its dead letter, before anything is written.
 
-A part is measured as it will stand in JSON, escapes included, so that a letter is written once,
-whatever its topic takes.
+A part is measured as it will stand in JSON, escapes included, so that JSON is written once, whatever
+the topic takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from convex_messaging_fastapi.messages.dead_letter import OriginalHeader, as_bas
 from convex_messaging_fastapi.records import Headers, Record, size_of_headers
 
 MAX_HEADERS = 2000
-"""More of them than anybody writes on purpose are left out: each would cost more than its bytes."""
+"""More headers are left out: nobody writes so many on purpose, and each costs more than its bytes."""
 
 _TWO_CHARACTERS = b'"\\\b\t\n\f\r'
 _SIX_CHARACTERS = bytes(byte for byte in range(32) if byte not in _TWO_CHARACTERS)
@@ -27,17 +27,17 @@ Fields = dict[str, Any]
 
 
 class Part(NamedTuple):
-    """Something that a letter may hold: how many bytes more it has then, and the fields that hold it."""
+    """A part that a dead letter may have: the bytes it adds, and the fields that hold it."""
 
     size: int
     fields: Callable[[], Fields]
 
 
 def fields_that_fit(record: Record, stack: str, room: int) -> Fields | None:
-    """What may be added to a letter that says of each part that it is omitted, and has `room` bytes left.
+    """The fields to add to a dead letter that says "omitted" of each part and has `room` bytes left.
 
-    Left out are, in this order, what does not fit: the stack trace, the headers, the letter's copy of
-    the key, and at last the payload. `None` where there is no room at all.
+    What does not fit is left out in this order: the stack trace, the headers, the copy of the key, and
+    at last the payload. `None` where there is no room at all.
     """
     if room < 0:
         return None
@@ -51,14 +51,14 @@ def fields_that_fit(record: Record, stack: str, room: int) -> Fields | None:
 
 
 def json_size(text: bytes) -> int:
-    """How many bytes UTF-8 has as a string of JSON."""
+    """The bytes of a UTF-8 text as a string of JSON."""
     twice = len(text) - len(text.translate(None, _TWO_CHARACTERS))
     six_times = len(text) - len(text.translate(None, _SIX_CHARACTERS))
     return _QUOTES + len(text) + twice + 5 * six_times
 
 
 def base64_size(value: bytes) -> int:
-    """The same in base64."""
+    """The bytes of a value as a JSON string in base64."""
     return _QUOTES + 4 * ((len(value) + 2) // 3)
 
 
@@ -68,7 +68,7 @@ def _ever_less(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
 
 
 def _payloads(value: bytes | None, room: int) -> list[Part]:
-    """The value as text, where it is UTF-8, and in base64, which is shorter where much is to be escaped."""
+    """The value as text, if it is UTF-8, and in base64, which is shorter where much must be escaped."""
     if value is None:
         return [Part(_TRUE_TO_FALSE, lambda: {"payload_omitted": False})]
     if len(value) > room:
@@ -105,7 +105,7 @@ def _key(key: bytes | None) -> Part:
 
 
 def _headers(headers: Headers, room: int) -> list[Part]:
-    """None where there are too many of them, or too large ones, to be looked at one by one."""
+    """No part where headers are too many or too large to be looked at one by one."""
     if len(headers) > MAX_HEADERS or size_of_headers(headers) > room:
         return []
     told = [_original(name, value) for name, value in headers]

@@ -1,26 +1,26 @@
-"""How large a dead letter may be: what its topic is known to take. Pure: it asks and writes nothing."""
+"""Learns how large a dead letter may be from what its topic takes. Pure: it asks and writes nothing."""
 
 from __future__ import annotations
 
 USUAL_BYTES = 1_048_588 - 1024
-"""What a topic made with Kafka's defaults takes, and a little less: the best guess once one is too large."""
+"""A little less than a topic with Kafka's defaults takes: the best guess once a dead letter was too large."""
 
 FORGET_SECONDS = 60.0
 """A refusal older than this is forgotten: the topic may be another one, or altered."""
 
 SMALL_BYTES = 64 * 1024
 FORGET_SMALL_SECONDS = 1.0
-"""A refusal of fewer bytes is forgotten sooner: asking again costs little, and a raised limit counts soon."""
+"""For refusals below `SMALL_BYTES`: trying again costs little, and a raised limit counts soon."""
 
 _STEP = 64
-"""A topic that refuses what it should take counts differently; a letter smaller by this part fits."""
+"""A topic that refuses less than its limit counts bytes differently; 1/64 less fits."""
 
 
 class SizeLimit:
-    """Learns from letters that were taken and refused, and from what the cluster says of the topic.
+    """Learns from dead letters that were taken or refused, and from what the cluster says of the topic.
 
-    `largest` is the most that any letter may have. Sizes are bytes as `dead_letters.size_of` counts
-    them. Times are the clock's.
+    `largest` is the most bytes that any dead letter may have, as `building.size_of` counts them. Times
+    are the clock's.
     """
 
     def __init__(self, largest: int) -> None:
@@ -31,7 +31,7 @@ class SizeLimit:
         self._refused_at = 0.0
 
     def at(self, now: float) -> int:
-        """The most that the next letter should have."""
+        """The most bytes that the next dead letter should have."""
         if self._refused is not None and now - self._refused_at >= _remembered_seconds(self._refused):
             self._refused = None
         limit = self._largest if self._told is None else min(self._largest, self._told)
@@ -40,7 +40,7 @@ class SizeLimit:
         return min(limit, max(self._taken, self._below(self._refused)))
 
     def is_refused(self, size: int) -> bool:
-        """Whether the topic is known not to take so many bytes."""
+        """Whether the topic is known to refuse this many bytes."""
         return size > (self._told or size) or (self._refused is not None and size >= self._refused)
 
     def _below(self, refused: int) -> int:
@@ -50,19 +50,19 @@ class SizeLimit:
         return USUAL_BYTES if half < USUAL_BYTES < refused else half
 
     def told(self, limit: int | None) -> None:
-        """What the cluster says of the topic now; `None` when it does not say."""
+        """The limit that the cluster tells now; `None` when it tells none."""
         if limit is not None and limit != self._told:
             self._taken, self._refused = min(self._taken, limit), None
         self._told = limit
 
     def taken(self, size: int) -> None:
-        """A letter of so many bytes was written."""
+        """A dead letter of `size` bytes was written."""
         self._taken = max(self._taken, size)
         if self._refused is not None and self._refused <= size:
             self._refused = None
 
     def refused(self, size: int, now: float) -> None:
-        """A letter of so many bytes was too large."""
+        """A dead letter of `size` bytes was too large."""
         self._refused = size if self._refused is None else min(self._refused, size)
         self._refused_at = now
         if self._taken >= size:

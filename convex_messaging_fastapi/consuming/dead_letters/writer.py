@@ -18,7 +18,7 @@ from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 
 
 def topic_for_dead_letters(topic: NewTopic, largest: int) -> NewTopic:
-    """A topic as we create it for dead letters, of at most `largest` bytes each."""
+    """The topic as we create it for dead letters of at most `largest` bytes each."""
     return topic._replace(config={**topic.config, "max.message.bytes": str(largest)})
 
 
@@ -53,7 +53,7 @@ class DeadLetterTopic:
         return self._looks
 
     def doubt(self, look: int) -> None:
-        """A letter failed that was begun after this look: the topic may have been deleted since."""
+        """A dead letter failed that was begun after this look: the topic may have been deleted since."""
         if look == self._looks:
             self._is_there = False
 
@@ -64,7 +64,7 @@ class DeadLetterTopic:
 
     def _ask(self) -> asyncio.Task[str | None]:
         asking = asyncio.get_running_loop().create_task(
-            self._look(), name="convex-letters", context=self._context.copy()
+            self._look(), name="convex-dead-letters", context=self._context.copy()
         )
         self._asking = asking
         asking.add_done_callback(self._asked)
@@ -74,7 +74,7 @@ class DeadLetterTopic:
         self._asking = None
 
     async def _look(self) -> str | None:
-        """Make it if it is missing; why that cannot be, or `None`."""
+        """Create the topic if it is missing; the reason if that fails, else `None`."""
         try:
             await self._admin.ensure_topic(self._topic)
         except TopicUnavailable as error:
@@ -87,7 +87,7 @@ class DeadLetterTopic:
 
 
 class DeadLetterWriter:
-    """The one way into the dead-letter topic; each letter has the time that a message has by default."""
+    """The one way into the dead-letter topic; each dead letter has the default time of a publish."""
 
     def __init__(self, topic: DeadLetterTopic, publishing: Publishing, clock: Clock) -> None:
         self._topic = topic
@@ -97,10 +97,10 @@ class DeadLetterWriter:
 
     @property
     def no_topic(self) -> str | None:
-        """Why there has been no topic for letters since the start; `None` as far as is known there is.
+        """Why there has been no topic for dead letters since the start; `None` unless that is known.
 
-        A letter that failed does not tell of itself here, but by the hold of its partition: that
-        ends with whoever has to write it, here or elsewhere.
+        A dead letter that failed shows elsewhere, as the hold on its partition: it ends when that
+        partition's owner, here or in another process, has written it.
         """
         return self._topic.never_there
 
@@ -109,18 +109,18 @@ class DeadLetterWriter:
         await self._topic.ready()
 
     async def stop(self) -> None:
-        """Ask for the topic no more. To be called once nobody buries any more."""
+        """Stop asking for the topic. To be called once nothing is buried any more."""
         await self._topic.stop()
 
     async def bury(self, record: Record, failure: Failure) -> Receipt:
-        """Return once the cluster has acknowledged the letter, where it is; else raise `PublishError`.
+        """Return once the cluster has acknowledged the dead letter; else raise `PublishError`.
 
-        A topic that takes only small records gets a smaller letter, at last one that points to
+        A topic that takes only small records gets a smaller dead letter, in the end one that points to
         the original instead of holding it. Raises `TopicUnavailable` without a topic.
         """
         look = await self._topic.ready()
         try:
-            # Before it is built: of letters that wait for each other there should be no more than records.
+            # Room is taken before it is built: those that wait should cost no more memory than their records.
             async with self._publishing.room_for_letter(_estimate(record)):
                 return await self._write_what_fits(record, failure)
         except PublishError:
@@ -148,5 +148,5 @@ class DeadLetterWriter:
 
 
 def _estimate(record: Record) -> int:
-    """What a letter about this record may measure, in bytes: text that must be escaped takes the most."""
+    """The most bytes that a dead letter about this record may have: escaped text takes the most."""
     return 2 * (len(record.value or b"") + len(record.key or b"") + size_of_headers(record.headers))

@@ -17,17 +17,17 @@ from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record
 
 DLQ_UNAVAILABLE = "dlq_unavailable"
-NO_LETTER = Hold(DLQ_UNAVAILABLE)
+NO_DEAD_LETTER = Hold(DLQ_UNAVAILABLE)
 
 BURIAL_RETRY = Retry(attempts=None, delay_seconds=1.0, max_delay_seconds=5.0)
-"""Readiness says 503 until a letter is written: after an outage the next try must not be far off."""
+"""Readiness says 503 until the dead letter is written, so the next try after an outage comes soon."""
 
 
 class DeadLetters(Protocol):
     """Where failed messages are buried."""
 
     async def bury(self, record: Record, failure: Failure) -> Receipt:
-        """Return once the cluster has acknowledged the letter, where it is; else raise `PublishError`."""
+        """Return once the cluster has acknowledged the dead letter; else raise `PublishError`."""
         ...
 
 
@@ -41,14 +41,14 @@ class BuryEnding:
 
     async def end(self, job: Job) -> Outcome:
         try:
-            letter = await self._dead_letters.bury(job.record, job.cause)
+            receipt = await self._dead_letters.bury(job.record, job.cause)
         except (PublishError, TransportError) as error:
-            # Promise 10: the record stays unfinished, and its partition waits for the letter.
+            # Promise 10: the record stays unfinished, and its partition waits for the dead letter.
             job.burials += 1
             delay = backoff(BURIAL_RETRY, job.burials, self._random())
             if job.burials == 1:
                 reports.cannot_bury(job.record, job.cause, error, delay)
-            return Outcome(again=(job,), delay=delay, hold=JobHold(job, NO_LETTER))
+            return Outcome(again=(job,), delay=delay, hold=JobHold(job, NO_DEAD_LETTER))
         self._tally.buried += 1
-        reports.buried(job.record, job.cause, letter, job.burials)
+        reports.buried(job.record, job.cause, receipt, job.burials)
         return Outcome(finished=(job,))

@@ -14,7 +14,7 @@ from convex_messaging_fastapi.policies import DeadLetterPolicy
 
 
 class BuryOnce:
-    """Buries each message, but holds what is a dead letter itself: that has been buried once."""
+    """Buries each message, but holds one that is a dead letter itself: it has been buried once."""
 
     def __init__(self, bury: Ending, hold: Ending, dead_letter_topic: str) -> None:
         self._bury = bury
@@ -33,7 +33,7 @@ def ending_for(
     tally: Tally,
     random: Callable[[], float],
 ) -> Ending:
-    """`random` spreads the tries of a burial that fails; it answers from 0 to 1."""
+    """`random` answers 0 to 1, and spreads the tries of a dead letter that cannot be written."""
     match policy:
         case "bury":
             bury = BuryEnding(dead_letters, tally, random)

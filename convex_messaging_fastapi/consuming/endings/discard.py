@@ -1,4 +1,4 @@
-"""The ending of messages that nobody needs once they have failed: they count as done."""
+"""The ending of messages that nobody needs once they have failed: they count as finished."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
 
 
 class DiscardEnding:
-    """Lets each message go, with a line in the log and a count."""
+    """Finishes each message with a log line and a count."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally

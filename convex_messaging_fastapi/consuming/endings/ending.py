@@ -14,7 +14,7 @@ class Ending(Protocol):
     async def end(self, job: Job) -> Outcome:
         """End this job, or say when to try to end it again; `job.cause` says why it is to end.
 
-        A job that is given back in `again` comes here again, after no further attempt. Whatever
-        this raises is a defect: the job stays unfinished, and its subscription counts as failed.
+        A job returned in `again` comes here again, without another attempt. Anything raised here is a
+        defect: the job stays unfinished, and its subscription counts as failed.
         """
         ...

@@ -1,4 +1,4 @@
-"""The ending that does not end: the message is kept, and its partition waits for somebody to come."""
+"""The ending that keeps the message: its partition waits until somebody mends what is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOR_GOOD = Hold(DEAD_LETTER_HELD)
 
 
 class HoldEnding:
-    """Holds each message for as long as this process has its partition."""
+    """Holds each message while this process owns its partition."""
 
     async def end(self, job: Job) -> Outcome:
         if job not in job.owned.holds.owners:
