@@ -1,4 +1,4 @@
-"""Notices from a thread of its own that the event loop stands still, and tells which code keeps it."""
+"""Notices from its own thread that the event loop is blocked, and says which code blocks it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from convex_messaging_fastapi.failures import is_users, package_of, place_of
 
 ASK_EVERY_SECONDS = 0.5
 LATE_SECONDS = 1.0
-"""An answer that takes longer is told. Heartbeats of a group are due every second, too."""
+"""A later answer is logged. Heartbeats of a group are due about every second, too."""
 
 KNOWN_SECONDS = 60.0
-"""For so long the same code that blocks the loop at the same place is counted, and not told again."""
+"""For this long the same code at the same place is counted, and not logged again."""
 
 _LOOPS = ("asyncio", "uvloop", "uvicorn")
 _IDLE = ("selectors", "select", *_LOOPS)
@@ -27,14 +27,14 @@ _LIBRARIES = tuple({path for name, path in sysconfig.get_paths().items() if name
 
 
 Whose = Callable[[asyncio.Task[Any]], reports.AtWork | None]
-"""The handler that a task runs, if it runs one: asked from another thread, while the loop stands still."""
+"""The handler that a task runs, if any; called from another thread while the loop is blocked."""
 
 
 class LoopWatch:
-    """Asks the running loop for an answer, again and again. A message that is handled pays nothing for it.
+    """Asks the running loop for an answer again and again, which costs the handling of messages nothing.
 
-    Real time alone counts, and so a clock that tests turn is of no use here. Where the whole process
-    was given no time, what it names was only there, and kept nobody waiting.
+    It measures real time, so a test's clock is of no use here. If the whole process got no CPU time, the
+    code that it names only happened to run, and blocked nothing.
     """
 
     def __init__(self, *, every: float = ASK_EVERY_SECONDS, late: float = LATE_SECONDS) -> None:
@@ -45,13 +45,13 @@ class LoopWatch:
         self._told: dict[tuple[str | None, str], _Told] = {}
 
     def start(self, whose: Whose) -> None:
-        """Begin to watch the loop that runs here."""
+        """Begin to watch the loop of this thread."""
         watched = asyncio.get_running_loop(), threading.get_ident(), whose
         self._thread = threading.Thread(target=self._run, args=watched, name="convex-watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread, and see it end. Harmless where there is none."""
+        """End the thread, and wait for that. Does nothing where there is none."""
         self._ended.set()
         self._answered.set()
         if self._thread is not None:
@@ -89,7 +89,7 @@ class LoopWatch:
 
 
 class _Told(NamedTuple):
-    """When a blockage was told, and how often the same was kept back since."""
+    """When a blockage was logged, and how often the same was only counted since."""
 
     at: float
     more: int
@@ -98,27 +98,27 @@ class _Told(NamedTuple):
 def _culprit(
     loop: asyncio.AbstractEventLoop, thread: int, whose: Whose
 ) -> tuple[reports.AtWork | None, str] | None:
-    """Who keeps the loop, and where; `None` where it only waits for something to do."""
+    """What blocks the loop, and where; `None` if it only waits for something to do."""
     task = asyncio.current_task(loop)
     frames = list(_frames_of_a_step(sys._current_frames().get(thread)))
     if task is None and all(package_of(frame) in _IDLE for frame in frames):
         return None
     try:
         work = None if task is None else whose(task)
-    except RuntimeError:  # the loop goes on by now, and changed a dictionary that was looked through
+    except RuntimeError:  # the loop goes on by now, and changed a dictionary during the look
         work = None
     return work, _place(frames)
 
 
 def _frames_of_a_step(frame: FrameType | None) -> Iterator[FrameType]:
-    """From the innermost frame out to the loop, whose callers do not keep it."""
+    """From the innermost frame out to the loop, whose callers do not block it."""
     while frame is not None and package_of(frame) not in _LOOPS:
         yield frame
         frame = frame.f_back
 
 
 def _place(frames: list[FrameType]) -> str:
-    """The innermost place of the service's own code, and the place in others' code that it waits in."""
+    """The innermost place in the service's own code, and the place in a library where it waits."""
     if not frames:
         return "a place that is not known"
     innermost = frames[0]

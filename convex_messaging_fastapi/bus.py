@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from convex_messaging_fastapi import misuse
+from convex_messaging_fastapi.app_state import register, to_handlers, yielded
 from convex_messaging_fastapi.changes import has_failed, made
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
 from convex_messaging_fastapi.consuming.calling import CallPlan
-from convex_messaging_fastapi.crossing import drawn, publish_from_thread
 from convex_messaging_fastapi.declarations import Declarations
 from convex_messaging_fastapi.errors import (
     BusStateError,
@@ -23,11 +23,11 @@ from convex_messaging_fastapi.errors import (
     DeclarationError,
 )
 from convex_messaging_fastapi.life import Life, Running, current_loop
+from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
 from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.receipts import Receipt
-from convex_messaging_fastapi.residents import move_in, to_handlers, yielded
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.subscribers import Declaration, Declares, Joins, Subscribers
@@ -243,7 +243,7 @@ class MessageBus(Declares, Joins):
         self._yielded.clear()
         self._yielded.update(state or {})
         if self._bench is not None:
-            move_in(app, self, self._life)
+            register(app, self, self._life)
             with self._life.guest():
                 yield yielded(app, self)
             return
@@ -292,7 +292,7 @@ class MessageBus(Declares, Joins):
         phase = self._life.phase
         if (running := self._life.running) is None:
             return BusStatus(phase, None, (), ())
-        return drawn(lambda: running.machine.status(phase, publishes=self._has_published))
+        return read_beside_the_loop(lambda: running.machine.status(phase, publishes=self._has_published))
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -309,7 +309,7 @@ class MessageBus(Declares, Joins):
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         await self._life.start(Running(machine, wiring, parts, here, is_test))
-        move_in(app, self, self._life)
+        register(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:
         plan = self._declarations.plan_of(declared)

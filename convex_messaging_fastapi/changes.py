@@ -1,4 +1,4 @@
-"""Handlers that come and go while the bus runs: one change at a time in each group, each to its end."""
+"""Changes of handlers while the bus runs: one at a time in each group, each to its end."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from convex_messaging_fastapi.errors import BusStopped
 
 
 class Changes:
-    """The turns that changes of one bus take, and the tasks that make them.
+    """The turns that the changes of one bus take, and the tasks that make them.
 
-    A group's turn is the outermost lock: the README's "Not obvious" has the order of all. A stop takes
-    no turn: it closes this, so that changes in the queue are refused, and waits for those under way.
+    A group's turn is the outermost lock: the README's "Not obvious" has the order of all locks. A stop
+    takes no turn: it closes this, which refuses queued changes, and waits for those under way.
 
-    Each change runs in a task of its own, and in a copy of `context`, which is the bus's: what it
-    begins must not live in the request that asked for it.
+    Each change runs in its own task, in a copy of the bus's `context`: what it starts must not see the
+    variables of the request that asked for it.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._turns: dict[str, asyncio.Lock] = {}
-        self._wanted: Counter[str] = Counter()  # how many have the turn of a group, or wait for it
+        self._wanted: Counter[str] = Counter()  # changes of a group that have its turn or wait for it
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -36,19 +36,19 @@ class Changes:
         return self._is_closed
 
     def close(self) -> None:
-        """Refuse every change that has not had its turn yet."""
+        """Refuse every change that is still waiting for its turn."""
         self._is_closed = True
 
     def is_changing(self, group: str) -> bool:
-        """Whether a change that is asked for now would have to wait for its turn."""
+        """Whether a change begun now would have to wait for its turn."""
         return self._wanted[group] > 0
 
     def begin(self, group: str, change: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Make a change in its turn and to its end, whatever becomes of whoever awaits the task.
+        """Make a change in its turn and to its end, even if the caller that awaits the task is cancelled.
 
-        Half of a change would leave a group unread. The task raises `BusStopped` once this is closed.
+        Half a change could leave a group unread. The task raises `BusStopped` once this is closed.
         """
-        self._wanted[group] += 1  # at once: the order of turns is the order of these calls
+        self._wanted[group] += 1  # now: turns are taken in the order of these calls
         task = asyncio.get_running_loop().create_task(
             self._in_turn(group, change), name="convex-change", context=self._context.copy()
         )
@@ -71,7 +71,7 @@ class Changes:
 
 
 async def made(change: asyncio.Task[None]) -> None:
-    """Wait for a change, without ending it when the waiting is cancelled. Raises what it raised."""
+    """Wait for a change, and raise what it raised. Cancelling the wait does not end the change."""
     await asyncio.wait([change])
     if change.cancelled():
         raise BusStopped("the bus has stopped before this change of its handlers was made")

@@ -1,4 +1,4 @@
-"""The handlers of one bus: each once, with its call plan, from wherever they were declared."""
+"""The handlers of one bus, each once and with its call plan, wherever they were declared."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Declarations:
             del self._plans[declared.id]
 
     def include(self, subscribers: Subscribers, add_late: Take) -> None:
-        """Take in all of `subscribers` or none; `add_late` is given what is declared on them later.
+        """Add all of `subscribers` or none; `add_late` gets what is declared on them later.
 
-        Raises `DeclarationError` for what is here already: each message would be handled twice.
+        Raises `DeclarationError` for handlers that are here already: they would get each message twice.
         """
         if not isinstance(subscribers, Subscribers):
             raise DeclarationError(f"bus.include takes Subscribers, not {kind_of(subscribers)}")

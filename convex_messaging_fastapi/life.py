@@ -1,4 +1,4 @@
-"""The life of a bus: one start, and one stop that everybody who asks for it waits for."""
+"""The life of a bus: one start, and one stop that all callers of `stop` wait for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from convex_messaging_fastapi.wiring import Wiring
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What there is only while the bus runs."""
+    """What exists only while the bus runs."""
 
     machine: Machine
     wiring: Wiring
@@ -40,16 +40,15 @@ _AT_BOTH_ENDS = (
 )
 
 _NOWHERE = object()
-"""No loop, and not `None` either, which stands for a thread that runs none."""
+"""Stands for no loop; `None` stands for a thread that runs none."""
 
 _lives: WeakSet[Life] = WeakSet()
 
 
 class Life:
-    """Which phase a bus is in, and what runs in it.
+    """The phase of a bus, and what runs in it.
 
-    The stop is a task of its own, in the context that the start was called in: whoever asked for
-    it may be cancelled, and it goes on all the same.
+    The stop is a task of its own, in the context of the start, and goes on if its caller is cancelled.
     """
 
     def __init__(self) -> None:
@@ -92,7 +91,7 @@ class Life:
     def refuse_elsewhere(self) -> None:
         """Raises `BusStateError` while the bus runs on another event loop, or in the parent process.
 
-        What is set going on a foreign loop works by halves: it writes, and its caller is never woken.
+        A bus on a foreign loop would work in part: it would write messages and never wake their callers.
         """
         if self._parts is not None and current_loop() is not self._home:
             raise BusStateError(self._where_it_runs())
@@ -101,8 +100,8 @@ class Life:
     def guest(self) -> Iterator[None]:
         """Let this event loop publish beside the bus's own.
 
-        It is safe on the bench alone: whoever drives an app on a loop of its own, as TestClient does,
-        stands still meanwhile, and the memory transport answers at once.
+        Safe on a test bench alone: a test that drives the app on another loop, as TestClient does, blocks
+        the bench's loop meanwhile, and the memory transport answers at once.
         """
         loop = asyncio.get_running_loop()
         self._guests.append(loop)
@@ -154,9 +153,9 @@ class Life:
             )
 
     async def start(self, parts: Running) -> None:
-        """Set `parts` going. Whatever keeps it from that, nothing of them is left running.
+        """Start `parts`. If that fails, nothing of them is left running.
 
-        Raises `BusStopped` when it was stopped meanwhile.
+        Raises `BusStopped` if it was stopped meanwhile.
         """
         self.refuse_second_start()
         self.phase, self._parts, self._context = Phase.STARTING, parts, copy_context()
@@ -184,16 +183,16 @@ class Life:
         self.phase = Phase.RUNNING
 
     async def stop(self) -> None:
-        """Return once nothing runs any more. Cancelling this ends the waiting, and not the stop."""
+        """Return once nothing runs. Cancelling this ends the wait, and not the stop."""
         if self._parts is None:
             return
         self.refuse_elsewhere()
         await asyncio.shield(self._stop(then=Phase.STOPPED))
 
     def _stop(self, then: Phase) -> asyncio.Task[None]:
-        """The one task that stops the bus, begun by whoever asks first."""
+        """The one task that stops the bus, begun by the first caller."""
         if self._stopping is None:
-            assert self._parts is not None  # noqa: S101 - asked for by whoever runs
+            assert self._parts is not None  # noqa: S101 - only a bus that runs is stopped
             self.phase = Phase.DRAINING
             self._stopping = self._parts.loop.create_task(
                 self._end(self._parts, then), name="convex-stop", context=self._context.copy()
@@ -204,7 +203,7 @@ class Life:
     async def _end(self, parts: Running, then: Phase) -> None:
         try:
             if self._starting is not None:
-                self._starting.reschedule(parts.loop.time())  # what it waits for it may never get
+                self._starting.reschedule(parts.loop.time())  # what the start waits for may never come
                 await self._has_started.wait()
             await parts.machine.stop()
         finally:
@@ -219,7 +218,7 @@ def _say_why_it_failed(task: asyncio.Task[None]) -> None:
 
 
 def current_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop that this thread runs, if it does."""
+    """The event loop that this thread runs, if it runs one."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:  # how asyncio says that there is none
@@ -232,5 +231,5 @@ def _after_a_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Once a fork, or each call would have to ask for the number of its process.
+    # One hook a fork: otherwise every call would have to ask for its process id.
     os.register_at_fork(after_in_child=_after_a_fork)

@@ -1,4 +1,4 @@
-"""The running parts of one bus: started in order, stopped in order, drawn as one snapshot."""
+"""The running parts of one bus: started in order, stopped in order, shown as one status."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
-from convex_messaging_fastapi.preparing import Preparing
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import BusStatus, Phase
+from convex_messaging_fastapi.topic_creation import TopicCreation
 from convex_messaging_fastapi.transport.base import NewTopic
 
 LEAVE_SHARE = 0.6
-"""Of what a drain leaves of the shutdown time, this share is for committing and leaving the groups;
-the rest is for flushing the producer."""
+"""The share of the time after the drain for committing and leaving the groups; the rest is for flushing
+the producer."""
 
-LETTING_GO_SHARE = 0.25
-"""Of that rest, this share is for ending what has not ended in time: a half for each of two hard steps."""
+ABORT_SHARE = 0.25
+"""The share of that rest for aborting what is late: half of it for each of two hard steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShutdownTimeouts:
-    """How long each part of the end may take, in seconds."""
+    """How long each part of a stop may take, in seconds."""
 
     drain: float
     shutdown: float
 
     @property
     def leave(self) -> float:
-        """From the end of a drain until the group must have been left."""
+        """From the end of the drain until the groups must be left."""
         return (self.shutdown - self.drain) * LEAVE_SHARE
 
     @property
-    def let_go(self) -> float:
-        """For each hard step of an end that was not done in time."""
-        return (self.shutdown - self.drain) * (1 - LEAVE_SHARE) * LETTING_GO_SHARE / 2
+    def abort(self) -> float:
+        """For each hard step, once something is late."""
+        return (self.shutdown - self.drain) * (1 - LEAVE_SHARE) * ABORT_SHARE / 2
 
 
 class Machine:
     """Everything that runs: one worker for each group, and what all of them share.
 
-    `topics` are created at the start, where the settings ask for it. It lives once: after `stop`
-    make another.
+    `topics` are created at the start, where the settings ask for it. A machine cannot be started again
+    after `stop`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Machine:
         watch: LoopWatch | None,
         topics: Sequence[NewTopic],
         new_worker: Callable[[str], Worker],
-        preparing: Preparing,
+        topic_creation: TopicCreation,
         changes: Changes,
     ) -> None:
         self._clock = clock
@@ -84,12 +84,12 @@ class Machine:
         self._watch = watch
         self._topics = topics
         self._new_worker = new_worker
-        self._preparing = preparing
+        self._topic_creation = topic_creation
         self._changes = changes
         self._workers: dict[str, Worker] = {}
 
     def place(self, subscription: Subscription) -> Worker:
-        """Give it to the worker of its group, which is made for the first; neither is started by this."""
+        """Give it to the worker of its group, which is made if there is none. Starts neither."""
         group = subscription.lineup.group
         worker = self._workers.get(group) or self._new_worker(group)
         worker.add(subscription)
@@ -97,7 +97,7 @@ class Machine:
         return worker
 
     async def start(self) -> None:
-        """Set everything going; nothing here waits for the cluster."""
+        """Start everything; nothing here waits for the cluster."""
         reports.bus_starts(
             self._cluster,
             {
@@ -108,20 +108,20 @@ class Machine:
         if self._watch is not None:
             self._watch.start(self._whose)
         await self._publishing.start()
-        self._prepare(None, self._topics)
+        self._create_topics(None, self._topics)
         for worker in self._workers.values():
             await worker.start()
 
     async def stop(self) -> None:
         """Drain, commit, leave, flush: at most `timeouts.shutdown` seconds, whatever the cluster does.
 
-        Changes that are under way are waited for like a drain, and cancelled when it is time to
-        leave. A stop that is itself cancelled gives up the drain, and ends everything all the same.
+        It waits for changes under way as for a drain, and cancels them when it is time to leave. A stop
+        that is itself cancelled skips the rest of the drain, and still ends everything.
         """
         self._changes.close()
         now = self._clock.now()
         reports.draining(self._at_work(), self._timeouts.drain)
-        close_by = now + self._timeouts.shutdown - self._timeouts.let_go
+        close_by = now + self._timeouts.shutdown - self._timeouts.abort
         try:
             await self._end_consuming(now + self._timeouts.drain + self._timeouts.leave)
         finally:
@@ -137,11 +137,11 @@ class Machine:
     def attach(
         self, subscription: Subscription, topics: Sequence[NewTopic], asker: Subscription | None
     ) -> asyncio.Task[None]:
-        """Begin to add one subscription; `topics` of it are created where they are missing.
+        """Begin to add one subscription; those of its `topics` that are missing are created.
 
-        `asker` is the subscription in whose handler this is asked. Raises `BusStateError`, with
-        nothing begun, where that handler would wait for its own end. The task raises `BusStopped`
-        once the end has begun; whatever it raises, the subscription is not there afterwards.
+        `asker` is the subscription whose handler asks for it. Raises `BusStateError` and begins nothing
+        if that handler would wait for its own end. The task raises `BusStopped` once the stop has
+        begun; if it raises anything, the subscription was not added.
         """
         group = subscription.lineup.group
         if asker is not None and asker.lineup.group == group:
@@ -152,10 +152,10 @@ class Machine:
         return self._changes.begin(group, partial(self._attach, subscription, topics))
 
     def detach(self, id: str, group: str, asker: Subscription | None) -> asyncio.Task[None]:
-        """Begin to take one subscription away; a worker that has none left leaves its group.
+        """Begin to remove one subscription; a worker that has none left leaves its group.
 
-        Raises `BusStateError` as `attach` does. The task raises `BusStopped` once the end has
-        begun, which takes every subscription away.
+        Raises `BusStateError` as `attach` does. The task raises `BusStopped` once the stop has begun,
+        which removes every subscription.
         """
         if asker is not None and asker.lineup.group == group:
             self._refuse_to_queue(asker)
@@ -167,7 +167,7 @@ class Machine:
         return self._changes.begin(group, partial(self._detach, id, group))
 
     def status(self, phase: Phase, *, publishes: bool) -> BusStatus:
-        """`publishes`: whether anybody has published, or tried to."""
+        """`publishes` says whether anything was published, or tried to be."""
         buries = self._buries()
         workers = tuple(worker_status(worker, self._clock) for worker in self._workers.values())
         waits = any(held.held == DLQ_UNAVAILABLE for worker in workers for held in worker.partitions)
@@ -175,7 +175,7 @@ class Machine:
             phase=phase,
             producer=replace(self._publishing.status(), needed=publishes or buries),
             workers=workers,
-            # What waits for its letter here, or the start: a letter that failed may be another's by now.
+            # A dead letter waits here, or has no topic yet. One that failed may be another process's by now.
             problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._dead_letters.no_topic) else (),
             threads=self._threads.status(),
         )
@@ -185,12 +185,12 @@ class Machine:
         return [work for each in begun for work in each.at_work]
 
     def _whose(self, task: asyncio.Task[Any]) -> AtWork | None:
-        """The handler that a task runs. Asked from another thread, while the loop stands still."""
+        """The handler that a task runs. Called from another thread while the loop is blocked."""
         for worker in tuple(self._workers.values()):
             for each in worker.begun:
                 if (work := each.work_of(task)) is not None:
                     return work
-        # What a handler has begun knows its message; Python 3.11 does not tell in which context a task runs.
+        # Tasks that a handler started know its message; Python 3.11 does not tell the context of a task.
         context_of: Callable[[], Context] = getattr(task, "get_context", Context)
         record = context_of().get(current_message)
         return None if record is None else AtWork("what a handler has begun", None, record, None)
@@ -206,7 +206,7 @@ class Machine:
     # -- changes -------------------------------------------------------------------------------
 
     def _refuse_to_queue(self, asker: Subscription) -> None:
-        """A handler does not wait for its turn: whoever has it may be waiting for that handler."""
+        """A handler must not wait for its turn: the change that has it may be waiting for that handler."""
         if self._changes.is_changing(asker.lineup.group):
             raise BusStateError(
                 f"another change of group {asker.lineup.group!r} is under way, and may be waiting for the "
@@ -217,7 +217,7 @@ class Machine:
         lineup = subscription.lineup
         worker = self._workers.get(lineup.group)
         reports.handler_joins(lineup.group, lineup.id, lineup.topics)
-        self._prepare(subscription, topics)
+        self._create_topics(subscription, topics)
         try:
             if worker is None:
                 await self._open_group(subscription)
@@ -226,14 +226,14 @@ class Machine:
             if self._changes.is_closed:
                 raise BusStopped("the bus is stopping: it takes in no more handlers")
         except BaseException:
-            self._unprepare(subscription)
+            self._forget_topics(subscription)
             raise
 
     async def _open_group(self, subscription: Subscription) -> None:
         worker = self.place(subscription)
         try:
             await worker.start()
-            if self._changes.is_closed:  # a stop that came before it had started has found nothing to stop
+            if self._changes.is_closed:  # a stop before this start found nothing to stop
                 raise BusStopped("the bus is stopping: it joins no more groups")
         except BaseException:
             self._workers.pop(worker.group, None)
@@ -245,28 +245,28 @@ class Machine:
             await worker.attach(subscription, self._timeouts.drain)
         except BaseException:
             if not self._changes.is_closed:
-                await self._succeed(worker, without=subscription)
+                await self._replace(worker, without=subscription)
             raise
 
     async def _detach(self, id: str, group: str) -> None:
         worker = self._workers.get(group)
         gone = None if worker is None else next((s for s in worker.subscriptions if s.lineup.id == id), None)
         if worker is None or gone is None:
-            return  # it could not be attached
+            return  # attaching it has failed
         reports.handler_leaves(group, id)
-        self._unprepare(gone)
+        self._forget_topics(gone)
         try:
             await worker.detach(id, self._timeouts.drain)
         except BaseException:
             if not self._changes.is_closed:
-                await self._succeed(worker, without=gone)
+                await self._replace(worker, without=gone)
             raise
         if not worker.subscriptions:
             self._workers.pop(group, None)
             await self._end(worker)
 
-    async def _succeed(self, worker: Worker, *, without: Subscription) -> None:
-        """Another worker for those of one that failed amid a change, and may read nothing any more."""
+    async def _replace(self, worker: Worker, *, without: Subscription) -> None:
+        """Replace a worker that failed amid a change, and may read nothing now, by one for the others."""
         successor = self._new_worker(worker.group)
         for subscription in worker.subscriptions:
             if subscription is not without:
@@ -279,47 +279,47 @@ class Machine:
             self._workers.pop(worker.group, None)
 
     async def _end(self, worker: Worker) -> None:
-        """Leave the group without a drain; also when it is cancelled, or had not quite started."""
+        """Leave the group without a drain, even if this is cancelled or the worker has not quite started."""
         try:
             await worker.stop(0.0, self._clock.now() + self._timeouts.leave)
         finally:
-            await worker.let_go(self._clock.now() + self._timeouts.let_go)
+            await worker.abort(self._clock.now() + self._timeouts.abort)
 
-    def _prepare(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
-        """Have `topics` made, and that of the dead letters where there may be any."""
-        self._preparing.topics(whose, topics)
+    def _create_topics(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
+        """Begin to create `topics`, and the dead-letter topic if anything may be buried."""
+        self._topic_creation.topics(whose, topics)
         if self._buries() or (whose is not None and whose.lineup.buries):
-            self._preparing.letters(self._dead_letters.prepare)
+            self._topic_creation.dead_letters(self._dead_letters.prepare)
 
-    def _unprepare(self, whose: Subscription) -> None:
-        """Its topics need not be made any more, nor, if it was the last that buries, that of the letters."""
-        self._preparing.forget(whose)
+    def _forget_topics(self, whose: Subscription) -> None:
+        """Stop creating its topics; and the dead-letter topic, if nothing else may be buried."""
+        self._topic_creation.forget(whose)
         if not self._buries(without=whose):
-            self._preparing.forget(self._dead_letters.prepare)
+            self._topic_creation.forget(self._dead_letters.prepare)
 
     # -- the end -------------------------------------------------------------------------------
 
     async def _end_consuming(self, leave_by: float) -> None:
         workers, timeouts = tuple(self._workers.values()), self._timeouts
         steps: dict[str, Coroutine[Any, Any, object]] = {
-            f"leaving group {worker.group}": worker.stop(timeouts.drain, leave_by - timeouts.let_go)
+            f"leaving group {worker.group}": worker.stop(timeouts.drain, leave_by - timeouts.abort)
             for worker in workers
         }
-        steps["ending the making of topics"] = self._preparing.stop()
+        steps["ending the making of topics"] = self._topic_creation.stop()
         steps["ending the changes of handlers"] = _ended(self._changes.under_way)
         try:
             await self._within(leave_by, steps)
         finally:
-            # Whatever became of that. Of a worker that has ended well nothing is left to do.
-            gone_by = self._clock.now() + timeouts.let_go
+            # In any case: for a worker that has stopped well nothing is left to do.
+            aborted_by = self._clock.now() + timeouts.abort
             rest: dict[str, Coroutine[Any, Any, object]] = {
-                f"letting go of group {worker.group}": worker.let_go(gone_by) for worker in workers
+                f"letting go of group {worker.group}": worker.abort(aborted_by) for worker in workers
             }
             rest["ending the question for the dead letters' topic"] = self._dead_letters.stop()
-            await self._within(gone_by, rest)
+            await self._within(aborted_by, rest)
 
     async def _within(self, deadline: float, steps: Mapping[str, Coroutine[Any, Any, object]]) -> None:
-        """Take these steps side by side; one that fails or is late keeps no other from its turn."""
+        """Take these steps side by side; one that fails or is late holds up no other."""
         if not steps:
             return
         tasks = {asyncio.create_task(step, name=f"convex-stop: {what}"): what for what, step in steps.items()}
@@ -331,7 +331,7 @@ class Machine:
             for task in late:
                 reports.step_was_late(tasks[task])
                 task.cancel()
-            await settled_within(self._clock, together, self._timeouts.let_go if late else 0.0)
+            await settled_within(self._clock, together, self._timeouts.abort if late else 0.0)
             together.cancel()
             for task, what in tasks.items():
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -339,7 +339,7 @@ class Machine:
 
 
 async def _ended(changes: Collection[asyncio.Task[None]]) -> None:
-    """Return once these are done; cancelled, cancel them and see them end."""
+    """Wait for these to end; if cancelled, cancel them, and wait for that."""
     if not changes:
         return
     try:
@@ -352,7 +352,7 @@ async def _ended(changes: Collection[asyncio.Task[None]]) -> None:
 
 
 def _would_rebuild(worker: Worker, *, without: str) -> bool:
-    """Whether a worker that loses this subscription reads fewer topics, or none."""
+    """Whether a worker without this subscription reads fewer topics, or none."""
     rest = [subscription for subscription in worker.subscriptions if subscription.lineup.id != without]
     return {topic for subscription in rest for topic in subscription.lineup.topics} != set(worker.topics)
 

@@ -26,8 +26,8 @@ from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransp
 class Parts:
     """Enough to publish and to look at the cluster, for callers that start no workers.
 
-    `new_topic` says how a topic of this name is to be made. To make the parts takes no I/O and no
-    event loop. They serve once, as `publishing` does.
+    `new_topic` says how to create a topic of this name. Making the parts takes no I/O and no event
+    loop. They can be used once, as `publishing` can.
     """
 
     settings: MessagingSettings

@@ -1,4 +1,4 @@
-"""Tasks that whoever makes them can register before they run, and sees end."""
+"""Tasks whose maker can store them before they run, and is told why they end."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ T = TypeVar("T")
 def later(work: Coroutine[Any, Any, T], name: str | None = None) -> asyncio.Task[T]:
     """A task whose first step is taken in a later turn of the running loop, never inside this call.
 
-    `asyncio.create_task` promises that only where the loop has no task factory of its own: under
-    Python 3.12's `eager_task_factory` a task may have ended before its maker has stored it, and
-    what the task itself says of its end is then overwritten.
+    `asyncio.create_task` promises that only without a task factory: under Python 3.12's
+    `eager_task_factory` a task may end before its maker has stored it, and storing it then overwrites
+    what the task noted about its end.
     """
     return asyncio.Task(work, loop=asyncio.get_running_loop(), name=name)
 
 
 def say_why_it_ended(task: asyncio.Task[None]) -> None:
-    """Nobody awaits it, so nobody else would say; `/health/kafka/live` asks for a restart from now on."""
+    """Report a task that nobody awaits; from now on `/health/kafka/live` asks for a restart."""
     if not task.cancelled() and (error := task.exception()) is not None:
         reports.defect(f"{task.get_name()} ended, which it must not", error, fatal=True)
 
 
 async def cancelled(*tasks: asyncio.Task[None] | None) -> None:
-    """Cancel our own tasks and see them end."""
+    """Cancel our own tasks, and wait for their end."""
     alive = [task for task in tasks if task is not None]
     for task in alive:
         task.cancel()

@@ -27,20 +27,20 @@ from convex_messaging_fastapi.subscribers import Handler
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
 
 TURNS = 50
-"""Turns of the event loop after which nothing that could go on without waiting has not gone on."""
+"""Loop iterations to run before assuming that everything not blocked on a timer has finished."""
 
 REAL_SECONDS = 10.0
-"""How long `settle` lets handlers wait for the world outside before it says that they hang."""
+"""How long `settle` lets handlers wait for something outside before it says that they hang."""
 
 MOMENT_SECONDS = 0.02
-"""How long `advance` gives handlers in threads, or waiting for the world outside, to get on."""
+"""How long `advance` gives handlers that run in threads, or wait for something outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedPlan(CallPlan):
     """Calls a handler as its own plan does, and notes what the handler has finished.
 
-    It is never direct, so that every message comes by here.
+    It is never direct, so that every message passes through here.
     """
 
     note: Callable[[Any], None] = field(kw_only=True, compare=False)
@@ -59,7 +59,7 @@ class WatchedPlan(CallPlan):
 
 
 def watched(plan: CallPlan, note: Callable[[Any], None]) -> CallPlan:
-    """The same call, with `note` told of each message that was finished."""
+    """The same plan, which calls `note` with each finished message."""
     known = {each.name: getattr(plan, each.name) for each in fields(CallPlan)}
     return WatchedPlan(**known | {"is_direct": False}, note=note)
 
@@ -82,7 +82,7 @@ class TestBench:
         )
         self._prefix = settings.topic_prefix
         bounds = Bounds(settings.max_message_bytes, settings.max_message_items)
-        # What lies in the dead-letter topic may be larger, and may be looked at as JSON as well.
+        # Dead letters may be larger, and may be read as JSON as well.
         self._any = codec_for(Any).within(bounds.of_letters)
         self._letter = codec_for(DeadLetterMessage).within(bounds.of_letters)
         self._status: Callable[[], BusStatus] | None = None
@@ -91,12 +91,12 @@ class TestBench:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def notes_of(self, id: str, handler: Handler) -> Callable[[Any], None]:
-        """For what this subscription's handler finishes from now on, message by message."""
+        """Takes each message that this subscription's handler finishes from now on."""
         self._handlers[id] = handler
         return lambda message: self._handled.append((id, message))
 
     def watch(self, status: Callable[[], BusStatus]) -> None:
-        """Learn from these snapshots whether anything is still to be done."""
+        """Use these snapshots to tell whether anything is still to be done."""
         self._status, self._loop = status, asyncio.get_running_loop()
 
     def records(self, topic: str) -> list[Record]:
@@ -151,7 +151,7 @@ class TestBench:
         ]
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, and let everything happen that it sets going."""
+        """Let time pass, and let everything happen that is due by then."""
         self._refuse_elsewhere()
         end = self.clock.now() + seconds
         await self._rest(MOMENT_SECONDS)
@@ -183,7 +183,7 @@ class TestBench:
     async def finish(self, stop: Coroutine[Any, Any, None]) -> None:
         """Run the bus's stop, turning the clock whenever it waits for time.
 
-        Whoever awaits this may be cancelled: the clock is turned all the same, until the stop is done.
+        The clock is turned until the stop is done, even if this is cancelled.
         """
         try:
             self._refuse_elsewhere()
@@ -207,9 +207,9 @@ class TestBench:
                 self.clock.advance(due)
         await stopping
 
-    async def _rest(self, patience: float) -> None:
-        """Return once nothing goes on without time passing, or `patience` real seconds are over."""
-        gives_up_at = time.monotonic() + patience
+    async def _rest(self, limit: float) -> None:
+        """Return once nothing goes on without time passing, at the latest after `limit` real seconds."""
+        gives_up_at = time.monotonic() + limit
         while True:
             before = self._snapshot()
             await self._turns()
@@ -217,13 +217,13 @@ class TestBench:
                 continue
             if not self._running() or time.monotonic() >= gives_up_at:
                 return
-            await asyncio.sleep(0.001)  # a handler waits for something outside, or in a thread
+            await asyncio.sleep(0.001)  # a handler waits for something outside, or runs in a thread
 
     def _running(self) -> list[str]:
-        """Ids of the subscriptions whose handlers are at work, and do not wait for the clock."""
+        """Ids of the subscriptions whose handlers are running, and do not wait for the clock."""
         status = self._snapshot()
         if status.producer is not None and status.producer.pending:
-            return []  # what they publish, or the letter that buries them, is tried again later
+            return []  # what they publish, or their dead letter, is tried again later
         return [sub.id for worker in status.workers for sub in worker.subscriptions if sub.running]
 
     def _backing_off(self) -> list[str]:
@@ -267,13 +267,13 @@ def _unfinished(seconds: float, unsettled: list[str], backing_off: list[str]) ->
 
 
 def _oldest(partition: PartitionStatus) -> int:
-    """The first offset that is not done with."""
+    """The first offset that is not finished."""
     oldest = partition.oldest_unfinished
     return partition.position if oldest is None else oldest
 
 
 def _unknown(handler: Handler | str, known: Collection[str]) -> str:
-    """Why there are no messages of what is no handler of this bus."""
+    """The text for what is no handler of this bus."""
     wanted = handler if isinstance(handler, str) else getattr(handler, "__qualname__", repr(handler))
     ids = ", ".join(map(repr, sorted(known))) or "none"
     return (

@@ -14,11 +14,11 @@ from weakref import WeakSet
 from convex_messaging_fastapi import reports
 
 OF_THE_PARENT = "__mp_main__"
-"""What multiprocessing calls the parent's main file where a child has to import it."""
+"""The name that multiprocessing gives the parent's main file when a child imports it."""
 
 
 class Declared(Protocol):
-    """What a declaration tells."""
+    """The part of a declaration that is used here."""
 
     @property
     def id(self) -> str: ...
@@ -28,7 +28,7 @@ class Declared(Protocol):
 
 
 class Unstarted:
-    """The declarations of buses that have not started, as long as they live."""
+    """The declarations of living buses that have not started."""
 
     def __init__(self) -> None:
         self._waiting: WeakSet[Iterable[Declared]] = WeakSet()
@@ -36,11 +36,11 @@ class Unstarted:
         self._may_run_elsewhere = False
 
     def expect(self, declarations: Iterable[Declared]) -> None:
-        """Their bus ought to start."""
+        """Note that their bus ought to start."""
         self._waiting.add(declarations)
 
     def started(self, declarations: Iterable[Declared]) -> None:
-        """It did, or tried to, or serves on a test's bench."""
+        """Note that their bus has started, has tried to, or is on a test bench."""
         self._waiting.discard(declarations)
         self._started.update(_place(declared) for declared in declarations)
 
@@ -65,7 +65,7 @@ class Unstarted:
 
 
 def _place(declared: Declared) -> object:
-    """Where the handler is written: the same for each import of its file."""
+    """The place where the handler is written: the same for each import of its file."""
     written = inspect.unwrap(declared.handler)
     code = getattr(getattr(written, "__func__", written), "__code__", None)
     return declared.id if code is None else (code.co_filename, code.co_firstlineno)
@@ -81,7 +81,7 @@ def _has_spawned() -> bool:
 
 
 def _say_at_the_end() -> None:
-    # Where the log's stream is closed by now, there is nobody to tell; what others log is their business.
+    # If the log's stream is closed by now, logging would print a traceback.
     before, logging.raiseExceptions = logging.raiseExceptions, False
     try:
         unstarted.say()

@@ -1,4 +1,4 @@
-"""The composition root: from parts and declarations to a machine, every part given what it needs."""
+"""The composition root: makes a machine of parts and declarations, and gives each part what it needs."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, ShutdownTimeouts
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.parts import Parts
-from convex_messaging_fastapi.preparing import Preparing
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
+from convex_messaging_fastapi.topic_creation import TopicCreation
 from convex_messaging_fastapi.transport.base import NewTopic
 
 _current_subscription: ContextVar[Subscription | None] = ContextVar(
     "convex_messaging_subscription", default=None
 )
-"""Whose handler runs: it is in the context of every runner, and so in whatever the handler begins."""
+"""The subscription whose handler runs: set in the context of every runner, and so in tasks of its handler."""
 
 DEFAULT_GROUP = MessagingSettings.model_fields["consumer_group"].default
 
 
 class Wiring:
-    """Builds a machine of these parts, and later the subscriptions that join it while it runs."""
+    """Builds a machine of these parts, and the subscriptions that join it later."""
 
     def __init__(self, parts: Parts, app: Any | None, state: Mapping[str, Any]) -> None:
         self._parts = parts
         settings = parts.settings
-        # A handler that joins later must not live in the request that it was added by.
+        # A handler that joins later must not see the variables of the request that added it.
         self._context = copy_context()
         self._threads = HandlerThreads(settings.concurrency)
         self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
@@ -72,7 +72,7 @@ class Wiring:
             watch=LoopWatch() if isinstance(parts.clock, SystemClock) else None,
             topics=self.topics_to_create(subscriptions),
             new_worker=self._worker,
-            preparing=Preparing(parts.admin, parts.clock, self._context),
+            topic_creation=TopicCreation(parts.admin, parts.clock, self._context),
             changes=Changes(self._context),
         )
         for subscription in subscriptions:
@@ -81,7 +81,7 @@ class Wiring:
         return machine
 
     def subscription(self, declared: Declaration, plan: CallPlan) -> Subscription:
-        """One declaration, every choice made."""
+        """The subscription of one declaration, with every default filled in."""
         parts, settings, options = self._parts, self._parts.settings, declared.options
         lineup = Lineup(
             id=declared.id,
@@ -114,9 +114,9 @@ class Wiring:
         return subscription
 
     def asker(self) -> Subscription | None:
-        """The subscription of this bus in whose handler, or in a dependency of it, this is called.
+        """The subscription of this bus whose handler, or a dependency of it, calls this.
 
-        In a task or thread that the handler has begun, only as long as that message is at work.
+        In a task or thread that the handler started, only while its message is being handled.
         """
         subscription, record = _current_subscription.get(), current_message.get()
         if subscription is None or record is None or subscription not in self._made:
@@ -124,7 +124,7 @@ class Wiring:
         return subscription if subscription.handles(record) else None
 
     def topics_to_create(self, subscriptions: Iterable[Subscription]) -> tuple[NewTopic, ...]:
-        """What these read and the settings let us make, if it is missing."""
+        """The topics that these read, and that the settings let us create."""
         parts = self._parts
         if not parts.settings.create_topics:
             return ()
@@ -132,15 +132,16 @@ class Wiring:
         return tuple(parts.new_topic(name) for name in sorted(names - {parts.naming.dead_letters}))
 
     def _bounds_of(self, lineup: Lineup) -> Bounds:
-        """What its messages may measure; a letter holds a whole message, and may be larger."""
+        """The limits of its messages; a dead letter holds a whole message, and may be larger."""
         settings = self._parts.settings
         bounds = Bounds(settings.max_message_bytes, settings.max_message_items)
         return bounds.of_letters if self._parts.naming.dead_letters in lineup.topics else bounds
 
     def _may_bury(self, declared: Declaration) -> bool:
-        """Dead letters are never buried again, so whoever reads nothing else buries nothing.
+        """Whether anything may be buried for this handler.
 
-        What cannot be read is buried for any handler, whatever becomes of its own failures.
+        A dead letter is never buried again, so a handler of dead letters alone buries nothing. What
+        cannot be read is buried for every other handler, whatever its own ending is.
         """
         naming = self._parts.naming
         is_any_other = any(naming.topic(topic) != naming.dead_letters for topic in declared.topics)

@@ -132,7 +132,7 @@ def quote(found: Found) -> str:
         f"In {len(ours)} runs of {len({run['scenario'] for run in ours})} scenarios "
         f"{_sum(ours, 'acknowledged'):,} messages were acknowledged and **{_sum(ours, 'lost'):,} lost**, "
         f"{broken} runs violated anything, {_sum(ours, 'repeated'):,} records were handled again "
-        f"({_inside_the_bound(ours)}), and {caught} of {len(mutants)} mutants of the engine were caught."
+        f"({_inside_the_bound(ours)}), and {caught} of {len(mutants)} mutants of this package were caught."
     )
 
 

@@ -145,7 +145,7 @@ class Worker:
         finally:
             hurry.cancel()
 
-    async def let_go(self, deadline: float) -> None:
+    async def abort(self, deadline: float) -> None:
         """Finish a stop that was cut short, without drain or commit. After a whole stop it does nothing.
 
         Ends by `deadline`, unless a task of ours ignores its cancellation.

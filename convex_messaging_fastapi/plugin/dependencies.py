@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
+from convex_messaging_fastapi.app_state import STATE_KEY, running_in
 from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import BusNotFound
 from convex_messaging_fastapi.plugin.health import probes_among
-from convex_messaging_fastapi.residents import STATE_KEY, running_in
 from convex_messaging_fastapi.status import Phase
 
 

@@ -405,7 +405,7 @@ def kept(bus: MessageBus) -> list[str]:
         "workers": machine._workers,
         "changes": machine._changes.under_way,
         "turns": machine._changes._turns,
-        "topics": machine._preparing._tasks,
+        "topics": machine._topic_creation._tasks,
         "subscriptions": list(running.wiring._made),
     }
     return [name for name, what in remembered.items() if len(what)]

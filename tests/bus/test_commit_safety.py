@@ -1,4 +1,4 @@
-"""No commit passes unfinished work: the tests that mutants of the engine must fail.
+"""No commit passes unfinished work: the tests that mutants of this package must fail.
 
 `tests/faults/test_mutants.py` runs this file with one part of the engine made wrong at a time.
 """

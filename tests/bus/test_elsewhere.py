@@ -25,10 +25,10 @@ from convex_messaging_fastapi import (
     MessageBus,
     PublishFailed,
     PublishUnknown,
-    crossing,
+    other_threads,
 )
 from convex_messaging_fastapi.clock import SystemClock
-from convex_messaging_fastapi.crossing import drawn, publish_from_thread
+from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
 from convex_messaging_fastapi.status import Phase
 from tests.bus.support import memory_bus
 from tests.support.waiting import eventually
@@ -203,7 +203,7 @@ def test_a_look_that_met_a_change_is_taken_again() -> None:
             raise change
         return "drawn"
 
-    assert drawn(draw) == "drawn"
+    assert read_beside_the_loop(draw) == "drawn"
 
 
 def test_a_look_that_is_broken_raises() -> None:
@@ -211,7 +211,7 @@ def test_a_look_that_is_broken_raises() -> None:
         raise RuntimeError("always")
 
     with pytest.raises(RuntimeError, match="always"):
-        drawn(draw)
+        read_beside_the_loop(draw)
 
 
 # -- forks -----------------------------------------------------------------------------------------
@@ -435,14 +435,14 @@ async def test_a_publish_that_outlasts_its_timeout_by_the_clock_of_a_test_is_wai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bus, asked = memory_bus(), threading.Event()
-    answers = crossing._answers
+    answers = other_threads._answers
 
     def ask(loop: asyncio.AbstractEventLoop) -> bool:
         asked.set()
         return answers(loop)
 
-    monkeypatch.setattr(crossing, "_answers", ask)
-    monkeypatch.setattr(crossing, "ANSWER_SECONDS", 5.0)  # for a machine that is busy with other things
+    monkeypatch.setattr(other_threads, "_answers", ask)
+    monkeypatch.setattr(other_threads, "ANSWER_SECONDS", 5.0)  # for a machine that is busy with other things
     async with bus.test() as bench:
         bench.broker.down()
         publishing = asyncio.ensure_future(asyncio.to_thread(bus.publish_sync, "t", {}, timeout=0.1))

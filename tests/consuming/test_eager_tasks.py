@@ -26,7 +26,7 @@ STORED = {
     "consuming/loops.py": "these two never end by themselves",
     "life.py": "the one stop of a life is kept until the next start",
     "machine.py": "only awaited",
-    "preparing.py": "what has ended is forgotten in a turn of its own",
+    "topic_creation.py": "what has ended is forgotten in a turn of its own",
     "publishing/batches.py": "tests of publishing",
     "publishing/publisher.py": "only awaited",
     "publishing/topics.py": "tests of publishing",

@@ -1,4 +1,4 @@
-"""Sixteen ways to make the engine wrong, each where it decides; tests that do not notice prove nothing.
+"""Sixteen ways to make this package wrong, each where it decides; tests that do not notice prove nothing.
 
 As a pytest plugin (`-p tests.faults.mutants`) it applies the one that `MUTANT` names to the whole
 run. The app of these tests does so too, for runs on a real Kafka.
@@ -267,7 +267,7 @@ MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 def apply(name: str) -> None:
-    """Make this process's engine wrong, for good. Fails when the engine has no such place any more."""
+    """Apply it to this process, for good. Fails when the package has no such place any more."""
     MUTANTS[name](pytest.MonkeyPatch())
 
 

@@ -1,4 +1,4 @@
-"""Sixteen mutants of the engine at work on a real Kafka: each is caught by the check that is named for it.
+"""Sixteen mutants of this package at work on a real Kafka: each is caught by the check that is named for it.
 
 Eight kinds of runs are enough for all of them. Each kind must pass without a mutant.
 """
@@ -324,7 +324,7 @@ def run(kind: Kind, crew: Crew, trials: Trials, *, must_hold: bool) -> Mapping[s
 
 
 def apart(trials: Trials) -> Trials:
-    """Figures of mutants are no figures of the engine."""
+    """Figures of mutants are no figures of this package."""
     return Trials(trials.tell, trials.seed, RESULTS / "mutants")
 
 

@@ -1,4 +1,4 @@
-"""What other threads than the event loop's may do: publish in bounded time, and look at what runs."""
+"""For threads other than the event loop's: publish in bounded time, and read what runs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ TRIES = 100
 """To go through what changes: each takes microseconds, so that two in a row are rare."""
 
 ANSWER_SECONDS = 0.5
-"""How late a loop may be: for the outcome of a call that is over its time, and then for a sign of life."""
+"""How late a loop may be with the outcome of a call past its time, and then with a sign of life."""
 
 LONGEST_WAIT_SECONDS = 3600.0
-"""Between two looks at the loop; threads cannot wait for an infinity."""
+"""Between two looks at the loop: a thread cannot wait for an infinite time."""
 
 
 def publish_from_thread(
@@ -32,8 +32,8 @@ def publish_from_thread(
 ) -> T:
     """Run `call(seconds left)` on `loop`, and wait for it in this thread.
 
-    Raises what it raises; `PublishUnknown` about a second after `seconds` where the loop answers
-    nothing. As long as the loop answers, the call's own deadline counts, which a test's clock may turn.
+    Raises what it raises, or `PublishUnknown` about a second after `seconds` if the loop does not
+    answer. While the loop answers, the call's own deadline counts, which may be on a test's clock.
     """
     now = SystemClock.now
     began, asked = now(), clock.now()
@@ -78,12 +78,12 @@ def _ended() -> PublishUnknown:
     )
 
 
-def drawn(draw: Callable[[], T]) -> T:
-    """What `draw` returns: it changes nothing, and goes through what the loop's thread may be changing."""
+def read_beside_the_loop(read: Callable[[], T]) -> T:
+    """What `read` returns. It must change nothing; the loop's thread may change what it reads meanwhile."""
     for _ in range(TRIES):
-        with suppress(RuntimeError):  # how Python says that what was gone through has changed meanwhile
-            return draw()
-    return draw()
+        with suppress(RuntimeError):  # how Python says that a container changed while it was iterated
+            return read()
+    return read()
 
 
 def _refused_when_closed(
@@ -96,7 +96,7 @@ def _refused_when_closed(
 
 
 def _answers(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether the loop gets round to anything."""
+    """Whether the loop still runs callbacks."""
     answered = Event()
     loop.call_soon_threadsafe(answered.set)
     return answered.wait(ANSWER_SECONDS)

@@ -1,4 +1,4 @@
-"""Makes the topics that are missing, trying for as long as it takes: the cluster may be away."""
+"""Creates missing topics, and tries for as long as it takes: the cluster may be away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic
 TOPIC_RETRY_SECONDS = 5.0
 
 
-class Preparing:
+class TopicCreation:
     """One task for each subscription that needs topics, and one for the dead letters."""
 
     def __init__(self, admin: AdminTransport, clock: Clock, context: Context) -> None:
@@ -24,39 +24,39 @@ class Preparing:
         self._context = context
         self._tasks: dict[object, asyncio.Task[None]] = {}
 
-    def topics(self, whose: object, topics: Sequence[NewTopic]) -> None:
-        """Begin to make `topics`. `whose` need them: `forget` ends it for these."""
+    def topics(self, owner: object, topics: Sequence[NewTopic]) -> None:
+        """Begin to create `topics` for `owner`; `forget` ends it."""
         if topics:
-            self._begin(whose, [partial(self._admin.ensure_topic, topic) for topic in topics])
+            self._begin(owner, [partial(self._admin.ensure_topic, topic) for topic in topics])
 
-    def letters(self, prepare: Callable[[], Awaitable[None]]) -> None:
-        """Begin to make the topic of dead letters, unless somebody does already."""
+    def dead_letters(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Begin to create the dead-letter topic, unless that is under way."""
         if prepare not in self._tasks:
             self._begin(prepare, [prepare])
 
-    def forget(self, whose: object) -> None:
-        """These need their topics no more."""
-        if (task := self._tasks.get(whose)) is not None:
+    def forget(self, owner: object) -> None:
+        """`owner` needs its topics no longer."""
+        if (task := self._tasks.get(owner)) is not None:
             task.cancel()
 
     async def stop(self) -> None:
-        """End everything at once; a topic that is being made may be made all the same."""
+        """End everything at once; a topic that is being created may still come to be."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    def _begin(self, whose: object, missing: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    def _begin(self, owner: object, missing: Sequence[Callable[[], Awaitable[None]]]) -> None:
         task = asyncio.get_running_loop().create_task(
             self._make(missing), name="convex-topics", context=self._context.copy()
         )
-        self._tasks[whose] = task
-        task.add_done_callback(lambda task: self._ended(whose, task))
+        self._tasks[owner] = task
+        task.add_done_callback(lambda task: self._ended(owner, task))
 
-    def _ended(self, whose: object, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(whose) is task:
-            del self._tasks[whose]
+    def _ended(self, owner: object, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(owner) is task:
+            del self._tasks[owner]
         if not task.cancelled() and (error := task.exception()) is not None:
             reports.defect("making topics ended in an unexplained error", error)
 
@@ -69,7 +69,7 @@ class Preparing:
 
 
 async def _made(make: Callable[[], Awaitable[None]], said: set[str]) -> bool:
-    """Whether a topic is there now; why not is `said` once."""
+    """Whether a topic is there now; each reason why not is logged once, and kept in `said`."""
     try:
         await make()
     except TopicUnavailable as error:
