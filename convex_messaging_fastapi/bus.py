@@ -225,7 +225,7 @@ class MessageBus(Declares, Joins):
         self._life.refuse_elsewhere()
         running = self._life.running
         if running is not None and (asker := running.wiring.asker()) is not None:
-            raise BusStateError(misuse.stop_in_handler(asker.lineup.id))
+            raise BusStateError(misuse.stop_in_handler(asker.config.id))
         if self._bench is None:
             await self._life.stop()
 

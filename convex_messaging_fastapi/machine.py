@@ -90,7 +90,7 @@ class Machine:
 
     def place(self, subscription: Subscription) -> Worker:
         """Give it to the worker of its group, which is made if there is none. Starts neither."""
-        group = subscription.lineup.group
+        group = subscription.config.group
         worker = self._workers.get(group) or self._new_worker(group)
         worker.add(subscription)
         self._workers[group] = worker
@@ -101,7 +101,7 @@ class Machine:
         reports.bus_starts(
             self._cluster,
             {
-                worker.group: {each.lineup.id: each.lineup.topics for each in worker.subscriptions}
+                worker.group: {each.config.id: each.config.topics for each in worker.subscriptions}
                 for worker in self._workers.values()
             },
         )
@@ -143,12 +143,12 @@ class Machine:
         if that handler would wait for its own end. The task raises `BusStopped` once the stop has
         begun; if it raises anything, the subscription was not added.
         """
-        group = subscription.lineup.group
-        if asker is not None and asker.lineup.group == group:
+        group = subscription.config.group
+        if asker is not None and asker.config.group == group:
             self._refuse_to_queue(asker)
             worker = self._workers.get(group)
-            if worker is None or not set(subscription.lineup.topics) <= set(worker.topics):
-                raise _would_wait(asker, f"begin to read {', '.join(subscription.lineup.topics)}")
+            if worker is None or not set(subscription.config.topics) <= set(worker.topics):
+                raise _would_wait(asker, f"begin to read {', '.join(subscription.config.topics)}")
         return self._changes.begin(group, partial(self._attach, subscription, topics))
 
     def detach(self, id: str, group: str, asker: Subscription | None) -> asyncio.Task[None]:
@@ -157,9 +157,9 @@ class Machine:
         Raises `BusStateError` as `attach` does. The task raises `BusStopped` once the stop has begun,
         which removes every subscription.
         """
-        if asker is not None and asker.lineup.group == group:
+        if asker is not None and asker.config.group == group:
             self._refuse_to_queue(asker)
-            if asker.lineup.id == id:
+            if asker.config.id == id:
                 raise _would_wait(asker, "unsubscribe itself")
             worker = self._workers.get(group)
             if worker is not None and _would_rebuild(worker, without=id):
@@ -198,7 +198,7 @@ class Machine:
     def _buries(self, *, without: Subscription | None = None) -> bool:
         """Whether any message that fails here becomes a dead letter."""
         return any(
-            subscription.lineup.buries and subscription is not without
+            subscription.config.buries and subscription is not without
             for worker in self._workers.values()
             for subscription in worker.subscriptions
         )
@@ -207,16 +207,16 @@ class Machine:
 
     def _refuse_to_queue(self, asker: Subscription) -> None:
         """A handler must not wait for its turn: the change that has it may be waiting for that handler."""
-        if self._changes.is_changing(asker.lineup.group):
+        if self._changes.is_changing(asker.config.group):
             raise BusStateError(
-                f"another change of group {asker.lineup.group!r} is under way, and may be waiting for the "
-                f"handler {asker.lineup.id!r}, which asks for this one. {_WAY_OUT}"
+                f"another change of group {asker.config.group!r} is under way, and may be waiting for the "
+                f"handler {asker.config.id!r}, which asks for this one. {_WAY_OUT}"
             )
 
     async def _attach(self, subscription: Subscription, topics: Sequence[NewTopic]) -> None:
-        lineup = subscription.lineup
-        worker = self._workers.get(lineup.group)
-        reports.handler_joins(lineup.group, lineup.id, lineup.topics)
+        config = subscription.config
+        worker = self._workers.get(config.group)
+        reports.handler_joins(config.group, config.id, config.topics)
         self._create_topics(subscription, topics)
         try:
             if worker is None:
@@ -250,7 +250,7 @@ class Machine:
 
     async def _detach(self, id: str, group: str) -> None:
         worker = self._workers.get(group)
-        gone = None if worker is None else next((s for s in worker.subscriptions if s.lineup.id == id), None)
+        gone = None if worker is None else next((s for s in worker.subscriptions if s.config.id == id), None)
         if worker is None or gone is None:
             return  # attaching it has failed
         reports.handler_leaves(group, id)
@@ -288,7 +288,7 @@ class Machine:
     def _create_topics(self, whose: Subscription | None, topics: Sequence[NewTopic]) -> None:
         """Begin to create `topics`, and the dead-letter topic if anything may be buried."""
         self._topic_creation.topics(whose, topics)
-        if self._buries() or (whose is not None and whose.lineup.buries):
+        if self._buries() or (whose is not None and whose.config.buries):
             self._topic_creation.dead_letters(self._dead_letters.prepare)
 
     def _forget_topics(self, whose: Subscription) -> None:
@@ -353,8 +353,8 @@ async def _ended(changes: Collection[asyncio.Task[None]]) -> None:
 
 def _would_rebuild(worker: Worker, *, without: str) -> bool:
     """Whether a worker without this subscription reads fewer topics, or none."""
-    rest = [subscription for subscription in worker.subscriptions if subscription.lineup.id != without]
-    return {topic for subscription in rest for topic in subscription.lineup.topics} != set(worker.topics)
+    rest = [subscription for subscription in worker.subscriptions if subscription.config.id != without]
+    return {topic for subscription in rest for topic in subscription.config.topics} != set(worker.topics)
 
 
 _WAY_OUT = (
@@ -364,6 +364,6 @@ _WAY_OUT = (
 
 def _would_wait(asker: Subscription, what: str) -> BusStateError:
     return BusStateError(
-        f"the handler {asker.lineup.id!r} of group {asker.lineup.group!r} cannot {what} while it handles a "
+        f"the handler {asker.config.id!r} of group {asker.config.group!r} cannot {what} while it handles a "
         f"message: it would wait for handlers of the group to return, and so for this one. {_WAY_OUT}"
     )

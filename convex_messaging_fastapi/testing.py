@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
+from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.retry import members_done
 from convex_messaging_fastapi.errors import BusStateError, ConfigurationError, DecodeError
 from convex_messaging_fastapi.messages import (
@@ -46,11 +46,11 @@ class WatchedPlan(CallPlan):
     note: Callable[[Any], None] = field(kw_only=True, compare=False)
 
     async def call(
-        self, message: Any, delivery: Delivery | list[Delivery] | None, surroundings: Surroundings
+        self, message: Any, delivery: Delivery | list[Delivery] | None, call_context: CallContext
     ) -> None:
         given = list(message) if isinstance(delivery, list) else message  # the handler may empty its batch
         try:
-            await CallPlan.call(self, message, delivery, surroundings)
+            await CallPlan.call(self, message, delivery, call_context)
         except BaseException as error:
             if isinstance(delivery, list) and (done := members_done(error)):
                 self.note(given[:done])

@@ -13,12 +13,12 @@ from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
-from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
+from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.dead_letters import DeadLetterTopic, DeadLetterWriter
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.outcome import Tally
-from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
+from convex_messaging_fastapi.consuming.subscription import Subscription, SubscriptionConfig
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
@@ -48,7 +48,7 @@ class Wiring:
         # A handler that joins later must not see the variables of the request that added it.
         self._context = copy_context()
         self._threads = HandlerThreads(settings.concurrency)
-        self._surroundings = Surroundings(app=app, state=state, threads=self._threads)
+        self._call_context = CallContext(app=app, state=state, threads=self._threads)
         letters = DeadLetterTopic(
             parts.new_topic(parts.naming.dead_letters),
             parts.admin,
@@ -83,7 +83,7 @@ class Wiring:
     def subscription(self, declared: Declaration, plan: CallPlan) -> Subscription:
         """The subscription of one declaration, with every default filled in."""
         parts, settings, options = self._parts, self._parts.settings, declared.options
-        lineup = Lineup(
+        config = SubscriptionConfig(
             id=declared.id,
             kind=declared.kind,
             topics=tuple(parts.naming.topic(topic) for topic in declared.topics),
@@ -94,21 +94,21 @@ class Wiring:
             buries=self._may_bury(declared),
             filter=options.filter,
         )
-        config = HandlerConfig(
+        handler_config = HandlerConfig(
             plan=plan,
-            group=lineup.group,
+            group=config.group,
             handler=declared.id,
             retry=options.retry or settings.default_retry,
             timeout=options.timeout,
             is_batch=options.batch is not None,
-            bounds=self._bounds_of(lineup),
+            bounds=self._bounds_of(config),
             error_texts=settings.error_texts,
         )
         letters, tally = parts.naming.dead_letters, Tally()
         ending = ending_for(options.dead_letter, self._dead_letters, letters, tally, random.random)
-        dispatch = Dispatch(config, self._surroundings, ending, tally, parts.clock, random.random)
+        dispatch = Dispatch(handler_config, self._call_context, ending, tally, parts.clock, random.random)
         context = self._context.copy()
-        subscription = Subscription(lineup, dispatch, parts.clock, context)
+        subscription = Subscription(config, dispatch, parts.clock, context)
         context.run(_current_subscription.set, subscription)
         self._made.add(subscription)
         return subscription
@@ -128,14 +128,14 @@ class Wiring:
         parts = self._parts
         if not parts.settings.create_topics:
             return ()
-        names = {topic for subscription in subscriptions for topic in subscription.lineup.topics}
+        names = {topic for subscription in subscriptions for topic in subscription.config.topics}
         return tuple(parts.new_topic(name) for name in sorted(names - {parts.naming.dead_letters}))
 
-    def _bounds_of(self, lineup: Lineup) -> Bounds:
+    def _bounds_of(self, config: SubscriptionConfig) -> Bounds:
         """The limits of its messages; a dead letter holds a whole message, and may be larger."""
         settings = self._parts.settings
         bounds = Bounds(settings.max_message_bytes, settings.max_message_items)
-        return bounds.of_letters if self._parts.naming.dead_letters in lineup.topics else bounds
+        return bounds.of_letters if self._parts.naming.dead_letters in config.topics else bounds
 
     def _may_bury(self, declared: Declaration) -> bool:
         """Whether anything may be buried for this handler.
@@ -168,5 +168,5 @@ class Wiring:
         return UnreadableBatches(group, self._dead_letters, letters, parts.clock, random.random, texts=texts)
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
-        if any(subscription.lineup.group == DEFAULT_GROUP for subscription in subscriptions):
+        if any(subscription.config.group == DEFAULT_GROUP for subscription in subscriptions):
             reports.default_group(DEFAULT_GROUP)

@@ -12,7 +12,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.attempts import blamed_on_message, failure_of_call, failure_within
-from convex_messaging_fastapi.consuming.calling import CallPlan, Surroundings
+from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.endings import Ending
 from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
 from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, decide, members_done
@@ -43,7 +43,7 @@ class Dispatch:
     def __init__(
         self,
         config: HandlerConfig,
-        surroundings: Surroundings,
+        call_context: CallContext,
         ending: Ending,
         tally: Tally,
         clock: Clock,
@@ -57,7 +57,7 @@ class Dispatch:
         self._is_batch = config.is_batch
         is_plain = config.plan.is_direct and config.timeout is None and not config.is_batch
         self._plain: Callable[[Any], Awaitable[None]] | None = config.plan.function if is_plain else None
-        self._surroundings = surroundings
+        self._call_context = call_context
         self._ending = ending
         self._clock = clock
         self._random = random
@@ -79,7 +79,7 @@ class Dispatch:
             value = job.record.value
             decode = self._decode if self._decode_by_headers is None else self._decoding(job)
             if value is not None and len(value) > self._large:
-                message = await self._surroundings.decode_thread.read(decode, value)
+                message = await self._call_context.decode_thread.read(decode, value)
             else:
                 message = decode(value)
             # Called directly: one more frame would cost each message as much as calling an empty handler.
@@ -127,7 +127,7 @@ class Dispatch:
             value, decode = job.record.value, self._decoding(job)
             try:
                 if value is not None and len(value) > self._large:
-                    messages.append(await self._surroundings.decode_thread.read(decode, value))
+                    messages.append(await self._call_context.decode_thread.read(decode, value))
                 else:
                     messages.append(decode(value))
             except BaseException as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
@@ -170,11 +170,11 @@ class Dispatch:
         if plan.is_direct:
             return cast("Awaitable[None]", plan.function(message))
         delivery = Delivery(job.record, job.attempts + 1, job.owned.lease)
-        return plan.call(message, delivery, self._surroundings)
+        return plan.call(message, delivery, self._call_context)
 
     async def _call_batch(self, members: Sequence[Job], messages: Sequence[Any]) -> None:
         deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
-        await self._config.plan.call(list(messages), deliveries, self._surroundings)
+        await self._config.plan.call(list(messages), deliveries, self._call_context)
 
     async def _guarded(self, call: Awaitable[None]) -> BaseException | None:
         """Await the handler under its time limit; what it failed with, or `None`."""

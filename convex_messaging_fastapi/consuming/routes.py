@@ -24,7 +24,7 @@ class Routes:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        return tuple(sorted({topic for sub in self.subscriptions for topic in sub.lineup.topics}))
+        return tuple(sorted({topic for sub in self.subscriptions for topic in sub.config.topics}))
 
     @property
     def begun(self) -> tuple[Subscription, ...]:
@@ -40,7 +40,7 @@ class Routes:
         return id in self._by_id
 
     def add(self, subscription: Subscription) -> None:
-        self._by_id[subscription.lineup.id] = subscription
+        self._by_id[subscription.config.id] = subscription
         self._route()
 
     def remove(self, id: str) -> Subscription:
@@ -56,7 +56,7 @@ class Routes:
 
     def _route(self) -> None:
         self.by_topic = {
-            topic: tuple(sub for sub in self.subscriptions if topic in sub.lineup.topics)
+            topic: tuple(sub for sub in self.subscriptions if topic in sub.config.topics)
             for topic in self.topics
         }
-        self.has_batches = any(sub.lineup.batch is not None for sub in self.subscriptions)
+        self.has_batches = any(sub.config.batch is not None for sub in self.subscriptions)

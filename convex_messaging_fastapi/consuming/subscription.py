@@ -37,7 +37,7 @@ TURN_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Lineup:
+class SubscriptionConfig:
     """Who handles what, in which order, how many at once. Topics are names on the wire."""
 
     id: str
@@ -70,15 +70,17 @@ class Subscription:
     Handlers see the variables of `context`, not those of the task that happens to start them.
     """
 
-    def __init__(self, lineup: Lineup, dispatch: Dispatch, clock: Clock, context: Context) -> None:
-        self.lineup = lineup
+    def __init__(
+        self, config: SubscriptionConfig, dispatch: Dispatch, clock: Clock, context: Context
+    ) -> None:
+        self.config = config
         self.feeder = Feeder(_unfed, _unfed, _unwatched)
         self._dispatch = dispatch
-        self._filtering = Filtering(lineup.id, lineup.filter, dispatch) if lineup.filter is not None else None
+        self._filtering = Filtering(config.id, config.filter, dispatch) if config.filter is not None else None
         self._runners = dispatch.runners
         self._clock = clock
-        self._lanes = Lanes(lane_key_of(lineup), lineup.batch.max_records if lineup.batch else 1)
-        max_wait_seconds = lineup.batch.max_wait_seconds if lineup.batch else 0.0
+        self._lanes = Lanes(lane_key_of(config), config.batch.max_records if config.batch else 1)
+        max_wait_seconds = config.batch.max_wait_seconds if config.batch else 0.0
         self._batch_timers = BatchTimers(self._lanes, clock, max_wait_seconds, self.start_ready)
         self._context = context
         self._finished: list[Job] = []  # in this turn of the loop; the feeder hears of them in the next
@@ -99,13 +101,13 @@ class Subscription:
 
     def close_batches_of(self, owned: OwnedPartition) -> None:
         """Start the batches of this partition as they are: no more members can come."""
-        if self.lineup.batch is not None and self._lanes.close_batches(owned):
+        if self.config.batch is not None and self._lanes.close_batches(owned):
             self.start_ready()
 
     @property
     def short_of_work(self) -> bool:
         """Whether every ready lane finds a free handler, so that a record fetched now could start at once."""
-        return self._lanes.ready + len(self._runners.jobs) <= self.lineup.concurrency
+        return self._lanes.ready + len(self._runners.jobs) <= self.config.concurrency
 
     @property
     def is_at_work(self) -> bool:
@@ -126,16 +128,16 @@ class Subscription:
         # A runner between two jobs has not waited for anything: jobs go on in the order they came.
         if not self._runners.is_one_between_jobs:
             self._lanes.sort()
-            self._start_runners(self.lineup.concurrency)
+            self._start_runners(self.config.concurrency)
 
     def _start_runners(self, most: int) -> None:
         # A runner between two jobs takes the next one itself, and then starts others.
         if self._closed or self._runners.is_one_between_jobs:
             return
-        for _ in range(min(most, self.lineup.concurrency - len(self._runners.jobs), self._lanes.ready)):
+        for _ in range(min(most, self.config.concurrency - len(self._runners.jobs), self._lanes.ready)):
             context = self._context.copy()
             task = asyncio.get_running_loop().create_task(
-                self._run(context), name=f"convex-runner {self.lineup.id}", context=context
+                self._run(context), name=f"convex-runner {self.config.id}", context=context
             )
             self._runners.add(task)
             task.add_done_callback(self._runner_ended)
@@ -176,7 +178,7 @@ class Subscription:
         return self._work_on(jobs[0]) if jobs else None
 
     def _work_on(self, job: Job) -> AtWork:
-        return AtWork(self.lineup.id, self.lineup.group, job.record, job.attempts + 1)
+        return AtWork(self.config.id, self.config.group, job.record, job.attempts + 1)
 
     def report_given_up(self, partitions: Iterable[OwnedPartition], seconds: float, most: int) -> None:
         """Log what was not finished after `seconds`: up to `most` messages with a line each."""
@@ -187,7 +189,7 @@ class Subscription:
         for job, runs in told[:most]:
             reports.given_up(self._work_on(job), seconds, runs=runs, left=self._closed)
         if len(told) > most:
-            reports.more_given_up(self.lineup.group, len(told) - most)
+            reports.more_given_up(self.config.group, len(told) - most)
 
     def handles(self, record: Record) -> bool:
         """Whether the handler is at work on this record, alone or as a member of a batch."""
@@ -195,13 +197,13 @@ class Subscription:
 
     def status(self) -> SubscriptionStatus:
         tally = self._dispatch.tally
-        lineup = self.lineup
+        config = self.config
         return SubscriptionStatus(
-            id=lineup.id,
-            topics=lineup.topics,
-            group=lineup.group,
-            ordering=lineup.ordering,
-            concurrency=lineup.concurrency,
+            id=config.id,
+            topics=config.topics,
+            group=config.group,
+            ordering=config.ordering,
+            concurrency=config.concurrency,
             running=self._runners.busy,
             waiting=self._lanes.waiting,
             backing_off=self._lanes.backing_off,
@@ -309,7 +311,7 @@ class Subscription:
         The message it concerns stays uncommitted, and so does its partition.
         """
         self.failed = True
-        reports.defect(f"{what} {self.lineup.id!r} failed", error, fatal=True)
+        reports.defect(f"{what} {self.config.id!r} failed", error, fatal=True)
 
 
 def _unfed(jobs: Sequence[Job]) -> None:
@@ -320,10 +322,10 @@ def _unwatched() -> None:
     """No worker is to be told."""
 
 
-def lane_key_of(lineup: Lineup) -> Callable[[Job], LaneKey]:
+def lane_key_of(config: SubscriptionConfig) -> Callable[[Job], LaneKey]:
     """Tells which jobs must keep their order: those of one lane."""
-    if lineup.batch is not None or lineup.ordering == "partition":
+    if config.batch is not None or config.ordering == "partition":
         return by_partition
-    if lineup.ordering == "none":
+    if config.ordering == "none":
         return unordered
-    return by_key_or_unordered if lineup.kind == "command" else by_key
+    return by_key_or_unordered if config.kind == "command" else by_key

@@ -111,7 +111,7 @@ class Worker:
         async with self._changes:
             known = set(self.topics)
             self.add(subscription)
-            if not known.issuperset(subscription.lineup.topics):
+            if not known.issuperset(subscription.config.topics):
                 await self._rebuild(drain_seconds)
 
     async def detach(self, id: str, drain_seconds: float) -> None:
@@ -125,7 +125,7 @@ class Worker:
             await drain(subscription, held, self._clock.now() + drain_seconds, self._clock)
             subscription.report_given_up(held, drain_seconds, MOST_TOLD)
             self.routes.forget_leaving()
-            if self.subscriptions and not set(subscription.lineup.topics) <= set(self.topics):
+            if self.subscriptions and not set(subscription.config.topics) <= set(self.topics):
                 await self._rebuild(drain_seconds)
 
     async def stop(self, drain_seconds: float, deadline: float) -> None:

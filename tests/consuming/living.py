@@ -126,7 +126,7 @@ class Life:
         drain = self.random.choice((0.5, 2, 5))
         if self._has_guest:
             self.world.met["detaches"] += 1
-            guest = next(each for each in self.worker.subscriptions if each.lineup.id == GUEST)
+            guest = next(each for each in self.worker.subscriptions if each.config.id == GUEST)
             self.world.met["detaches amid work"] += guest.is_at_work
             self._change = asyncio.create_task(self.worker.detach(GUEST, drain))
         else:

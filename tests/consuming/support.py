@@ -12,11 +12,11 @@ from typing import Any
 from convex_messaging_fastapi.clock import Clock, ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
-from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import DeadLetters, ending_for
 from convex_messaging_fastapi.consuming.outcome import Tally
-from convex_messaging_fastapi.consuming.subscription import Lineup, Subscription
+from convex_messaging_fastapi.consuming.subscription import Subscription, SubscriptionConfig
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
@@ -160,11 +160,11 @@ def subscription(
     retry: Retry = Retry(attempts=2, delay_seconds=10, jitter=0),  # noqa: B008 - frozen
     dead_letter: DeadLetterPolicy = "bury",
     timeout: float | None = None,
-    **lineup: Any,
+    **config: Any,
 ) -> Subscription:
-    choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **lineup}
+    choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **config}
     is_batch = choices["batch"] is not None
-    config = HandlerConfig(
+    handler_config = HandlerConfig(
         plan=compile_call(handler, batch=is_batch),
         group="g",
         handler=id,
@@ -172,11 +172,13 @@ def subscription(
         timeout=timeout,
         is_batch=is_batch,
     )
-    surroundings = Surroundings(app=None, state={}, threads=threads)
+    call_context = CallContext(app=None, state={}, threads=threads)
     tally = Tally()
     ending = ending_for(dead_letter, dead_letters, LETTERS, tally, random=lambda: 0.0)
-    dispatch = Dispatch(config, surroundings, ending, tally, clock, random=lambda: 0.0)
-    return Subscription(Lineup(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context())
+    dispatch = Dispatch(handler_config, call_context, ending, tally, clock, random=lambda: 0.0)
+    return Subscription(
+        SubscriptionConfig(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context()
+    )
 
 
 class Bench:
@@ -189,13 +191,13 @@ class Bench:
         limits: Limits = Limits(10_000, 10_000, 64 * 1024 * 1024),  # noqa: B008 - frozen
         commit_interval: float | None = 5.0,
         buries_unreadable: bool = False,
-        **lineup: Any,
+        **config: Any,
     ) -> None:
         self.clock = ManualClock()
         self.transport = ScriptedTransport(self.clock)
         self.graveyard = Graveyard()
         self.threads = HandlerThreads(4)
-        self.subscription = self.subscribe(handler, **lineup)
+        self.subscription = self.subscribe(handler, **config)
         batches = UnreadableBatches("g", self.graveyard, LETTERS, self.clock, lambda: 0.0, texts=True)
         self.worker = Worker(
             "g",

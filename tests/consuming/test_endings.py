@@ -8,7 +8,7 @@ import pytest
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
-from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, DLQ_UNAVAILABLE
@@ -116,8 +116,8 @@ async def test_dispatch_asks_any_ending_once_attempts_are_spent_and_not_before(i
         timeout=None,
         is_batch=is_batch,
     )
-    surroundings = Surroundings(app=None, state={}, threads=threads)
-    dispatch = Dispatch(config, surroundings, ending, Tally(), ManualClock(), lambda: 0.0)
+    call_context = CallContext(app=None, state={}, threads=threads)
+    dispatch = Dispatch(config, call_context, ending, Tally(), ManualClock(), lambda: 0.0)
     job = job_of(TOPIC, failure=None)
 
     first = await dispatch.handle([job])

@@ -137,7 +137,7 @@ def commit_again_under_the_next_assignment(patch: pytest.MonkeyPatch) -> None:
 
 def handle_a_key_side_by_side(patch: pytest.MonkeyPatch) -> None:
     """Every record has a lane of its own, whatever its key."""
-    patch.setattr(subscription, "lane_key_of", lambda lineup: unordered)
+    patch.setattr(subscription, "lane_key_of", lambda config: unordered)
 
 
 def use_the_ledger_of_an_earlier_assignment(patch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from convex_messaging_fastapi.consuming.calling.call_context import CallContext
 from convex_messaging_fastapi.consuming.calling.plan import CallPlan, compile_call
-from convex_messaging_fastapi.consuming.calling.surroundings import Surroundings
 
-__all__ = ["CallPlan", "Surroundings", "compile_call"]
+__all__ = ["CallContext", "CallPlan", "compile_call"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
+from convex_messaging_fastapi.consuming.calling.call_context import CallContext
 from convex_messaging_fastapi.consuming.calling.callables import Kind, innermost_of, kind_of, name_of
 from convex_messaging_fastapi.consuming.calling.dependencies import (
     Arguments,
@@ -17,7 +18,6 @@ from convex_messaging_fastapi.consuming.calling.dependencies import (
 from convex_messaging_fastapi.consuming.calling.parameters import UNSET, Parameter, parameters_of
 from convex_messaging_fastapi.consuming.calling.refusals import refuse_what_no_message_has
 from convex_messaging_fastapi.consuming.calling.supplying import Replacements, Supplier
-from convex_messaging_fastapi.consuming.calling.surroundings import Surroundings
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.messages import Decoder, codec_for
 from convex_messaging_fastapi.records import Delivery
@@ -44,7 +44,7 @@ class CallPlan:
         return self.decoder.decode(value)
 
     async def call(
-        self, message: Any, delivery: Delivery | list[Delivery] | None, surroundings: Surroundings
+        self, message: Any, delivery: Delivery | list[Delivery] | None, call_context: CallContext
     ) -> None:
         """Make the dependencies, call the handler, leave the dependencies; raises what any of it raises.
 
@@ -55,7 +55,7 @@ class CallPlan:
         if self.is_direct:
             await self.function(message)
             return
-        supplier = Supplier(delivery, surroundings, self._replacements)
+        supplier = Supplier(delivery, call_context, self._replacements)
         try:
             await self._handle(message, supplier)
         except BaseException as error:

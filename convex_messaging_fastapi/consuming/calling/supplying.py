@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from starlette.requests import HTTPConnection
 
+from convex_messaging_fastapi.consuming.calling.call_context import CallContext
 from convex_messaging_fastapi.consuming.calling.callables import Kind
 from convex_messaging_fastapi.consuming.calling.dependencies import (
     Arguments,
@@ -18,7 +19,6 @@ from convex_messaging_fastapi.consuming.calling.dependencies import (
     Supply,
     dependency_on,
 )
-from convex_messaging_fastapi.consuming.calling.surroundings import Surroundings
 from convex_messaging_fastapi.consuming.threads import HandlerThread
 from convex_messaging_fastapi.records import Delivery
 
@@ -48,12 +48,12 @@ class Supplier:
     """Supplies one call; `leave` must follow, whatever became of it."""
 
     __slots__ = (
+        "_call_context",
         "_connection",
         "_delivery",
         "_exits",
         "_overrides",
         "_replacements",
-        "_surroundings",
         "_thread",
         "_values",
     )
@@ -61,13 +61,13 @@ class Supplier:
     def __init__(
         self,
         delivery: Delivery | list[Delivery] | None,
-        surroundings: Surroundings,
+        call_context: CallContext,
         replacements: Replacements,
     ) -> None:
         self._delivery = delivery
-        self._surroundings = surroundings
+        self._call_context = call_context
         self._replacements = replacements
-        self._overrides = surroundings.overrides
+        self._overrides = call_context.overrides
         self._values: dict[Callable[..., Any], Any] = {}
         self._connection: HTTPConnection | None = None
         self._exits: AsyncExitStack | None = None
@@ -78,7 +78,7 @@ class Supplier:
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._thread is None:
-            return await self._surroundings.threads.run(function, *args, **kwargs)
+            return await self._call_context.threads.run(function, *args, **kwargs)
         return await self._thread.run(copy_context(), function, *args, **kwargs)
 
     async def leave(self, error: BaseException | None) -> None:
@@ -96,7 +96,7 @@ class Supplier:
 
     def _get_connection(self) -> HTTPConnection:
         if self._connection is None:
-            self._connection = self._surroundings.connection()
+            self._connection = self._call_context.connection()
         return self._connection
 
     async def _value_of(self, dependency: Dependency) -> Any:
@@ -136,7 +136,7 @@ class Supplier:
 
     async def _enter_in_thread(self, manager: AbstractContextManager[Any]) -> Any:
         if self._thread is None:
-            self._thread = await self._get_exits().enter_async_context(self._surroundings.threads.hold())
+            self._thread = await self._get_exits().enter_async_context(self._call_context.threads.hold())
         visit = _ThreadVisit(manager, self._thread)
         # Before entering: cancelled while the thread enters, there is something to leave all the same.
         self._get_exits().push_async_exit(visit.leave)

@@ -1,4 +1,4 @@
-"""An app, its surroundings, and a delivery, for calls by hand."""
+"""An app, what a call finds around it, and a delivery, for calls by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.records import Delivery, Record
 
@@ -28,8 +28,8 @@ async def threads() -> AsyncIterator[HandlerThreads]:
 
 
 @pytest.fixture
-def surroundings(app: FastAPI, threads: HandlerThreads) -> Surroundings:
-    return Surroundings(app=app, state={"messaging_bus": "the bus"}, threads=threads)
+def call_context(app: FastAPI, threads: HandlerThreads) -> CallContext:
+    return CallContext(app=app, state={"messaging_bus": "the bus"}, threads=threads)
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def delivery() -> Delivery:
 
 
 @pytest.fixture
-def call(surroundings: Surroundings, delivery: Delivery) -> Call:
+def call(call_context: CallContext, delivery: Delivery) -> Call:
     """Compile a handler and call it once with a message."""
 
     async def call(handler: Callable[..., Any], message: Any = "hello") -> None:
-        await compile_call(handler).call(message, delivery, surroundings)
+        await compile_call(handler).call(message, delivery, call_context)
 
     return call

@@ -14,7 +14,7 @@ import pytest
 from fastapi import Depends, FastAPI, Security
 from starlette.requests import HTTPConnection
 
-from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.records import Delivery
@@ -313,9 +313,9 @@ async def test_calls_that_hold_what_others_wait_for_can_always_finish(
         handled.append(event)
 
     threads = HandlerThreads(2)
-    plan, surroundings = compile_call(handle), Surroundings(app, {}, threads)
+    plan, call_context = compile_call(handle), CallContext(app, {}, threads)
     async with asyncio.timeout(10):
-        await asyncio.gather(*(plan.call("hello", delivery, surroundings) for _ in range(8)))
+        await asyncio.gather(*(plan.call("hello", delivery, call_context) for _ in range(8)))
     assert len(handled) == 8
     threads.close()
 
@@ -420,7 +420,7 @@ async def test_overrides_count_at_the_moment_of_the_call(app: FastAPI, call: Cal
 
 
 async def test_an_override_is_read_once_cached_once_a_call_and_closed(
-    app: FastAPI, surroundings: Surroundings, delivery: Delivery, log: Log
+    app: FastAPI, call_context: CallContext, delivery: Delivery, log: Log
 ) -> None:
     def real() -> str:
         raise AssertionError("overridden")
@@ -431,7 +431,7 @@ async def test_an_override_is_read_once_cached_once_a_call_and_closed(
     app.dependency_overrides[real] = async_yield("fake", log)
     plan = compile_call(handle)
     for _ in range(2):
-        await plan.call("hello", delivery, surroundings)
+        await plan.call("hello", delivery, call_context)
     assert log == ["fake opens", ("fake", "fake"), "fake closes"] * 2
 
 

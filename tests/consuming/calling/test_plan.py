@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 
-from convex_messaging_fastapi.consuming.calling import Surroundings, compile_call
+from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.records import Delivery
@@ -25,7 +25,7 @@ class UserCreated(BaseModel):
     user_id: int
 
 
-async def test_an_async_handler_of_the_message_alone_is_called_directly(surroundings: Surroundings) -> None:
+async def test_an_async_handler_of_the_message_alone_is_called_directly(call_context: CallContext) -> None:
     handled: list[str] = []
 
     async def handle(event: str) -> None:
@@ -36,7 +36,7 @@ async def test_an_async_handler_of_the_message_alone_is_called_directly(surround
     assert not plan.wants_delivery
     assert plan.function is handle
 
-    await plan.call("one", None, surroundings)
+    await plan.call("one", None, call_context)
     await plan.function("two")
     assert handled == ["one", "two"]
 
@@ -146,7 +146,7 @@ async def test_no_app_and_a_plain_starlette_app_do_as_well(
     async def handle(event: str, conn: HTTPConnection) -> None:
         seen.append(conn.app)
 
-    await compile_call(handle).call("hello", delivery, Surroundings(app, {}, threads))
+    await compile_call(handle).call("hello", delivery, CallContext(app, {}, threads))
     assert seen == [app]
 
 
@@ -266,7 +266,7 @@ async def test_a_cancelled_call_of_a_sync_handler_ends_when_its_thread_has_ended
 
 
 async def test_a_batch_is_a_list_of_messages_and_of_deliveries(
-    surroundings: Surroundings, delivery: Delivery
+    call_context: CallContext, delivery: Delivery
 ) -> None:
     seen: list[Any] = []
 
@@ -276,7 +276,7 @@ async def test_a_batch_is_a_list_of_messages_and_of_deliveries(
     plan = compile_call(handle, batch=True)
     event = plan.decode(b'{"user_id": 1}')
     assert event == UserCreated(user_id=1)
-    await plan.call([event, event], [delivery, delivery], surroundings)
+    await plan.call([event, event], [delivery, delivery], call_context)
     assert seen == [([event, event], [delivery, delivery])]
 
 

@@ -13,7 +13,7 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class CallContext:
     """`app` is the ASGI app, if there is one; `state` is what the bus's own lifespan shows to handlers."""
 
     app: Any | None
