@@ -205,7 +205,7 @@ _ROOMS = {
     "verdicts": ("Readiness",),
 }
 """Where each of these names lives. A room is loaded when one of its names is first asked for, so that
-whoever wants little, like a command line that prints its help, does not wait for FastAPI and pydantic."""
+a command line that prints its help does not wait for FastAPI and pydantic."""
 
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Every keyword that declares a handler: what it is for, and what is said of one that there is not."""
+"""Every keyword that declares a handler: what it is for, and the error for an unknown one."""
 
 from __future__ import annotations
 

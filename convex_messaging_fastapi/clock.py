@@ -1,4 +1,4 @@
-"""The one place that time and waiting come from; tests turn it by hand."""
+"""Time and waiting; tests turn the clock by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Clock(Protocol):
         ...
 
     def look_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
-        """The same for a look at what may have changed, which does no harm if it comes late."""
+        """The same for a mere look at what may have changed, which may come late."""
         ...
 
 
@@ -53,7 +53,7 @@ class ManualClock:
     """A clock that stands still until `advance` turns it; for tests.
 
     Timers fire in the order of their due times, on the caller's stack: give the loop a turn
-    afterwards to see what they set going.
+    afterwards to see their effects.
     """
 
     def __init__(self, unix: float = 1_767_225_600.0) -> None:
@@ -76,7 +76,7 @@ class ManualClock:
 
     def _arrange(self, seconds: float, timer: _ManualTimer) -> _ManualTimer:
         if seconds <= 0:
-            asyncio.get_running_loop().call_soon(timer.fire)  # due already, so no turning is needed
+            asyncio.get_running_loop().call_soon(timer.fire)  # due now: the clock need not be turned
         else:
             heapq.heappush(self._timers, (self._now + seconds, next(self._order), timer))
         return timer
@@ -88,7 +88,7 @@ class ManualClock:
         return self._timers[0][0] - self._now if self._timers else None
 
     def next_step(self) -> float | None:
-        """Seconds until the next timer that is more than a look; where there is none, as `next_due`."""
+        """Seconds until the next timer that is more than a look; if there is none, as `next_due`."""
         steps = (at for at, _, timer in self._timers if not timer.cancelled and not timer.is_look)
         at = min(steps, default=None)
         return self.next_due() if at is None else at - self._now
@@ -135,8 +135,8 @@ async def sleep(clock: Clock, seconds: float) -> None:
 async def time_limit(clock: Clock, seconds: float | None) -> AsyncIterator[None]:
     """Raise `TimeoutError` in the body once `seconds` have passed on `clock`; `None` = never.
 
-    The body is cancelled at that moment. Do not put an engine call under it that must not be
-    cancelled; see `settled_within` for those.
+    The body is cancelled at that moment. For engine calls, which must not be cancelled, use
+    `settled_within`.
     """
     if seconds is None:
         yield
@@ -151,7 +151,7 @@ async def time_limit(clock: Clock, seconds: float | None) -> AsyncIterator[None]
 
 
 async def settled_within(clock: Clock, future: asyncio.Future[Any], seconds: float) -> bool:
-    """Whether `future` was done within `seconds`. It is neither cancelled nor asked for its result."""
+    """Whether `future` was done within `seconds`. It is not cancelled, and its result is not read."""
     if future.done():
         return True
     woken = asyncio.Event()

@@ -1,4 +1,4 @@
-"""What is kept of an exception once it is gone: type, text, and where in the user's code it was raised."""
+"""What is kept of an exception: type, text, and where in the user's code it was raised."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MACHINERY = frozenset(
         "uvloop",
     }
 )
-"""Packages that stand around the user's code in every stack, and say nothing of it."""
+"""Packages whose frames surround the user's code in every stack, and tell nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Failure:
     """Why a message could not be handled. Its texts are bounded and safe to print.
 
     Each line of `stack` is a type with its text, or below it a place in the code, the innermost last.
-    Without `handler` nobody was given the message: it could not be read, with all up to `last_offset`.
+    `handler` is `None` for a batch that could not be read, which ends at `last_offset`.
     """
 
     exception_type: str
@@ -55,11 +55,10 @@ class Failure:
 def failure_of(
     exception: BaseException, attempts: int, group: str, handler: str, *, texts: bool = True
 ) -> Failure:
-    """What is worth keeping of an exception once it is gone.
+    """What is worth keeping of an exception: of a group each exception in it, with its own place.
 
-    Of a group that is each exception in it, with its own place. Without `texts` it is types and
-    places: no sentence, and nothing of causes. What this package itself says of bytes that could not
-    be decoded is told all the same, for it repeats none.
+    Without `texts` only types and places are kept, and no causes. This package's own sentences about
+    bytes that cannot be decoded are always kept, since they repeat none of the bytes.
     """
     texts = texts or (isinstance(exception, DecodeError) and exception.tells_kind_and_place_only)
     return Failure(
@@ -73,7 +72,7 @@ def failure_of(
 
 
 def untold(kind: str) -> str:
-    """The text of a failure where texts are not to be told."""
+    """The text of a failure whose own text is not to be shown."""
     return f"{kind}, whose text is not told: error_texts is false"
 
 
@@ -84,7 +83,7 @@ def type_name(exception: BaseException) -> str:
 
 
 def leaves(failure: BaseException) -> list[BaseException]:
-    """What a group holds that is no group itself, in its order; of anything else the failure alone."""
+    """The exceptions in a group and in groups inside it, in order; for any other failure itself alone."""
     found: list[BaseException] = []
     unseen = [failure]
     while unseen:
@@ -102,7 +101,7 @@ def is_users(frame: FrameType) -> bool:
 
 
 def package_of(frame: FrameType) -> str:
-    """The name of the outermost package whose code a frame runs; empty where nobody knows."""
+    """The name of the outermost package whose code a frame runs; empty if unknown."""
     module = frame.f_globals.get("__name__")
     return module.partition(".")[0] if isinstance(module, str) else ""  # anybody may set it to anything
 
@@ -118,13 +117,13 @@ def _text_of(exception: BaseException) -> str:
         said = validation_text(exception) if isinstance(exception, ValidationError) else str(exception)
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - a `__str__` may raise anything, and the letter must be written
+    except BaseException:  # noqa: BLE001 - a `__str__` may raise anything, and the dead letter must be written
         return f"{type_name(exception)}, whose text cannot be read"
     return one_line(said, MAX_TEXT) or type_name(exception)
 
 
 def _text_with_leaves(exception: BaseException) -> str:
-    """The text of a group says nothing of what went wrong: that is what the leaves say."""
+    """A group's own text does not say what went wrong, so the texts of its leaves follow."""
     if not isinstance(exception, BaseExceptionGroup):
         return _text_of(exception)
     found = leaves(exception)
@@ -143,14 +142,14 @@ def _kinds(exception: BaseException) -> str:
 
 
 class _Link(NamedTuple):
-    """One exception of a stack, and what it is to the one before it."""
+    """One exception of a stack, and its relation to the one before it."""
 
     relation: str
     exception: BaseException
 
 
 def _stack_of(exception: BaseException, *, texts: bool) -> str:
-    """The exception with its places, then those in it, then what caused them; the end is cut."""
+    """The exception with its places, then those in it, then their causes; cut to `MAX_STACK`."""
     told: list[str] = []
     for relation, link in _links(exception, causes=texts):
         told.append(f"{relation}{type_name(link)}{f': {_text_of(link)}' if texts else ''}")
@@ -159,7 +158,7 @@ def _stack_of(exception: BaseException, *, texts: bool) -> str:
 
 
 def _links(exception: BaseException, *, causes: bool) -> Iterator[_Link]:
-    """Causes may form a ring, and a group may hold thousands: so many are enough."""
+    """At most `MAX_LINKS` of them: causes may form a ring, and a group may hold thousands."""
     unseen = [_Link("", exception)]
     for _ in range(MAX_LINKS):
         if not unseen:
@@ -183,8 +182,8 @@ def _causes_of(exception: BaseException) -> list[_Link]:
 def _places(exception: BaseException) -> list[str]:
     """Where in the user's code, the innermost last, as Python shows it.
 
-    The machinery's own place is told only where there is no other, of an exception that is not its own:
-    what it raises on purpose says itself what is wrong.
+    If there is none, the machinery's place is given, but not for this package's own errors: these say
+    themselves what is wrong.
     """
     users: deque[str] = deque(maxlen=MAX_FRAMES)
     last, count = None, 0

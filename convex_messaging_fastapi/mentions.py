@@ -1,4 +1,4 @@
-"""How a line of the log names a message, its key, partitions and counts: bounded, and safe to print."""
+"""How a log line names a message, its key, partitions and counts: bounded, and safe to print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences for what looks right at first: a bus where a router is wanted, a stop inside a handler."""
+"""Error texts for likely mistakes: a bus where a router is wanted, a stop inside a handler."""
 
 from __future__ import annotations
 

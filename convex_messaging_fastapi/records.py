@@ -55,10 +55,10 @@ class OutgoingRecord(NamedTuple):
 
 
 class OutgoingRecords:
-    """The records of one call. Each is put together when it is looked at, and is the same whenever it is.
+    """The records of one `publish_many`, each built when it is accessed, and equal each time.
 
-    Ten thousand that wait are bytes in lists so, which the garbage collector passes over; as tuples
-    of tuples it would walk through them all, again and again. `sizes` are bytes, as `size_of` counts.
+    Keys and values are kept as flat lists of bytes, which the garbage collector does not traverse; ten
+    thousand nested tuples it would scan at every collection. `sizes` are bytes, as `size_of` counts.
     """
 
     __slots__ = ("_record_of", "keys", "sizes")
@@ -195,7 +195,10 @@ def size_of(record: OutgoingRecord) -> int:
     """Bytes of key, value and headers; of a header's name, its characters."""
     key, value, headers = record
     size = (len(key) if key else 0) + (len(value) if value else 0)
-    for name, header in headers:  # not by the function below: a call costs as much as all of them
+    for (
+        name,
+        header,
+    ) in headers:  # written out: a call of the function below would cost as much as all of them
         size += len(name)
         if header:
             size += len(header)
@@ -203,7 +206,7 @@ def size_of(record: OutgoingRecord) -> int:
 
 
 def size_of_headers(headers: Headers) -> int:
-    """Their part of that."""
+    """The headers' part of `size_of`."""
     return sum(len(name) + len(value or b"") for name, value in headers)
 
 
@@ -250,7 +253,7 @@ def _utf8(text: str | bytes | None) -> bytes | None:
 
 
 def utc(timestamp_ms: int) -> datetime:
-    """Unix milliseconds as a time in UTC; what no calendar holds becomes 1970."""
+    """Unix milliseconds as a time in UTC; 1970 for a time that `datetime` cannot hold."""
     try:
         return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
     except (OverflowError, OSError, ValueError):

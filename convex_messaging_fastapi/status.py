@@ -1,7 +1,4 @@
-"""Frozen snapshots of the running bus.
-
-Health, metrics, console and command line only draw these; nothing else looks into the machine.
-"""
+"""Frozen snapshots of the running bus: what the health probes show, and the only look into the machine."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ REFUSALS = frozenset(
         Problem.GROUP_REFUSED,
     }
 )
-"""Problems that time does not heal, and that trying again fast makes worse."""
+"""Problems that do not pass by themselves, and that fast retries make worse."""
 
 
 class Phase(Enum):
@@ -49,12 +46,12 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition that a worker holds. Offsets are next offsets.
+    """One partition that a worker owns. Offsets are next offsets.
 
     `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`), or `None`.
-    `passed_over` counts records of this assignment that were not handed out, because its last commit
+    `passed_over` counts records of this assignment that were not handed out, because the last commit
     says that an earlier owner had finished them. `end` is where the log ended when records of this
-    partition were last fetched: it may have grown since. `None` until some were.
+    partition were last fetched, `None` before; the log may have grown since.
     """
 
     topic: str
@@ -73,7 +70,7 @@ class PartitionStatus:
 class SubscriptionStatus:
     """One subscription's counts since the bus started, and what it is doing now.
 
-    `filtered` counts the records that its filter has passed over.
+    `filtered` counts the records that its filter did not want.
     """
 
     id: str
@@ -93,7 +90,7 @@ class SubscriptionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ContactStatus:
-    """How well a producer or a worker is in touch with the cluster.
+    """Whether a producer or a worker is in contact with the cluster.
 
     `age_seconds` is the age of the last good answer, `None` before the first. `problem` is a word
     of the closed list `Problem`; `detail` may name hosts.
@@ -108,9 +105,9 @@ class ContactStatus:
 
 @dataclass(frozen=True, slots=True)
 class LossStatus:
-    """Reading was to go on at `from_offset`, and went on at `to_offset`, because the log had it not.
+    """The log no longer had `from_offset`, so reading went on at `to_offset`.
 
-    `records` counts the offsets known to be passed over; `reason` is a sentence.
+    `records` counts the offsets known to be lost; `reason` is a sentence.
     """
 
     topic: str
@@ -124,10 +121,10 @@ class LossStatus:
 
 @dataclass(frozen=True, slots=True)
 class CommitStatus:
-    """Commits of one partition that are not stored, for so long and so many times in a row.
+    """Failing commits of one partition: for how many seconds, and how many times in a row.
 
-    What was handled meanwhile is handled again by the partition's next owner. `reason` is the
-    cluster's word on the last one.
+    The partition's next owner handles again what was handled meanwhile. `reason` is the cluster's
+    answer to the last one.
     """
 
     topic: str
@@ -139,16 +136,16 @@ class CommitStatus:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One consumer of one group, with everything it holds.
+    """One consumer of one group, with everything it owns.
 
     `alive` is false once a task that must run has ended by itself; it is true before the start and
     while the consumer is being rebuilt. `rebalancing` is true from the loss of an assignment to the
     next one, a rebuild included, and `rebalancing_seconds` is how long that has lasted.
     `losses` are the latest; `records_lost` counts those of all, since the bus started.
     `commits_failing` are partitions whose commits were refused, or have failed for a while.
-    `is_full` says that nothing more is taken in of partitions that hold something. `full_by` is the
-    topic and the partition that holds at least half of all then, so that the others have little room.
-    `unhandled` counts the records that the filter of every subscription passed over.
+    `is_full` says that only partitions without a buffered record are fetched. `full_by` is then the topic
+    and partition that fills at least half of the buffer, so that the others have little room.
+    `unhandled` counts the records that no subscription's filter wanted.
     """
 
     group: str
@@ -173,10 +170,10 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProducerStatus:
-    """The way to the log. `alive` is false once a task that must run has ended by itself.
+    """The producer of a bus. `alive` is false once a task that must run has ended by itself.
 
-    `needed` is true once anybody has published, or while a subscription may bury: only then is it
-    a fault that the cluster refuses the rights to write.
+    `needed` is true once anything was published, or while a subscription may bury: only then does it
+    count that the cluster refuses the right to write.
     """
 
     alive: bool
@@ -192,7 +189,7 @@ class ProducerStatus:
 class ThreadsStatus:
     """How busy the threads of `def` handlers and dependencies are; all of one bus share them.
 
-    `stuck` of the `running` ones do something their caller gave up on; `waiting` calls have none.
+    `stuck` counts those of the `running` whose caller has given up; `waiting` counts calls without a thread.
     """
 
     limit: int
@@ -202,7 +199,7 @@ class ThreadsStatus:
 
     @property
     def hold_up_others(self) -> bool:
-        """Whether those that are stuck keep calls waiting, or would keep the next one waiting."""
+        """Whether stuck threads keep calls waiting, or would keep the next one waiting."""
         return self.stuck > 0 and (self.waiting > 0 or self.stuck >= self.limit)
 
 

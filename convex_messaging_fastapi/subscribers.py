@@ -42,7 +42,7 @@ class Declaration:
 
 
 Take = Callable[[Declaration], Callable[[], object]]
-"""Takes in a declaration; its answer takes that back."""
+"""Adds a declaration; returns a function that removes it again."""
 
 
 class Declares:
@@ -95,7 +95,7 @@ class Declares:
         return declaring("command", (queue,), options, self._declare)
 
     def _declare(self, declared: Declaration) -> object:
-        """Take in one declaration, or refuse it."""
+        """Add one declaration, or raise."""
         raise NotImplementedError
 
 
@@ -153,7 +153,7 @@ class Joins:
         return await self._join(declaration("command", (queue,), handler, options))
 
     async def _join(self, declared: Declaration) -> str:
-        """Let what runs take in one declaration; its id."""
+        """Add one declaration to what runs; returns its id."""
         raise NotImplementedError
 
 
@@ -177,7 +177,7 @@ class Subscribers(Declares):
         return self.add(declared)
 
     def add(self, declared: Declaration) -> Declaration:
-        """Take in one declaration, and return it as it was taken.
+        """Add one declaration, and return it as it was added.
 
         An id that was derived from the handler's name and is taken already gets a number; one
         that the user chose is refused. Raises `DeclarationError` for that and for a second
@@ -186,18 +186,18 @@ class Subscribers(Declares):
         if declared.kind == "command":
             self._refuse_second_receiver(declared)
         taken = replace(declared, id=self._free_id(declared))
-        self._hand_on(taken)
+        self._tell(taken)
         self._declarations[taken.id] = taken
         return taken
 
     def tell(self, take: Take) -> None:
-        """Hand what is added from now on to `take` as well, a method, as long as its object lives.
+        """Call `take`, a method, with each declaration added from now on, while its object lives.
 
-        What one of them refuses, by raising, is not added, and taken back from the others.
+        If one of them raises, the declaration is not added, and is removed from the others.
         """
         self._told.append(WeakMethod(take))
 
-    def _hand_on(self, taken: Declaration) -> None:
+    def _tell(self, taken: Declaration) -> None:
         undo: list[Callable[[], object]] = []
         try:
             for method in self._told:
@@ -237,8 +237,8 @@ def declaring(
     options: SubscriberOptions,
     add: Callable[[Declaration], object],
 ) -> Callable[[F], F]:
-    """A decorator that hands on a declaration of its function, and leaves the function as it is."""
-    _check(topics)  # here: a decorator without parentheses takes the handler for a topic, and is never called
+    """A decorator that adds a declaration of its function, and returns the function itself."""
+    _check(topics)  # now: without parentheses the handler is taken for a topic, and `declare` is never called
 
     def declare(handler: F) -> F:
         add(declaration(kind, topics, handler, options))

@@ -1,4 +1,4 @@
-"""What probes say of a snapshot: one status word, and the reasons for it."""
+"""What probes say about a snapshot: one status word, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from convex_messaging_fastapi.status import (
 )
 
 Readiness = Literal["kafka", "http"]
-"""What being ready rests on: contact with Kafka, or only that the app itself is up."""
+"""What readiness depends on: contact with Kafka, or only that the app itself is up."""
 
 CONTACT_SECONDS = 12.0
-"""Silence longer than this is loss of contact. A healthy engine hears something every few seconds."""
+"""A longer silence is a loss of contact. A healthy engine hears something every few seconds."""
 
 REBALANCE_SECONDS = 60.0
-"""A rebalance longer than this is no longer part of normal life."""
+"""A longer rebalance is a fault."""
 
 LOSS_SECONDS = 3600.0
-"""A loss cannot be healed: so long it is told, that somebody sees it. Its count stays."""
+"""Lost records cannot be recovered, so a loss is reported for an hour; its count is never reset."""
 
 STATUSES = ("failed", "down", "draining", "starting", "degraded", "standby", "up")
 """Every word a verdict may be, worst first."""
@@ -34,12 +34,12 @@ STATUSES = ("failed", "down", "draining", "starting", "degraded", "standby", "up
 REASONS = frozenset(
     {
         *(problem.value for problem in Problem),
-        # where the bus is in its life
+        # of the phase
         "not_started",
         "starting",
         "draining",
         "stopped",
-        # what the snapshots themselves tell
+        # of the parts
         "task_failed",
         "joining",
         "rebalancing",
@@ -51,7 +51,7 @@ REASONS = frozenset(
         "threads_stuck",
     }
 )
-"""Every reason a verdict may give. All of them may be shown to the world."""
+"""Every reason a verdict may give. All of them may be public."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def live(status: BusStatus) -> Verdict:
 
 
 def startup(status: BusStatus) -> Verdict:
-    """Whether the bus has been set going. It does not wait for Kafka."""
+    """Whether the bus has started. This does not wait for Kafka."""
     if status.phase in (Phase.RUNNING, Phase.DRAINING):
         return Verdict(True, "up")
     return overall(status)
@@ -84,8 +84,8 @@ def ready(status: BusStatus, readiness: Readiness = "kafka") -> Verdict:
     """Whether to send traffic here.
 
     With "kafka": the producer is in contact, each worker is in contact and a member, and dead
-    letters can be written. With "http": the bus runs and none of its tasks has failed; what is
-    wrong with Kafka is told all the same.
+    letters can be written. With "http": the bus runs and none of its tasks has failed; the reasons
+    still tell what is wrong with Kafka.
     """
     verdict = overall(status)
     if readiness == "kafka":
@@ -94,7 +94,7 @@ def ready(status: BusStatus, readiness: Readiness = "kafka") -> Verdict:
 
 
 def overall(status: BusStatus) -> Verdict:
-    """All parts as one: `ok` if none keeps traffic away that needs Kafka, the worst one's status."""
+    """All parts as one: the worst status; `ok` unless some part cannot serve traffic that needs Kafka."""
     found = sorted(_findings(status), key=lambda finding: STATUSES.index(finding.status))
     reasons = dict.fromkeys(finding.reason for finding in found if finding.reason is not None)
     return Verdict(
@@ -105,7 +105,7 @@ def overall(status: BusStatus) -> Verdict:
 
 
 class _Finding(NamedTuple):
-    """One thing to be told of one part; `blocks` if traffic that needs Kafka should stay away."""
+    """One finding about one part; `blocks` if traffic that needs Kafka should stay away."""
 
     status: str
     reason: str | None
@@ -120,13 +120,13 @@ _LIFE = {
 }
 
 _REFUSALS = frozenset(problem.value for problem in REFUSALS)
-"""They count at once, however fresh the contact."""
+"""These count at once, however fresh the contact."""
 
 
 def _findings(status: BusStatus) -> Iterator[_Finding]:
     if status.phase is not Phase.RUNNING:
         yield _LIFE[status.phase]
-        return  # parts that are being set up or taken down are not judged
+        return  # parts that are starting or stopping are not judged
     yield from _failures(status)
     if status.producer is not None:
         yield from _of_producer(status.producer)
@@ -139,7 +139,7 @@ def _findings(status: BusStatus) -> Iterator[_Finding]:
 
 
 def _failures(status: BusStatus) -> Iterator[_Finding]:
-    """The tasks that have ended although nothing asked them to."""
+    """Tasks that must run and have ended."""
     if status.phase is not Phase.RUNNING:
         return
     parts = (*status.workers, *(() if status.producer is None else (status.producer,)))
@@ -148,7 +148,7 @@ def _failures(status: BusStatus) -> Iterator[_Finding]:
 
 
 def _of_producer(producer: ProducerStatus) -> Iterator[_Finding]:
-    """A cluster that refuses the rights to write has answered: that is all who only reads needs of it."""
+    """A refusal of the right to write is an answer: a bus that only reads needs no more than that."""
     if producer.needed or producer.contact.problem != "not_authorized":
         yield from _of_contact(producer.contact)
 
@@ -175,7 +175,7 @@ def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:
 
 
 def _of_rebalance(worker: WorkerStatus) -> Iterator[_Finding]:
-    """Whoever rebalances need not be a member, and a consumer that was rebuilt has no contact yet."""
+    """During a rebalance a worker need not be a member, and a rebuilt consumer has no contact yet."""
     if worker.rebalancing_seconds > REBALANCE_SECONDS:
         yield _Finding("down", "rebalancing", True)
     else:
@@ -193,7 +193,7 @@ def _of_contact(contact: ContactStatus) -> Iterator[_Finding]:
     elif age is None or age > CONTACT_SECONDS:
         yield _Finding("down", "engine_failed" if problem == "engine_failed" else "broker_unreachable", True)
     elif problem == "no_coordinator":
-        yield _Finding("down", problem, True)  # brokers answer, and yet the group has nobody to join
+        yield _Finding("down", problem, True)  # brokers answer, but the group has no coordinator to join
     elif problem in ("topic_missing", "unreadable"):
         yield _Finding("degraded", problem, False)
 

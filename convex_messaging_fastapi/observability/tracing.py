@@ -28,7 +28,7 @@ def _reader() -> Callable[[], Mapping[str, str]]:
 
     def read() -> Mapping[str, str]:
         if get_current_span() is INVALID_SPAN:
-            return _NOTHING  # what every message pays while nobody traces
+            return _NOTHING  # the usual case: nothing is traced
         headers: dict[str, str] = {}
         propagator.inject(headers)
         return headers
