@@ -7,7 +7,7 @@ a verdict. All waits are seconds on the bus's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -283,6 +283,38 @@ class AdminTransport(Protocol):
         ...
 
 
+class LogRange(NamedTuple):
+    """The offsets of one partition from `first` on, below `end`."""
+
+    first: int
+    end: int
+
+
+class LogReader(Protocol):
+    """Reads logs without a group: it joins nothing, commits nothing, and creates no topic.
+
+    What belongs to a transaction is seen once that is committed; a log ends, here, where the first one
+    begins that is still open. Every call raises `TransportError` where the cluster refuses, or does not
+    answer.
+    """
+
+    async def ranges(self, topic: str) -> Mapping[TopicPartition, LogRange]:
+        """What there is of each partition now; empty where there is no such topic."""
+        ...
+
+    def read(self, ranges: Mapping[TopicPartition, LogRange]) -> AsyncGenerator[Sequence[Record], None]:
+        """The records of these ranges: lists of at most `ENOUGH_RECORDS`, each of one partition, in order.
+
+        Offsets that hold no record are passed, and where a range goes on beyond its log nobody waits for
+        more. Whoever leaves it early closes it (`aclosing`).
+        """
+        ...
+
+    async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
+        """What a group has committed; empty where it never did, or Kafka has forgotten it."""
+        ...
+
+
 class Transport(Protocol):
     """Everything one bus needs. Building these does no I/O."""
 
@@ -291,3 +323,5 @@ class Transport(Protocol):
     def consumer(self, group: str) -> ConsumerTransport: ...
 
     def admin(self) -> AdminTransport: ...
+
+    def log_reader(self) -> LogReader: ...

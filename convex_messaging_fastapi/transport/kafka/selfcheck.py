@@ -18,7 +18,8 @@ _TAKEN: Mapping[str, str] = {
     "aiokafka": "AIOKafkaConsumer AIOKafkaProducer ConsumerRebalanceListener TopicPartition",
     "aiokafka.abc": "AbstractTokenProvider",
     "aiokafka.client": (
-        "AIOKafkaClient ConnectionGroup.COORDINATION ConnectionGroup.DEFAULT collect_hosts create_conn"
+        "AIOKafkaClient ConnectionGroup.COORDINATION ConnectionGroup.DEFAULT CoordinationType.GROUP "
+        "collect_hosts create_conn"
     ),
     "aiokafka.cluster": "ClusterMetadata",
     "aiokafka.codec": "gzip_decode has_lz4 has_snappy has_zstd lz4_decode snappy_decode zstd_decode",

@@ -11,7 +11,16 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import Instance, KafkaConsumer, Terms
-from convex_messaging_fastapi.transport.kafka.engine import Access, Member, Writer, held_back, patch_engine
+from convex_messaging_fastapi.transport.kafka.engine import (
+    Access,
+    Client,
+    Member,
+    PartitionReader,
+    Writer,
+    held_back,
+    patch_engine,
+)
+from convex_messaging_fastapi.transport.kafka.log_reader import KafkaLogReader
 from convex_messaging_fastapi.transport.kafka.offsets import History
 from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
 from convex_messaging_fastapi.transport.kafka.recovery import (
@@ -74,6 +83,16 @@ class KafkaTransport:
             options=self._client_options,
         )
 
+    def log_reader(self) -> KafkaLogReader:
+        return KafkaLogReader(
+            self._clock,
+            self._tuning,
+            self._settings.request_timeout_ms / 1000,
+            reach=self._reach,
+            client=lambda reached: Client.asking(**self._client_options(reached)),
+            reader=lambda reached: PartitionReader(**self._reading_options(reached)),
+        )
+
     async def _reach(self) -> Reached | Explanation:
         return await reach(self._access, self._settings.client_id, self._tuning.probe_seconds)
 
@@ -100,23 +119,29 @@ class KafkaTransport:
             "metadata_max_age_ms": self._tuning.metadata_max_age_ms,
         }
 
-    def _member_options(self, group: str, reached: Reached) -> dict[str, Any]:
+    def _reading_options(self, reached: Reached) -> dict[str, Any]:
         s, t = self._settings, self._tuning
         return {
             **self._client_options(reached),
-            "request_timeout_ms": s.consumer_request_timeout_ms,
-            "group_id": group,
             "enable_auto_commit": False,
             # Positions are always ours; where the log has them not, the engine must say so.
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
+            "fetch_max_bytes": max(_SMALLEST_FETCH, s.max_buffer_bytes // 4),
+            "fetch_max_wait_ms": t.fetch_max_wait_ms,
+            "check_crcs": t.check_crcs,
+            "unpacked_bytes": max(t.unpacked_bytes, s.max_buffer_bytes, 2 * s.max_message_bytes),
+        }
+
+    def _member_options(self, group: str, reached: Reached) -> dict[str, Any]:
+        s = self._settings
+        return {
+            **self._reading_options(reached),
+            "request_timeout_ms": s.consumer_request_timeout_ms,
+            "group_id": group,
             # Exactly one: the engine joins once for each.
             "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
             "session_timeout_ms": s.session_timeout_ms,
             "rebalance_timeout_ms": s.rebalance_timeout_ms,
             "heartbeat_interval_ms": s.heartbeat_interval_ms,
-            "fetch_max_bytes": max(_SMALLEST_FETCH, s.max_buffer_bytes // 4),
-            "fetch_max_wait_ms": t.fetch_max_wait_ms,
-            "check_crcs": t.check_crcs,
-            "unpacked_bytes": max(t.unpacked_bytes, s.max_buffer_bytes, 2 * s.max_message_bytes),
         }

@@ -9,6 +9,7 @@ from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory.broker import MemoryBroker
 from convex_messaging_fastapi.transport.memory.consumer import MemoryConsumer
 from convex_messaging_fastapi.transport.memory.groups import Terms
+from convex_messaging_fastapi.transport.memory.log_reader import MemoryLogReader
 from convex_messaging_fastapi.transport.memory.producer import MemoryProducer
 
 _MORE_THAN_THE_DRAIN = 10.0
@@ -45,6 +46,9 @@ class MemoryTransport:
 
     def admin(self) -> MemoryAdmin:
         return MemoryAdmin(self._broker)
+
+    def log_reader(self) -> MemoryLogReader:
+        return MemoryLogReader(self._broker)
 
 
 class MemoryAdmin:

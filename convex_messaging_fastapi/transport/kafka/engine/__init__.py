@@ -26,8 +26,10 @@ from convex_messaging_fastapi.transport.kafka.engine.logs import held_back
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours, theirs
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
+from convex_messaging_fastapi.transport.kafka.engine.partition_reader import PartitionReader
 from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
 from convex_messaging_fastapi.transport.kafka.engine.security import Access
+from convex_messaging_fastapi.transport.kafka.engine.stored import stored_by
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import Span, UnpacksTooLarge, span_of
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
@@ -45,6 +47,7 @@ __all__ = [
     "Member",
     "NotStored",
     "Pack",
+    "PartitionReader",
     "Renewable",
     "Span",
     "TopicAnswer",
@@ -59,5 +62,6 @@ __all__ = [
     "patch_engine",
     "size_in_batch",
     "span_of",
+    "stored_by",
     "theirs",
 ]

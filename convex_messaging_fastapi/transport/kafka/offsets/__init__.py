@@ -5,6 +5,7 @@ from __future__ import annotations
 from convex_messaging_fastapi.transport.kafka.offsets.course import Course
 from convex_messaging_fastapi.transport.kafka.offsets.history import History
 from convex_messaging_fastapi.transport.kafka.offsets.lookup import OffsetLookup
+from convex_messaging_fastapi.transport.kafka.offsets.marks import unmarked
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import (
     EngineListener,
     Holding,
@@ -23,4 +24,5 @@ __all__ = [
     "Ownership",
     "Storing",
     "targets",
+    "unmarked",
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, CommitOutcome, Fetched, Position, Problem
-from convex_messaging_fastapi.transport.kafka.engine import Member, member
+from convex_messaging_fastapi.transport.kafka.engine import Member, partition_reader
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import LOST
 from tests.support.waiting import eventually
 from tests.support.wire import Api, WireCluster
@@ -421,7 +421,7 @@ async def test_an_idle_member_stays_in_contact(bench: Bench) -> None:
 def _fail_on(monkeypatch: pytest.MonkeyPatch, value: bytes, times: int) -> list[int]:
     """Let the engine fail so many times on unpacking a record with this value; what is left."""
     left = list(range(times))
-    unpack = member._record
+    unpack = partition_reader._record
 
     def failing(where: Any, record: Any) -> Any:
         if left and bytes(record.value) == value:
@@ -429,7 +429,7 @@ def _fail_on(monkeypatch: pytest.MonkeyPatch, value: bytes, times: int) -> list[
             raise ValueError("cannot be unpacked")
         return unpack(where, record)
 
-    monkeypatch.setattr(member, "_record", failing)
+    monkeypatch.setattr(partition_reader, "_record", failing)
     return left
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Fetched, Unreadable
-from convex_messaging_fastapi.transport.kafka.engine import member
+from convex_messaging_fastapi.transport.kafka.engine import partition_reader
 from tests.transport.kafka.bench import Bench, Reader
 
 FIRST, SECOND = TopicPartition("orders", 0), TopicPartition("orders", 1)
@@ -18,14 +18,14 @@ AT_ONCE = {"unreadable_seconds": 0.2, "partition_pause_seconds": 0.05}
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
     """Values that the engine cannot unpack."""
-    values, unpack = {b"poison"}, member._record
+    values, unpack = {b"poison"}, partition_reader._record
 
     def failing(where: Any, record: Any) -> Any:
         if bytes(record.value) in values:
             raise ValueError("cannot be unpacked")
         return unpack(where, record)
 
-    monkeypatch.setattr(member, "_record", failing)
+    monkeypatch.setattr(partition_reader, "_record", failing)
     return values
 
 

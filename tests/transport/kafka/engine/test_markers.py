@@ -13,7 +13,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from confluent_kafka import Producer
 
-from convex_messaging_fastapi.transport.kafka.engine.member import make_ours
+from convex_messaging_fastapi.transport.kafka.engine.partition_reader import make_ours
 from tests.support.batches import batch, emptied, in_transaction, marker
 from tests.support.independent import Independent
 from tests.transport.kafka.bench import Bench
