@@ -33,6 +33,7 @@ STORED = {
     "testing.py": "only awaited",
     "transport/kafka/offsets/course.py": "what is done is looked at by whether it is done",
     "transport/kafka/engine/client.py": "what is done is looked at by whether it is done",
+    "transport/kafka/engine/ending.py": "what is done is looked at by whether it is done",
     "transport/kafka/engine/ghosts.py": "only awaited",
     "transport/kafka/offsets/lookup.py": "only awaited",
     "transport/kafka/offsets/storing.py": "only awaited",

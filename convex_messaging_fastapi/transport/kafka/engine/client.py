@@ -1,10 +1,10 @@
-"""The engine's connections: never a topic made by mistake, the age of the last answer, an end for certain."""
+"""The engine's connections: never a topic made by mistake, and the age of the last answer."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from traceback import walk_tb
@@ -25,8 +25,6 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from convex_messaging_fastapi import reports
-from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection
@@ -47,9 +45,6 @@ _COUNTS_ON_US = (NoError.errno, RebalanceInProgressError.errno)
 CONNECT_MS = 5_000
 """How long making a connection may take. The engine makes one at a time, and would give each as long
 as a request has: one broker that swallows what it is sent kept all others waiting for half a minute."""
-
-LETTING_GO_SECONDS = 0.5
-"""How long one hard step of an end may take, where there is that much time."""
 
 
 class TopicAnswer(NamedTuple):
@@ -347,56 +342,6 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         await self.force_metadata_update()
 
 
-async def end(
-    clock: Clock,
-    deadline: float,
-    stopping: Coroutine[Any, Any, None],
-    tasks: Iterable[asyncio.Task[Any] | None],
-    client: Client,
-) -> bool:
-    """Run the engine's own `stop`, and take its parts away when it fails or is late; true if it was clean.
-
-    The engine's `stop` waits for ever in an outage, or raises `CancelledError` although nobody
-    cancelled anything, and then leaves its connections open.
-    """
-    stop = asyncio.ensure_future(stopping)
-    left = max(0.0, deadline - clock.now())
-    step = min(LETTING_GO_SECONDS, left / 6)
-    in_time = await settled_within(clock, stop, left - 3 * step)
-    if in_time and not stop.cancelled() and stop.exception() is None:
-        return True
-    await _cancel(clock, [stop, *(task for task in tasks if task is not None)], step)
-    closing = asyncio.ensure_future(client.close())
-    if not await settled_within(clock, closing, step):
-        await _cancel(clock, [closing], step)
-    elif not closing.cancelled() and (error := closing.exception()) is not None:
-        # A part of the engine had ended with it before: `failure_of` has told of that.
-        reports.no_answer("closing the connections of the engine", repr(error))
-    return False
-
-
 def _close(connection: CandidConnection | None) -> None:
     if connection is not None:
         connection.close()
-
-
-async def _cancel(clock: Clock, tasks: Iterable[asyncio.Future[Any]], seconds: float) -> None:
-    """Cancel these, and wait that long for all to have ended; what they raise has been seen."""
-    pending = [task for task in tasks if not task.done()]
-    for task in pending:
-        task.cancel()
-    ended = asyncio.ensure_future(asyncio.gather(*pending, return_exceptions=True))
-    if not await settled_within(clock, ended, seconds):
-        # One that is given up ends with an error, not as cancelled, and not before its last part does.
-        ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-        ended.cancel()
-
-
-def failure_of(name: str, task: asyncio.Task[Any] | None) -> str | None:
-    """Why a task of the engine that should run for ever does not, or `None`."""
-    if task is None or not task.done():
-        return None
-    if task.cancelled():
-        return f"the engine's {name} was cancelled"
-    error = task.exception()
-    return f"the engine's {name} ended: {error!r}"

@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaError
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
-from convex_messaging_fastapi.transport.kafka.engine.client import failure_of
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
+from convex_messaging_fastapi.transport.kafka.engine.ending import failure_of
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import Coordinator, Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.partition_reader import PartitionReader

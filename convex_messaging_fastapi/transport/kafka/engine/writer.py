@@ -20,8 +20,9 @@ from aiokafka.structs import RecordMetadata
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer, end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
+from convex_messaging_fastapi.transport.kafka.engine.ending import end, failure_of
 from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.packing import Accumulator, Batch
 
