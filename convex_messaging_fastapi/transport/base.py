@@ -165,8 +165,14 @@ class AssignmentListener(Protocol):
 class ConsumerTransport(Protocol):
     """One member of one group. One task calls `fetch`; `commit` may run beside it."""
 
-    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
-        """Begin to join the group for these topics. Returns at once; the cluster may be away."""
+    async def start(
+        self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
+    ) -> None:
+        """Begin to join the group for these topics. Returns at once; the cluster may be away.
+
+        Those that are `optional` may be missing, or forbidden, without a word. They are read soon after
+        they are there and, where the group has no commit, from their beginning, whatever else is.
+        """
         ...
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:

@@ -100,8 +100,8 @@ class Member:
 
     # What a test does with it.
 
-    async def start(self, topics: Iterable[str]) -> None:
-        await self.consumer.start(topics, self)
+    async def start(self, topics: Iterable[str], optional: Iterable[str] = ()) -> None:
+        await self.consumer.start(topics, self, optional)
         self._fetching = asyncio.create_task(self._fetch())
 
     async def pause(self) -> None:

@@ -52,6 +52,8 @@ class Tuning:
     """Three times put out of its place within so long, a static member has a rival of the same name."""
     coordinator_seconds: float = 15.0
     """How long a group may be without a coordinator before that is told."""
+    optional_seconds: float = 5.0
+    """How often a topic is looked for that may be missing."""
     missing_seconds: float = 2.0
     """How long a topic may be missing before that is told."""
     complaint_seconds: float = 10.0

@@ -105,6 +105,9 @@ class MemoryBroker:
                 limit = int(wanted.config.get("max.message.bytes", MAX_MESSAGE_BYTES))
                 partitions = wanted.partitions or self._default_partitions
                 self._topics[wanted.name] = Topic(wanted.name, partitions, limit)
+                for group in self._groups.values():
+                    group.topic_made(wanted.name, self.clock.now())
+                self.ring()
             return self._topics[wanted.name]
 
     def append(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:

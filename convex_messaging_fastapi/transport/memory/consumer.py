@@ -41,10 +41,13 @@ class MemoryConsumer:
         self._next: dict[TopicPartition, int] = {}
         self._epoch = 0
 
-    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
+    async def start(
+        self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
+    ) -> None:
         self._listener = listener
         self._topics = frozenset(topics)
-        self._member = Member(self._topics, self._terms)
+        others = frozenset(optional) - self._topics
+        self._member = Member(self._topics | others, self._terms, from_begin=others)
         for topic in sorted(filter(is_name, self._topics)):
             self._broker.ensure(NewTopic(topic))
         with self._broker.group(self._group) as group:

@@ -44,6 +44,8 @@ class Member:
 
     topics: frozenset[str]
     terms: Terms
+    from_begin: frozenset[str] = frozenset()
+    """Topics that it reads from their beginning where its terms would decide."""
     grant: Grant | None = None
     fetching: bool = False
     last_seen: float = 0.0
@@ -85,6 +87,11 @@ class Group:
     def leave(self, member: Member, now: float) -> None:
         if member in self._members:
             self._remove([member], now)
+
+    def topic_made(self, topic: str, now: float) -> None:
+        """Whoever waits for it is given its share in the next generation."""
+        if any(topic in member.topics for member in self._members):
+            self._form(now)
 
     def hand_back(self, member: Member) -> None:
         """The member holds nothing any more and waits for the next generation."""
@@ -150,7 +157,8 @@ class Group:
         end = self._topics[where.topic].end_offsets()[where.partition]
         stored = self.offsets.get(where)
         if stored is None:
-            return Position(end if member.terms.from_latest else 0)
+            from_latest = member.terms.from_latest and where.topic not in member.from_begin
+            return Position(end if from_latest else 0)
         return stored._replace(end=end) if stored.metadata else stored
 
     def _is_finished(self, grant: Grant) -> bool:

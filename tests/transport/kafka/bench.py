@@ -124,6 +124,9 @@ class Bench:
         await consumer.start(topics or ("orders",), listener)
         return Reader(consumer, listener)
 
+    def made(self, consumer: KafkaConsumer) -> None:
+        self._made.append(consumer)
+
     async def write(self, *values: bytes, topic: str = "orders", partition: int = 0) -> None:
         """Write these with a producer of their own."""
         producer = await self.producer()

@@ -61,6 +61,7 @@ class KafkaConsumer:
         self._storing = Storing(terms.group, clock, history)
         self._membership = Membership(
             terms,
+            clock,
             tuning,
             instance,
             supervisor,
@@ -76,8 +77,13 @@ class KafkaConsumer:
         self._reading: Reading | None = None
         self._hearer: EngineListener | None = None
 
-    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
-        self._membership.topics = tuple(topics)
+    async def start(
+        self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
+    ) -> None:
+        needed = tuple(topics)
+        others = frozenset(optional).difference(needed)
+        self._membership.topics = needed
+        self._membership.optional = self._complaints.optional = self._lookup.from_begin = others
         self._ownership.listen(listener)
         self._supervisor.start(self)
 
@@ -130,7 +136,7 @@ class KafkaConsumer:
     def started(self, member: Member) -> None:
         """A new engine runs: join the group with it."""
         self._hearer = EngineListener(self._ownership, member, self._taken)
-        member.subscribe(self._membership.topics, self._hearer)
+        member.subscribe(self._membership.topics, self._hearer, optional=self._membership.optional)
 
     async def lost(self, member: Member) -> None:
         """The engine is broken, and with it whatever it held."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.transport.base import Contact, Problem
 from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
 from convex_messaging_fastapi.transport.kafka.consumer.terms import Terms
@@ -28,11 +29,12 @@ EARLY_SECONDS = 0.25
 
 
 class Membership:
-    """Of one group. `topics` are those that are subscribed to."""
+    """Of one group. `topics` are those that are subscribed to; `optional` are others, that may be missing."""
 
     def __init__(
         self,
         terms: Terms,
+        clock: Clock,
         tuning: Tuning,
         instance: Instance,
         supervisor: Supervisor[Member],
@@ -40,10 +42,12 @@ class Membership:
         complaints: Complaints,
         missing: MissingTopics,
     ) -> None:
-        self._terms, self._tuning, self._instance = terms, tuning, instance
+        self._terms, self._clock, self._tuning, self._instance = terms, clock, tuning, instance
         self._supervisor, self._ownership = supervisor, ownership
         self._complaints, self._missing = complaints, missing
         self.topics: tuple[str, ...] = ()
+        self.optional: frozenset[str] = frozenset()
+        self._look_at = 0.0
 
     def contact(self) -> Contact:
         """The engine's, and if that is well the trouble of the group."""
@@ -67,6 +71,7 @@ class Membership:
             self._complaints.hear_of_rival(rival)
             self._supervisor.replace(member, rival)
             return
+        self._look_for_optional(member)
         try:
             member.look_alive()
         except KafkaError as error:
@@ -84,6 +89,13 @@ class Membership:
         reports.session_over(self._terms.group, unheard)
         holding.member.join_as_another()
         return True
+
+    def _look_for_optional(self, member: Member) -> None:
+        """Now and then: whoever misses a topic that must be there asks each second, and is told of."""
+        if self.optional and (now := self._clock.now()) >= self._look_at:
+            self._look_at = now + self._tuning.optional_seconds
+            if member.missing(self.optional):
+                member.poke()
 
     def _rival(self) -> Explanation | None:
         """Whether another process seems to be a member under the same name: the engine never says so."""

@@ -200,6 +200,8 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
     identities: Identities
     refused: Mapping[str, type[KafkaError]] = MappingProxyType({})
     """What the last answer said of topics instead of where they are."""
+    optional: frozenset[str] = frozenset()
+    """Topics of which nothing is heard until they are there: the engine complains of each answer else."""
 
     @classmethod
     def adopt(cls, cluster: ClusterMetadata) -> None:
@@ -207,8 +209,13 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
         cluster.identities = Identities()
 
     def update_metadata(self, metadata: Any) -> None:
+        if self.optional:
+            metadata.topics = [told for told in metadata.topics if self._is_heard(*told[:2])]
         super().update_metadata(metadata)
         codes = {topic: code for code, topic, *_ in metadata.topics}
         self.refused = {topic: for_code(code) for topic, code in codes.items() if code != NoError.errno}
         if isinstance(metadata, _Answer) and metadata.cluster_id:
             self.identities.hear(metadata.cluster_id, metadata.ids)
+
+    def _is_heard(self, code: int, topic: str) -> bool:
+        return code == NoError.errno or topic not in self.optional

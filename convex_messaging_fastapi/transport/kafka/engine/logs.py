@@ -16,7 +16,11 @@ _ORDINARY = ("Heartbeat failed for group %s because it is rebalancing",)
 
 MAX_WORD = 2000
 
-_TOLD_BY_US = ("Topic %s not found in cluster metadata",)
+_TOLD_BY_US = (
+    "Topic %s not found in cluster metadata",
+    "No partition metadata for topic %s",
+    "Not authorized to read from topic %s.",
+)
 """What our own lines say with the group and what to do; the engine repeats it at every look."""
 
 _MODULES = (

@@ -34,9 +34,16 @@ class Member(PartitionReader):
         await super().start()
         Coordinator.adopt(self._consumer._coordinator, self._ghosts)
 
-    def subscribe(self, topics: Iterable[str], listener: ConsumerRebalanceListener) -> None:
+    def subscribe(
+        self,
+        topics: Iterable[str],
+        listener: ConsumerRebalanceListener,
+        *,
+        optional: frozenset[str] = frozenset(),
+    ) -> None:
+        self._client.cluster.optional = optional
         with self._client.ours():
-            self._consumer.subscribe(list(topics), listener=listener)
+            self._consumer.subscribe([*topics, *optional], listener=listener)
 
     async def stop(self, clock: Clock, deadline: float) -> None:
         """Leave the group and close everything, by `deadline` even if no broker answers."""
@@ -80,7 +87,8 @@ class Member(PartitionReader):
 
     def curious(self) -> bool:
         """Whether metadata cannot come soon enough: a topic is not known yet, or is said to be another."""
-        return self._client.identities.unsure or bool(self.missing(self._consumer.subscription()))
+        needed = self._consumer.subscription() - self._client.cluster.optional
+        return self._client.identities.unsure or bool(self.missing(needed))
 
     def missing(self, topics: Iterable[str]) -> list[str]:
         """Which of `topics` the last metadata does not know."""

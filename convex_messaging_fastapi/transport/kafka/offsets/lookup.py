@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -14,7 +15,14 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Member
 from convex_messaging_fastapi.transport.kafka.offsets.history import History
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
-from convex_messaging_fastapi.transport.kafka.offsets.positions import LastKnown, Moves, Starts, moves, starts
+from convex_messaging_fastapi.transport.kafka.offsets.positions import (
+    LastKnown,
+    Moves,
+    Starts,
+    TopicIds,
+    moves,
+    starts,
+)
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 T = TypeVar("T")
@@ -26,6 +34,8 @@ class OffsetLookup:
     def __init__(self, group: str, clock: Clock, tuning: Tuning, history: History, reset_policy: str) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
         self._history, self._reset_policy = history, reset_policy
+        self.from_begin: frozenset[str] = frozenset()
+        """Topics that are read from their beginning where the policy would decide."""
 
     async def starts(self, holding: Holding) -> Starts:
         """Positions for the whole assignment, and which topics they are of."""
@@ -35,7 +45,7 @@ class OffsetLookup:
             doubted = False
             while True:
                 ids = holding.topics_now()
-                found = await starts(member, unknown, ids, self._reset_policy, self._history.stored)
+                found = await self._starts(member, unknown, ids)
                 if ids != holding.topics_now():
                     continue  # they became others while we asked
                 if doubted or all(member.is_gone(topic) for topic in found.strange):
@@ -46,6 +56,18 @@ class OffsetLookup:
 
         await self._learn(member)
         return await self._with_ends(member, await self._answer(ask, "where to start"))
+
+    async def _starts(self, member: Member, unknown: Collection[TopicPartition], ids: TopicIds) -> Starts:
+        by_policy = defaultdict[str, set[TopicPartition]](set)
+        for where in unknown:
+            by_policy[self._policy(where.topic)].add(where)
+        found = Starts({}, {}, {}, ids)
+        for policy, partitions in by_policy.items():
+            found = found.beside(await starts(member, partitions, ids, policy, self._history.stored))
+        return found
+
+    def _policy(self, topic: str) -> str:
+        return "earliest" if topic in self.from_begin else self._reset_policy
 
     async def _with_ends(self, member: Member, found: Starts) -> Starts:
         """Tell where logs end whose commits carry metadata, as far as brokers tell that soon.
@@ -75,7 +97,8 @@ class OffsetLookup:
 
         async def ask() -> Moves:
             await self._learn(member)
-            reading = LastKnown(holding.next, holding.topic_ids, self._history.stored, self._reset_policy)
+            policy = self._policy(where.topic)
+            reading = LastKnown(holding.next, holding.topic_ids, self._history.stored, policy)
             return await moves(member, where, reading, lambda: self._doubt(member))
 
         what = f"where to read on in {where.topic}/{where.partition}, at {holding.next[where]}"

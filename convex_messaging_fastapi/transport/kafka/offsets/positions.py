@@ -63,6 +63,16 @@ class Starts(NamedTuple):
     topic_ids: TopicIds
     strange: frozenset[TopicId] = frozenset()
 
+    def beside(self, other: Starts) -> Starts:
+        """Both, for different partitions of the same topics."""
+        return Starts(
+            self.stored | other.stored,
+            self.placed | other.placed,
+            self.moves | other.moves,
+            self.topic_ids,
+            self.strange | other.strange,
+        )
+
 
 async def starts(
     member: Member,

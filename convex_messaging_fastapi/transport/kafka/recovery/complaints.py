@@ -24,6 +24,8 @@ class Complaints:
         self._unreadable: dict[TopicPartition, _Unreadable] = {}
         self._mended: set[TopicPartition] = set()
         self.tries = Tries(tuning.unreadable_tries, tuning.unreadable_seconds)
+        self.optional: frozenset[str] = frozenset()
+        """Topics that nobody need be let read."""
 
     def hear(self, error: KafkaError) -> Explanation | None:
         """The engine complains of its group. One complaint may pass; of two within a few seconds the
@@ -88,7 +90,12 @@ class Complaints:
         """What is wrong now. A partition's complaint outlives its rest, until it is read."""
         if self._of_group is not None and self._of_group.until > self._clock.now():
             return self._of_group.why
-        return next((rest.why for rest in self._unreadable.values()), None)
+        of_partitions = (
+            rest.why
+            for where, rest in self._unreadable.items()
+            if where.topic not in self.optional or not rest.why.refused
+        )
+        return next(of_partitions, None)
 
 
 class Fetches(Protocol):

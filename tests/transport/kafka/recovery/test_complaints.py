@@ -91,6 +91,23 @@ def test_a_header_that_had_to_be_mended_is_told_once_a_partition(
     assert about == ["orders", 1, 7, "billing"]
 
 
+@pytest.mark.parametrize(
+    ("problem", "optional", "told"),
+    [
+        (Problem.NOT_AUTHORIZED, frozenset[str](), True),
+        (Problem.NOT_AUTHORIZED, frozenset({"orders"}), False),
+        (Problem.UNREADABLE, frozenset({"orders"}), True),
+    ],
+)
+def test_nobody_need_be_let_read_an_optional_topic(
+    complaints: Complaints, problem: Problem, optional: frozenset[str], told: bool
+) -> None:
+    complaints.optional = optional
+    why = Explanation(problem, "orders/1 at 7")
+    complaints.let_rest(WHERE, why, 7)
+    assert complaints.current() == (why if told else None)
+
+
 def test_partitions_are_forgotten_with_their_assignment(complaints: Complaints, clock: ManualClock) -> None:
     for _ in range(3):
         complaints.let_rest(WHERE, UNREADABLE, 7, BATCH)
