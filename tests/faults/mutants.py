@@ -226,13 +226,13 @@ def never_forget_a_complaint(patch: pytest.MonkeyPatch) -> None:
 
 def ask_once_for_an_answer_that_is_owed(patch: pytest.MonkeyPatch) -> None:
     """In each silence; the question may be lost as well."""
-    chase = Connection.chase
+    ping = Connection.ping_if_overdue
 
-    def chase_once(connection: Connection, seconds: float) -> None:
-        if connection._chased_at <= connection._last_action:
-            chase(connection, seconds)
+    def ping_once(connection: Connection, seconds: float) -> None:
+        if connection._pinged_at <= connection._last_action:
+            ping(connection, seconds)
 
-    patch.setattr(Connection, "chase", chase_once)
+    patch.setattr(Connection, "ping_if_overdue", ping_once)
 
 
 def join_as_another_without_leaving(patch: pytest.MonkeyPatch) -> None:

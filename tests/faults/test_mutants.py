@@ -68,7 +68,7 @@ OTHERS: Mapping[str, set[str]] = {
         "[False-7-Problem.NOT_AUTHORIZED]",
     },
     "ask_once_for_an_answer_that_is_owed": {
-        "tests/transport/kafka/engine/test_chasing.py"
+        "tests/transport/kafka/engine/test_pinging.py"
         "::test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_and_not_more_often",
     },
     "join_as_another_without_leaving": {

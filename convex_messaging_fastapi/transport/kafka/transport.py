@@ -10,7 +10,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
-from convex_messaging_fastapi.transport.kafka.consumer import Instance, KafkaConsumer, Terms
+from convex_messaging_fastapi.transport.kafka.consumer import InstanceId, KafkaConsumer, Terms
 from convex_messaging_fastapi.transport.kafka.engine import (
     Access,
     Client,
@@ -57,7 +57,8 @@ class KafkaTransport:
 
     def consumer(self, group: str) -> KafkaConsumer:
         history = self._histories.setdefault(group, History(group, self._clock))
-        instance = Instance(self._settings.group_instance_id, f"{self._settings.bootstrap_servers}\0{group}")
+        scope = f"{self._settings.bootstrap_servers}\0{group}"
+        instance = InstanceId(self._settings.group_instance_id, scope)
         kind = EngineKind(
             f"group {group}",
             self._reach,
@@ -102,7 +103,7 @@ class KafkaTransport:
     def _writer(self, reached: Reached) -> Writer:
         return Writer(**self._client_options(reached))
 
-    def _member(self, group: str, reached: Reached, history: History, instance: Instance) -> Member:
+    def _member(self, group: str, reached: Reached, history: History, instance: InstanceId) -> Member:
         return Member(
             **self._member_options(group, reached),
             group_instance_id=instance.claim(),

@@ -16,7 +16,7 @@ from convex_messaging_fastapi.transport.base import (
     Problem,
     Unreadable,
 )
-from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
+from convex_messaging_fastapi.transport.kafka.consumer.instance_id import InstanceId
 from convex_messaging_fastapi.transport.kafka.consumer.membership import Membership
 from convex_messaging_fastapi.transport.kafka.consumer.reading import Reading
 from convex_messaging_fastapi.transport.kafka.consumer.terms import Terms
@@ -50,7 +50,7 @@ class KafkaConsumer:
         clock: Clock,
         tuning: Tuning,
         history: History,
-        instance: Instance,
+        instance: InstanceId,
         supervisor: Supervisor[Member],
     ) -> None:
         self._clock, self._tuning, self._history, self._instance = clock, tuning, history, instance

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.transport.base import Contact, Problem
-from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
+from convex_messaging_fastapi.transport.kafka.consumer.instance_id import InstanceId
 from convex_messaging_fastapi.transport.kafka.consumer.terms import Terms
 from convex_messaging_fastapi.transport.kafka.engine import Member
 from convex_messaging_fastapi.transport.kafka.offsets import Holding, Ownership
@@ -36,7 +36,7 @@ class Membership:
         terms: Terms,
         clock: Clock,
         tuning: Tuning,
-        instance: Instance,
+        instance: InstanceId,
         supervisor: Supervisor[Member],
         ownership: Ownership,
         complaints: Complaints,
@@ -67,13 +67,13 @@ class Membership:
             return
         self._missing.look(member.refused_topics(self.topics))
         if (rival := self._rival()) is not None:
-            self._ownership.stripped.clear()
+            self._ownership.membership_lost_at.clear()
             self._complaints.hear_of_rival(rival)
             self._supervisor.replace(member, rival)
             return
         self._look_for_optional(member)
         try:
-            member.look_alive()
+            member.poll()
         except KafkaError as error:
             if (why := self._complaints.hear(error)) is not None:
                 self._supervisor.replace(member, why)
@@ -83,11 +83,11 @@ class Membership:
 
         Nobody tells a member that is cut off, and the engine would go on: two would handle one record.
         """
-        unheard = holding.member.unheard()
+        unheard = holding.member.seconds_since_heartbeat()
         if unheard <= self._terms.session_seconds - EARLY_SECONDS:
             return False
         reports.session_over(self._terms.group, unheard)
-        holding.member.join_as_another()
+        holding.member.rejoin_as_new_member()
         return True
 
     def _look_for_optional(self, member: Member) -> None:
@@ -95,11 +95,12 @@ class Membership:
         if self.optional and (now := self._clock.now()) >= self._look_at:
             self._look_at = now + self._tuning.optional_seconds
             if member.missing(self.optional):
-                member.poke()
+                member.refresh_metadata()
 
     def _rival(self) -> Explanation | None:
         """Whether another process seems to be a member under the same name: the engine never says so."""
-        if self._instance.id is None or not self._ownership.stripped_thrice(self._tuning.rival_seconds):
+        within = self._tuning.rival_seconds
+        if self._instance.id is None or not self._ownership.lost_membership_thrice(within):
             return None
         return Explanation(Problem.GROUP_REFUSED, f"{self._instance.claim()}: {RIVAL}")
 

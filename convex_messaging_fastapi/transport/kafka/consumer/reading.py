@@ -9,8 +9,8 @@ from aiokafka.errors import OffsetOutOfRangeError
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, Fetched
+from convex_messaging_fastapi.transport.kafka.consumer.fetch_limits import FetchLimits
 from convex_messaging_fastapi.transport.kafka.consumer.progress import Progress
-from convex_messaging_fastapi.transport.kafka.consumer.shares import Shares
 from convex_messaging_fastapi.transport.kafka.engine import span_of
 from convex_messaging_fastapi.transport.kafka.offsets import Course, Holding, Moves
 from convex_messaging_fastapi.transport.kafka.recovery import Complaints, explain_unreadable, unreadable_batch
@@ -25,7 +25,7 @@ class Reading:
     ) -> None:
         self.holding, self.course = holding, course
         self._complaints, self._clock, self._tuning = complaints, clock, tuning
-        self._shares = Shares()
+        self._limits = FetchLimits()
         self._progress = Progress(tuning.stuck_after_seconds)
         self._look_at = 0.0
 
@@ -63,7 +63,7 @@ class Reading:
             if limit < 1 or where.topic in left or not self._is_readable(where):
                 continue
             try:
-                taken = await holding.member.take(where, self._shares.of(where, limit))
+                taken = await holding.member.take(where, self._limits.of(where, limit))
             except Exception as error:  # noqa: BLE001 - decompression may raise anything at all
                 self._unreadable(where, error)
                 continue
@@ -106,7 +106,7 @@ class Reading:
 
     def _is_read(self, where: TopicPartition) -> None:
         self._complaints.is_read(where)
-        self._shares.taken(where)
+        self._limits.taken(where)
 
     def _go_behind(self) -> dict[TopicPartition, int]:
         gone = self.course.go_behind(self._complaints.tries.passed())
@@ -125,7 +125,7 @@ class Reading:
             self._complaints.hear_of_header(where, offset)
             return
         span = span_of(error)
-        if self._shares.fewer(where, offset, span):
+        if self._limits.fewer(where, offset, span):
             return
         why = explain_unreadable(error, where, offset, span)
         batch = unreadable_batch(error, where, offset, span)

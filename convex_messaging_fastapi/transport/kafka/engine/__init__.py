@@ -21,8 +21,7 @@ from convex_messaging_fastapi.transport.kafka.engine.connecting import (
     exposure,
 )
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import Ghosts
-from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
-from convex_messaging_fastapi.transport.kafka.engine.logs import held_back
+from convex_messaging_fastapi.transport.kafka.engine.log_filter import held_back
 from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours, theirs
 from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
@@ -30,6 +29,7 @@ from convex_messaging_fastapi.transport.kafka.engine.partition_reader import Par
 from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
 from convex_messaging_fastapi.transport.kafka.engine.security import Access
 from convex_messaging_fastapi.transport.kafka.engine.stored import stored_by
+from convex_messaging_fastapi.transport.kafka.engine.topic_ids import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import Span, UnpacksTooLarge, span_of
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 

@@ -28,9 +28,13 @@ from aiokafka.protocol.metadata import MetadataRequest
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection
-from convex_messaging_fastapi.transport.kafka.engine.identities import Cluster, IdentifyingRequest, Identities
-from convex_messaging_fastapi.transport.kafka.engine.names import readable
+from convex_messaging_fastapi.transport.kafka.engine.header_names import readable
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours
+from convex_messaging_fastapi.transport.kafka.engine.topic_ids import (
+    Cluster,
+    IdentifyingRequest,
+    KnownTopicIds,
+)
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
 PAUSE_SECONDS = 0.01
@@ -69,8 +73,8 @@ class Sought:
 class Connection(CandidConnection):
     """A connection whose questions about topics never create them, and that breaks as the engine expects."""
 
-    _chased_at = float("-inf")
-    _chasing: frozenset[asyncio.Task[None]] = frozenset()
+    _pinged_at = float("-inf")
+    _pinging: frozenset[asyncio.Task[None]] = frozenset()
 
     def send(self, request: Any, expect_response: bool = True) -> Any:
         if type(request) is MetadataRequest:
@@ -82,7 +86,7 @@ class Connection(CandidConnection):
             self.close(CloseReason.CONNECTION_BROKEN, error)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
-    def chase(self, seconds: float) -> None:
+    def ping_if_overdue(self, seconds: float) -> None:
         """Ask something where an answer is owed in a silence that lasts so long, and again after as long.
 
         Answers come in the order of the questions: one to this shows that an earlier one was lost on
@@ -90,15 +94,15 @@ class Connection(CandidConnection):
         What was asked in the same silence may be lost as well.
         """
         now = time.monotonic()
-        quiet = now - max(self._last_action, self._chased_at) > seconds
+        quiet = now - max(self._last_action, self._pinged_at) > seconds
         if quiet and self._requests and self.connected():
-            self._chased_at = now
+            self._pinged_at = now
             asking = asyncio.ensure_future(self._ask_anything())
-            self._chasing |= {asking}
-            asking.add_done_callback(self._chased)
+            self._pinging |= {asking}
+            asking.add_done_callback(self._was_answered)
 
-    def _chased(self, asking: asyncio.Task[None]) -> None:
-        self._chasing -= {asking}
+    def _was_answered(self, asking: asyncio.Task[None]) -> None:
+        self._pinging -= {asking}
 
     async def _ask_anything(self) -> None:
         # What becomes of the connection is told to whoever waits for the earlier answers.
@@ -283,29 +287,29 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         if update is not None and not update.done():
             update.set_result(False)
 
-    def silence(self) -> float | None:
+    def seconds_since_answer(self) -> float | None:
         """Seconds since any broker last answered on a connection that is open, or `None`."""
         answers = [connection._last_action for connection in self._conns.values()]
         return time.monotonic() - max(answers) if answers else None
 
-    def unheard(self) -> float:
+    def seconds_since_heartbeat(self) -> float:
         """Seconds since the last heartbeat was sent that the group answered; it counts from there on."""
         return time.monotonic() - self._heard_at
 
-    def hang_up(self) -> None:
+    def close_connections(self) -> None:
         """Close every connection; whatever waits for an answer there fails, and may be asked again."""
         with self.ours():
             for connection in tuple(self._conns.values()):
                 connection.close()
 
-    def chase(self, seconds: float) -> None:
+    def ping_overdue_connections(self, seconds: float) -> None:
         """On each connection that owes an answer and was not heard for so long."""
         with self.ours():
             for connection in tuple(self._conns.values()):
                 if isinstance(connection, Connection):
-                    connection.chase(seconds)
+                    connection.ping_if_overdue(seconds)
 
-    def poke(self) -> None:
+    def refresh_metadata(self) -> None:
         """Ask for metadata, so that a healthy cluster is heard from although there is no work."""
         self.force_metadata_update()
 
@@ -314,9 +318,9 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return len(self.cluster.partitions_for_topic(topic) or ())
 
     @property
-    def identities(self) -> Identities:
-        identities: Identities = self.cluster.identities
-        return identities
+    def topic_ids(self) -> KnownTopicIds:
+        topic_ids: KnownTopicIds = self.cluster.topic_ids
+        return topic_ids
 
     @property
     def metadata_task(self) -> asyncio.Task[None] | None:

@@ -15,9 +15,9 @@ from convex_messaging_fastapi.transport.base import Position
 from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
 from convex_messaging_fastapi.transport.kafka.engine.ending import failure_of
 from convex_messaging_fastapi.transport.kafka.engine.ghosts import Coordinator, Ghosts
-from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.partition_reader import PartitionReader
 from convex_messaging_fastapi.transport.kafka.engine.stored import stored_for
+from convex_messaging_fastapi.transport.kafka.engine.topic_ids import TopicId
 
 
 class Member(PartitionReader):
@@ -63,18 +63,18 @@ class Member(PartitionReader):
             or _raised("committed offsets", coordinator._commit_refresh_task)
         )
 
-    def silence(self) -> float | None:
-        return self._client.silence()
+    def seconds_since_answer(self) -> float | None:
+        return self._client.seconds_since_answer()
 
     @property
     def refused(self) -> bool:
         return self._client.refused
 
-    def poke(self) -> None:
-        self._client.poke()
+    def refresh_metadata(self) -> None:
+        self._client.refresh_metadata()
 
-    def chase(self, seconds: float) -> None:
-        self._client.chase(seconds)
+    def ping_overdue_connections(self, seconds: float) -> None:
+        self._client.ping_overdue_connections(seconds)
 
     def unreachable(self) -> dict[int, str]:
         return self._client.unreachable()
@@ -85,10 +85,10 @@ class Member(PartitionReader):
     def refused_topics(self, topics: Iterable[str]) -> dict[str, type[KafkaError]]:
         return self._client.refused_topics(topics)
 
-    def curious(self) -> bool:
+    def needs_metadata(self) -> bool:
         """Whether metadata cannot come soon enough: a topic is not known yet, or is said to be another."""
         needed = self._consumer.subscription() - self._client.cluster.optional
-        return self._client.identities.unsure or bool(self.missing(needed))
+        return self._client.topic_ids.unsure or bool(self.missing(needed))
 
     def missing(self, topics: Iterable[str]) -> list[str]:
         """Which of `topics` the last metadata does not know."""
@@ -96,11 +96,11 @@ class Member(PartitionReader):
 
     def topic_id(self, topic: str) -> TopicId | None:
         """Which topic that name stands for now, or `None` where it is not known."""
-        return self._client.identities.of(topic)
+        return self._client.topic_ids.of(topic)
 
-    def is_gone(self, topic_id: TopicId) -> bool:
+    def was_replaced(self, topic_id: TopicId) -> bool:
         """Whether a topic is known to have been replaced by another of its name."""
-        return self._client.identities.is_gone(topic_id)
+        return self._client.topic_ids.was_replaced(topic_id)
 
     async def learn(self, clock: Clock, seconds: float) -> bool:
         """Hear of topics and their leaders from whichever broker answers; whether one did so in time."""
@@ -109,7 +109,7 @@ class Member(PartitionReader):
             update = self._client.force_metadata_update()
             if not await settled_within(clock, update, until - clock.now()) or not update.result():
                 return False
-            if not self._client.identities.unsure:
+            if not self._client.topic_ids.unsure:
                 break
         return True
 
@@ -123,7 +123,7 @@ class Member(PartitionReader):
     def joined(self) -> bool:
         return self.identity.generation > 0
 
-    def look_alive(self) -> None:
+    def poll(self) -> None:
         """Count as polling, and raise what the engine's membership has to say.
 
         Raises `KafkaError`.
@@ -133,27 +133,27 @@ class Member(PartitionReader):
         with self._consumer._subscription.fetch_context():
             pass
 
-    def unheard(self) -> float:
+    def seconds_since_heartbeat(self) -> float:
         """Seconds for which the group may not have heard of this member."""
-        return self._client.unheard()
+        return self._client.seconds_since_heartbeat()
 
-    def hang_up(self) -> None:
+    def reconnect(self) -> None:
         """Make new connections, for the old ones may lead nowhere without saying so, and join anew.
 
         A commit that is still under way on an old one could land over a later one, and so move back
         what is committed; where joining makes a new generation, it is refused. A follower may be
         given the old one again.
         """
-        self._client.hang_up()
+        self._client.close_connections()
         self._consumer._coordinator.request_rejoin()
 
-    def join_as_another(self) -> None:
+    def rejoin_as_new_member(self) -> None:
         """Forget who we were in the group, and join it anew over new connections.
 
         Whoever comes back as himself may get his partitions back without a new session, and lose
         them at once without a word; and a commit of before could still land over a later one.
         """
-        self.hang_up()
+        self.reconnect()
         self._consumer._coordinator.reset_generation()
 
     # Records.

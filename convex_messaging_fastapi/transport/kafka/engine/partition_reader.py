@@ -14,8 +14,8 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import MAX_HEADERS, Record, TopicPartition, kept_headers
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
 from convex_messaging_fastapi.transport.kafka.engine.ending import end, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.header_names import is_of_a_name
 from convex_messaging_fastapi.transport.kafka.engine.markers import is_abort_marker
-from convex_messaging_fastapi.transport.kafka.engine.names import is_of_a_name
 from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
 
 
@@ -112,7 +112,7 @@ class PartitionReader:
         return future
 
     def no_more_news(self, news: asyncio.Future[None]) -> None:
-        # What it may have ended with is what `look_alive` raises too.
+        # What it may have ended with is what `poll` raises too.
         if not news.cancel() and not news.cancelled():
             news.exception()
 

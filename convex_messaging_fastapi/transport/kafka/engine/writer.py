@@ -23,8 +23,8 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
 from convex_messaging_fastapi.transport.kafka.engine.ending import end, failure_of
-from convex_messaging_fastapi.transport.kafka.engine.identities import TopicId
 from convex_messaging_fastapi.transport.kafka.engine.packing import Accumulator, Batch
+from convex_messaging_fastapi.transport.kafka.engine.topic_ids import TopicId
 
 _IN_PLAIN_WORDS = {
     NotEnoughReplicasError: "fewer replicas are in sync than min.insync.replicas of the topic asks for",
@@ -98,26 +98,26 @@ class Writer:
         """Which part of the engine has died, and why; it never comes back by itself."""
         return failure_of("sending", self._sender_task) or failure_of("metadata", self._client.metadata_task)
 
-    def silence(self) -> float | None:
-        return self._client.silence()
+    def seconds_since_answer(self) -> float | None:
+        return self._client.seconds_since_answer()
 
     @property
     def refused(self) -> bool:
         return self._client.refused
 
-    def poke(self) -> None:
-        self._client.poke()
+    def refresh_metadata(self) -> None:
+        self._client.refresh_metadata()
 
-    def chase(self, seconds: float) -> None:
-        self._client.chase(seconds)
+    def ping_overdue_connections(self, seconds: float) -> None:
+        self._client.ping_overdue_connections(seconds)
 
     def unreachable(self) -> dict[int, str]:
         return self._client.unreachable()
 
-    def hang_up(self) -> None:
-        self._client.hang_up()
+    def reconnect(self) -> None:
+        self._client.close_connections()
 
-    def curious(self) -> bool:
+    def needs_metadata(self) -> bool:
         """A producer asks for itself when it wants to know a topic."""
         return False
 
@@ -132,7 +132,7 @@ class Writer:
 
     def identity(self, topic: str) -> TopicId | None:
         """Which topic the name stands for now; `None` where no broker tells ids."""
-        return self._client.identities.of(topic)
+        return self._client.topic_ids.of(topic)
 
     def complaint(self, where: TopicPartition) -> str:
         """Why what was last sent there is not taken yet; empty where no broker has said so."""

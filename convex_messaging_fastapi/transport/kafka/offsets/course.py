@@ -68,12 +68,12 @@ class Course:
         """Topics that are others now: where one has grown past our offset, no broker complains of it."""
         holding = self._holding
         holding.learn_topics()
-        remade = holding.remade()
-        for topic in remade - self.in_doubt:
+        recreated = holding.recreated()
+        for topic in recreated - self.in_doubt:
             one = next((where for where in holding.next if where.topic == topic), None)
             if one is not None:
                 self.move(one)
-        return remade
+        return recreated
 
     def found(self) -> Iterator[tuple[TopicPartition, Moves]]:
         """What was asked about a partition, and found about it and others; what is lost is counted."""

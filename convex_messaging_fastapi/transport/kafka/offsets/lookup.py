@@ -48,7 +48,7 @@ class OffsetLookup:
                 found = await self._starts(member, unknown, ids)
                 if ids != holding.topics_now():
                     continue  # they became others while we asked
-                if doubted or all(member.is_gone(topic) for topic in found.strange):
+                if doubted or all(member.was_replaced(topic) for topic in found.strange):
                     return found
                 # Where a broker that is behind tells of old topics, commits in new ones seem strange.
                 await self._doubt(member)

@@ -15,7 +15,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import AssignmentListener, Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, Member, TopicId, theirs
-from convex_messaging_fastapi.transport.kafka.offsets.positions import remade
+from convex_messaging_fastapi.transport.kafka.offsets.positions import recreated
 
 THRICE = 3
 
@@ -87,9 +87,9 @@ class Holding:
             if known is None:
                 self.topic_ids[topic] = self.member.topic_id(topic)
 
-    def remade(self) -> set[str]:
+    def recreated(self) -> set[str]:
         """Topics that are known to be others now than those that were assigned."""
-        return remade(self.member, self.topic_ids)
+        return recreated(self.member, self.topic_ids)
 
 
 class Ownership:
@@ -106,7 +106,7 @@ class Ownership:
         self.changed = asyncio.Event()
         self.accepting = True
         """False once stopping has begun: a rebalance may still end then, and must not reopen."""
-        self.stripped: deque[float] = deque(maxlen=THRICE)
+        self.membership_lost_at: deque[float] = deque(maxlen=THRICE)
         """When the group was last found to have taken our membership away."""
 
     def listen(self, listener: AssignmentListener) -> None:
@@ -144,11 +144,11 @@ class Ownership:
             announced, holding.phase = holding.open, Phase.CLOSING
             self.changed.set()
             try:
-                stripped = holding.member.identity != holding.who
-                if stripped and not lost:
-                    self.stripped.append(self._clock.now())
+                membership_lost = holding.member.identity != holding.who
+                if membership_lost and not lost:
+                    self.membership_lost_at.append(self._clock.now())
                 if announced:
-                    await self._tell(holding, lost or stripped)
+                    await self._tell(holding, lost or membership_lost)
             finally:
                 holding.phase = Phase.OVER
                 if self.holding is holding:
@@ -163,9 +163,10 @@ class Ownership:
         self.holding = None
         self.changed.set()
 
-    def stripped_thrice(self, within: float) -> bool:
+    def lost_membership_thrice(self, within: float) -> bool:
         """Whether our membership was taken away three times in so many seconds, until now."""
-        return len(self.stripped) == THRICE and self._clock.now() - self.stripped[0] < within
+        times = self.membership_lost_at
+        return len(times) == THRICE and self._clock.now() - times[0] < within
 
     async def _tell(self, holding: Holding, lost: bool) -> None:
         deadline = LOST if lost else self._clock.now() + self._drain_seconds

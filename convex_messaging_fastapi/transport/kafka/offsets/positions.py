@@ -136,7 +136,7 @@ class LastKnown(NamedTuple):
     policy: str
 
 
-def remade(member: Member, topic_ids: TopicIds) -> set[str]:
+def recreated(member: Member, topic_ids: TopicIds) -> set[str]:
     """Topics that are known to be others now than those that bore their names."""
     return {
         topic
@@ -177,7 +177,7 @@ async def _is_another(member: Member, where: TopicPartition, reading: LastKnown)
 
     It does so with a topic that is deleted.
     """
-    if where.topic in remade(member, reading.topic_ids):
+    if where.topic in recreated(member, reading.topic_ids):
         return True
     return (
         where in reading.stored and where not in (await _committed(member, [where], reading.topic_ids)).ours
@@ -207,7 +207,7 @@ async def _moves_beside(member: Member, one: TopicPartition, reading: LastKnown)
         if offset > end[where]
     }
     another = held.keys() - cut.keys()
-    if one.topic not in remade(member, reading.topic_ids):
+    if one.topic not in recreated(member, reading.topic_ids):
         another &= reading.stored.keys() - (await _committed(member, another, reading.topic_ids)).ours.keys()
     return cut | {
         where: decide_anew(held[where], first[where], end[where], reading.policy) for where in another

@@ -51,8 +51,8 @@ class Storing:
     ) -> Outcomes:
         """Nothing is sent of `doubtful` topics, whose logs may be others by now."""
         # In a log that was made anew the old positions would hide new records from whoever comes next.
-        remade = holding.remade()
-        gone = {where for where in offsets if where in holding.cut or where.topic in remade}
+        recreated = holding.recreated()
+        gone = {where for where in offsets if where in holding.cut or where.topic in recreated}
         doubted = {where for where in offsets.keys() - gone if where.topic in doubtful}
         told = {
             where: Position(position.offset, self._text(holding, where, position.metadata))

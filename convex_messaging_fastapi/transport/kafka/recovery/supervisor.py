@@ -133,7 +133,7 @@ class Supervisor(Generic[E]):
     def _take(self, engine: E, owner: Owner[E]) -> None:
         if self._vitals.astray is None:
             self._outage.is_over(self._kind.name)
-        self._vitals = self._vitals.started().heard(self._clock.now(), engine.silence())
+        self._vitals = self._vitals.started().heard(self._clock.now(), engine.seconds_since_answer())
         owner.started(engine)
         self._slot.put(engine)
 
@@ -161,13 +161,14 @@ class Supervisor(Generic[E]):
             case Step.ASK if self._asking is None or self._asking.done():
                 self._vitals = self._vitals.asked(now)
                 self._asking = asyncio.get_running_loop().create_task(self._ask(engine))
-        if self._vitals.silence(now) > self._tuning.ask_after_seconds or engine.curious():
-            engine.poke()
-        engine.chase(self._tuning.ask_after_seconds)
+        if self._vitals.silence(now) > self._tuning.ask_after_seconds or engine.needs_metadata():
+            engine.refresh_metadata()
+        engine.ping_overdue_connections(self._tuning.ask_after_seconds)
 
     def _vitals_now(self) -> Vitals:
-        engine = self._slot.current
-        return self._vitals if engine is None else self._vitals.heard(self._clock.now(), engine.silence())
+        if (engine := self._slot.current) is None:
+            return self._vitals
+        return self._vitals.heard(self._clock.now(), engine.seconds_since_answer())
 
     async def _ask(self, engine: E) -> None:
         """Make a connection of our own, to learn why the engine's are silent."""
@@ -180,7 +181,7 @@ class Supervisor(Generic[E]):
                 # The way is free, and the engine hears nothing: its connections are dead, though
                 # nobody told it, and it would wait for their answers for half a minute.
                 self._vitals = self._vitals.reached(self._clock.now())
-                engine.hang_up()
+                engine.reconnect()
         elif answer.refused:
             # Left alone, the engine would log in several times a second and lock the account.
             self.replace(engine, answer)

@@ -12,7 +12,7 @@ import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem
-from convex_messaging_fastapi.transport.kafka.consumer.instance import Instance
+from convex_messaging_fastapi.transport.kafka.consumer.instance_id import InstanceId
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
 from tests.transport.kafka.bench import Bench
@@ -114,7 +114,7 @@ async def test_processes_on_two_machines_that_share_a_name_are_told(
     real: Bench, kafka: Cluster, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They put each other out of the group at every heartbeat, and the engine finds nothing wrong with it."""
-    monkeypatch.setattr(Instance, "claim", lambda instance: instance.id)
+    monkeypatch.setattr(InstanceId, "claim", lambda instance: instance.id)
     kafka.create_topic(unique, partitions=1)
     readers = [await real.reader(unique, group=unique, group_instance_id="same")]
     await readers[0].until(lambda: readers[0].listener.held, "an assignment")

@@ -35,7 +35,7 @@ async def test_a_missing_one_is_looked_for_and_read_once_it_is_there(
     member = reader.consumer._supervisor.current
     assert member is not None
     assert member.missing(["later"]) == ["later"]
-    assert not member.curious(), "it is not asked for at every look"
+    assert not member.needs_metadata(), "it is not asked for at every look"
     assert (reader.consumer.contact().problem, reader.consumer.contact().detail) == (None, "")
     assert warnings_of("later", caplog) == []
 

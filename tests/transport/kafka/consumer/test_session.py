@@ -47,7 +47,7 @@ async def test_a_member_that_was_heard_all_the_same_comes_back_as_another(
     first, member = reader.epoch, _member(reader)
     wire.track_requests()
     with monkeypatch.context() as silence:
-        silence.setattr(Member, "unheard", lambda member: 3600.0)
+        silence.setattr(Member, "seconds_since_heartbeat", lambda member: 3600.0)
         await reader.until(lambda: reader.listener.revocations, "the end of the assignment")
         assert reader.listener.revocations == [(first, LOST)]
     await reader.until(lambda: len(reader.listener.assignments) > 1, "another assignment")
@@ -63,9 +63,11 @@ async def test_a_member_that_was_heard_all_the_same_comes_back_as_another(
 async def test_a_member_that_is_heard_keeps_what_it_holds(bench: Bench) -> None:
     reader = await at_work(bench)
     member = _member(reader)
-    heard_at = bench.clock.now() - member.unheard()
-    await reader.until(lambda: bench.clock.now() - member.unheard() > heard_at + 0.1, "a heartbeat")
-    assert member.unheard() < 2
+    heard_at = bench.clock.now() - member.seconds_since_heartbeat()
+    await reader.until(
+        lambda: bench.clock.now() - member.seconds_since_heartbeat() > heard_at + 0.1, "a heartbeat"
+    )
+    assert member.seconds_since_heartbeat() < 2
     assert reader.listener.revocations == []
 
 

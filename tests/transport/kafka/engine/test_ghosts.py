@@ -51,7 +51,7 @@ async def test_the_one_he_was_leaves_while_he_waits_to_join(
     wire.track_requests()
     wire.push_errors(Api.LEAVE_GROUP, code)
     before = member_of(reader).identity.member_id
-    member_of(reader).join_as_another()
+    member_of(reader).rejoin_as_new_member()
     await joined_anew(reader)
     asked = [api for api in wire.requests() if api in (Api.LEAVE_GROUP, Api.JOIN_GROUP)]
     assert asked[0] == Api.JOIN_GROUP
@@ -98,7 +98,7 @@ async def test_a_static_member_takes_its_own_place_again(
     reader = await bench.reader(group_instance_id="pod-1")
     await reader.until(lambda: reader.listener.held, "an assignment")
     wire.track_requests()
-    member_of(reader).join_as_another()
+    member_of(reader).rejoin_as_new_member()
     await joined_anew(reader)
     assert Api.LEAVE_GROUP not in wire.requests()
 

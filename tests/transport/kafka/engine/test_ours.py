@@ -21,7 +21,7 @@ from convex_messaging_fastapi.transport.kafka.engine.codes import (
     InvalidRecord,
     for_code,
 )
-from convex_messaging_fastapi.transport.kafka.engine.logs import EngineLogFilter, calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.engine.log_filter import EngineLogFilter, calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.engine.ours import at_work, ours, theirs
 from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
 from tests.support.waiting import eventually

@@ -53,7 +53,7 @@ async def test_a_password_is_read_again_at_every_login(password: Path) -> None:
         try:
             await client.bootstrap()
             _write(password, "the second")
-            client.hang_up()
+            client.close_connections()
             assert await client.ready(0)
         finally:
             await client.close()

@@ -42,7 +42,7 @@ class Cluster:
     def topic_id(self, topic: str) -> TopicId | None:
         return self.topic
 
-    def is_gone(self, topic: TopicId) -> bool:
+    def was_replaced(self, topic: TopicId) -> bool:
         return topic in self.gone
 
     async def learn(self, clock: object, seconds: float) -> bool:

@@ -13,7 +13,7 @@ import pytest
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Verdict
-from convex_messaging_fastapi.transport.kafka.engine.logs import EngineLogFilter, calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.engine.log_filter import EngineLogFilter, calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.producer.producer import KafkaProducer
 from tests.conftest import REQUIRED
 from tests.support.independent import Independent

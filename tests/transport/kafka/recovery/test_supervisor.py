@@ -31,7 +31,7 @@ class PaperEngine:
         self.wants_news = False
         self.refused = False
         self.pokes = 0
-        self.chased: list[float] = []
+        self.pinged: list[float] = []
         self.hung_up = 0
         self.elsewhere: dict[int, str] = {}
         self.stopped = asyncio.Event()
@@ -52,22 +52,22 @@ class PaperEngine:
     def failure(self) -> str | None:
         return self.dead
 
-    def silence(self) -> float | None:
+    def seconds_since_answer(self) -> float | None:
         return self.quiet_for
 
-    def poke(self) -> None:
+    def refresh_metadata(self) -> None:
         self.pokes += 1
 
-    def chase(self, seconds: float) -> None:
-        self.chased.append(seconds)
+    def ping_overdue_connections(self, seconds: float) -> None:
+        self.pinged.append(seconds)
 
-    def hang_up(self) -> None:
+    def reconnect(self) -> None:
         self.hung_up += 1
 
     def unreachable(self) -> dict[int, str]:
         return self.elsewhere
 
-    def curious(self) -> bool:
+    def needs_metadata(self) -> bool:
         return self.wants_news
 
 
@@ -282,7 +282,7 @@ async def test_an_engine_that_waits_for_news_is_asked_at_every_look(stage: Stage
 async def test_answers_that_are_owed_for_long_are_chased_also_while_others_come(stage: Stage) -> None:
     await stage.begin()
     await stage.turn(3)
-    assert stage.engines[0].chased == [Tuning().ask_after_seconds] * 3
+    assert stage.engines[0].pinged == [Tuning().ask_after_seconds] * 3
 
 
 async def test_silence_is_explained_and_forgotten_when_it_ends(stage: Stage) -> None:

@@ -50,9 +50,9 @@ async def owing(connection: Any) -> asyncio.Future[Any]:
     return asked
 
 
-async def chased(connection: Any) -> int:
+async def pinged(connection: Any) -> int:
     before = connection._writer.asked
-    connection.chase(4.0)
+    connection.ping_if_overdue(4.0)
     await asyncio.sleep(0)
     return int(connection._writer.asked - before)
 
@@ -64,15 +64,15 @@ async def test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_a
     asked = await owing(connection)
     now = 0.0
     monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now))
-    chases = 0
+    pings = 0
     for _ in range(400):  # of a look every tenth of a second
-        chases += await chased(connection)
+        pings += await pinged(connection)
         now += 0.1
-    assert chases == 10
+    assert pings == 10
     connection._last_action = now
-    assert await chased(connection) == 0
+    assert await pinged(connection) == 0
     now += 4.1
-    assert await chased(connection) == 1
+    assert await pinged(connection) == 1
     connection.close()
     with pytest.raises(Exception, match="closed"):
         await asked
@@ -80,27 +80,27 @@ async def test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_a
 
 async def test_nothing_is_asked_where_none_is_owed_or_something_was_heard_just_now(connection: Any) -> None:
     connection._last_action = LONG_AGO
-    assert await chased(connection) == 0
+    assert await pinged(connection) == 0
     asked = await owing(connection)
     connection._last_action = asyncio.get_running_loop().time() + 1000
-    assert await chased(connection) == 0
+    assert await pinged(connection) == 0
     connection.close()
     connection._last_action = LONG_AGO
-    connection.chase(4.0)
+    connection.ping_if_overdue(4.0)
     with pytest.raises(Exception, match="closed"):
         await asked
 
 
 async def test_an_answer_to_it_alone_ends_the_connection_for_whoever_waits(connection: Any) -> None:
     asked = await owing(connection)
-    await chased(connection)
+    await pinged(connection)
     connection._handle_frame(struct.pack(">ihi", connection._correlation_id, 0, 0))
     with pytest.raises(CorrelationIdError):
         await asked
     assert not connection.connected()
-    await asyncio.wait_for(asyncio.gather(*connection._chasing), 1)
+    await asyncio.wait_for(asyncio.gather(*connection._pinging), 1)
     await asyncio.sleep(0)
-    assert not connection._chasing
+    assert not connection._pinging
 
 
 async def test_the_first_answer_after_a_silence_ends_the_connection_whatever_was_lost_in_it(
@@ -110,13 +110,13 @@ async def test_the_first_answer_after_a_silence_ends_the_connection_whatever_was
     now = 0.0
     monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: now))
     for _ in range(3):
-        await chased(connection)
+        await pinged(connection)
         now += 5
     connection._handle_frame(struct.pack(">ihi", connection._correlation_id, 0, 0))
     with pytest.raises(CorrelationIdError):
         await asked
     assert not connection.connected()
-    await asyncio.wait_for(asyncio.gather(*connection._chasing), 1)
+    await asyncio.wait_for(asyncio.gather(*connection._pinging), 1)
 
 
 async def test_a_connection_that_breaks_under_it_says_so_to_whoever_waits_and_to_nobody_else(
@@ -125,7 +125,7 @@ async def test_a_connection_that_breaks_under_it_says_so_to_whoever_waits_and_to
     """As uvloop has it, where the other side has just reset it."""
     asked = await owing(connection)
     connection._writer.refusal = RuntimeError("the handler is closed")
-    connection.chase(4.0)
-    await asyncio.wait_for(asyncio.gather(*connection._chasing), 1)
+    connection.ping_if_overdue(4.0)
+    await asyncio.wait_for(asyncio.gather(*connection._pinging), 1)
     with pytest.raises(Exception, match="closed"):
         await asked

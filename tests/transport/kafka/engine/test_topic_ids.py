@@ -10,17 +10,17 @@ import pytest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.types import Schema
 
-from convex_messaging_fastapi.transport.kafka.engine import identities
-from convex_messaging_fastapi.transport.kafka.engine.identities import (
+from convex_messaging_fastapi.transport.kafka.engine import topic_ids
+from convex_messaging_fastapi.transport.kafka.engine.topic_ids import (
     METADATA,
     NO_ID,
     IdentifyingRequest,
-    Identities,
+    KnownTopicIds,
     TopicId,
 )
 
 A, B, C = (bytes([n]) * 16 for n in (1, 2, 3))
-ANSWER: Schema = identities._ANSWER
+ANSWER: Schema = topic_ids._ANSWER
 
 
 def answer(topic_id: bytes) -> bytes:
@@ -33,18 +33,18 @@ def answer(topic_id: bytes) -> bytes:
 
 def test_two_answers_in_a_row_make_a_topic_another_and_the_one_before_is_never_believed_again() -> None:
     """A broker that is behind tells of the old topic still."""
-    known = Identities()
+    known = KnownTopicIds()
     heard = []
     for id in (A, B, A, B, B, A, B, C, C, A, A):
         known.hear("here", {"orders": id})
         heard.append(known.of("orders"))
     assert heard == [TopicId("here", id) for id in (A, A, A, A, B, B, B, B, C, C, C)]
     assert known.of("payments") is None
-    assert [known.is_gone(TopicId("here", id)) for id in (A, B, C)] == [True, True, False]
+    assert [known.was_replaced(TopicId("here", id)) for id in (A, B, C)] == [True, True, False]
 
 
 def test_one_answer_that_tells_of_another_topic_makes_a_second_one_wanted() -> None:
-    known = Identities()
+    known = KnownTopicIds()
     unsure = []
     for id in (A, B, A, B, B):
         known.hear("here", {"orders": id})
@@ -54,7 +54,7 @@ def test_one_answer_that_tells_of_another_topic_makes_a_second_one_wanted() -> N
 
 def test_a_mirror_in_another_cluster_takes_no_topics_place() -> None:
     """Nor does the first cluster's, when clients come back to it."""
-    known = Identities()
+    known = KnownTopicIds()
     for cluster, id in (("here", A), ("there", B), ("here", A)):
         known.hear(cluster, {"orders": id})
         assert known.of("orders") == TopicId(cluster, id)
@@ -64,14 +64,14 @@ def test_a_mirror_in_another_cluster_takes_no_topics_place() -> None:
 
 
 def test_an_answer_reads_as_one_of_the_version_that_the_engine_knows() -> None:
-    read: Any = identities._Answer.decode(BytesIO(answer(A)))
+    read: Any = topic_ids._Answer.decode(BytesIO(answer(A)))
     assert read.brokers == [(1, "localhost", 9092, None)]
     assert read.topics == [(0, "orders", False, [(0, 4, 1, [1, 2], [1], [2])])]
     assert (read.controller_id, read.ids) == (1, {"orders": A})
 
 
 def test_a_broker_that_has_no_id_to_tell_tells_none() -> None:
-    read: Any = identities._Answer.decode(answer(NO_ID))
+    read: Any = topic_ids._Answer.decode(answer(NO_ID))
     assert read.ids == {}
 
 
@@ -79,7 +79,7 @@ def test_an_answer_that_is_cut_off_is_refused_wherever_that_is() -> None:
     whole = answer(A)
     for length in range(len(whole)):
         with pytest.raises((ValueError, IndexError, struct.error)):
-            identities._Answer.decode(whole[:length])
+            topic_ids._Answer.decode(whole[:length])
 
 
 @pytest.mark.parametrize(("newest", "version"), [(5, 5), (9, 5), (10, 10), (13, 10)])

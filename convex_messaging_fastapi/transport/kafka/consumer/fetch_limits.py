@@ -6,24 +6,24 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Span
 
 
-class Shares:
+class FetchLimits:
     """The engine throws away what it has read when it cannot read on: read no further than that."""
 
     def __init__(self) -> None:
-        self._shares: dict[TopicPartition, int] = {}
+        self._limits: dict[TopicPartition, int] = {}
 
     def of(self, where: TopicPartition, limit: int) -> int:
-        return min(limit, self._shares.get(where, limit))
+        return min(limit, self._limits.get(where, limit))
 
     def fewer(self, where: TopicPartition, position: int, unreadable: Span | None) -> bool:
         """Whether there may be records from `position` up to the unreadable batch: they are taken next."""
-        tried = self._shares.get(where)
+        tried = self._limits.get(where)
         if unreadable is None or unreadable.first is None or unreadable.first <= position or tried == 1:
             return False
         # Where offsets are missing, there are fewer records than it seems.
-        self._shares[where] = unreadable.first - position if tried is None else tried // 2
+        self._limits[where] = unreadable.first - position if tried is None else tried // 2
         return True
 
     def taken(self, where: TopicPartition) -> None:
         """What was asked for could be read."""
-        self._shares.pop(where, None)
+        self._limits.pop(where, None)

@@ -12,7 +12,7 @@ from aiokafka import errors
 from aiokafka.protocol.admin import SaslAuthenticateRequest
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.transport.kafka.engine.logs import EngineLogFilter, calm_engine_logs
+from convex_messaging_fastapi.transport.kafka.engine.log_filter import EngineLogFilter, calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours
 
 

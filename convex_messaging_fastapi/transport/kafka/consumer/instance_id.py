@@ -21,7 +21,7 @@ except ImportError:  # no such locks on Windows: the id is used as it was given
 MOST_PROCESSES = 256
 
 
-class Instance:
+class InstanceId:
     """The lowest of `id`, `id-1`, `id-2`, ... that no other living process of this machine has.
 
     `scope` tells apart what may share an id: clusters and groups. A process that dies gives its

@@ -152,7 +152,7 @@ class TopicId(NamedTuple):
         return other is not None and self.cluster == other.cluster and self.id != other.id
 
 
-class Identities:
+class KnownTopicIds:
     """Which topic a name stands for now.
 
     That it is another one is believed when two answers in a row say so: one broker may be behind. The
@@ -186,7 +186,7 @@ class Identities:
         """Whether another answer would tell more."""
         return bool(self._rumours)
 
-    def is_gone(self, topic: TopicId) -> bool:
+    def was_replaced(self, topic: TopicId) -> bool:
         return topic in self._gone
 
     def of(self, topic: str) -> TopicId | None:
@@ -195,9 +195,9 @@ class Identities:
 
 
 class Cluster(ClusterMetadata):  # type: ignore[misc]
-    """The engine's picture of a cluster, with the identities of topics."""
+    """The engine's picture of a cluster, with the ids of topics."""
 
-    identities: Identities
+    topic_ids: KnownTopicIds
     refused: Mapping[str, type[KafkaError]] = MappingProxyType({})
     """What the last answer said of topics instead of where they are."""
     optional: frozenset[str] = frozenset()
@@ -206,7 +206,7 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
     @classmethod
     def adopt(cls, cluster: ClusterMetadata) -> None:
         cluster.__class__ = cls
-        cluster.identities = Identities()
+        cluster.topic_ids = KnownTopicIds()
 
     def update_metadata(self, metadata: Any) -> None:
         if self.optional:
@@ -215,7 +215,7 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
         codes = {topic: code for code, topic, *_ in metadata.topics}
         self.refused = {topic: for_code(code) for topic, code in codes.items() if code != NoError.errno}
         if isinstance(metadata, _Answer) and metadata.cluster_id:
-            self.identities.hear(metadata.cluster_id, metadata.ids)
+            self.topic_ids.hear(metadata.cluster_id, metadata.ids)
 
     def _is_heard(self, code: int, topic: str) -> bool:
         return code == NoError.errno or topic not in self.optional
