@@ -17,6 +17,8 @@ CORE = (
     "tests/promises/test_carrying.py",
     "tests/promises/test_fetching.py",
     "tests/promises/test_groups.py",
+    "tests/promises/test_log_reader.py",
+    "tests/promises/test_optional_topics.py",
     # a bus: order, retries, letters of all kinds of bad input, what was finished above the commit
     "tests/promises/test_bus_handling.py",
     "tests/promises/test_bus_bad_input.py",

@@ -65,22 +65,24 @@ class KafkaLogReader:
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         what = f"what group {group!r} has committed"
         client = self._client(await self._reached(what))
-        give_up = self._clock.now() + self._patience_seconds
         with _telling(what, group=group):
             try:
                 await client.bootstrap()
-                while True:
-                    try:
-                        found = await stored_by(client, group)
-                    except KafkaError as error:
-                        # A coordinator that has just come, or moved, is soon known.
-                        if not error.retriable or self._clock.now() >= give_up:
-                            raise
-                        await sleep(self._clock, self._tuning.retry_seconds)
-                    else:
-                        return {where: _as_given(position) for where, position in found.items()}
+                found = await self._stored(client, group)
             finally:
                 await client.close()
+        return {where: _as_given(position) for where, position in found.items()}
+
+    async def _stored(self, client: Client, group: str) -> Mapping[TopicPartition, Position]:
+        give_up = self._clock.now() + self._patience_seconds
+        while True:
+            try:
+                return await stored_by(client, group)
+            except KafkaError as error:
+                # A coordinator that has just come, or moved, is soon known.
+                if not error.retriable or self._clock.now() >= give_up:
+                    raise
+            await sleep(self._clock, self._tuning.retry_seconds)
 
     @asynccontextmanager
     async def _reading(self, what: str, topic: str = "") -> AsyncIterator[PartitionReader]:
