@@ -25,9 +25,6 @@ LONGEST_FUNCTION = 40
 MOST_ATTRIBUTES = 12
 
 YET_TO_SHRINK = {
-    "convex_messaging_fastapi/transport/kafka/engine/client.py": 402,
-    "convex_messaging_fastapi/transport/kafka/consumer.py KafkaConsumer": 20,
-    "convex_messaging_fastapi/transport/kafka/supervisor.py Supervisor": 26,
     "convex_messaging_fastapi/publishing/topics.py Topic": 13,
     "convex_messaging_fastapi/publishing/batches.py PartitionQueue": 13,
 }
