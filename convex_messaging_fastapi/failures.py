@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from convex_messaging_fastapi.errors import DecodeError, MessagingError
-from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, validation_text
+from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_line, validation_text
 
 MAX_TEXT = 2000
 MAX_STACK = 4000

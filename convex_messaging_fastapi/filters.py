@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.messages.choosing import named_type
-from convex_messaging_fastapi.messages.kinds import names_read
+from convex_messaging_fastapi.messages.message_types import names_read
 from convex_messaging_fastapi.policies import Filter, shown
 from convex_messaging_fastapi.records import Delivery
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, short
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
+from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_line, short
 from convex_messaging_fastapi.records import Record, TopicPartition
 
 SHOWN = 5

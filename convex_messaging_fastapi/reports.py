@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.mentions import about, counted, key_named, listed, named, place, some
-from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line
 from convex_messaging_fastapi.messages.headers import MESSAGE_TYPE
+from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_line
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition, header_text
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from convex_messaging_fastapi import ConvexMessage, DeclarationError, Delivery, of_type
-from convex_messaging_fastapi.messages.kinds import ATTRIBUTE, WireNames
+from convex_messaging_fastapi.messages.message_types import ATTRIBUTE, WireNames
 from convex_messaging_fastapi.records import Headers, Record
 
 T = TypeVar("T")

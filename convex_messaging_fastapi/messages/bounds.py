@@ -1,8 +1,8 @@
-"""What the bytes of a message may be before they are decoded, so that its cost is in proportion to its size.
+"""The bounds of a message's bytes before they are decoded, so that its cost is in proportion to its size.
 
 A parser's time and memory depend on what the bytes say: a million digits, a million empty objects and a
-thousand levels are each a short text. What is beyond a bound is refused before anything is built from it.
-Every look here takes time in proportion to the bytes, whatever they are.
+thousand levels are each a short text. What exceeds a bound is refused before anything is built from it.
+Every check here takes time in proportion to the number of bytes.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ MAX_EXPONENT = 400
 """Of a number as it is written with one digit before the point: 1e400 is within, 10e400 is beyond."""
 
 LARGE_BYTES = 256 * 1024
-"""A larger value is decoded in a thread, for the event loop has others to serve meanwhile."""
+"""A larger value is decoded in a thread, so that the event loop serves others meanwhile."""
 
 LONG_BYTES = 16 * 1024
-"""From here on it is worth while to read a value without looks for garbage."""
+"""From this size on a value is read with the garbage collector switched off."""
 
 SHORT_BYTES = 200
-"""No more bytes than these hold neither too many members, nor too many levels, nor too many digits."""
+"""So few bytes cannot have too many members, levels or digits."""
 
 _LONGEST_NUMBER = 1000
 """Characters: one of 400 digits may begin with as many zeros behind its point."""
 
 _LETTER_ITEMS = 10_000
-"""What a dead letter of ours stays below, its headers included."""
+"""More than any dead letter of ours has, its headers included."""
 
 
 class OutOfBounds(ValueError):
-    """Bytes that are not decoded. Its text holds none of them."""
+    """Bytes beyond a bound, which are not decoded. The text repeats none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +80,27 @@ class Bounds:
 
 
 def letter_bytes(max_message_bytes: int) -> int:
-    """What a dead letter may have that holds a message of so many bytes."""
+    """The most bytes of a dead letter about a message of so many bytes."""
     return 2 * max_message_bytes + 64 * 1024
 
 
 def is_within(number: Decimal) -> bool:
-    """Whether a decimal has a length and an exponent that are written and read."""
+    """Whether the length and the exponent of a decimal are within the bounds."""
     if not number.is_finite():
-        return True  # that is refused elsewhere, and by another name
+        return True  # an infinity or NaN, which is refused elsewhere
     if abs(number.adjusted()) > MAX_EXPONENT:
         return False
     return len(str(number)) <= MAX_DIGITS or len(number.as_tuple().digits) <= MAX_DIGITS
 
 
 def numbers_are_within(written: bytes) -> bool:
-    """Whether what was written may be read again; of numbers that are texts it says nothing."""
+    """Whether what was written may be read again, as far as numbers go that are no texts."""
     return not _has_long_number(written) or _all_within(_outside_texts(_without_escapes(written)))
 
 
 def has_large_exponent(value: bytes) -> bool:
     """Whether there may be a number with an exponent of three digits or more."""
-    # The pattern alone takes several times as long, and nearly everything has no such digits at all.
+    # First a quick look: the pattern takes several times as long, and nearly nothing has such digits.
     return value.translate(_DIGITS).find(_EXPONENT) >= 0 and _large_exponent(value) is not None
 
 
@@ -115,7 +115,7 @@ def _has_long_number(value: bytes) -> bool:
 
 
 def _has_long_run(digits: bytes) -> bool:
-    """Whether as many of them stand in a row as no number may have."""
+    """Whether more of them stand in a row than a number may have."""
     return digits[_STEP - 1 :: _STEP].find(_SAMPLED) >= 0 and _LONG_RUN in digits
 
 
@@ -138,7 +138,7 @@ def _without_escapes(value: bytes) -> bytes:
 
 
 def _outside_texts(bare: bytes) -> bytes:
-    """What stands between the texts, with a single quotation mark for each of them."""
+    """What stands between the texts; each text is left as one quotation mark."""
     return b'"'.join(bare.split(b'"')[::2])
 
 
@@ -150,7 +150,7 @@ def _table(digits: bytes) -> bytes:
 _EXPONENT = b"0e000"
 _LONG_RUN = b"0" * MAX_DIGITS
 _STEP, _SAMPLED = 100, b"0" * (MAX_DIGITS // 100)
-"""Every hundredth byte of a long run is a digit: to look at these first costs next to nothing."""
+"""In a long run of digits every hundredth byte is one: looking at these first costs next to nothing."""
 
 _BACKSLASH = 0x5C
 """As a number: looking for one byte takes a tenth of the time that looking for two takes."""
@@ -162,7 +162,7 @@ _NO_BRACKETS = bytes(frozenset(range(256)) - frozenset(b"{[]}"))
 _STEPS = bytes(1 if byte in b"{[" else 255 if byte in b"]}" else 0 for byte in range(256))
 """A level down and a level up again, as signed bytes."""
 
-# Each of these looks at no digit twice: a number begins where no other character of one stands before it.
+# None of these reads a digit twice: a number begins only where no character of a number stands before.
 _large_exponent = re.compile(rb"(?<![0-9A-Za-z.])[0-9.]+[eE][+-]?[0-9]{3}").search
 _large_exponent_of_text = re.compile(
     rb"(?<![0-9A-Za-z._\x80-\xff])[0-9._\x80-\xff]+[eE][+-]?[0-9_\x80-\xff]{3}"
@@ -172,7 +172,7 @@ _numbers = re.compile(rb"[0-9][0-9.eE+-]{4,}").findall
 
 
 def _all_within(outside: bytes) -> bool:
-    """Whether every number is within the bounds; what is no number is for the parser to refuse."""
+    """Whether every number is within the bounds; the parser refuses what is no number."""
     return _has_thousands(outside) is None and all(map(_is_within, frozenset(_numbers(outside))))
 
 

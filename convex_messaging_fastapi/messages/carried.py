@@ -1,7 +1,7 @@
-"""Values that a `ConvexMessage` may hold and its JSON would not carry, although pydantic writes them.
+"""Finds values in a `ConvexMessage` that its JSON would not carry, although pydantic writes them.
 
-An instance of a subclass in a field is written as what the field is declared to be, without what the
-subclass adds. A time whose offset from UTC has seconds is written without these, as another time.
+An instance of a subclass in a field is written as the declared class, without what the subclass adds.
+A time whose offset from UTC has seconds is written without these, and so as another time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from operator import attrgetter
 from typing import Any
 
 from convex_messaging_fastapi.errors import EncodeError
-from convex_messaging_fastapi.messages.kinds import ATTRIBUTE
-from convex_messaging_fastapi.messages.walking import Schema, Walk, fields_of, writes_as_it_likes
+from convex_messaging_fastapi.messages.message_types import ATTRIBUTE
+from convex_messaging_fastapi.messages.schema_walk import Schema, Walk, fields_of, writes_as_it_likes
 
 Check = Callable[[Any], bool]
-"""Raises `NotCarried`. Whether the value is of a type to be asked: of another it lets the writer complain."""
+"""Whether the value is of a checked type; the writer refuses others. Raises `NotCarried`."""
 
 _MINUTE = timedelta(minutes=1)
 
@@ -29,7 +29,7 @@ OFFSET = b"000:00"
 
 
 class NotCarried(ValueError):
-    """Its text says why and what to do. `place` is where, outermost first."""
+    """The text says why and what to do. `place` leads to the value, outermost first."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -37,7 +37,7 @@ class NotCarried(ValueError):
 
 
 class Carried:
-    """What one kind of message has to be asked, and when that is worth its time.
+    """What to check of one kind of message, and when that is worth its time.
 
     `zones_of` gives the time zones of its own fields, where each is a time: `in_utc` is what nearly all
     messages have. `has_more_times`: so may something else in it; where that has an offset, `OFFSET` is
@@ -58,7 +58,7 @@ class Carried:
         self.watched = tuple(compiling.watched)
 
     def has_offset(self, message: Any) -> bool:
-        """Whether a time among its own fields has one, and not that of UTC."""
+        """Whether a time among its own fields has an offset other than that of UTC."""
         held = (getattr(message, name, None) for name in self._own)
         return any(isinstance(value, datetime | time) and value.utcoffset() for value in held)
 
@@ -66,7 +66,7 @@ class Carried:
         return any(map(type.__subclasses__, self.watched))
 
     def refuse_loss(self, message: Any) -> None:
-        """Raises `EncodeError`, with the place and the remedy."""
+        """Raises `EncodeError` with the place and the remedy."""
         try:
             _run(self._check, message)
         except NotCarried as problem:
@@ -75,7 +75,7 @@ class Carried:
 
 
 class _Compiling:
-    """Makes checks of schemas, those that hold themselves included."""
+    """Makes checks for schemas, recursive ones included."""
 
     def __init__(self) -> None:
         self.watched: dict[type, None] = {}
@@ -84,15 +84,15 @@ class _Compiling:
         self._by_node: dict[tuple[int, bool], Check | None] = {}
 
     def check_of(self, node: Schema, within: bool) -> Check | None:
-        """`within`: a `ConvexMessage` is around it, so that what it does not carry is refused."""
+        """`within`: a `ConvexMessage` is around it, so that what that does not carry is refused."""
         asked = (id(node), within)
         if asked not in self._by_node:
-            self._by_node[asked] = lambda value: _run(self._by_node[asked], value)  # for what holds itself
+            self._by_node[asked] = lambda value: _run(self._by_node[asked], value)  # for a recursive schema
             self._by_node[asked] = self._compiled(node, within)
         return self._by_node[asked]
 
     def times_of(self, message: Schema) -> dict[str, int]:
-        """Which of a message's own fields are a time, and nothing but one."""
+        """The message's own fields whose values are always a time."""
         node: Any = message
         while node is not None and node.get("type") != "model-fields":
             node = self._inside(node, str(node.get("type")))
@@ -123,7 +123,7 @@ class _Compiling:
             return self._of_dict(node, within)
         if kind == "tuple":
             return self._of_tuple(node, within)
-        if "items_schema" in node and kind != "generator":  # which can be gone through only once
+        if "items_schema" in node and kind != "generator":  # which can be iterated only once
             return _each(self.check_of(node["items_schema"], within))
         inner = self._inside(node, kind)
         return None if inner is None else self.check_of(inner, within)
@@ -163,7 +163,7 @@ class _Compiling:
         return _of_exactly(classes, others)
 
     def _class_of(self, node: Any) -> type | None:
-        """The class of a member, whatever is wrapped around it."""
+        """The class of a member, without any wrappers."""
         seen = set[int]()
         while isinstance(node, Mapping) and id(node) not in seen:
             seen.add(id(node))
@@ -237,7 +237,7 @@ _BY_NAME: Mapping[str, Callable[[Any], Mapping[str, Any]]] = {
     "typed-dict": _of_row,
     "named-tuple": _of_pair,
 }
-"""Kinds of schema with named fields, and how these are had of a value."""
+"""Kinds of schema with named fields, and how to get these from a value."""
 
 
 def _each_of(
@@ -275,7 +275,7 @@ def _of_root(one: Check) -> Check:
 
 
 def _of_exactly(classes: Mapping[type, Check | None], others: Iterable[Check | None]) -> Check:
-    """An instance of one of these classes, and of no subclass; or what one of `others` takes."""
+    """Takes instances of just these classes, of no subclass; and what one of `others` takes."""
     other_checks = list(others)
 
     def check(value: Any) -> bool:
@@ -305,7 +305,7 @@ def _any_of(checks: list[Check | None], value: Any) -> bool:
 
 
 def _written_class(cls: type) -> Any:
-    """Arguments of a generic model make a subclass of it with the same fields."""
+    """The class that was written: arguments of a generic model make a subclass with the same fields."""
     metadata: Any = getattr(cls, "__pydantic_generic_metadata__", None)
     return (metadata and metadata["origin"]) or cls
 

@@ -1,6 +1,6 @@
-"""Which member of a union a record is, where its `message-type` header says so.
+"""Chooses the member of a union by the `message-type` header of a record.
 
-Models of one shape cannot be told apart by their fields: pydantic takes the first that fits.
+Models with the same fields cannot be told apart by them: pydantic takes the first that fits.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from typing_extensions import is_typeddict
 
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.messages.headers import MESSAGE_TYPE
-from convex_messaging_fastapi.messages.kinds import bare_name, names_read
+from convex_messaging_fastapi.messages.message_types import bare_name, names_read
 from convex_messaging_fastapi.records import Headers, header_text
 
 
 class Choice(NamedTuple):
-    """`members` are annotations by the names that mean them; `others` are what no header can name."""
+    """`members` are annotations by their names in the header; `others` are those that have no name."""
 
     members: Mapping[str, Any]
     others: tuple[Any, ...]
 
 
 def choice_of(annotation: Any) -> Choice | None:
-    """What a header may choose among: `None` where fewer than two members have names.
+    """What a header may choose from; `None` if fewer than two members have names.
 
-    `None` too where a discriminator tells them apart. Raises `DeclarationError` for two members of one name.
+    Also `None` if a discriminator tells them apart. Raises `DeclarationError` for two members of one name.
     """
     members = list(_members(annotation, ()))
     if any(_has_discriminator(metadata) for _, metadata in members):
@@ -54,7 +54,7 @@ def choice_of(annotation: Any) -> Choice | None:
 
 
 def named_type(headers: Headers) -> str | None:
-    """The bare name that the `message-type` header gives; `None` where there is none, or it names nothing."""
+    """The bare name in the `message-type` header; `None` without a header, or with an empty one."""
     return bare_name(header_text(headers, MESSAGE_TYPE) or "") or None
 
 
@@ -70,7 +70,7 @@ def opened(annotation: Any) -> Any:
 
 
 def _members(annotation: Any, metadata: tuple[Any, ...]) -> Iterable[tuple[Any, tuple[Any, ...]]]:
-    """The members of a union, unions and aliases inside it opened, each with what is annotated around it."""
+    """The members of a union and of unions and aliases inside it, each with the annotations around it."""
     annotation = opened(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:

@@ -1,7 +1,7 @@
-"""Bytes and durations in a `ConvexMessage`: which text each is written as, and read from.
+"""Bytes and durations in a `ConvexMessage`: the text that each is written as and read from.
 
-Text is read by the type it meets, whether it comes straight from JSON, from what JSON was parsed into, or
-from Python: so a model reads the same beside a `Decimal` as without one.
+Text is read by the type of its field, whether it comes from JSON, from parsed JSON, or from Python: so a
+model reads the same with a `Decimal` in it as without one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, cast
 from pydantic_core import PydanticCustomError, PydanticSerializationUnexpectedValue, core_schema
 
 from convex_messaging_fastapi.messages import durations
-from convex_messaging_fastapi.messages.walking import serialiser_of
+from convex_messaging_fastapi.messages.schema_walk import serialiser_of
 
 NOT_BASE64 = "convex_not_base64"
-"""The kind of error that is raised of text that is none."""
+"""The kind of error for text that is not base64."""
 
 
 def bytes_of(value: Any) -> Any:
@@ -53,18 +53,18 @@ def text_of(value: Any) -> str:
 
 
 def coerce_bytes(node: dict[str, Any], is_strict: bool) -> None:
-    """Have the bytes that `node` describes written and read as base64."""
+    """Make the bytes that `node` describes base64 in JSON."""
     _coerce(node, is_strict, bytes_of, _BYTES, {"type": "string", "format": "byte"})
 
 
 def coerce_duration(node: dict[str, Any], is_strict: bool) -> None:
-    """Have the duration that `node` describes written in .NET's form, and read in that, too."""
+    """Make the duration that `node` describes .NET's form in JSON; other forms are read as well."""
     shown = {"type": "string", "pattern": f"^{durations.PATTERN}$"}
     _coerce(node, is_strict, duration_of, _DURATION, shown)
 
 
 def give_way_to_text(choices: Iterable[Any]) -> None:
-    """Of the choices of a union those that come after `str` are taken only where that is not.
+    """Try the choices of a union that come after `str` only if `str` does not fit.
 
     Pydantic prefers text to them when it reads Python values, but not when it reads JSON.
     """
@@ -83,7 +83,7 @@ _OF_THE_WHOLE = ("serialization", "metadata", "ref")
 
 
 def is_coerced(node: Mapping[str, Any]) -> bool:
-    """Whether the node is one that was changed here; another message's schema may hold it as well."""
+    """Whether this node was changed here; the schema of another message may hold it as well."""
     return serialiser_of(node) in (base64_of, text_of)
 
 
@@ -106,7 +106,7 @@ def _written_by(function: Callable[[Any], str]) -> core_schema.SerSchema:
 
 
 def _refuse_text(value: Any) -> Any:
-    """For the strict look that a union takes at first; what only a lax one finds comes last."""
+    """For the strict try that a union makes first; what only a lax try finds comes last."""
     if isinstance(value, str):
         raise PydanticCustomError("convex_text", "Input should not be text")
     return value

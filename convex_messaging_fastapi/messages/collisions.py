@@ -1,7 +1,7 @@
-"""Numbers that were chosen so that a set or a dict takes a hundred times as long over them.
+"""Refuses numbers that were chosen so that a set or a dict takes a hundred times as long with them.
 
-Python hashes text with a secret, and numbers without one: thousands of different numbers with one hash are
-easily made, and each of them is then compared with all before it.
+Python hashes text with a secret and numbers without one: thousands of different numbers with the same
+hash are easily made, and each is then compared with all before it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from jiter import from_json
 from convex_messaging_fastapi.messages.bounds import MAX_DIGITS, OutOfBounds, is_within
 
 MOST_ALIKE = 100
-"""Different numbers with one hash. Of a hundred thousand that nobody chose no two have."""
+"""How many different numbers may have one hash. Among 100,000 that nobody chose no two do."""
 
 _SHORTEST = 17
-"""Fewer characters do not make different numbers with one hash, or too few of them."""
+"""Shorter numbers cannot share a hash, or too few of them can."""
 
 _may_hold_long_numbers = re.compile(rb"[0-9A-Fa-f._+\-\x80-\xff]{%d}|\\u" % _SHORTEST).search
 """Texts may hold digits of any script, and JSON may escape each."""
@@ -36,8 +36,8 @@ def refuse_collisions(value: bytes) -> None:
     try:
         document = from_json(value, float_mode="decimal")
     except ValueError:
-        return  # no JSON, as the reader will say
-    # By their text, which has a hash that nobody can choose; and equal ones are one.
+        return  # no JSON: the reader will say so
+    # By their text, whose hash nobody can choose, and so that equal ones count once.
     different = {str(number): number for number in _long_numbers_in(document)}
     if len(different) <= MOST_ALIKE:
         return

@@ -11,8 +11,8 @@ from pydantic_core import core_schema
 
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, restored
-from convex_messaging_fastapi.messages.kinds import ATTRIBUTE, WireNames, bare_name
 from convex_messaging_fastapi.messages.marking import mark_fields
+from convex_messaging_fastapi.messages.message_types import ATTRIBUTE, WireNames, bare_name
 from convex_messaging_fastapi.messages.secret_fields import MENDED_BY, secret_in
 from convex_messaging_fastapi.messages.spelling import Spelling
 

@@ -34,13 +34,13 @@ class DeadLetterMessage(ConvexMessage):
 
     The value is in `original_message` when it is UTF-8, else in `original_message_base64`; in
     neither when it was null, or when `payload_omitted` says that it was too large: then
-    `original_topic`, `original_partition` and `original_offset` say where it is. Likewise
-    `headers_omitted`, and `key_omitted`, where the letter's own record still has the key unless
-    that was too large too.
+    `original_topic`, `original_partition` and `original_offset` say where it is. `headers_omitted` and
+    `key_omitted` say the same of headers and key; the dead letter's own record still has the key, unless
+    that was too large as well.
 
-    A batch that could not be read has one letter: its records stand from `original_offset` to
-    `original_last_offset`, the last included, and none of them is in it. Other letters do not name
-    the latter.
+    A batch that could not be read has one dead letter, which holds none of its records: they are those
+    from `original_offset` to `original_last_offset`, both included. `original_last_offset` is `None`
+    otherwise.
     """
 
     original_topic: str

@@ -34,11 +34,11 @@ from convex_messaging_fastapi.messages.bounds import (
 )
 from convex_messaging_fastapi.messages.choosing import choice_of, named_type, opened, union_of
 from convex_messaging_fastapi.messages.collisions import refuse_collisions
-from convex_messaging_fastapi.messages.complaints import one_line, validation_text
 from convex_messaging_fastapi.messages.plain import decimals_in, is_finite
+from convex_messaging_fastapi.messages.schema_walk import Walk
 from convex_messaging_fastapi.messages.schemas import NO_FACTS, Facts, facts_of
 from convex_messaging_fastapi.messages.spelling import respell_tag
-from convex_messaging_fastapi.messages.walking import Walk
+from convex_messaging_fastapi.messages.validation_errors import one_line, validation_text
 from convex_messaging_fastapi.records import Headers
 
 Reader = Callable[[bytes], Any]
@@ -87,12 +87,12 @@ class Decoder:
 
     @property
     def asks_headers(self) -> bool:
-        """Whether `decode` has use for a record's headers."""
+        """Whether `decode` uses a record's headers."""
         return False
 
     @property
     def is_raw(self) -> bool:
-        """Whether a message is the very bytes of its record, so that decoding it costs nothing."""
+        """Whether the message is the record's bytes themselves, so that decoding costs nothing."""
         return self._bounds is None
 
     def decode(self, value: bytes | None, headers: Headers = ()) -> Any:
@@ -185,9 +185,9 @@ class ChoosingDecoder(Decoder):
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Without looks for garbage while a long value is read: there is none yet, and each look takes longer.
+    """Switches the garbage collector off while a long value is read: there is no garbage yet.
 
-    They take four fifths of the time that it takes to read a hundred thousand lists.
+    Its runs would take four fifths of the time of reading a hundred thousand lists.
     """
     if not gc.isenabled():
         yield
@@ -261,7 +261,7 @@ def _never(_value: bytes) -> bool:
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
         adapter = TypeAdapter(annotation)
-        adapter.core_schema["type"]  # a model that names unknown types complains here
+        adapter.core_schema["type"]  # raises for a model that names unknown types
     except (PydanticUserError, NameError) as error:
         raise DeclarationError(
             f"messages of type {_name_of(annotation)} cannot be read: {_first_line(error)}. Use a pydantic "
@@ -282,7 +282,7 @@ def _reader(validator: Validator, facts: Facts, name: str) -> Reader:
 
 
 def _validator_of(adapter: TypeAdapter[Any]) -> Validator:
-    """The adapter's own, unless a discriminator of the annotation itself is to be found by more names."""
+    """The adapter's own, unless a discriminator of the annotation itself has several spellings."""
     nodes = [node for node in Walk().below(adapter.core_schema) if isinstance(node, dict)]
     return SchemaValidator(adapter.core_schema) if [*filter(respell_tag, nodes)] else adapter.validator
 
@@ -314,7 +314,7 @@ def _reading_floats(validator: Validator) -> Reader:
 
 
 def _reading_decimals(validator: Validator, facts: Facts, name: str) -> Reader:
-    """By way of Python values, since pydantic turns a JSON number into a float before a `Decimal`."""
+    """Through Python values, since pydantic makes a JSON number a float before it makes it a `Decimal`."""
     if facts.only_from_json is not None:
         raise DeclarationError(
             f"{name} holds a Decimal, whose digits are only kept by parsing JSON first, and "
@@ -346,7 +346,7 @@ def _parse(value: bytes, float_mode: Any) -> Any:
 
 
 def _refusing_infinities(read: Reader) -> Reader:
-    """A number such as 1e400 becomes an infinite float: look again where there may be one."""
+    """A number such as 1e400 becomes an infinite float: check again where there may be one."""
 
     def checked(value: bytes) -> Any:
         message = read(value)

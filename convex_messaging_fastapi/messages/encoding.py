@@ -16,9 +16,8 @@ from convex_messaging_fastapi.messages.bounds import (
     numbers_are_within,
 )
 from convex_messaging_fastapi.messages.carried import OFFSET, TIMES, Carried
-from convex_messaging_fastapi.messages.culprits import culprit_in
 from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, out_of_bounds, restored
-from convex_messaging_fastapi.messages.kinds import wire_name
+from convex_messaging_fastapi.messages.message_types import wire_name
 from convex_messaging_fastapi.messages.plain import (
     as_written,
     decimals_in,
@@ -27,6 +26,7 @@ from convex_messaging_fastapi.messages.plain import (
     secret_refused,
 )
 from convex_messaging_fastapi.messages.schemas import Facts, facts_of
+from convex_messaging_fastapi.messages.unwritable import unwritable_value_in
 
 Writer = Callable[[Any], bytes]
 
@@ -49,7 +49,7 @@ def encode(message: Any) -> bytes:
 
 
 def message_type(message: Any) -> str | None:
-    """What the `message-type` header says: the name of the message's class; of raw bytes nothing is known."""
+    """The value of the `message-type` header: the message's class; `None` for raw bytes."""
     return _type_of(type(message))
 
 
@@ -61,8 +61,8 @@ _type_of: Callable[[Any], str | None] = lru_cache(maxsize=4096)(_new_type)
 
 
 def _refusal(message: Any, error: Exception) -> EncodeError | None:
-    """`None` where the error says enough itself."""
-    if (culprit := culprit_in(message)) is not None:
+    """A better error, or `None` if this one says enough itself."""
+    if (culprit := unwritable_value_in(message)) is not None:
         return EncodeError(f"a message of type {type(message).__name__} cannot be written as JSON: {culprit}")
     if isinstance(error, EncodeError):
         return None
@@ -103,7 +103,7 @@ def _holds_large_text(written: bytes, message: Any) -> bool:
 
 
 def _guarded_writer(kind: Any, facts: Facts, carried: Carried) -> Writer:
-    """Refuses what a reader of ours would not give to a handler; looks twice only where there may be some."""
+    """Refuses what our decoder would refuse; looks twice only where there may be such a value."""
     if facts.writes_stars:
         return _refuse_secrets
     by_alias = _by_alias(kind)
@@ -117,7 +117,7 @@ def _guarded_writer(kind: Any, facts: Facts, carried: Carried) -> Writer:
         written: bytes
         if write is not None:
             written = write(message)
-        else:  # here, since a call in between takes as long as two of its fields
+        else:  # here, since a call would cost as much as two fields
             written = message.__pydantic_serializer__.to_json(message, by_alias=by_alias, context=context)
             if context is not None:
                 written = restored(written)
@@ -125,7 +125,7 @@ def _guarded_writer(kind: Any, facts: Facts, carried: Carried) -> Writer:
             _look_again(written, message, facts)
         try:
             is_odd = zones_of is not None and zones_of(message) != in_utc
-        except AttributeError:  # something in the place of a time, as `model_construct` allows
+        except AttributeError:  # no time in the place of one, as `model_construct` allows
             is_odd = True
         if is_odd and carried.has_offset(message):
             carried.refuse_loss(message)
@@ -161,7 +161,7 @@ def _by_alias(kind: Any) -> bool | None:
 
 
 def _refusing_infinities(by_alias: bool | None, context: Any) -> Writer:
-    """Pydantic writes NaN as `null`, or as a word, without a sound: look again where one of them is."""
+    """Pydantic silently writes NaN as `null` or as a word: look again where one of these is."""
 
     def checked(message: Any) -> bytes:
         written: bytes = message.__pydantic_serializer__.to_json(message, by_alias=by_alias, context=context)

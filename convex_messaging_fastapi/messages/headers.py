@@ -16,7 +16,7 @@ CAUSATION_ID = "causation-id"
 CONTENT_TYPE = "content-type"
 
 RESERVED = frozenset({MESSAGE_TYPE, TIMESTAMP, CONTENT_TYPE})
-"""What describes the bytes we write, so that only we can know it; of raw bytes only the time is ours."""
+"""Headers that only we can set, since they describe the bytes we write; for raw bytes only the time."""
 
 Header = tuple[str, bytes | None]
 
@@ -34,11 +34,11 @@ def outgoing_headers(
     user: Mapping[str, str | bytes] | None = None,
     trace: Mapping[str, str] | None = None,
 ) -> Headers:
-    """Ours first, then the trace's, then the user's. Without a correlation id the message's own is it.
+    """Our headers, then the trace's, then the user's. The correlation id defaults to the message's id.
 
     `causation_id` is the id of the message that caused this one, if one did. A user may set
-    `message-id`, `correlation-id`, `causation-id` and the trace's own names: then theirs stands
-    instead of ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
+    `message-id`, `correlation-id`, `causation-id` and the trace's own names, which then replace
+    ours. Raises `EncodeError` for `message-type`, `timestamp` and `content-type`, and for
     a value that is neither text nor bytes. Without a `message_type` the message is raw bytes, of which
     a user may say both type and content.
     """

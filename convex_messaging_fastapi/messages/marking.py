@@ -1,7 +1,7 @@
 """Changes one model's schema so that its fields are written and read as .NET services write and read them.
 
-Decimals become numbers, bytes become base64, durations take .NET's form, and so do they wherever anything
-may stand. What has a serialiser of its own, and models that encode themselves, keep what they have.
+Decimals become numbers, bytes base64, and durations .NET's form, also in fields that take any value. Fields
+with a serialiser of their own and models that encode themselves stay as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationUnexpectedValue, core_schema
 from convex_messaging_fastapi.messages.coercion import COERCED, give_way_to_text, is_coerced
 from convex_messaging_fastapi.messages.decimals import marked, wants_numbers
 from convex_messaging_fastapi.messages.plain import as_written_in_message
-from convex_messaging_fastapi.messages.walking import (
+from convex_messaging_fastapi.messages.schema_walk import (
     Resolve,
     Walk,
     is_written_as_it_is,
@@ -29,7 +29,7 @@ _SET_BY = {
     "bytes": ("ser_json_bytes", "val_json_bytes"),
     "timedelta": ("ser_json_timedelta", "ser_json_temporal"),
 }
-"""Who sets one of these in a subclass has said how it is to be written."""
+"""A subclass that sets one of these decides itself how it is written."""
 
 
 def mark_fields(
@@ -70,7 +70,7 @@ class _Marking:
 
     def _visit_schema(self, node: dict[str, Any], theirs: bool) -> None:
         kind = node.get("type")
-        if not isinstance(kind, str):  # fields by their names, and one of them is called so
+        if not isinstance(kind, str):  # a dict of fields, one of which has this name
             self._visit_inside(node, theirs)
             return
         self._visited(node)
@@ -106,7 +106,7 @@ _ITEMS = frozenset({"list", "set", "frozenset", "deque"})
 
 
 def _spell_out(node: dict[str, Any], takes_extras: bool) -> None:
-    """What has no type holds anything: say so in `dict`, `list` and extras, to hang a serialiser there."""
+    """Spell out the type "anything" in `dict`, `list` and extras, so that it can have a serialiser."""
     if takes_anything_extra(node, takes_extras):
         node["extras_schema"] = core_schema.any_schema()
     if node.get("type") == "dict":

@@ -1,4 +1,4 @@
-"""Plain Python values as they are to be written: decimals marked, what JSON has no number for refused."""
+"""Plain Python values as they are written: decimals marked, NaN and infinities refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convex_messaging_fastapi.messages.secret_fields import MENDED_BY, SECRETS, 
 
 
 def as_written(value: Any) -> Any:
-    """`value` with its decimals marked, down to the models in it, which write themselves.
+    """`value` with its decimals marked; models in it write themselves.
 
     Raises `EncodeError` for NaN and infinities.
     """
@@ -36,7 +36,7 @@ def as_written_in_message(value: Any) -> Any:
 
 
 class _Writing:
-    """What to do with values by their types; a model among them writes itself."""
+    """What to do with a value, by its type; a model writes itself."""
 
     def __init__(self, leaves: Mapping[type, Callable[[Any], Any]]) -> None:
         self._known: dict[type, Callable[[Any], Any]] = {dict: self._mapping}
@@ -112,13 +112,13 @@ _LEAVES = (str, int, float, Decimal, *SECRETS)
 
 
 def _leaves(value: Any, members: Callable[[Any], Iterable[Any]]) -> Iterator[Any]:
-    """What has no members. Not by recursion: each of many would climb through every level on its way out."""
+    """The values without members. Not by recursion: each would pass through every level on its way out."""
     waiting, seen = [value], set[int]()
     while waiting:
         one = waiting.pop()
         if one is None or isinstance(one, _LEAVES):
             yield one
-        elif id(one) not in seen:  # a child may know its parent
+        elif id(one) not in seen:  # a child may refer to its parent
             seen.add(id(one))
             waiting.extend(members(one))
 
@@ -133,7 +133,7 @@ def holds_secret(value: Any) -> bool:
 
 
 def secret_refused(value: Any) -> EncodeError:
-    """The error of what would be written as stars."""
+    """The error for a secret, which would be written as stars."""
     what = "is" if isinstance(value, SECRETS) else "holds"
     return EncodeError(f"{type(value).__name__} {what} a secret: {MENDED_BY}")
 
@@ -153,7 +153,7 @@ _carried_by: Callable[[Any], Carried] = lru_cache(maxsize=4096)(_new_carried)
 
 
 def members_of(value: Any) -> Iterable[Any]:
-    """What a container, model or dataclass holds; keys are left away."""
+    """The values in a container, model or dataclass, without keys."""
     if isinstance(value, dict):
         return value.values()
     if isinstance(value, list | tuple | set | frozenset | deque):

@@ -1,7 +1,7 @@
-"""Finds the unions that make a small message dear: each level of them is read once by every member.
+"""Finds unions that make a small message expensive: every member reads each level of it.
 
-Pydantic tries the members of a union one by one, unless a discriminator names one. Where a member holds the
-same union again, that doubles with every level: 361 bytes took four seconds.
+Pydantic tries the members of a union one by one, unless a discriminator names one. If a member holds the
+same union again, the time doubles with every level: 361 bytes took four seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from convex_messaging_fastapi.messages.walking import Schema, Walk
+from convex_messaging_fastapi.messages.schema_walk import Schema, Walk
 
 _OBJECT, _ARRAY = "object", "array"
 _ANYTHING = frozenset({_OBJECT, _ARRAY})
@@ -24,7 +24,7 @@ _TAKES: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("date", "time", "datetime", "timedelta", "uuid", "url", "multi-host-url"), frozenset()),
     **dict.fromkeys(("literal", "enum", "json"), frozenset()),
 }
-"""Which of JSON's containers each kind of schema reads. What stands in neither table may read both."""
+"""The JSON containers that each kind of schema reads. A kind in neither table may read both."""
 
 _SEEN_THROUGH = frozenset(
     {
@@ -32,11 +32,11 @@ _SEEN_THROUGH = frozenset(
         *("union", "tagged-union", "definitions", "definition-ref"),
     }
 )
-"""Kinds that read what the schemas in them read."""
+"""Kinds that read what the schemas inside them read."""
 
 
 def ambiguous_recursion(schema: Schema) -> str | None:
-    """The members of a union that can be reached from itself, and two of which read the same containers."""
+    """The members of a union that contains itself, and two of whose members read the same containers."""
     walk = Walk()
     unions = _Unions(walk)
     for node in walk.below(schema):
@@ -52,7 +52,7 @@ class _Unions:
         self._walk = walk
 
     def is_ambiguous(self, union: Schema) -> bool:
-        """Whether two members may take one container, and one of them holds the union again."""
+        """Whether two members may take the same container, and one of them holds the union again."""
         taken = [(self._takes(choice, frozenset()), choice) for choice in _choices(union)]
         return any(
             self._takes_it_from(takes, taken, choice) and self._holds(choice, union)
@@ -94,7 +94,7 @@ def _choices(union: Schema) -> list[Any]:
 
 
 def _name_of(schema: Schema) -> str:
-    """What a reader calls it: the class's name, or the kind of schema."""
+    """A name for messages: the class's name, or the kind of schema."""
     if "cls" in schema:
         return str(schema["cls"].__name__)
     if "schema_ref" in schema:

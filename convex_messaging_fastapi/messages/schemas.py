@@ -1,4 +1,4 @@
-"""What a pydantic schema can hold, found once a type, so that codecs need not ask once a message."""
+"""Facts about a pydantic schema, found once a type, so that codecs need not look at each message."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from convex_messaging_fastapi.messages.coercion import is_coerced
 from convex_messaging_fastapi.messages.recursion import ambiguous_recursion
-from convex_messaging_fastapi.messages.secret_fields import secret_in
-from convex_messaging_fastapi.messages.walking import (
+from convex_messaging_fastapi.messages.schema_walk import (
     Walk,
     fields_of,
     is_written_as_it_is,
     takes_anything_extra,
 )
+from convex_messaging_fastapi.messages.secret_fields import secret_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,12 @@ class Facts:
 
 
 NO_FACTS = Facts(False, False, False, False, False, False, False, None, frozenset(), None, False, {})
-"""Of what has no schema."""
+"""The facts of what has no schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """What a model's configuration says to the schemas inside it."""
+    """What a model's configuration means for the schemas inside it."""
 
     strict: bool = False
     finite: bool = False
@@ -140,7 +140,7 @@ class _Survey:
 
     def _visit_mapping(self, node: Mapping[str, Any], settings: _Settings) -> None:
         kind = node.get("type")
-        if not isinstance(kind, str):  # the fields of a model, by name
+        if not isinstance(kind, str):  # a model's dict of fields
             self.visit(list(node.values()), settings)
             return
         settings = _settings_inside(node, kind, settings)
@@ -208,7 +208,7 @@ _HASHED_BY_A_SECRET = frozenset({"str", "literal", "enum", "date", "datetime", "
 
 
 def _hashes_numbers(node: Mapping[str, Any], kind: str) -> bool:
-    """Whether it puts anything into a hash table whose hash the sender of a message may choose."""
+    """Whether it fills a hash table with values whose hash the sender may choose."""
     hashed = node.get(_HASHED.get(kind, ""))
     return isinstance(hashed, Mapping) and hashed.get("type") not in _HASHED_BY_A_SECRET
 

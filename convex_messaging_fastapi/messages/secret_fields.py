@@ -1,4 +1,4 @@
-"""Finds secrets that would be written as stars: the value would be lost, and nobody told."""
+"""Finds secrets that would be written as stars, so that the value would be lost silently."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Secret, SecretBytes, SecretStr, TypeAdapter
 
-from convex_messaging_fastapi.messages.walking import Resolve, Walk, serialiser_of, writes_as_it_likes
+from convex_messaging_fastapi.messages.schema_walk import Resolve, Walk, serialiser_of, writes_as_it_likes
 
 SECRETS = (SecretStr, SecretBytes, Secret)
 
@@ -18,7 +18,7 @@ MENDED_BY = (
 
 
 def secret_in(schema: Any, resolve: Resolve | None = None) -> bool:
-    """Whether `schema` holds a secret, at any depth, for which nothing but stars is written.
+    """Whether `schema` has a secret, at any depth, that is written as stars.
 
     `resolve` follows references; without it they are followed by the definitions in the schema itself.
     """

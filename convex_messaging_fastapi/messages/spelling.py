@@ -1,4 +1,4 @@
-"""The names by which a `ConvexMessage` reads its fields, and that no two fields read or write one name."""
+"""The names by which a `ConvexMessage` reads its fields; no two fields may read or write the same name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel, to_pascal
 from pydantic.fields import FieldInfo
 
 from convex_messaging_fastapi.errors import DeclarationError
-from convex_messaging_fastapi.messages.walking import fields_of
+from convex_messaging_fastapi.messages.schema_walk import fields_of
 
 _WITH_FIELDS = frozenset({"model-fields", "typed-dict", "dataclass-args", "named-tuple"})
 """Kinds of schema that read an object into fields."""
@@ -19,10 +19,10 @@ _GENERATED = 1
 
 
 class _Field(dict[str, Any]):
-    """The schema of a field with several names, which to Python code that asks for them has the first alone.
+    """The schema of a field with several names, which shows Python code only the first.
 
-    Pydantic's validator looks past this method. Its discriminated unions, which take no field of more than
-    one name, and its JSON schemas do not.
+    Pydantic's validator does not use this method, and so sees all names. Its discriminated unions, which
+    take only one name, and its JSON schemas use it.
     """
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -79,7 +79,7 @@ class Spelling:
 
 
 def respell_tag(node: dict[str, Any]) -> bool:
-    """Have a union's discriminator found in every spelling of its field. Whether `node` was one to change."""
+    """Find a union's discriminator in every spelling of its field; whether `node` was changed."""
     found = node.get("discriminator") if node.get("type") == "tagged-union" else None
     if not isinstance(found, list) or len(found) != 2:
         return False
@@ -99,13 +99,13 @@ def _let_fields_have_names(node: dict[str, Any]) -> None:
 
 
 def _spellings(name: str) -> list[str]:
-    """Which wins over which. Single letters are where .NET's camel case and pydantic's differ."""
+    """The spellings, the winner first. .NET's and pydantic's camel case differ at single letters."""
     pascal = to_pascal(name)
     return list(dict.fromkeys((pascal, _camel_of_dotnet(pascal), to_camel(name))))
 
 
 def _camel_of_dotnet(pascal: str) -> str:
-    """Capitals at the beginning become small, but for the one that begins the next word: `IPAddress`."""
+    """Leading capitals become small, except the one that begins the next word, as in `IPAddress`."""
     capitals = len(pascal) - len(pascal.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
     small = capitals if capitals in (1, len(pascal)) or not pascal[capitals].islower() else capitals - 1
     return pascal[:small].lower() + pascal[small:]
@@ -119,7 +119,7 @@ def _choices(alias: Any) -> list[Any]:
 
 
 def _read(field: dict[str, Any]) -> list[str]:
-    """The names alone; of a path into the document nobody else need keep away."""
+    """The plain names: a path into the document collides with no other field."""
     alias = _alias(field)
     return [] if alias is None else [path[0] for path in _choices(alias) if len(path) == 1]
 

@@ -39,8 +39,8 @@ from typing_extensions import TypeAliasType, TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
 from convex_messaging_fastapi.messages import codec_for, encode
-from convex_messaging_fastapi.messages.complaints import validation_text
 from convex_messaging_fastapi.messages.plain import numbers_in
+from convex_messaging_fastapi.messages.validation_errors import validation_text
 
 SECRET = "s3cr3t-payload"
 

@@ -9,8 +9,8 @@ from datetime import datetime
 from convex_messaging_fastapi.consuming.dead_letters.fitting import encodable, fields_that_fit
 from convex_messaging_fastapi.failures import MAX_TEXT, Failure, untold
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
-from convex_messaging_fastapi.messages.complaints import MAX_NAME, one_line, short
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
+from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_line, short
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, utc
 from convex_messaging_fastapi.transport.base import Unreadable
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.messages.complaints import one_line
+from convex_messaging_fastapi.messages.validation_errors import one_line
 from convex_messaging_fastapi.transport.kafka.engine.ours import at_work
 
 _SAY_AS_IT_IS = (int, float, bool, type(None), BaseException)

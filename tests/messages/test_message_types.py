@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import pytest
 
 from convex_messaging_fastapi import ConvexMessage
-from convex_messaging_fastapi.messages.kinds import (
+from convex_messaging_fastapi.messages.message_types import (
     ATTRIBUTE,
     WireNames,
     bare_name,

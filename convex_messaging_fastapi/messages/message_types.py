@@ -1,4 +1,4 @@
-"""What the `message-type` header calls a model, and which names of that header mean it."""
+"""The name of a model in the `message-type` header, and the names by which it is read."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import re
 from typing import Any, NamedTuple
 
 _FROM_HERE_ON = re.compile(r"[\[<`,]")
-"""Where a class's name is over: its generic arguments begin, or its assembly, as .NET writes them."""
+"""The end of a class's name: its generic arguments follow, or its assembly, as .NET writes them."""
 
 
 class WireNames(NamedTuple):
-    """What a model was given for the header: `None` is its class name. `also_read` are its earlier names."""
+    """A model's name in the header, `None` for its class name; `also_read` are earlier names."""
 
     name: str | None = None
     also_read: tuple[str, ...] = ()
 
 
 ATTRIBUTE = "__convex_wire_names__"
-"""Where a class keeps its `WireNames`. Not inherited: a subclass is another kind of message."""
+"""The attribute of a class with its `WireNames`. Not inherited: a subclass is another message type."""
 
 
 def wire_name(model: type) -> str:
-    """What the header says of this model's messages: its own word, else its class name without arguments."""
+    """The header of this model's messages: the name it was given, or its class name without arguments."""
     return _given(model).name or bare_name(model.__name__)
 
 
 def names_read(model: type) -> frozenset[str]:
-    """The bare names by which a header means this model."""
+    """The bare names in a header that mean this model."""
     return frozenset(map(bare_name, (wire_name(model), *_given(model).also_read)))
 
 

@@ -1,4 +1,4 @@
-"""Which value in a message cannot be written, where it is and what helps: asked once writing has failed."""
+"""Finds the value in a message that cannot be written, and what helps, once writing has failed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pydantic_core import to_json
 
 from convex_messaging_fastapi.messages import durations
 from convex_messaging_fastapi.messages.bounds import MAX_DEPTH, is_within
-from convex_messaging_fastapi.messages.complaints import one_line
 from convex_messaging_fastapi.messages.decimals import AS_NUMBERS, OUT_OF_BOUNDS
-from convex_messaging_fastapi.messages.kinds import ATTRIBUTE
+from convex_messaging_fastapi.messages.message_types import ATTRIBUTE
 from convex_messaging_fastapi.messages.plain import is_finite
 from convex_messaging_fastapi.messages.secret_fields import MENDED_BY, SECRETS
+from convex_messaging_fastapi.messages.validation_errors import one_line
 
 _MOST_LOOKED_AT = 100_000
 _LONGEST_NAME = 60
 
 
 class Found(NamedTuple):
-    """`is_certain`: nobody writes such a value, unless a serialiser of the user's makes another of it."""
+    """`is_certain`: only a user's own serialiser could write such a value, as another one."""
 
     reason: str
     is_certain: bool = True
@@ -35,23 +35,23 @@ class Found(NamedTuple):
         return self._replace(place=(one_line(name, _LONGEST_NAME), *self.place))
 
 
-def culprit_in(message: Any) -> str | None:
-    """`place: reason and remedy` of the first value that is found to be at fault."""
+def unwritable_value_in(message: Any) -> str | None:
+    """`place: reason and remedy` of the first unwritable value that is found."""
     try:
         found = _Search().within(message, False, 0)
-    except Exception:  # noqa: BLE001 - what is looked at may be anything; without a place, too, it is refused
+    except Exception:  # noqa: BLE001 - the values may be anything; the message is refused without a place, too
         return None
     return found and ": ".join(filter(None, (".".join(found.place), found.reason)))
 
 
 class _Search:
-    """Looks at one value after another, and at so many at most."""
+    """Looks at one value after another, up to a limit."""
 
     def __init__(self) -> None:
         self._left = _MOST_LOOKED_AT
 
     def within(self, value: Any, coerces: bool, depth: int) -> Found | None:
-        """`coerces`: a `ConvexMessage` is around it, which writes bytes and durations in its own way."""
+        """`coerces`: it is inside a `ConvexMessage`, which writes bytes and durations in its own way."""
         self._left -= 1
         if self._left < 0 or depth > MAX_DEPTH:
             return None
@@ -73,7 +73,7 @@ class _Search:
             found = None if is_theirs else self.within(value, coerces, depth + 1)
             if found is not None and found.is_certain:
                 return found.inside(name)
-            # How a value of a type of the user's is written only its field knows.
+            # Only its field knows how a value of a user's own type is written.
             if (problem := _problem_of_field(model, name)) is not None:
                 return (found or Found(problem)).inside(name)
         return None
@@ -100,7 +100,7 @@ def _has_own_serialiser(model: type[BaseModel], name: str) -> bool:
 def _problem_of_field(model: BaseModel, name: str) -> str | None:
     try:
         model.__pydantic_serializer__.to_json(model, include={name}, context=dict(AS_NUMBERS), warnings=False)
-    except Exception as error:  # noqa: BLE001 - a serialiser of the user's may raise anything
+    except Exception as error:  # noqa: BLE001 - a user's serialiser may raise anything
         return str(error)
     return None
 

@@ -1,4 +1,4 @@
-"""One way through pydantic's core schemas, for all that asks them anything."""
+"""The one way through pydantic's core schemas, for everything that reads them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _NOT_SCHEMAS = frozenset({"metadata", "default", "serialization", "config", "exp
 
 
 class Walk:
-    """Goes through a schema. References are followed by `resolve`, else by the definitions met on the way."""
+    """Goes through a schema. `resolve` follows references; without it the definitions met so far do."""
 
     def __init__(self, resolve: Resolve | None = None) -> None:
         self._definitions: dict[str, Any] = {}
         self._resolve = resolve or (lambda node: self._definitions[node["schema_ref"]])
 
     def below(self, schema: Any, enters: Callable[[Schema], bool] = lambda _node: True) -> Iterator[Schema]:
-        """`schema` and everything in it, each once; what `enters` refuses is given, and not looked into."""
+        """`schema` and every node in it, each once, but not inside a node that `enters` refuses."""
         waiting, seen = [schema], set[int]()
         while waiting:
             node = waiting.pop()
@@ -32,14 +32,14 @@ class Walk:
                     waiting.extend(self.children(node))
 
     def children(self, node: Schema) -> list[Any]:
-        """What stands directly in a node; of a reference that for which it stands."""
+        """The nodes directly in a node; for a reference the node it refers to."""
         kind = node.get("type")
         if kind == "definitions":
             self._definitions.update({definition["ref"]: definition for definition in node["definitions"]})
             return [node["schema"]]
         if kind == "definition-ref":
             return self.followed(node)
-        if not isinstance(kind, str):  # the fields of a model, whatever their names
+        if not isinstance(kind, str):  # a model's dict of fields
             return list(node.values())
         return [child for name, child in node.items() if name not in _NOT_SCHEMAS]
 
@@ -47,11 +47,11 @@ class Walk:
         try:
             return [self._resolve(reference)]
         except LookupError:
-            return []  # a type that is still being described: it contains this one, and asks for itself
+            return []  # a type that is still being described, and contains this one
 
 
 def fields_of(node: Schema) -> list[tuple[str, Any]]:
-    """The fields of what has some, by name."""
+    """The fields of a node, by name."""
     fields = node["fields"]
     return (
         list(fields.items()) if isinstance(fields, Mapping) else [(field["name"], field) for field in fields]
@@ -59,7 +59,7 @@ def fields_of(node: Schema) -> list[tuple[str, Any]]:
 
 
 def takes_anything_extra(node: Schema, by_configuration: bool) -> bool:
-    """Whether fields of any name and type may stand in it; `by_configuration`: so says what is around it."""
+    """Whether it takes fields of any name and type; `by_configuration`: the model around it does."""
     if node.get("type") not in _WITH_EXTRAS or "extras_schema" in node:
         return False
     return bool(node.get("extra_behavior", "allow" if by_configuration else "") == "allow")
@@ -82,9 +82,9 @@ def serialiser_of(node: Schema) -> Any:
 
 
 def writes_as_it_likes(node: Schema) -> bool:
-    """Whether a function decides how it is written, rather than pydantic by the schemas inside.
+    """Whether a function decides how it is written, and not pydantic by the schemas inside.
 
-    Pydantic's own wrappers, of a `Sequence` for instance, only hand on to those.
+    Pydantic's own wrappers, as of a `Sequence`, only call those.
     """
     function = serialiser_of(node)
     return function is not None and not (

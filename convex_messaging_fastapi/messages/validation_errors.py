@@ -1,4 +1,4 @@
-"""Why bytes are no message, told without repeating any of them."""
+"""Says why bytes are no valid message, without repeating any of them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _OF_EXCEPTIONS = frozenset(
 )
 _REPEATING = frozenset({"union_tag_invalid", "uuid_parsing", "bytes_invalid_encoding"})
 _KNOWN = frozenset(get_args(core_schema.ErrorType)) - _OF_VALIDATORS - _OF_EXCEPTIONS - _REPEATING
-"""Kinds of error whose sentence is pydantic's own, and holds nothing of what was sent.
+"""Kinds of error whose sentence is pydantic's own, and repeats nothing that was sent.
 
-A validator's sentence may hold the value in any form: without its blanks, in capitals, half of it. No look at
-the two can tell, so no such sentence is told, whatever it says.
+The sentence of a user's validator may repeat the value in any form: without blanks, in capitals, in part.
+No comparison can find that, so no such sentence is shown.
 """
 
 _OURS: Mapping[str, str] = {NOT_BASE64: "Input should be bytes in standard base64"}
-"""Kinds of error of our own. Their sentence stands here: a validator may give it another."""
+"""Our own kinds of error. Their sentences stand here, since a validator may use the kind with another."""
 
 _KIND = re.compile(r"[a-z_]{1,60}")
 _NO_TAGS: Mapping[str, str] = {}
@@ -40,9 +40,9 @@ def validation_text(
 ) -> str:
     """One line: where and why, five problems at most.
 
-    Of the places only numbers and `names` are told: any other key is the payload's own. Of what a
-    model's validators say only the kind is told. `tags` has the known tags of unions as they are told,
-    by what pydantic calls them.
+    Of a place only numbers and `names` are shown: any other key is the payload's own. Of an error of a
+    model's validator only the kind is shown. `tags` maps pydantic's texts for the known tags of a union
+    to ours.
     """
     if error.error_count() > MAX_COUNTED:  # a megabyte can hold a million, and listing them takes seconds
         return f"{error.error_count()} problems"
@@ -54,12 +54,12 @@ def validation_text(
 
 
 MAX_NAME = 256
-"""Characters that are told of a name or an id."""
+"""Characters that are shown of a name or an id."""
 
 
 def short(value: bytes | None) -> str | None:
-    """What is told of a header's value."""
-    # Cut as bytes first: a megabyte need not be read for 256 characters of it, and one that shows more came.
+    """The part of a header's value that is shown."""
+    # Cut as bytes first: a megabyte need not be decoded for 256 characters; one more shows that it was cut.
     return None if value is None else one_line(value[: 4 * MAX_NAME + 4].decode("utf-8", "replace"), MAX_NAME)
 
 
@@ -83,7 +83,7 @@ def _problem(problem: Mapping[str, Any], names: Set[str], tags: Mapping[str, str
 def _place(part: int | str, names: Set[str]) -> str:
     is_index = (
         isinstance(part, int) and part < MAX_INDEX
-    )  # else it is a key, of a dict that has numbers for keys
+    )  # otherwise it is a key of a dict whose keys are numbers
     return str(part) if is_index or part in names else "?"
 
 
@@ -97,5 +97,5 @@ def _reason(problem: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         known = tags.get(str(problem.get("ctx", {}).get("expected_tags")))
         if known is not None:
             return f"Input's tag should be one of {known}"
-    # The name of a kind is a validator's to choose, too: letters alone hold no number of a card.
+    # A validator may choose the name of a kind, too: letters alone cannot be a card number.
     return f"refused ({kind})" if _KIND.fullmatch(kind) else "refused"
