@@ -10,20 +10,13 @@ from itertools import count, repeat
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import publish_errors
+from convex_messaging_fastapi.publishing.offers import Offer
 from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import TopicPartition, utc
 from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Verdict
-
-FIRST_BACK_OFF_SECONDS = 0.1
-LONGEST_BACK_OFF_SECONDS = 2.0
-MOST_DOUBLINGS = 10
-
-FIRST_OFFER = 1_000
-LARGEST_OFFER = 10_000
-SMALLEST_OFFER = 16
 
 # What a NamedTuple's own constructor does, without its detour through Python: one for every message.
 _receipt: Callable[[Iterable[object]], Receipt] = partial(tuple.__new__, Receipt)
@@ -53,9 +46,7 @@ class PartitionQueue:
         self._pacing = pacing
         self._line = Line()
         self._in_flight: list[Pending] = []
-        self._offer = FIRST_OFFER
-        self._failures = 0
-        self._reason = ""
+        self._offer = Offer()
         self._alone = False  # one message is under way, and no task is needed for it
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
@@ -123,7 +114,7 @@ class PartitionQueue:
         try:
             if must_wait:
                 await self._wait_before_resending()
-            while batch := self._line.take(self._offer):
+            while batch := self._line.take(self._offer.size):
                 sent = await self._send(batch)
                 if len(batch) > 1:
                     await self._pacing.take(len(batch))
@@ -156,33 +147,15 @@ class PartitionQueue:
             if sent.verdict is Verdict.UNKNOWN:
                 _doubt(batch[:taken])
             self._line.put_back(batch)
-            self._note_failure(sent)
+            self._offer.note_failure(sent)
             return True
         self._line.put_back(batch[taken:])
-        self._adapt_offer(len(batch), taken, sent.verdict)
-        self._failures = 0
-        self._reason = ""
+        self._offer.note_answer(len(batch), taken, sent.verdict)
         if sent.verdict is Verdict.WRITTEN:
             self._acknowledge(batch[:taken], sent)
         else:
             self._refuse(batch[:taken], sent)
         return False
-
-    def _note_failure(self, sent: Sent) -> None:
-        self._reason = sent.reason
-        self._failures += 1
-        # The cluster answers for a batch as a whole: smaller ones part the good from one that it never takes.
-        if self._failures > 1:
-            self._offer = max(1, sent.taken // 2)
-
-    def _adapt_offer(self, offered: int, taken: int, verdict: Verdict) -> None:
-        if verdict is not Verdict.WRITTEN:
-            return
-        # What is offered counts as in flight until the answer, so little more than fits is offered.
-        if taken < offered:
-            self._offer = max(2 * taken, SMALLEST_OFFER)
-        elif offered == self._offer:
-            self._offer = min(2 * self._offer, LARGEST_OFFER)
 
     def _acknowledge(self, batch: list[Pending], sent: Sent) -> None:
         milliseconds = sent.timestamp_ms if sent.timestamp_ms >= 0 else int(self._clock.unix() * 1000)
@@ -200,11 +173,10 @@ class PartitionQueue:
             self._outstanding.settle(message, explain_this(self._where, sent.reason))
 
     async def _wait_before_resending(self) -> None:
-        doublings = min(self._failures - 1, MOST_DOUBLINGS)
-        await sleep(self._clock, min(FIRST_BACK_OFF_SECONDS * 2**doublings, LONGEST_BACK_OFF_SECONDS))
+        await sleep(self._clock, self._offer.wait_seconds)
 
     def _why_late(self, message: Pending) -> str:
-        said = self._producer.complaint(self._where) or self._reason
+        said = self._producer.complaint(self._where) or self._offer.reason
         problem = self._producer.contact().problem
         if problem is not None:
             before = f", and last answered with {said}" if said else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
 from convex_messaging_fastapi import reports
@@ -46,21 +46,20 @@ class Topic:
         self._clock = clock
         self._partitioner = partitioner
         self._outstanding = outstanding
-        self._pacing = pacing
         self._unwanted = unwanted
         self._count: int | None = None
         self._stale_at = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._line = Line()
-        self._queues: dict[int, PartitionQueue] = {}
-        self._sticky = Sticky(self._queues, self._queue)
+        self._queues = Queues(name, producer, clock, outstanding, pacing)
+        self._sticky = Sticky(self._queues)
 
     @property
     def is_wanted(self) -> bool:
         """Whether the topic exists, as far as is known, or anybody waits for it."""
         if self._count is not None or len(self._line):
             return True
-        return any(queue.load() or queue.task is not None for queue in self._queues.values())
+        return any(queue.load() or queue.task is not None for queue in self._queues)
 
     def append(self, message: Pending, now: float) -> None:
         count, key = self._count, message.key
@@ -75,7 +74,7 @@ class Topic:
         elif key is None:
             self._sticky.queue(count).append(message)
         else:
-            self._queue(self._partitioner.partition(key, count)).append(message)
+            self._queues.of(self._partitioner.partition(key, count)).append(message)
 
     def append_all(self, messages: Sequence[Pending], now: float) -> None:
         """`append` of each, for a list that names no partitions."""
@@ -97,19 +96,19 @@ class Topic:
         for message in overdue:
             error = publish_errors.overdue(message, repr(self.name), self._why_unknown())
             self._outstanding.settle(message, error)
-        return min([nearest, *(queue.expire(until) for queue in self._queues.values())])
+        return min([nearest, *(queue.expire(until) for queue in self._queues)])
 
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
         for message in self._line.waiting():
             error = publish_errors.given_up(message, repr(self.name), self._why_unknown())
             self._outstanding.settle(message, error)
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue.give_up()
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What runs for this topic now."""
-        running = [self._asking, *(queue.task for queue in self._queues.values())]
+        running = [self._asking, *(queue.task for queue in self._queues)]
         return [task for task in running if task is not None]
 
     def _ask(self) -> None:
@@ -143,18 +142,10 @@ class Topic:
 
     def _route_to(self, partition: int, message: Pending, count: int) -> None:
         if 0 <= partition < count:
-            self._queue(partition).append(message)
+            self._queues.of(partition).append(message)
         else:
             error = publish_errors.no_partition(self.name, partition, count)
             self._outstanding.settle(message, error)
-
-    def _queue(self, partition: int) -> PartitionQueue:
-        queue = self._queues.get(partition)
-        if queue is None:
-            where = TopicPartition(self.name, partition)
-            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding, self._pacing)
-            self._queues[partition] = queue
-        return queue
 
     def _why_unknown(self) -> str:
         problem = self._producer.contact().problem
@@ -164,15 +155,46 @@ class Topic:
         return f"the producer is out of contact ({problem.value}; the log says more), and {unknown}"
 
 
+class Queues:
+    """The queues of one topic, each made when its partition is first written to."""
+
+    def __init__(
+        self,
+        topic: str,
+        producer: ProducerTransport,
+        clock: Clock,
+        outstanding: Outstanding,
+        pacing: WakePacing,
+    ) -> None:
+        self._topic = topic
+        self._producer = producer
+        self._clock = clock
+        self._outstanding = outstanding
+        self._pacing = pacing
+        self._queues: dict[int, PartitionQueue] = {}
+
+    def __iter__(self) -> Iterator[PartitionQueue]:
+        return iter(self._queues.values())
+
+    def of(self, partition: int) -> PartitionQueue:
+        queue = self._queues.get(partition)
+        if queue is None:
+            where = TopicPartition(self._topic, partition)
+            queue = PartitionQueue(where, self._producer, self._clock, self._outstanding, self._pacing)
+            self._queues[partition] = queue
+        return queue
+
+    def load(self, partition: int) -> int:
+        """How many messages a partition has under way or waiting."""
+        queue = self._queues.get(partition)
+        return queue.load() if queue is not None else 0
+
+
 class Sticky:
-    """Keyless messages fill one partition's batch, then move on to the least busy partition.
+    """Keyless messages fill one partition's batch, then move on to the least busy partition."""
 
-    `queues` are those there are; `make` answers the queue of any partition.
-    """
-
-    def __init__(self, queues: Mapping[int, PartitionQueue], make: Callable[[int], PartitionQueue]) -> None:
+    def __init__(self, queues: Queues) -> None:
         self._queues = queues
-        self._make = make
         self._partition: int | None = None
         self._chosen: PartitionQueue | None = None
         self._given = 0
@@ -197,7 +219,7 @@ class Sticky:
         # A random first one: else the first message of every process would go to partition 0.
         first = random.randrange(count) if self._partition is None else self._partition + 1
         self._partition = self._least_busy(first, count)
-        chosen = self._chosen = self._make(self._partition)
+        chosen = self._chosen = self._queues.of(self._partition)
         self._batches = chosen.batches
         self._given = 0
         return chosen
@@ -206,13 +228,9 @@ class Sticky:
         chosen, least = first % count, inf
         for step in range(count):
             partition = (first + step) % count
-            load = self._load(partition)
+            load = self._queues.load(partition)
             if load < least:
                 chosen, least = partition, load
             if not load:
                 break  # a sequential publisher must not look at every partition for each message
         return chosen
-
-    def _load(self, partition: int) -> int:
-        queue = self._queues.get(partition)
-        return queue.load() if queue is not None else 0

@@ -128,7 +128,7 @@ async def test_of_a_batch_that_failed_only_what_has_no_outcome_yet_waits_again(
     await until(lambda: tasks[1].done() and tasks[3].done())
     producer.gate.set()
     await until(lambda: backing_off(clock))
-    queue = publisher._topics["t"]._queues[0]
+    queue = publisher._topics["t"]._queues.of(0)
     assert queue.load() == sum(not task.done() for task in tasks)
     await back_off(clock)
     assert [(await tasks[n]).partition for n in (0, 2)] == [0, 0]

@@ -9,7 +9,7 @@ import pytest
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
-from convex_messaging_fastapi.publishing.batches import FIRST_BACK_OFF_SECONDS
+from convex_messaging_fastapi.publishing.offers import FIRST_BACK_OFF_SECONDS
 from convex_messaging_fastapi.status import ContactStatus
 from convex_messaging_fastapi.transport.base import Contact, Problem, Verdict
 from tests.publishing.fakes import FakeProducer, record, until
