@@ -1,4 +1,4 @@
-"""How a FastAPI or Starlette app takes in a bus: its router, its lifespan, its dependency, its probes."""
+"""Brings a bus into a FastAPI or Starlette app: router, lifespan, dependency, probes."""
 
 from convex_messaging_fastapi.plugin.correlation import CorrelationMiddleware
 from convex_messaging_fastapi.plugin.dependencies import Bus, get_bus

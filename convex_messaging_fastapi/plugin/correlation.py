@@ -1,4 +1,4 @@
-"""Takes the id of each HTTP request, so that what is published while it is served carries it on."""
+"""Notes the id of each HTTP request, for the messages that are published while it is served."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class CorrelationMiddleware:
 
         app.add_middleware(CorrelationMiddleware)
 
-    That holds for endpoints of both kinds, their dependencies and their background tasks. An id
-    given to `publish` wins over it, and so does that of a message that is handled. An id of more
-    than 256 characters, or of others than letters, digits and `._:/+=-`, is ignored. Makes no id
-    where a request has none, and adds none to the response. WebSockets and lifespans pass through.
+    It counts in `async` and `def` endpoints, their dependencies and their background tasks. An id given
+    to `publish` wins over it, and so does the id of a message that is being handled. An id of more than
+    256 characters, or with others than letters, digits and `._:/+=-`, is ignored. A request without an
+    id gets none, and neither does the response. WebSockets and lifespans pass through.
     """
 
     def __init__(self, app: ASGIApp, header: str = "X-Request-ID") -> None:
@@ -34,6 +34,6 @@ class CorrelationMiddleware:
             current_request_id.reset(token)
 
     def _id_in(self, scope: Scope) -> str | None:
-        """Of several the first that is one."""
+        """The first valid one."""
         values = (value.decode("latin-1") for name, value in scope["headers"] if name == self._header)
         return next((id for value in values if (id := checked_request_id(value)) is not None), None)

@@ -1,4 +1,4 @@
-"""How endpoints and handlers come by the bus, and what they are told when there is none."""
+"""Gives endpoints and handlers the bus, or the error that says why there is none."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ async def get_bus(conn: HTTPConnection) -> MessageBus:
         @app.post("/users")
         async def create_user(user: NewUser, bus: MessageBus = Depends(get_bus)) -> None: ...
 
-    Raises `BusNotFound` where the app has none, and where it has several: a route then names the one
-    it means, `Depends(audit_bus.get)`. A bus whose lifespan has not begun is found, and raises
-    `BusNotStarted` when it is to publish. Tests may put another in its place with
-    `app.dependency_overrides[get_bus]`.
+    Raises `BusNotFound` if the app has none, or has several: a route then names the one it means, with
+    `Depends(audit_bus.get)`. A bus whose lifespan has not begun is found, and raises `BusNotStarted`
+    when it is asked to publish. Tests can replace it with `app.dependency_overrides[get_bus]`.
     """
     return _the_only(_running(conn) or _included(conn))
 
@@ -34,7 +33,7 @@ Bus = Annotated[MessageBus, Depends(get_bus)]
 
 
 def _running(conn: HTTPConnection) -> list[MessageBus]:
-    """The buses that lifespans have left for us: with each request, or where there is none, on the app."""
+    """The buses that lifespans have noted: in the request's state, or else in the app's."""
     for state in (conn.state, getattr(conn.scope.get("app"), "state", None)):
         if buses := running_in(state):
             return buses
@@ -54,7 +53,7 @@ def _the_only(buses: Collection[MessageBus]) -> MessageBus:
 
 
 def _included(conn: HTTPConnection) -> list[MessageBus]:
-    """The buses whose routes the outermost app, or else the one that serves this, has included."""
+    """The buses whose routes the outermost app, or else the app that serves this, includes."""
     outermost, serving = conn.scope.get("router"), conn.scope.get("app")
     mounted_at = _mounted_at(conn)
     buses = _buses_among(outermost)

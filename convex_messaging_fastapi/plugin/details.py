@@ -1,4 +1,4 @@
-"""What those may see who may see everything: hosts, topics and groups, drawn from a snapshot."""
+"""The details of a bus, for authorised eyes: hosts, topics and groups, from a snapshot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from convex_messaging_fastapi.status import (
 
 
 def details_of(status: BusStatus) -> dict[str, Any]:
-    """JSON values only. Times are seconds, offsets are the first that is not finished."""
+    """JSON values only. Times are seconds; an offset is the first unfinished one."""
     return {
         "phase": status.phase.value,
         "producer": None if status.producer is None else _producer(status.producer),
@@ -84,7 +84,7 @@ def _contact(contact: ContactStatus) -> dict[str, Any]:
 
 
 def _oldest(partitions: Iterable[PartitionStatus]) -> dict[str, Any] | None:
-    """The record that has been at work for longest: where a handler hangs, it is this one."""
+    """The oldest unfinished record: if a handler hangs, it hangs with this one."""
     unfinished = [partition for partition in partitions if partition.oldest_unfinished is not None]
     if not unfinished:
         return None

@@ -1,4 +1,4 @@
-"""Probes over HTTP: they answer from memory, and tell the world no more than words of a closed list."""
+"""Probes over HTTP. They answer from memory, with words of a closed list alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class ProbeAnswer(BaseModel):
-    """What a probe says, in words of closed lists."""
+    """The answer of a probe, in words of closed lists."""
 
     status: str = Field(description=f"the worst that is so, of {', '.join(STATUSES)}")
     reasons: list[str] = Field([], description="why, the worst first; left out when there is none")
@@ -56,7 +56,7 @@ class Probes:
         return _answer(request, verdict, _public(verdict))
 
     async def summary_with_details(self, request: Request) -> Response:
-        """For those whom FastAPI's dependencies have let in."""
+        """The answer with details, for callers that FastAPI's dependencies have let in."""
         status = self.bus.status()
         verdict = ready(status, self.readiness)
         return _answer(request, verdict, _public(verdict) | details_of(status))
@@ -83,12 +83,12 @@ class Probes:
             return (await allowed if inspect.isawaitable(allowed) else allowed) is True
         except HTTPException:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it raises, it has not said yes
+        except Exception as error:  # noqa: BLE001 - any error means that it did not say yes
             reports.details_failed(error)
             return False
 
     async def not_found(self, request: Request) -> Response:
-        """With a slash at its end no path is one of ours."""
+        """Paths with a slash at the end are none of ours."""
         raise HTTPException(404)
 
 
@@ -101,11 +101,11 @@ def health_routes(
 ) -> list[BaseRoute]:
     """`GET` and `HEAD` of `prefix`, `/live`, `/ready` and `/startup` below it, for any Starlette app.
 
-    200 or 503, and `{"status": ..., "reasons": [...]}`. `/live` fails only for what a restart
-    repairs; `/startup` waits for the bus to be set going, not for Kafka; `/ready` rests on contact
-    with Kafka, or with `readiness="http"` only on the bus running. `prefix` itself has the status
-    code of `/ready`, and shows hosts, topics and groups where `details` says that the request may
-    see them. None of them appears in the OpenAPI document.
+    They answer 200 or 503, and `{"status": ..., "reasons": [...]}`. `/live` fails only for what a restart
+    repairs. `/startup` waits for the bus to start, not for Kafka. `/ready` depends on contact with Kafka,
+    or with `readiness="http"` only on the bus running. `prefix` itself has the status code of `/ready`,
+    and shows hosts, topics and groups if `details` says that the request may see them. None of them
+    appears in the OpenAPI document.
     """
     check(bus, prefix, readiness)
     if not (details is None or callable(details)):
@@ -132,7 +132,7 @@ def routes_of(probes: Probes, prefix: str, endpoints: Mapping[str, Endpoint]) ->
         Route(prefix + path, endpoint, methods=["GET"], include_in_schema=False)
         for path, endpoint in endpoints.items()
     ]
-    # Else Starlette would redirect to the path without the slash, at whatever host the request names.
+    # Or Starlette would redirect to the path without the slash, at any host that the request names.
     slashed = [
         Route(f"{prefix}{path}/", probes.not_found, methods=ANY_METHOD, include_in_schema=False)
         for path in endpoints_of(probes)
@@ -141,7 +141,7 @@ def routes_of(probes: Probes, prefix: str, endpoints: Mapping[str, Endpoint]) ->
 
 
 def probes_among(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, Probes]]:
-    """The probes that these routes answer, those of included routers too, each with its path."""
+    """The probes among these routes, included routers too, each with its path."""
     for context in iter_route_contexts(routes):
         probes = getattr(getattr(context.original_route, "endpoint", None), "__self__", None)
         if isinstance(probes, Probes) and context.path is not None:

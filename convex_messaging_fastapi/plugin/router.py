@@ -1,4 +1,4 @@
-"""The router that brings a bus into a FastAPI app: its lifespan and its probes, by `include_router` alone."""
+"""The router that adds a bus to a FastAPI app by `include_router` alone: its lifespan and its probes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class MessagingRouter(APIRouter):
         app.include_router(MessagingRouter(bus))
 
     The app's own lifespan is outermost: what it opens is there before the bus starts and until the
-    bus has drained. Include it once; routers between it and the app do no harm. In an app that is
-    *mounted* it does not work, since the lifespans of mounted apps never run.
+    bus has drained. Include the router once; other routers may be in between. It does not work in an app
+    that is *mounted*, since the lifespans of mounted apps never run.
 
     `health_prefix` is the path of the probes; two buses of one app need two. `readiness` and `details`
-    are those of `health_routes`. `details=[Depends(...)]` is FastAPI's own: what `health_prefix` itself
-    answers, details included, is then for those alone whom these dependencies let in, and so do the
-    app's. No other dependency given to the app or to `include_router` applies to the probes; middleware does.
+    are those of `health_routes`. With `details=[Depends(...)]`, as in FastAPI, `health_prefix` itself
+    answers, with details, only callers that these dependencies and those of the app let in. No other
+    dependency of the app or of `include_router` applies to the probes; middleware does.
     `include_in_schema` shows the probes in the OpenAPI document.
 
     `lifespan` runs around that of the bus, and inside the app's. What it yields is in the `conn.state`
@@ -93,7 +93,7 @@ class MessagingRouter(APIRouter):
             )
 
     def _describe(self, endpoints: dict[str, Any], prefix: str) -> None:
-        """Routes that are never reached, for the plain ones stand before them: FastAPI describes its own."""
+        """Routes that FastAPI describes in the OpenAPI document; the plain ones before them answer."""
         for path, endpoint in endpoints.items():
             self.add_api_route(prefix + path, endpoint, methods=["GET"], **_DESCRIBED)
 
@@ -113,7 +113,7 @@ _DESCRIBED: dict[str, Any] = {
 
 
 def _dependencies(details: object) -> Sequence[params.Depends]:
-    """Those of `details=[Depends(...)]`; none where it is a function or is not given."""
+    """Those of `details=[Depends(...)]`; none if it is a function or was not given."""
     if details is None or callable(details):
         return ()
     if not isinstance(details, Sequence) or not details or not all(map(_is_dependency, details)):
@@ -146,7 +146,7 @@ def _around(bus: MessageBus, lifespan: Lifespan | None) -> Lifespan:
 
 
 def _refuse_two_at_one_path(app: Any) -> None:
-    """Or the probes of one bus would stand for the other, and readiness be green with a dead cluster."""
+    """Or the probes of one bus would answer for the other, and hide a dead cluster."""
     answers: dict[str, MessageBus] = {}
     for path, probes in probes_among(getattr(app, "routes", ())):
         if answers.setdefault(path, probes.bus) is not probes.bus:

@@ -1,8 +1,8 @@
 """The seam between the machine and whatever carries its records: Kafka, or this process's memory.
 
-Every method here is paid for twice, so it is as narrow as its callers need. None of these calls
-raises for a fault of the cluster: consumers heal themselves behind `fetch`, producers answer with
-a verdict. All waits are seconds on the bus's clock.
+Every method here is implemented twice, so it is as narrow as its callers need. Faults of the cluster
+raise `TopicUnavailable` where a method says so, and nothing else: consumers recover behind `fetch`,
+producers answer with a verdict. All waits are seconds on the bus's clock.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Position(NamedTuple):
 
 
 ENOUGH_RECORDS = 250
-"""With the partition that brings it to so many a fetch is over. With what is made of twice as many
-at once the garbage collector begins to run, by default, and takes a fifth of all the time."""
+"""A fetch ends after the partition that reaches this count. The objects of about twice as many records
+make the garbage collector run, by CPython's defaults, which costs a fifth of the throughput."""
 
 
 class Unreadable(NamedTuple):
