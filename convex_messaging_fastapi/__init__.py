@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.filters import of_type
     from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
     from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
+    from convex_messaging_fastapi.middleware import CallNext, Middleware
     from convex_messaging_fastapi.plugin import (
         Bus,
         CorrelationMiddleware,
@@ -92,6 +93,7 @@ __all__ = [
     "BusStateError",
     "BusStatus",
     "BusStopped",
+    "CallNext",
     "CommitStatus",
     "ConfigurationError",
     "ContactStatus",
@@ -119,6 +121,7 @@ __all__ = [
     "MessagingError",
     "MessagingRouter",
     "MessagingSettings",
+    "Middleware",
     "Ordering",
     "OriginalHeader",
     "PartitionStatus",
@@ -181,6 +184,7 @@ _ROOMS = {
     "filters": ("of_type",),
     "messages": ("ConvexMessage", "DeadLetterMessage"),
     "messages.dead_letter": ("OriginalHeader",),
+    "middleware": ("CallNext", "Middleware"),
     "plugin": ("Bus", "CorrelationMiddleware", "MessagingRouter", "get_bus", "health_routes"),
     "plugin.health": ("Details",),
     "policies": ("Batch", "DeadLetterPolicy", "Ordering", "Retry", "SubscriberOptions"),

@@ -23,6 +23,7 @@ from convex_messaging_fastapi.errors import (
     DeclarationError,
 )
 from convex_messaging_fastapi.life import Life, Running, current_loop
+from convex_messaging_fastapi.middleware import Middleware
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
 from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.publishing import Publishing
@@ -44,7 +45,8 @@ class MessageBus(Declares, Joins):
 
     Making one does nothing but remember: settings are read, and connections made, when it starts.
     It starts with the FastAPI app that includes its `MessagingRouter`, with any ASGI app that
-    uses `bus.lifespan`, or by `async with bus:`.
+    uses `bus.lifespan`, or by `async with bus:`. `middleware` is wrapped around every attempt of
+    every handler, the first outermost.
 
         bus = MessageBus()
 
@@ -52,10 +54,13 @@ class MessageBus(Declares, Joins):
         async def send_welcome(event: UserCreated) -> None: ...
     """
 
-    def __init__(self, settings: MessagingSettings | None = None) -> None:
+    def __init__(
+        self, settings: MessagingSettings | None = None, *, middleware: Iterable[Middleware] = ()
+    ) -> None:
         if settings is not None and not isinstance(settings, MessagingSettings):
             raise ConfigurationError(misuse.no_settings(settings))
         self._settings = settings
+        self._middleware = _all_of(Middleware, middleware, "middleware")
         self._declarations = Declarations()
         self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
@@ -304,7 +309,7 @@ class MessageBus(Declares, Joins):
     async def _start(
         self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
     ) -> None:
-        parts = parts_for(settings, transport, clock)
+        parts = parts_for(settings, transport, clock, self._middleware)
         wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
@@ -354,3 +359,12 @@ class MessageBus(Declares, Joins):
         coming.add_done_callback(lambda task: forget(taken) if has_failed(task) else None)
         await made(coming)
         return taken.id
+
+
+def _all_of(kind: type[M], given: Iterable[M], keyword: str) -> tuple[M, ...]:
+    """What was given as a list of objects of this kind. Raises `ConfigurationError` for anything else."""
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
+    for each in found:
+        if not isinstance(each, kind):
+            raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, each))
+    return found

@@ -17,6 +17,13 @@ def no_settings(value: object) -> str:
     )
 
 
+def not_one_of(kind: str, keyword: str, given: object) -> str:
+    return (
+        f"MessageBus takes {keyword}=[...], a list of objects whose classes derive from {kind}: "
+        f"{kind_of(given)} is none"
+    )
+
+
 def no_attribute_of_a_bus(name: str) -> str:
     if name in ASKED_OF_ROUTERS:
         return "a MessageBus is no router: include it with app.include_router(MessagingRouter(bus))"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.dead_letters import topic_for_dead_letters
+from convex_messaging_fastapi.middleware import Middleware
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing import (
     CreatingProducer,
@@ -38,9 +39,15 @@ class Parts:
     new_topic: Callable[[str], NewTopic]
     limits: PublishLimits
     publishing: Publishing
+    middleware: Sequence[Middleware] = ()
 
 
-def parts_for(settings: MessagingSettings, transport: Transport, clock: Clock) -> Parts:
+def parts_for(
+    settings: MessagingSettings,
+    transport: Transport,
+    clock: Clock,
+    middleware: Sequence[Middleware] = (),
+) -> Parts:
     """The parts of one bus over this transport."""
     naming = Naming(settings)
     limits = PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
@@ -51,7 +58,7 @@ def parts_for(settings: MessagingSettings, transport: Transport, clock: Clock) -
         producer = CreatingProducer(producer, admin, new_topic)
     publisher = Publisher(producer, clock, Partitioner(settings.partitioner), limits)
     publishing = Publishing(publisher, naming, clock, settings.publish_timeout_seconds)
-    return Parts(settings, clock, naming, transport, admin, new_topic, limits, publishing)
+    return Parts(settings, clock, naming, transport, admin, new_topic, limits, publishing, middleware)
 
 
 def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimits, name: str) -> NewTopic:

@@ -103,6 +103,7 @@ class Wiring:
             is_batch=options.batch is not None,
             bounds=self._bounds_of(config),
             error_texts=settings.error_texts,
+            middleware=parts.middleware,
         )
         letters, tally = parts.naming.dead_letters, Tally()
         ending = ending_for(options.dead_letter, self._dead_letters, letters, tally, random.random)

@@ -6,19 +6,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
-from typing import Any, cast
+from typing import Any
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
-from convex_messaging_fastapi.consuming.attempts import blamed_on_message, failure_of_call, failure_within
+from convex_messaging_fastapi.consuming.attempts import blamed_on_message
 from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.endings import Ending
 from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
 from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, decide, members_done
 from convex_messaging_fastapi.consuming.runners import Runners
+from convex_messaging_fastapi.consuming.timeout import AttemptTimeout
 from convex_messaging_fastapi.failures import Failure, failure_of
 from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
+from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.records import Delivery
 
@@ -35,6 +37,8 @@ class HandlerConfig:
     is_batch: bool
     bounds: Bounds = field(default_factory=Bounds)
     error_texts: bool = True
+    middleware: Sequence[Middleware] = ()
+    """The outermost first; the timeout is around all of them."""
 
 
 class Dispatch:
@@ -55,11 +59,12 @@ class Dispatch:
         self._decode_by_headers = decoder.decode if decoder.asks_headers else None
         self._large: float = inf if decoder.is_raw else LARGE_BYTES
         self._is_batch = config.is_batch
-        is_plain = config.plan.is_direct and config.timeout is None and not config.is_batch
+        handler = _called_by(config.plan, call_context)
+        self._call = around_handler(_wrapping(config, clock), handler)
+        is_plain = config.plan.is_direct and self._call is handler and not config.is_batch
         self._plain: Callable[[Any], Awaitable[None]] | None = config.plan.function if is_plain else None
         self._call_context = call_context
         self._ending = ending
-        self._clock = clock
         self._random = random
         self.runners = Runners(clock)
         self.tally = tally
@@ -85,9 +90,9 @@ class Dispatch:
             # Called directly: one more frame would cost each message as much as calling an empty handler.
             if self._plain is not None:
                 await self._plain(message)
-                error = None
             else:
-                error = await self._guarded(self._call(job, message))
+                await self._call(Delivery(job.record, job.attempts + 1, job.owned.lease), message)
+            error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = blamed_on_message(problem, self.runners)
         if error is None:
@@ -145,7 +150,7 @@ class Dispatch:
     async def _handle_members(self, members: Sequence[Job], messages: Sequence[Any]) -> Outcome:
         if not members:
             return Outcome()
-        error = await self._guarded(self._call_batch(members, messages))
+        error = await self._failure_of_batch(members, messages)
         if error is None:
             self.tally.handled += len(members)
             return Outcome(finished=members)
@@ -165,23 +170,15 @@ class Dispatch:
         ended = await self._ending.end(rest[0])
         return Outcome([*finished, *ended.finished], ended.again, ended.delay, ended.hold)
 
-    def _call(self, job: Job, message: Any) -> Awaitable[None]:
-        plan = self._config.plan
-        if plan.is_direct:
-            return cast("Awaitable[None]", plan.function(message))
-        delivery = Delivery(job.record, job.attempts + 1, job.owned.lease)
-        return plan.call(message, delivery, self._call_context)
-
-    async def _call_batch(self, members: Sequence[Job], messages: Sequence[Any]) -> None:
+    async def _failure_of_batch(
+        self, members: Sequence[Job], messages: Sequence[Any]
+    ) -> BaseException | None:
         deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
-        await self._config.plan.call(list(messages), deliveries, self._call_context)
-
-    async def _guarded(self, call: Awaitable[None]) -> BaseException | None:
-        """Await the handler under its time limit; what it failed with, or `None`."""
-        limit = self._config.timeout
-        if limit is None:
-            return await failure_of_call(call, self.runners)
-        return await failure_within(limit, call, self._clock, self.runners)
+        try:
+            await self._call(deliveries, list(messages))
+        except BaseException as problem:  # noqa: BLE001 - raised again where it is not the messages' doing
+            return blamed_on_message(problem, self.runners)
+        return None
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
@@ -205,6 +202,19 @@ class Dispatch:
     def _failure(self, job: Job, error: BaseException) -> Failure:
         config = self._config
         return failure_of(error, job.attempts, config.group, config.handler, texts=config.error_texts)
+
+
+def _called_by(plan: CallPlan, call_context: CallContext) -> CallNext:
+    """The handler with its dependencies, as the innermost of what wraps it."""
+    if plan.is_direct:
+        return lambda delivery, message: plan.function(message)
+    return lambda delivery, message: plan.call(message, delivery, call_context)
+
+
+def _wrapping(config: HandlerConfig, clock: Clock) -> Sequence[Middleware]:
+    if config.timeout is None:
+        return config.middleware
+    return AttemptTimeout(config.timeout, clock), *config.middleware
 
 
 def _in_order(ended: Sequence[Job], before: Outcome, rest: Sequence[Job], end: Outcome) -> Outcome:

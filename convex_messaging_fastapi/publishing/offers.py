@@ -49,4 +49,4 @@ class Offer:
     def wait_seconds(self) -> float:
         """Until the next send, after a failure."""
         doublings = min(self._failures - 1, MOST_DOUBLINGS)
-        return min(FIRST_BACK_OFF_SECONDS * 2**doublings, LONGEST_BACK_OFF_SECONDS)
+        return min(FIRST_BACK_OFF_SECONDS * 2.0**doublings, LONGEST_BACK_OFF_SECONDS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings
+from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings, Middleware
 
 
 class Bet(ConvexMessage):
@@ -12,7 +13,6 @@ class Bet(ConvexMessage):
     player: str = "ada"
 
 
-def memory_bus(**choices: Any) -> MessageBus:
-    return MessageBus(
-        MessagingSettings(**{"bootstrap_servers": "memory://", "consumer_group": "bets", **choices})
-    )
+def memory_bus(*, middleware: Iterable[Middleware] = (), **choices: Any) -> MessageBus:
+    settings = {"bootstrap_servers": "memory://", "consumer_group": "bets", **choices}
+    return MessageBus(MessagingSettings(**settings), middleware=middleware)
