@@ -119,6 +119,7 @@ build: $(READY)  ## the sdist and the wheel in build/dist, looked through and in
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(FRESH)
 	@$(BIN)/uv pip install -q --python $(FRESH) -c constraints.txt build/dist/*.whl
 	@$(FRESH)/bin/python -I tools/fresh.py
+	@$(BIN)/python -m tools.public_types $(FRESH)
 
 clean:  ## remove everything that make has made, Kafka's jars included
 	rm -rf $(VENV) build .kafka .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
