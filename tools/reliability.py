@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 BAD_INPUT, SECURITY = (
     "`tests/promises/test_bus_bad_input.py`",
-    "`tests/transport/kafka/engine/test_security.py`",
+    "`tests/transport/kafka/engine/connections/test_security.py`",
 )
 ELSEWHERE = (
     ("ten kill -9 in a row", "one static member, bound 20", "`tests/faults/test_kill.py`"),

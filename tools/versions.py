@@ -38,7 +38,7 @@ CORE = (
     "tests/transport/kafka/offsets/test_commit.py",
     "tests/transport/kafka/offsets/test_losses.py",
     "tests/transport/kafka/consumer/test_gaps.py",
-    "tests/transport/kafka/engine/test_markers.py",
+    "tests/transport/kafka/engine/batches/test_markers.py",
     "tests/transport/kafka/producer/test_too_large.py",
 )
 """What a service needs of a broker. How fast we are, and SCRAM, which 3.3 has not in KRaft, is not here."""

@@ -32,8 +32,8 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
 from convex_messaging_fastapi.transport.kafka.consumer.reading import Reading
-from convex_messaging_fastapi.transport.kafka.engine import ghosts
-from convex_messaging_fastapi.transport.kafka.engine.client import Connection
+from convex_messaging_fastapi.transport.kafka.engine.connections.client import Connection
+from convex_messaging_fastapi.transport.kafka.engine.groups import ghosts
 from convex_messaging_fastapi.transport.kafka.offsets import storing
 from convex_messaging_fastapi.transport.kafka.recovery.complaints import Complaints
 from convex_messaging_fastapi.verdicts import Verdict, live

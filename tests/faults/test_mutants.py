@@ -68,11 +68,11 @@ OTHERS: Mapping[str, set[str]] = {
         "[False-7-Problem.NOT_AUTHORIZED]",
     },
     "ask_once_for_an_answer_that_is_owed": {
-        "tests/transport/kafka/engine/test_pinging.py"
+        "tests/transport/kafka/engine/connections/test_pinging.py"
         "::test_an_answer_that_is_owed_is_chased_again_and_again_in_one_silence_and_not_more_often",
     },
     "join_as_another_without_leaving": {
-        "tests/transport/kafka/engine/test_ghosts.py::test_the_one_he_was_leaves_while_he_waits_to_join[25-1]",
+        "tests/transport/kafka/engine/groups/test_ghosts.py::test_the_one_he_was_leaves_while_he_waits_to_join[25-1]",
     },
 }
 

@@ -16,8 +16,8 @@ from tests.settings.effects import (
     test_topics,
     test_waiting,
 )
-from tests.transport.kafka.engine import (
-    test_bombs,
+from tests.transport.kafka.engine.batches import test_bombs
+from tests.transport.kafka.engine.connections import (
     test_connecting,
     test_pass_phrases,
     test_renewing,

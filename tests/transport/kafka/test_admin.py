@@ -8,7 +8,7 @@ import pytest
 
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.transport.base import NewTopic
-from convex_messaging_fastapi.transport.kafka.engine import client
+from convex_messaging_fastapi.transport.kafka.engine.connections import client
 from tests.support.wire import WireCluster
 from tests.transport.kafka.bench import Bench
 

@@ -6,31 +6,42 @@ last answered, one attempt at a commit, an end that comes when every broker is d
 
 from __future__ import annotations
 
-from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
+from convex_messaging_fastapi.transport.kafka.engine.batches import (
+    Batch,
+    Pack,
+    Span,
+    UnpacksTooLarge,
+    pack,
+    size_in_batch,
+    span_of,
+)
 from convex_messaging_fastapi.transport.kafka.engine.codes import (
     FencedInstanceId,
     GroupMaxSizeReached,
     InvalidRecord,
     for_code,
 )
-from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, NotStored
-from convex_messaging_fastapi.transport.kafka.engine.connecting import (
+from convex_messaging_fastapi.transport.kafka.engine.connections import (
+    Access,
     CandidConnection,
+    Client,
     Distrusted,
     Renewable,
+    TopicAnswer,
+    TopicId,
     exposure,
 )
-from convex_messaging_fastapi.transport.kafka.engine.ghosts import Ghosts
+from convex_messaging_fastapi.transport.kafka.engine.groups import (
+    Ghosts,
+    Identity,
+    Member,
+    NotStored,
+    stored_by,
+)
 from convex_messaging_fastapi.transport.kafka.engine.log_filter import held_back
-from convex_messaging_fastapi.transport.kafka.engine.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours, theirs
-from convex_messaging_fastapi.transport.kafka.engine.packing import Batch, Pack, pack, size_in_batch
 from convex_messaging_fastapi.transport.kafka.engine.partition_reader import PartitionReader
 from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
-from convex_messaging_fastapi.transport.kafka.engine.security import Access
-from convex_messaging_fastapi.transport.kafka.engine.stored import stored_by
-from convex_messaging_fastapi.transport.kafka.engine.topic_ids import TopicId
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import Span, UnpacksTooLarge, span_of
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
 __all__ = [

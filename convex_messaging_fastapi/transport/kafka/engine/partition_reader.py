@@ -12,11 +12,12 @@ from aiokafka import TopicPartition as EnginePartition
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import MAX_HEADERS, Record, TopicPartition, kept_headers
-from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
-from convex_messaging_fastapi.transport.kafka.engine.ending import end, failure_of
-from convex_messaging_fastapi.transport.kafka.engine.header_names import is_of_a_name
-from convex_messaging_fastapi.transport.kafka.engine.markers import is_abort_marker
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
+from convex_messaging_fastapi.transport.kafka.engine.batches import (
+    is_abort_marker,
+    is_of_a_name,
+    unpacking_at_most,
+)
+from convex_messaging_fastapi.transport.kafka.engine.connections import Client, TopicAnswer, end, failure_of
 
 
 class PartitionReader:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.transport.kafka.engine.batches import bound_unpacking, unbounded
 from convex_messaging_fastapi.transport.kafka.engine.codes import name_codes
-from convex_messaging_fastapi.transport.kafka.engine.connecting import make_candid_connections
+from convex_messaging_fastapi.transport.kafka.engine.connections import make_candid_connections
 from convex_messaging_fastapi.transport.kafka.engine.log_filter import calm_engine_logs
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import bound_unpacking, unbounded
 from convex_messaging_fastapi.transport.kafka.selfcheck import refusal
 
 

@@ -20,11 +20,15 @@ from aiokafka.structs import RecordMetadata
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.kafka.engine.client import Client, TopicAnswer
+from convex_messaging_fastapi.transport.kafka.engine.batches import Accumulator, Batch
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
-from convex_messaging_fastapi.transport.kafka.engine.ending import end, failure_of
-from convex_messaging_fastapi.transport.kafka.engine.packing import Accumulator, Batch
-from convex_messaging_fastapi.transport.kafka.engine.topic_ids import TopicId
+from convex_messaging_fastapi.transport.kafka.engine.connections import (
+    Client,
+    TopicAnswer,
+    TopicId,
+    end,
+    failure_of,
+)
 
 _IN_PLAIN_WORDS = {
     NotEnoughReplicasError: "fewer replicas are in sync than min.insync.replicas of the topic asks for",

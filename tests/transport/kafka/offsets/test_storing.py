@@ -16,7 +16,7 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Position
 from convex_messaging_fastapi.transport.kafka.engine import Identity, Member, TopicId
 from convex_messaging_fastapi.transport.kafka.engine.codes import NAMES, for_code
-from convex_messaging_fastapi.transport.kafka.engine.commits import commit
+from convex_messaging_fastapi.transport.kafka.engine.groups.commits import commit
 from convex_messaging_fastapi.transport.kafka.offsets.history import History
 from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
 from convex_messaging_fastapi.transport.kafka.offsets.storing import TERSE_SECONDS, Storing

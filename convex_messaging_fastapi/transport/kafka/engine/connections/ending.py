@@ -8,7 +8,7 @@ from typing import Any
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, settled_within
-from convex_messaging_fastapi.transport.kafka.engine.client import Client
+from convex_messaging_fastapi.transport.kafka.engine.connections.client import Client
 
 LETTING_GO_SECONDS = 0.5
 """How long one hard step of an end may take, where there is that much time."""

@@ -11,8 +11,8 @@ import pytest
 from aiokafka.errors import CorrelationIdError
 from aiokafka.protocol.admin import ApiVersionRequest
 
-from convex_messaging_fastapi.transport.kafka.engine import client
-from convex_messaging_fastapi.transport.kafka.engine.client import Connection
+from convex_messaging_fastapi.transport.kafka.engine.connections import client
+from convex_messaging_fastapi.transport.kafka.engine.connections.client import Connection
 from tests.support.waiting import eventually
 
 LONG_AGO = -1000.0

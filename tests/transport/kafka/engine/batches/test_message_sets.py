@@ -17,8 +17,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.transport.kafka.engine.message_sets import walked
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
+from convex_messaging_fastapi.transport.kafka.engine.batches.message_sets import walked
+from convex_messaging_fastapi.transport.kafka.engine.batches.unpacking import unpacking_at_most
 from tests.support.examples import examples
 
 pytestmark = pytest.mark.cpu

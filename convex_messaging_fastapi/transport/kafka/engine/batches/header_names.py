@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from aiokafka.record.util import calc_crc32c
 
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacked
+from convex_messaging_fastapi.transport.kafka.engine.batches.unpacking import unpacked
 
 _LENGTH_AT, _MAGIC_AT, _CRC_AT, _ATTRIBUTES_AT, _COUNT_AT, _RECORDS_AT = 8, 16, 17, 21, 57, 61
 _LENGTH_ENDS = 12

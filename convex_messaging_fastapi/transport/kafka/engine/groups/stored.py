@@ -13,8 +13,8 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
-from convex_messaging_fastapi.transport.kafka.engine.client import Client
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
+from convex_messaging_fastapi.transport.kafka.engine.connections import Client
 
 UNKNOWN_OFFSET = -1
 

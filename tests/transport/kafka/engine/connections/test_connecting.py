@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.engine import Client
-from convex_messaging_fastapi.transport.kafka.engine.connecting import exposure
-from convex_messaging_fastapi.transport.kafka.engine.security import Access
+from convex_messaging_fastapi.transport.kafka.engine.connections.connecting import exposure
+from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access
 from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached, reach
 from tests.transport.kafka.bench import settings

@@ -11,8 +11,8 @@ from aiokafka.record.util import calc_crc32c
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from convex_messaging_fastapi.transport.kafka.engine.header_names import is_of_a_name, readable
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
+from convex_messaging_fastapi.transport.kafka.engine.batches.header_names import is_of_a_name, readable
+from convex_messaging_fastapi.transport.kafka.engine.batches.unpacking import unpacking_at_most
 from tests.support.batches import batch
 from tests.support.examples import examples
 

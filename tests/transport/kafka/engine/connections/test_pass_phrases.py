@@ -11,7 +11,7 @@ import pytest
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.settings import MessagingSettings, load
-from convex_messaging_fastapi.transport.kafka.engine.security import Access, tls_context
+from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access, tls_context
 
 PHRASE = "hunter2 s3cr3t"
 NO_PROMPT_SECONDS = 60
@@ -94,7 +94,7 @@ import os, pty, sys
 pid, terminal = pty.fork()
 if pid == 0:
     from convex_messaging_fastapi.settings import load
-    from convex_messaging_fastapi.transport.kafka.engine.security import tls_context
+    from convex_messaging_fastapi.transport.kafka.engine.connections.security import tls_context
     try:
         tls_context(load(
             bootstrap_servers="kafka:9093", security_protocol="SSL",

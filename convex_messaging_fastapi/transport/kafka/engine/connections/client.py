@@ -26,16 +26,15 @@ from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.kafka.engine.batches import readable, unpacking_at_most
 from convex_messaging_fastapi.transport.kafka.engine.codes import for_code
-from convex_messaging_fastapi.transport.kafka.engine.connecting import CandidConnection
-from convex_messaging_fastapi.transport.kafka.engine.header_names import readable
-from convex_messaging_fastapi.transport.kafka.engine.ours import ours
-from convex_messaging_fastapi.transport.kafka.engine.topic_ids import (
+from convex_messaging_fastapi.transport.kafka.engine.connections.connecting import CandidConnection
+from convex_messaging_fastapi.transport.kafka.engine.connections.topic_ids import (
     Cluster,
     IdentifyingRequest,
     KnownTopicIds,
 )
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import unpacking_at_most
+from convex_messaging_fastapi.transport.kafka.engine.ours import ours
 
 PAUSE_SECONDS = 0.01
 """At least so long lies between two questions for metadata."""

@@ -25,7 +25,7 @@ from aiokafka import codec
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from convex_messaging_fastapi.transport.kafka.engine.message_sets import walked
+from convex_messaging_fastapi.transport.kafka.engine.batches.message_sets import walked
 
 _MODULES = (
     "aiokafka.record.default_records",

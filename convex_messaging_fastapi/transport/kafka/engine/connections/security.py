@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.settings.fields import SECRET_FILES
 from convex_messaging_fastapi.settings.sources import read_secret
-from convex_messaging_fastapi.transport.kafka.engine.connecting import Distrusted, Renewable
+from convex_messaging_fastapi.transport.kafka.engine.connections.connecting import Distrusted, Renewable
 from convex_messaging_fastapi.transport.kafka.engine.ours import theirs
 
 

@@ -6,8 +6,8 @@ import asyncio
 import gc
 
 from convex_messaging_fastapi.clock import SystemClock
-from convex_messaging_fastapi.transport.kafka.engine.client import Client
-from convex_messaging_fastapi.transport.kafka.engine.ending import end
+from convex_messaging_fastapi.transport.kafka.engine.connections.client import Client
+from convex_messaging_fastapi.transport.kafka.engine.connections.ending import end
 
 
 class Quiet(Client):

@@ -15,7 +15,7 @@ import pytest
 
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.engine import CandidConnection, Client, Distrusted
-from convex_messaging_fastapi.transport.kafka.engine.security import Access
+from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access
 from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached, reach
 from tests.transport.kafka.bench import settings

@@ -12,12 +12,16 @@ from aiokafka.errors import KafkaError
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import Position
-from convex_messaging_fastapi.transport.kafka.engine.commits import Identity, Unstored, commit, identity_of
-from convex_messaging_fastapi.transport.kafka.engine.ending import failure_of
-from convex_messaging_fastapi.transport.kafka.engine.ghosts import Coordinator, Ghosts
+from convex_messaging_fastapi.transport.kafka.engine.connections import TopicId, failure_of
+from convex_messaging_fastapi.transport.kafka.engine.groups.commits import (
+    Identity,
+    Unstored,
+    commit,
+    identity_of,
+)
+from convex_messaging_fastapi.transport.kafka.engine.groups.ghosts import Coordinator, Ghosts
+from convex_messaging_fastapi.transport.kafka.engine.groups.stored import stored_for
 from convex_messaging_fastapi.transport.kafka.engine.partition_reader import PartitionReader
-from convex_messaging_fastapi.transport.kafka.engine.stored import stored_for
-from convex_messaging_fastapi.transport.kafka.engine.topic_ids import TopicId
 
 
 class Member(PartitionReader):

@@ -9,7 +9,7 @@ import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.kafka.engine import Ghosts, Member
-from convex_messaging_fastapi.transport.kafka.engine.ghosts import REMEMBERED
+from convex_messaging_fastapi.transport.kafka.engine.groups.ghosts import REMEMBERED
 from tests.conftest import KafkaWith
 from tests.support.independent import Independent
 from tests.support.waiting import pass_time

@@ -10,8 +10,8 @@ import pytest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.types import Schema
 
-from convex_messaging_fastapi.transport.kafka.engine import topic_ids
-from convex_messaging_fastapi.transport.kafka.engine.topic_ids import (
+from convex_messaging_fastapi.transport.kafka.engine.connections import topic_ids
+from convex_messaging_fastapi.transport.kafka.engine.connections.topic_ids import (
     METADATA,
     NO_ID,
     IdentifyingRequest,

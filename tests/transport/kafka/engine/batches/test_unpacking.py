@@ -20,8 +20,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.errors import ConfigurationError
-from convex_messaging_fastapi.transport.kafka.engine import Span, patches, span_of, unpacking
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import (
+from convex_messaging_fastapi.transport.kafka.engine import Span, patches, span_of
+from convex_messaging_fastapi.transport.kafka.engine.batches import unpacking
+from convex_messaging_fastapi.transport.kafka.engine.batches.unpacking import (
     UnpacksTooLarge,
     unpacked,
     unpacking_at_most,
@@ -166,7 +167,7 @@ def _zstd_block_of(plain: bytes) -> bytes:
 BOMBED = """
 import json, resource, sys
 from pathlib import Path
-from convex_messaging_fastapi.transport.kafka.engine.unpacking import *
+from convex_messaging_fastapi.transport.kafka.engine.batches.unpacking import *
 packed = Path(sys.argv[2]).read_bytes()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -184,7 +185,7 @@ def test_refusing_takes_no_more_memory_than_the_limit(number: int, tmp_path: Pat
     ran = subprocess.run(
         [sys.executable, "-c", BOMBED, str(number), str(bomb)],
         capture_output=True,
-        cwd=Path(__file__).parents[4],
+        cwd=Path(__file__).parents[5],
         timeout=60,
         check=False,
     )
@@ -294,14 +295,15 @@ def test_to_tell_the_engine_again_changes_nothing() -> None:
 
 def test_an_engine_without_compiled_parts_is_bounded_too() -> None:
     check = (
-        "from convex_messaging_fastapi.transport.kafka.engine import patches, unpacking; "
+        "from convex_messaging_fastapi.transport.kafka.engine import patches; "
+        "from convex_messaging_fastapi.transport.kafka.engine.batches import unpacking; "
         "patches._patch_modules(); print(unpacking.unbounded())"
     )
     ran = subprocess.run(
         [sys.executable, "-c", check],
         capture_output=True,
         env={"AIOKAFKA_NO_EXTENSIONS": "1"},
-        cwd=Path(__file__).parents[4],
+        cwd=Path(__file__).parents[5],
         timeout=60,
         check=False,
     )
