@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.filters import of_type
     from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
     from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
-    from convex_messaging_fastapi.middleware import CallNext, Middleware
+    from convex_messaging_fastapi.middleware import CallNext, Middleware, Outgoing, PublishNext, Receipts
     from convex_messaging_fastapi.plugin import (
         Bus,
         CorrelationMiddleware,
@@ -124,15 +124,18 @@ __all__ = [
     "Middleware",
     "Ordering",
     "OriginalHeader",
+    "Outgoing",
     "PartitionStatus",
     "Phase",
     "ProducerStatus",
     "PublishError",
     "PublishFailed",
     "PublishManyError",
+    "PublishNext",
     "PublishUnknown",
     "Readiness",
     "Receipt",
+    "Receipts",
     "Record",
     "Reject",
     "Retry",
@@ -184,7 +187,7 @@ _ROOMS = {
     "filters": ("of_type",),
     "messages": ("ConvexMessage", "DeadLetterMessage"),
     "messages.dead_letter": ("OriginalHeader",),
-    "middleware": ("CallNext", "Middleware"),
+    "middleware": ("CallNext", "Middleware", "Outgoing", "PublishNext", "Receipts"),
     "plugin": ("Bus", "CorrelationMiddleware", "MessagingRouter", "get_bus", "health_routes"),
     "plugin.health": ("Details",),
     "policies": ("Batch", "DeadLetterPolicy", "Ordering", "Retry", "SubscriberOptions"),

@@ -57,7 +57,7 @@ def parts_for(
     if settings.create_topics:
         producer = CreatingProducer(producer, admin, new_topic)
     publisher = Publisher(producer, clock, Partitioner(settings.partitioner), limits)
-    publishing = Publishing(publisher, naming, clock, settings.publish_timeout_seconds)
+    publishing = Publishing(publisher, naming, clock, settings.publish_timeout_seconds, middleware)
     return Parts(settings, clock, naming, transport, admin, new_topic, limits, publishing, middleware)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.errors import ConfigurationError, EncodeError
+from convex_messaging_fastapi.middleware import Middleware, Outgoing, Receipts, around_publish
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing.outgoing import (
     Key,
@@ -28,11 +29,20 @@ class Publishing:
     """What the bus, its dead letters, and everybody else who writes publish with.
 
     Topics are names as users write them. `timeout` is seconds, by default `default_timeout`. Only
-    `record` works without a start; like its publisher, this lives once.
+    `record` works without a start; like its publisher, this lives once. `middleware` is around
+    `publish`, `publish_many` and `tombstone`, and around nothing else.
     """
 
-    def __init__(self, publisher: Publisher, naming: Naming, clock: Clock, default_timeout: float) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        naming: Naming,
+        clock: Clock,
+        default_timeout: float,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
         self.clock = clock
+        self._wrapped = around_publish(middleware, self._write)
         self._publisher = publisher
         self._naming = naming
         self._default_timeout = default_timeout
@@ -64,7 +74,7 @@ class Publishing:
         record = outgoing(message, key, headers, correlation_id, self.clock.unix())
         return self._naming.topic(topic), record
 
-    # Not async, so that the caller awaits the publisher itself: a frame less for each message.
+    # These three are not async, so that the caller awaits the publisher itself: a frame less for each.
     def publish(
         self,
         topic: str,
@@ -75,10 +85,13 @@ class Publishing:
         timeout: float | None,
     ) -> Coroutine[Any, Any, Receipt]:
         """Write one message; the coroutine raises as `Publisher.publish` does, this call as `record`."""
+        if self._wrapped is not None:
+            outgoing = Outgoing(topic, message, key, headers or {}, correlation_id, timeout, "publish")
+            return cast("Coroutine[Any, Any, Receipt]", self._wrapped(outgoing))
         wire_topic, record = self.record(topic, message, key, headers, correlation_id)
         return self._publisher.publish(wire_topic, record, self.seconds(timeout))
 
-    async def publish_many(
+    def publish_many(
         self,
         topic: str,
         messages: Iterable[M],
@@ -86,15 +99,20 @@ class Publishing:
         headers: UserHeaders | None,
         correlation_id: str | None,
         timeout: float | None,
-    ) -> list[Receipt]:
+    ) -> Coroutine[Any, Any, list[Receipt]]:
         """Write many messages, with one deadline for all; raises as `Publisher.publish_many` does."""
-        records = await outgoing_many(messages, key, headers, correlation_id, self.clock.unix())
-        return await self._publisher.publish_many(self._naming.topic(topic), records, self.seconds(timeout))
+        if self._wrapped is not None:
+            outgoing = Outgoing(topic, messages, key, headers or {}, correlation_id, timeout, "publish_many")
+            return cast("Coroutine[Any, Any, list[Receipt]]", self._wrapped(outgoing))
+        return self._write_many(topic, messages, key, headers, correlation_id, timeout)
 
     def tombstone(
         self, topic: str, key: str | bytes, headers: UserHeaders | None, timeout: float | None
     ) -> Coroutine[Any, Any, Receipt]:
         """Write a null value."""
+        if self._wrapped is not None:
+            outgoing = Outgoing(topic, None, key, headers or {}, None, timeout, "tombstone")
+            return cast("Coroutine[Any, Any, Receipt]", self._wrapped(outgoing))
         record = outgoing_tombstone(key, headers, self.clock.unix())
         return self._publisher.publish(self._naming.topic(topic), record, self.seconds(timeout))
 
@@ -107,6 +125,33 @@ class Publishing:
         return self._publisher.publish(
             self._naming.dead_letters, letter, self._default_timeout, is_limited=False
         )
+
+    async def _write(self, outgoing: Outgoing) -> Receipts:
+        """What the last middleware calls."""
+        key: Any = outgoing.key
+        topic, headers, timeout = outgoing.topic, outgoing.headers, outgoing.timeout
+        if outgoing.verb == "publish_many":
+            messages, correlation_id = outgoing.message, outgoing.correlation_id
+            return await self._write_many(topic, messages, key, headers, correlation_id, timeout)
+        if outgoing.verb == "publish":
+            topic, record = self.record(topic, outgoing.message, key, headers, outgoing.correlation_id)
+        elif outgoing.message is not None:
+            raise EncodeError("a tombstone has no message: a middleware of publishing has given it one")
+        else:
+            topic, record = self._naming.topic(topic), outgoing_tombstone(key, headers, self.clock.unix())
+        return await self._publisher.publish(topic, record, self.seconds(timeout))
+
+    async def _write_many(
+        self,
+        topic: str,
+        messages: Iterable[M],
+        key: Key | Callable[[M], Key],
+        headers: UserHeaders | None,
+        correlation_id: str | None,
+        timeout: float | None,
+    ) -> list[Receipt]:
+        records = await outgoing_many(messages, key, headers, correlation_id, self.clock.unix())
+        return await self._publisher.publish_many(self._naming.topic(topic), records, self.seconds(timeout))
 
     def seconds(self, timeout: float | None) -> float:
         """How long a message may take to be written. Raises `ConfigurationError` for what is no such time."""
