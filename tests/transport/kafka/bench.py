@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from convex_messaging_fastapi.clock import SystemClock
@@ -117,15 +117,14 @@ class Bench:
         await producer.start()
         return producer
 
-    async def reader(self, *topics: str, group: str = "readers", **choices: Any) -> Reader:
+    async def reader(
+        self, *topics: str, group: str = "readers", optional: Sequence[str] = (), **choices: Any
+    ) -> Reader:
         consumer = self.transport(**choices).consumer(group)
         self._made.append(consumer)
         listener = Listener()
-        await consumer.start(topics or ("orders",), listener)
+        await consumer.start(topics if topics or optional else ("orders",), listener, optional)
         return Reader(consumer, listener)
-
-    def made(self, consumer: KafkaConsumer) -> None:
-        self._made.append(consumer)
 
     async def write(self, *values: bytes, topic: str = "orders", partition: int = 0) -> None:
         """Write these with a producer of their own."""

@@ -97,6 +97,28 @@ async def test_a_right_to_read_that_is_missing_is_named(
     assert reader.consumer.contact().problem is Problem.NOT_AUTHORIZED
 
 
+@pytest.mark.parametrize("granted", [[], ["DESCRIBE"]], ids=["none", "to describe"])
+async def test_whoever_may_not_read_an_optional_topic_is_well_and_reads_it_once_he_may(
+    bench: Bench, guarded: Guarded, unique: str, granted: list[str]
+) -> None:
+    open_one, closed = (guarded.cluster.create_topic(f"{unique}-{name}", 1) for name in ("open", "closed"))
+    user, witness = guarded.new_user(), Independent(guarded.cluster.witnessed)
+    await grant(guarded, user, "READ", topic=open_one)
+    await grant(guarded, user, "READ", group=unique)
+    if granted:
+        await grant(guarded, user, *granted, topic=closed)
+    for topic in (open_one, closed):
+        await asyncio.to_thread(witness.write, topic, [topic.encode()])
+    often = {"optional_seconds": 0.5}
+    reader = await bench.reader(open_one, group=unique, optional=[closed], tuning=often, **user.settings)
+    assert await reader.read(1) == [open_one.encode()]
+    assert reader.consumer.contact().problem is None
+
+    await grant(guarded, user, "READ", topic=closed)
+    assert await reader.read(2) == [open_one.encode(), closed.encode()]
+    assert reader.consumer.contact().problem is None
+
+
 async def test_the_right_to_write_that_is_missing_is_named(bench: Bench, guarded: Guarded) -> None:
     producer = await bench.producer(**guarded.new_user().settings)
     expected = "these credentials lack WRITE on a topic, or IDEMPOTENT_WRITE on the cluster"

@@ -58,7 +58,7 @@ class Reading:
         ends: dict[TopicPartition, int] = {}
         self._complaints.hear_of_fetches(holding.member)
         positions |= self._go_behind()
-        left = self.course.leave_remade() if holding.open else set()
+        left = self.course.leave_recreated() if holding.open else set()
         for where, limit in wanted.items():
             if limit < 1 or where.topic in left or not self._is_readable(where):
                 continue

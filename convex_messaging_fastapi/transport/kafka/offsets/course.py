@@ -64,7 +64,7 @@ class Course:
         moving.add_done_callback(self._news)
         self._moving[where] = moving
 
-    def leave_remade(self) -> set[str]:
+    def leave_recreated(self) -> set[str]:
         """Topics that are others now: where one has grown past our offset, no broker complains of it."""
         holding = self._holding
         holding.learn_topics()

@@ -1,25 +1,28 @@
-"""Topics that may be missing, on the wire bench; what is promised of them is in `tests/promises`."""
+"""Topics that may be missing, forbidden or deleted; what is promised of them is in `tests/promises`."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 
 from convex_messaging_fastapi.records import TopicPartition
+from tests.support.independent import Independent
 from tests.support.wire import Api, WireCluster
-from tests.transport.kafka.bench import Bench, Listener, Reader
+from tests.transport.kafka.bench import Bench
+from tools.kafka.cluster import Cluster
 
 SOON = {"optional_seconds": 0.1}
 TOPIC_AUTHORIZATION_FAILED = 29
 
 
-async def reader_of(bench: Bench, *topics: str, optional: str, group: str = "readers") -> Reader:
-    consumer = bench.transport(tuning=SOON).consumer(group)
-    bench.made(consumer)
-    listener = Listener()
-    await consumer.start(topics, listener, [optional])
-    return Reader(consumer, listener)
+@pytest.fixture
+async def real(kafka: Cluster) -> AsyncIterator[Bench]:
+    bench = Bench(kafka.bootstrap, real=True)
+    yield bench
+    await bench.close()
 
 
 def warnings_of(topic: str, caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -27,10 +30,31 @@ def warnings_of(topic: str, caplog: pytest.LogCaptureFixture) -> list[str]:
     return [line for line in said if topic in line]
 
 
+async def test_one_that_is_deleted_is_no_trouble_and_when_it_comes_back_it_is_read_from_its_beginning(
+    real: Bench, kafka: Cluster, unique: str, independent: Independent, caplog: pytest.LogCaptureFixture
+) -> None:
+    lasting, replayed = (kafka.create_topic(f"{unique}-{name}", 1) for name in ("lasting", "replayed"))
+    reader = await real.reader(lasting, group=unique, optional=[replayed], tuning=SOON)
+    await reader.until(lambda: len(reader.listener.held) == 2, "both")
+    await asyncio.to_thread(independent.write, replayed, [b"a"])
+    assert await reader.read(1) == [b"a"]
+    await asyncio.to_thread(kafka.delete_topic, replayed)
+    await reader.until(lambda: len(reader.listener.held) == 1, "the loss of one", 30)
+    caplog.clear()
+    await asyncio.to_thread(independent.write, lasting, [b"b"])
+    assert await reader.read(2) == [b"a", b"b"]
+    assert reader.consumer.contact().problem is None
+    assert warnings_of(replayed, caplog) == []
+
+    await asyncio.to_thread(kafka.create_topic, replayed, 1)
+    await asyncio.to_thread(independent.write, replayed, [b"c"])
+    assert await reader.read(3) == [b"a", b"b", b"c"]
+
+
 async def test_a_missing_one_is_looked_for_and_read_once_it_is_there(
     bench: Bench, wire: WireCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = await reader_of(bench, "orders", optional="later")
+    reader = await bench.reader("orders", optional=["later"], tuning=SOON)
     await reader.until(lambda: len(reader.listener.held) == 2, "the topic that is there")
     member = reader.consumer._supervisor.current
     assert member is not None
@@ -51,7 +75,7 @@ async def test_one_that_may_not_be_read_is_told_once_and_is_no_trouble(
     wire.topic("private", partitions=1)
     wire.push_errors(Api.FETCH, *[TOPIC_AUTHORIZATION_FAILED] * 4)
     await bench.write(b"a", topic="private")
-    reader = await reader_of(bench, optional="private")
+    reader = await bench.reader(optional=["private"], tuning=SOON)
     problems = set()
 
     def goes_on() -> bool:
