@@ -26,6 +26,7 @@ from convex_messaging_fastapi.messages.bounds import (
     numbers_are_within,
 )
 from convex_messaging_fastapi.messages.plain import numbers_in
+from tests.messages.generics import of
 from tests.support.examples import examples
 
 pytestmark = pytest.mark.cpu
@@ -251,7 +252,7 @@ AMBIGUOUS = [Both, Branch, OfDicts, OfClasses, Rooted, Loose]
 @pytest.mark.parametrize("kind", AMBIGUOUS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize(
     "around",
-    [lambda k: k, lambda k: k | None, lambda k: list[k], lambda k: dict[str, list[k | int]]],
+    [lambda k: k, lambda k: k | None, lambda k: of(list, k), lambda k: of(dict, str, of(list, k | int))],
     ids=range(4),
 )
 def test_a_union_that_holds_itself_and_has_no_discriminator_is_refused_when_it_is_declared(

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import codec_for, encode
+from tests.messages.generics import of
 
 T = TypeVar("T")
 
@@ -79,18 +80,22 @@ class Itself(ConvexMessage):
     inner: Itself | None = None
 
 
-REX = {Animal: Dog(name="rex", breed="lab"), Plain: PlainDog(name="rex", breed="lab"), Point: Point3(1, 2)}
+REX: dict[type, Any] = {
+    Animal: Dog(name="rex", breed="lab"),
+    Plain: PlainDog(name="rex", breed="lab"),
+    Point: Point3(1, 2),
+}
 
 AROUND: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = {
     "alone": (lambda kind: kind, lambda value: value, "held"),
     "optional": (lambda kind: kind | None, lambda value: value, "held"),
-    "list": (lambda kind: list[kind], lambda value: [value], "held.0"),
-    "dict": (lambda kind: dict[str, list[kind]], lambda value: {"a": [value]}, "held.a.0"),
-    "tuple": (lambda kind: tuple[int, kind], lambda value: (1, value), "held.1"),
-    "tuple of many": (lambda kind: tuple[kind, ...], lambda value: (value,), "held.0"),
+    "list": (lambda kind: of(list, kind), lambda value: [value], "held.0"),
+    "dict": (lambda kind: of(dict, str, of(list, kind)), lambda value: {"a": [value]}, "held.a.0"),
+    "tuple": (lambda kind: of(tuple, int, kind), lambda value: (1, value), "held.1"),
+    "tuple of many": (lambda kind: of(tuple, kind, ...), lambda value: (value,), "held.0"),
     "union": (lambda kind: int | kind, lambda value: value, "held"),
     "annotated": (lambda kind: Annotated[kind, Field(description="x")], lambda value: value, "held"),
-    "generic": (lambda kind: Envelope[kind], lambda value: Envelope(data=value), "held.data"),
+    "generic": (lambda kind: of(Envelope, kind), lambda value: Envelope(data=value), "held.data"),
 }
 
 
@@ -152,9 +157,9 @@ def test_other_models_keep_pydantics_own_rule() -> None:
     class Shelter(BaseModel):
         pet: Plain
 
-    assert encode(Shelter(pet=REX[Plain])) == b'{"pet":{"name":"rex"}}'  # type: ignore[arg-type]
+    assert encode(Shelter(pet=REX[Plain])) == b'{"pet":{"name":"rex"}}'
     with pytest.raises(EncodeError, match="subclass"):
-        encode(create_model("Holder", pet=(Itself, ...))(pet=Itself(pet=REX[Animal])))  # type: ignore[arg-type]
+        encode(create_model("Holder", pet=(Itself, ...))(pet=Itself(pet=REX[Animal])))
 
 
 def test_a_subclass_made_after_the_first_message_is_seen() -> None:
@@ -199,7 +204,7 @@ OFFSETS = [timedelta(seconds=30), timedelta(hours=-1, seconds=-1), timedelta(min
 def test_an_offset_that_has_seconds_is_refused(offset: timedelta, beside: Any) -> None:
     zone = timezone(offset)
     for value in (datetime(2026, 1, 1, tzinfo=zone), time(12, tzinfo=zone)):
-        model = create_model("Event", __base__=ConvexMessage, at=(list[datetime | time], ...), **beside)
+        model: Any = create_model("Event", __base__=ConvexMessage, at=(list[datetime | time], ...), **beside)
         with pytest.raises(EncodeError, match=r"Event\.at\.0 .*offset from UTC has seconds.*astimezone"):
             encode(model(at=[value]))
 
@@ -208,7 +213,7 @@ def test_an_offset_that_has_seconds_is_refused(offset: timedelta, beside: Any) -
     "offset", [timedelta(hours=2), timedelta(hours=-14, minutes=30), timedelta(0)], ids=str
 )
 def test_any_other_offset_comes_back(offset: timedelta) -> None:
-    model = create_model("Event", __base__=ConvexMessage, at=(datetime, ...), text=(str, "12:30:000:00"))
+    model: Any = create_model("Event", __base__=ConvexMessage, at=(datetime, ...), text=(str, "12:30:000:00"))
     event = model(at=datetime(2026, 1, 1, 12, 30, 15, 5, tzinfo=timezone(offset)))
     assert codec_for(model).decode(encode(event)) == event
     assert encode(model(at=datetime(2026, 1, 1, tzinfo=UTC)))

@@ -30,6 +30,7 @@ from typing_extensions import TypeAliasType, TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DecodeError, EncodeError
 from convex_messaging_fastapi.messages import codec_for, encode
+from tests.messages.generics import of
 
 HALF_AN_HOUR = timedelta(minutes=30)
 
@@ -52,7 +53,7 @@ class Pair(NamedTuple):
 
 
 def _pair_of(kind: Any) -> Any:
-    return NamedTuple("Pair", [("inside", kind)])  # type: ignore[misc]
+    return NamedTuple("Pair", [("inside", kind)])
 
 
 def _row_of(kind: Any) -> Any:
@@ -72,18 +73,18 @@ Around = Callable[[Any], tuple[Any, Callable[[Any], Any], str]]
 AROUND: dict[str, Around] = {
     "alone": lambda kind: (kind, lambda value: value, "{}"),
     "optional": lambda kind: (kind | None, lambda value: value, "{}"),
-    "list": lambda kind: (list[kind], lambda value: [value], "[{}]"),
-    "sequence": lambda kind: (Sequence[kind], lambda value: [value], "[{}]"),
-    "set": lambda kind: (set[kind], lambda value: {value}, "[{}]"),
-    "deque": lambda kind: (deque[kind], lambda value: deque([value]), "[{}]"),
-    "tuple": lambda kind: (tuple[int, kind], lambda value: (1, value), "[1,{}]"),
-    "dict": lambda kind: (dict[str, kind], lambda value: {"a": value}, '{{"a":{}}}'),
-    "mapping": lambda kind: (Mapping[str, list[kind]], lambda value: {"a": [value]}, '{{"a":[{}]}}'),
-    "key": lambda kind: (dict[kind, int], lambda value: {value: 1}, "{{{}:1}}"),
+    "list": lambda kind: (of(list, kind), lambda value: [value], "[{}]"),
+    "sequence": lambda kind: (of(Sequence, kind), lambda value: [value], "[{}]"),
+    "set": lambda kind: (of(set, kind), lambda value: {value}, "[{}]"),
+    "deque": lambda kind: (of(deque, kind), lambda value: deque([value]), "[{}]"),
+    "tuple": lambda kind: (of(tuple, int, kind), lambda value: (1, value), "[1,{}]"),
+    "dict": lambda kind: (of(dict, str, kind), lambda value: {"a": value}, '{{"a":{}}}'),
+    "mapping": lambda kind: (of(Mapping, str, of(list, kind)), lambda value: {"a": [value]}, '{{"a":[{}]}}'),
+    "key": lambda kind: (of(dict, kind, int), lambda value: {value: 1}, "{{{}:1}}"),
     "union": lambda kind: (int | kind | bool, lambda value: value, "{}"),
     "alias": lambda kind: (TypeAliasType("Alias", kind), lambda value: value, "{}"),
     "alias in a list": lambda kind: (
-        list[TypeAliasType("Alias", kind | None)],
+        of(list, TypeAliasType("Alias", kind | None)),
         lambda value: [value],
         "[{}]",
     ),
@@ -103,7 +104,7 @@ def test_the_golden_text_is_written_and_read(
 ) -> None:
     annotation, wrapped, written = around(kind)
     beside: Any = {"amount": (Decimal, Decimal("1.10"))} if decimal else {}
-    model = create_model("Blob", __base__=ConvexMessage, data=(annotation, ...), **beside)
+    model: Any = create_model("Blob", __base__=ConvexMessage, data=(annotation, ...), **beside)
     golden = '{"Data":' + written.format(text) + (',"Amount":1.10}' if decimal else "}")
     message = model(data=wrapped(value))
     assert encode(message) == golden.encode()

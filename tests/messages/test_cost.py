@@ -65,10 +65,12 @@ def models(chance: random.Random) -> Iterator[Any]:
     """Models of up to eight fields, half of them ours, some with another one inside."""
     inner: Any = None
     for number in range(MODELS):
-        chosen = {f"f{i}": field for i, field in enumerate(chance.choices(FIELDS, k=chance.randint(1, 7)))}
+        chosen: dict[str, Any] = {
+            f"f{i}": field for i, field in enumerate(chance.choices(FIELDS, k=chance.randint(1, 7)))
+        }
         if inner is not None:
             chosen["inner"] = (inner | None, None)
-        base = ConvexMessage if number % 2 else BaseModel
+        base: Any = ConvexMessage if number % 2 else BaseModel
         inner = create_model(f"Model{number}", __base__=base, **chosen)
         yield inner
 

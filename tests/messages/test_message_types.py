@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -56,7 +57,9 @@ setattr(Renamed, ATTRIBUTE, WireNames("Orders.OrderShipped", ("ShippedV1",)))
         (dict, "dict", {"dict"}),
     ],
 )
-def test_a_model_is_known_by_its_own_word_else_by_its_class(model: type, name: str, read: set[str]) -> None:
+def test_a_model_is_known_by_its_own_word_else_by_its_class(
+    model: type, name: str, read: AbstractSet[str]
+) -> None:
     assert (wire_name(model), names_read(model)) == (name, read)
 
 

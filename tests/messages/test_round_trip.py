@@ -177,11 +177,11 @@ BESIDE: dict[str, dict[str, Any]] = {"alone": {}, "beside a Decimal": {"amount":
 
 
 def _comes_back(annotation: Any, value: Any, beside: dict[str, Any]) -> None:
-    kind = _message(annotation, beside)
+    kind: Any = _message(annotation, beside)
     message = kind(the_value=value)
     back = codec_for(kind).decode(encode(message))
     assert back == message
-    assert type(back.the_value) is type(message.the_value)  # type: ignore[attr-defined]
+    assert type(back.the_value) is type(message.the_value)
 
 
 EVERY: list[tuple[str, Typed]] = [

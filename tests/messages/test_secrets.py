@@ -24,6 +24,7 @@ from typing_extensions import TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DeclarationError, EncodeError
 from convex_messaging_fastapi.messages import codec_for, encode
+from tests.messages.generics import of
 
 SECRETS: list[Any] = [SecretStr, SecretBytes, Secret[int], Annotated[SecretStr, Field(min_length=1)]]
 
@@ -52,12 +53,12 @@ class Wrapped(BaseModel):
 AROUND: dict[str, Any] = {
     "alone": lambda kind: kind,
     "optional": lambda kind: kind | None,
-    "in a list": lambda kind: list[kind],
-    "in a dict": lambda kind: dict[str, list[kind]],
-    "in a tuple": lambda kind: tuple[kind, ...],
+    "in a list": lambda kind: of(list, kind),
+    "in a dict": lambda kind: of(dict, str, of(list, kind)),
+    "in a tuple": lambda kind: of(tuple, kind, ...),
     "in a union": lambda kind: int | kind,
-    "in a sequence": lambda kind: Sequence[kind],
-    "in a mapping": lambda kind: Mapping[str, deque[kind]],
+    "in a sequence": lambda kind: of(Sequence, kind),
+    "in a mapping": lambda kind: of(Mapping, str, of(deque, kind)),
 }
 
 

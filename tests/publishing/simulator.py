@@ -303,7 +303,8 @@ class Life:
             for _ in range(20):
                 await asyncio.sleep(0)
             if task.done():
-                return task.result()
+                task.result()
+                return
             self._clock.advance(self._clock.next_due() or 0)
         raise AssertionError(f"{work} does not end")
 

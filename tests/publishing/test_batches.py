@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
+from convex_messaging_fastapi.errors import PublishError, PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
@@ -92,8 +92,13 @@ async def test_order_survives_failures_between(
     producer.fits = 7
     producer.script.extend([Verdict.WRITTEN, Verdict.FAILED, Verdict.UNKNOWN, Verdict.FAILED])
     task = asyncio.create_task(publisher.publish_many("t", listed([record(n) for n in range(40)]), 100))
+
+    def waits_to_try_again() -> bool:
+        due = clock.next_due()
+        return due is not None and due < 3
+
     for _ in range(3):
-        await until(lambda: clock.next_due() is not None and clock.next_due() < 3)
+        await until(waits_to_try_again)
         clock.advance(clock.next_due() or 0)
     await task
     assert producer.values("t") == [str(n).encode() for n in range(40)]
@@ -172,19 +177,18 @@ async def test_leaving_a_long_queue_one_by_one_is_linear() -> None:
     walked = 0
 
     class Watched(pending.Pending):
-        @property  # type: ignore[override]
-        def outcome(self):  # type: ignore[no-untyped-def]
+        @property
+        def outcome(self) -> Receipt | PublishError | None:
             nonlocal walked
             walked += 1
             return self._gone
 
         @outcome.setter
-        def outcome(self, value):  # type: ignore[no-untyped-def]
+        def outcome(self, value: Receipt | PublishError | None) -> None:
             self._gone = value
 
     line = pending.Line()
-    call = pending.Call(CROWD)
-    crowd = [Watched(record(n), 10, None, call) for n in range(CROWD)]
+    crowd = [Watched((record(n),), 0, None, 10) for n in range(CROWD)]
     for message in crowd:
         line.append(message)
     for message in crowd:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -56,13 +56,16 @@ async def test_a_failure_that_comes_without_waiting_is_sent_again(
 async def test_partitions_are_counted_again_and_again(
     publisher: Publisher, producer: FakeProducer, clock: ManualClock
 ) -> None:
+    def counted(times: int) -> Callable[[], bool]:
+        return lambda: producer.counted == times
+
     for asked in range(1, 4):
         await publisher.publish("t", record("v"), 10)
-        await until(lambda asked=asked: producer.counted == asked)
+        await until(counted(asked))
         clock.advance(REFRESH_SECONDS)
     producer.partitions = 9
     await publisher.publish("t", record("v"), 10)
-    await until(lambda: producer.counted == 4)
+    await until(counted(4))
     assert (await publisher.publish("t", record("v"), 10, partition=8)).partition == 8
 
 

@@ -14,7 +14,7 @@ from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, Publishing, PublishLimits
 from convex_messaging_fastapi.receipts import Receipt
-from convex_messaging_fastapi.records import OutgoingRecord, header_text
+from convex_messaging_fastapi.records import OutgoingRecord, header_text, utc
 from tests.bus.support import memory_bus
 from tests.publishing.fakes import FakeProducer, until
 
@@ -36,7 +36,7 @@ class Noted(Publisher):
         is_limited: bool = True,
     ) -> Receipt:
         self.asked.append((topic, record.value, timeout, is_limited))
-        return Receipt(topic, 0, 0, 0)
+        return Receipt(topic, 0, 0, utc(0))
 
 
 @pytest.fixture
@@ -68,8 +68,8 @@ async def test_what_cannot_be_a_record_is_refused_at_once(
 ) -> None:
     with pytest.raises(error):
         publishing.record(topic, message)
-    with pytest.raises(error):
-        publishing.publish(topic, message, None, None, None, None)
+    with pytest.raises(error):  # before there is anything to await
+        publishing.publish(topic, message, None, None, None, None)  # type: ignore[unused-coroutine]
     with pytest.raises(error):
         await publishing.publish_many(topic, [message], None, None, None, None)
     assert noted.asked == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -135,6 +135,7 @@ class Publishing(RuleBasedStateMachine):
 
     def check(self, call: Published) -> None:
         error = call.task.exception()
+        outcomes: Sequence[object]
         if isinstance(error, PublishManyError):
             outcomes = [
                 error.failed.get(i) or error.unknown.get(i) or at for i, at in enumerate(error.receipts)

@@ -43,9 +43,8 @@ async def test_each_record_has_an_id_of_its_own_and_keeps_it_when_it_is_sent_aga
 
 
 async def test_a_list_may_hold_messages_of_several_types() -> None:
-    records = await outgoing_many(
-        [BetPlaced(bet=1), BetVoided(bet=2)], lambda message: f"bet-{message.bet}", None, "c-1", NOW
-    )
+    messages: list[BetPlaced | BetVoided] = [BetPlaced(bet=1), BetVoided(bet=2)]
+    records = await outgoing_many(messages, lambda message: f"bet-{message.bet}", None, "c-1", NOW)
 
     assert [header_text(records[n].headers, "message-type") for n in range(2)] == ["BetPlaced", "BetVoided"]
     assert [header_text(records[n].headers, "correlation-id") for n in range(2)] == ["c-1", "c-1"]
