@@ -59,7 +59,7 @@ def test_why_it_failed_is_what_it_said_or_how_it_ended(
     python = tmp_path / "python"
     python.write_text(f"#!{sys.executable}\nimport sys\n{program}\n")
     python.chmod(0o755)
-    monkeypatch.setattr(rounds.sys, "executable", str(python))
+    monkeypatch.setattr(sys, "executable", str(python))
 
     with pytest.raises(Failed) as failed:
         measure(FLOOR)

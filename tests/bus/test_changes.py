@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
@@ -322,7 +322,9 @@ async def test_nothing_of_the_machine_lives_in_the_context_of_whoever_asked_for_
     strangers: list[asyncio.Task[Any]] = []
 
     def begin(
-        loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        **options: Any,
     ) -> asyncio.Task[Any]:
         """What it is given differs from one Python to the next."""
         task = asyncio.Task(work, loop=loop, **options)

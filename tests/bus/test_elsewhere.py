@@ -386,7 +386,7 @@ def test_the_time_that_a_loop_was_blocked_counts() -> None:
     loop = asyncio.new_event_loop()
     clock = SystemClock()
     times = iter([0.0, 7.0])
-    clock.now = lambda: next(times)  # type: ignore[method-assign, assignment]
+    clock.now = lambda: next(times)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
@@ -464,4 +464,4 @@ async def test_a_timeout_that_is_no_number_is_refused_by_every_way_to_publish(ti
             lambda: asyncio.to_thread(bus.publish_sync, "t", {}, timeout=timeout),
         ):
             with pytest.raises(ConfigurationError, match="`timeout` is a number of seconds"):
-                await call()  # type: ignore[operator]
+                await call()

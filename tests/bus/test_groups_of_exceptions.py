@@ -150,18 +150,19 @@ async def test_of_several_that_ask_for_another_time_the_longest_counts() -> None
 
 async def test_batch_failed_says_what_is_done_only_alone() -> None:
     got: list[list[int]] = []
-    errors: list[BaseException] = [BatchFailed(1)]
+    errors: list[BaseException] = []
+    cases: list[tuple[list[BaseException], list[int]]] = [
+        ([BatchFailed(1)], [2]),
+        ([BatchFailed(1), BatchFailed(1)], [1, 2]),
+        ([BatchFailed(1), ValueError("a")], [1, 2]),
+    ]
 
     async def handle(messages: list[int]) -> None:
         got.append(messages)
         if len(got) == 1:
             await together(*errors)
 
-    for errors, again in (  # noqa: B007 - the handler reads it
-        ([BatchFailed(1)], [2]),
-        ([BatchFailed(1), BatchFailed(1)], [1, 2]),
-        ([BatchFailed(1), ValueError("a")], [1, 2]),
-    ):
+    for errors, again in cases:  # noqa: B007 - the handler reads it
         got.clear()
         bus = memory_bus()
         bus.subscriber("bet.placed", retry=THRICE, batch=Batch(2))(handle)

@@ -74,7 +74,7 @@ async def test_every_line_about_a_message_has_its_place_and_its_ids(
     else:
 
         @bus.subscriber("bet.placed", batch=Batch(5, max_wait_seconds=0), **choices)
-        async def pay(bets: list[Bet]) -> None:
+        async def pay_all(bets: list[Bet]) -> None:
             raise CardDeclined("100 % declined")
 
     async with bus.test() as t:
@@ -366,7 +366,7 @@ async def test_a_stop_tells_for_whom_it_waits_and_what_it_gave_up(
     else:
 
         @bus.subscriber("bet.placed", id="pay")
-        def pay(bet: Bet) -> None:
+        def pay_in_a_thread(bet: Bet) -> None:
             begun.release()
             over.wait()
 

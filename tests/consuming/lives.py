@@ -165,6 +165,7 @@ class Graves:
             world.met["failed letters"] += 1
             raise PublishFailed("no letter today")
         world.met["letters"] += 1
+        assert failure.handler is not None
         world.finish(failure.handler, [(record.topic_partition, record.offset)])
         return Receipt("letters", 0, world.met["letters"], utc(0))
 
@@ -389,7 +390,7 @@ class Calls:
         kinds = KINDS | IN_BATCHES if self._in_batches else KINDS
         if world.all_outlive:
             kinds = OUTLIVING
-        kind = random.choices(list(kinds), kinds.values())[0]
+        kind = random.choices(list(kinds), list(kinds.values()))[0]
         match kind:
             case "returns":
                 return

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.policies import Batch, Retry
-from convex_messaging_fastapi.transport.base import CommitOutcome
+from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.transport.base import CommitOutcome, Position
 from tests.consuming.support import WHERE, Bench
 from tests.consuming.test_worker import MIB, Handler
 
@@ -419,13 +420,15 @@ async def test_two_commits_are_never_under_way_at_once() -> None:
         under_way, most = 0, 0
         gate, commit = asyncio.Event(), bench.transport.commit
 
-        async def counted(*asked: Any) -> Any:
+        async def counted(
+            epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
+        ) -> Mapping[TopicPartition, CommitOutcome]:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
             await gate.wait()
             under_way -= 1
-            return await commit(*asked)
+            return await commit(epoch, offsets, deadline)
 
         bench.transport.commit = counted  # type: ignore[method-assign]
         bench.transport.feed(0)

@@ -612,7 +612,7 @@ async def test_a_runner_that_dies_of_a_defect_counts_nothing_as_done(
         async def defect(jobs: object) -> None:
             raise RuntimeError("a defect of the dispatcher")
 
-        bench.subscription._dispatch.handle = defect  # type: ignore[method-assign, assignment]
+        bench.subscription._dispatch.handle = defect  # type: ignore[method-assign]
         bench.transport.assign()
         bench.transport.feed(0)
         await bench.turns()

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
+from typing import Any
 
 from tests.faults.evidence import FAILED, ILLEGIBLE, OK, UNKNOWN, Allowed, Evidence, Seen, Usage, Window
 from tests.faults.truth import back_too_late, down_too_late, not_alive, silent
@@ -355,7 +356,7 @@ def _offsets(evidence: Evidence, without: Collection[Place] = ()) -> dict[Where,
 
 def _told_lost(evidence: Evidence) -> set[Place]:
     """The records of the log that workers say they never saw."""
-    return {r.place for lost in evidence.lost for r in evidence.log if r.place in lost}
+    return {r.place for lost in evidence.lost for r in evidence.log if lost.covers(r.place)}
 
 
 def _commits(evidence: Evidence, event: str) -> Iterator[Seen]:
@@ -440,7 +441,7 @@ def first_and_last(evidence: Evidence) -> Iterable[tuple[Usage, Usage]]:
     return ((_each(max, seen[:LOOKS]), _each(min, seen[-LOOKS:])) for seen in lives.values())
 
 
-def _each(choose: Callable[[Iterable[float]], float], seen: list[Usage]) -> Usage:
+def _each(choose: Callable[[Iterable[Any]], Any], seen: list[Usage]) -> Usage:
     """Of each kind one, as if all had been at one time."""
     held = (choose(held) for held in zip(*(usage[2:] for usage in seen), strict=True))
     return Usage(seen[0].at, seen[0].member, *held)

@@ -77,12 +77,9 @@ class Lost(NamedTuple):
     first: int
     end: int
 
-    def __contains__(self, place: object) -> bool:
-        return (
-            isinstance(place, Place)
-            and (place.topic, place.partition) == (self.topic, self.partition)
-            and self.first <= place.offset < self.end
-        )
+    def covers(self, place: Place) -> bool:
+        here = (place.topic, place.partition) == (self.topic, self.partition)
+        return here and self.first <= place.offset < self.end
 
 
 class Window(NamedTuple):

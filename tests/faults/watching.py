@@ -14,10 +14,8 @@ def watch(ledger: Writer) -> None:
     """From now on, for every consumer of this process."""
     fetch, commit = KafkaConsumer.fetch, KafkaConsumer.commit
 
-    async def noted_fetch(
-        consumer: KafkaConsumer, wanted: Mapping[TopicPartition, int], wait: float
-    ) -> Fetched:
-        fetched = await fetch(consumer, wanted, wait)
+    async def noted_fetch(self: KafkaConsumer, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
+        fetched = await fetch(self, wanted, wait)
         for (topic, partition), records in fetched.records.items():
             if records:
                 first, last = records[0].offset, records[-1].offset
@@ -26,10 +24,10 @@ def watch(ledger: Writer) -> None:
         return fetched
 
     async def noted_commit(
-        consumer: KafkaConsumer, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
+        self: KafkaConsumer, epoch: int, offsets: Mapping[TopicPartition, Position], deadline: float
     ) -> Mapping[TopicPartition, CommitOutcome]:
         _note(ledger, "commit", epoch, offsets)
-        outcomes = await commit(consumer, epoch, offsets, deadline)
+        outcomes = await commit(self, epoch, offsets, deadline)
         stored = {where for where, outcome in outcomes.items() if outcome is CommitOutcome.COMMITTED}
         _note(ledger, "committed", epoch, {where: offsets[where] for where in stored})
         return outcomes

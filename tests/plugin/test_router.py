@@ -369,8 +369,9 @@ def test_what_neither_has_is_said_as_python_says_it() -> None:
     ],
 )
 def test_a_choice_that_there_is_not_is_refused_with_the_one_that_there_is(choice: str, says: str) -> None:
+    choices: dict[str, Any] = {choice: "/x"}
     with pytest.raises(ConfigurationError, match=f"has no `{choice}`.*{says}"):
-        MessagingRouter(MessageBus(MEMORY), **{choice: "/x"})
+        MessagingRouter(MessageBus(MEMORY), **choices)
 
 
 def _closed_port() -> int:

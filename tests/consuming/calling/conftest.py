@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.records import Delivery, Record
 
-Call = Callable[..., Awaitable[None]]
+Call = Callable[..., Coroutine[Any, Any, None]]
 
 
 @pytest.fixture

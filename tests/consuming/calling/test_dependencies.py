@@ -269,7 +269,7 @@ async def test_cancellation_passes_the_exits_and_is_never_swallowed(call: Call, 
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(call(handle))  # type: ignore[arg-type]
+    task = asyncio.create_task(call(handle))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -358,7 +358,7 @@ async def test_cancelled_while_it_opens_a_sync_dependency_is_closed_all_the_same
     async def handle(event: str, _: None = Depends(connection)) -> None:
         log.append("handled")
 
-    task = asyncio.create_task(call(handle))  # type: ignore[arg-type]
+    task = asyncio.create_task(call(handle))
     await opening.wait()
     task.cancel()
     loop.call_soon(loop.call_soon, go_on.set)
@@ -378,7 +378,7 @@ async def test_dependencies_stay_open_until_a_cancelled_sync_handler_has_ended(c
         assert go_on.wait(10)
         log.append("handler ended")
 
-    task = asyncio.create_task(call(handle))  # type: ignore[arg-type]
+    task = asyncio.create_task(call(handle))
     await begun.wait()
     task.cancel()
     loop.call_soon(loop.call_soon, go_on.set)

@@ -97,7 +97,7 @@ def test_a_class_method_in_the_body_of_its_class_is_refused_with_what_to_do() ->
     ):
 
         class Inside:
-            @MessageBus().subscriber("bet.placed")  # type: ignore[type-var]
+            @MessageBus().subscriber("bet.placed")
             @classmethod
             async def on(cls, event: dict[str, Any]) -> None: ...
 

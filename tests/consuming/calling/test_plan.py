@@ -256,7 +256,7 @@ async def test_a_cancelled_call_of_a_sync_handler_ends_when_its_thread_has_ended
         assert go_on.wait(10)
         ended.append(True)
 
-    task = asyncio.create_task(call(handle))  # type: ignore[arg-type]
+    task = asyncio.create_task(call(handle))
     await begun.wait()
     task.cancel()
     loop.call_soon(loop.call_soon, go_on.set)

@@ -26,16 +26,18 @@ choices: dict[str, Any] = {} if policy is None else {"ack_policy": AckPolicy[pol
 router = KafkaRouter(BOOTSTRAP)
 
 
-@router.subscriber(
-    TOPIC, group_id=GROUP, session_timeout_ms=SESSION_MS, auto_offset_reset="earliest", **choices
-)
 async def work(message: Work, record: KafkaMessage) -> None:
     await handle(message, record.raw_message)
 
 
-@router.on_broker_shutdown
 async def note_the_beginning_of_the_end(app: FastAPI) -> None:
     ledger.note("stopping")
+
+
+router.subscriber(
+    TOPIC, group_id=GROUP, session_timeout_ms=SESSION_MS, auto_offset_reset="earliest", **choices
+)(work)
+router.on_broker_shutdown(note_the_beginning_of_the_end)
 
 
 @asynccontextmanager
