@@ -139,13 +139,11 @@ async def test_a_loop_that_has_nothing_to_do_is_not_told(lines: Lines) -> None:
         asked.release()
         return call(*args, **options)
 
-    loop.call_soon_threadsafe = count  # type: ignore[method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop, "call_soon_threadsafe", count)
         with watched(of_nobody, late=SAFETY_SECONDS):
             for _ in range(20):
                 await asyncio.to_thread(asked.acquire, timeout=SAFETY_SECONDS)
-    finally:
-        loop.call_soon_threadsafe = call  # type: ignore[method-assign]
     assert lines.records == []
 
 
@@ -174,7 +172,7 @@ async def test_the_handler_that_blocks_the_loop_is_named_with_its_message(batch:
     if batch:
 
         @bus.subscriber("bet.placed", id="pay", batch=Batch(1, max_wait_seconds=0))
-        async def pay(bets: list[Bet]) -> None:
+        async def pay_all(bets: list[Bet]) -> None:
             stand_still(lines)
             over.set()
 

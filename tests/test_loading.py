@@ -93,5 +93,5 @@ def test_dir_tells_every_name_before_any_is_loaded() -> None:
 
 def test_a_name_that_is_not_shown_is_refused_with_the_nearest() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'MesageBus'") as refused:
-        convex_messaging_fastapi.MesageBus  # noqa: B018
+        convex_messaging_fastapi.MesageBus  # type: ignore[attr-defined]  # noqa: B018
     assert (refused.value.name, refused.value.obj) == ("MesageBus", convex_messaging_fastapi)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,7 +61,7 @@ def test_topics_that_say_nothing_are_refused(topics: tuple[Any, ...], sentence: 
 
 
 @pytest.mark.parametrize("declare", [Subscribers().subscriber, Subscribers().receiver, MessageBus().receiver])
-def test_a_decorator_without_parentheses_is_refused_at_once(declare: Any) -> None:
+def test_a_decorator_without_parentheses_is_refused_at_once(declare: Callable[..., Any]) -> None:
     with pytest.raises(DeclarationError, match="at least one topic"):
 
         @declare

@@ -42,7 +42,12 @@ async def test_settle_turns_the_clock_from_one_back_off_to_the_next() -> None:
 
     async with bus.test() as t:
         turns, advance = list[float](), t.clock.advance
-        t.clock.advance = lambda seconds: (turns.append(seconds), advance(seconds))  # type: ignore[assignment]
+
+        def noted(seconds: float) -> None:
+            turns.append(seconds)
+            advance(seconds)
+
+        t.clock.advance = noted  # type: ignore[method-assign]
         await bus.publish("bet.placed", Bet(bet_id=1))
         await t.settle()
 

@@ -14,6 +14,7 @@ import pytest
 
 from convex_messaging_fastapi import ConfigurationError, MessageBus, Subscribers, bus, declarations
 from convex_messaging_fastapi.unstarted import Unstarted
+from convex_messaging_fastapi.wiring import Wiring
 from tests.bus.support import memory_bus
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ async def test_a_bus_that_has_run_or_was_on_the_bench_or_could_not_start_is_pass
         pass
     async with tested.test():
         pass
-    monkeypatch.setattr(bus.Wiring, "machine", None)
+    monkeypatch.setattr(Wiring, "machine", None)
     with pytest.raises(TypeError):
         await failed.start()
     assert said(noted, caplog) == []

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -29,7 +29,7 @@ from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.testing import TestBench
 from tests.readme.reading import FIRST, block
 
-Check = Callable[[Any], Awaitable[None]]
+Check = Callable[[Any], Coroutine[Any, Any, None]]
 Place = Literal["alone", "beside", "top", "end"]
 """In place of the first program, in a file beside it, before it, or after it."""
 

@@ -29,7 +29,8 @@ def test_the_first_commands_work_in_a_new_environment(tmp_path: Path) -> None:
         block("pytest test_orders.py").text,
         "pwd && python -c 'import convex_messaging_fastapi; print(convex_messaging_fastapi.__file__)'",
     ]
-    environment = clean_environment() | {"PATH": f"{Path(sys._base_executable).parent}:{os.environ['PATH']}"}
+    outside = Path(sys._base_executable).parent  # type: ignore[attr-defined]  # CPython's own, of no stub
+    environment = clean_environment() | {"PATH": f"{outside}:{os.environ['PATH']}"}
     del environment["PYTHONPATH"]
     ran = subprocess.run(
         ["bash", "-ec", "\n".join(typed)],

@@ -98,7 +98,7 @@ def test_the_defaults_of_retrying_are_those_of_the_code() -> None:
     assert (table["only"], table["never"]) == ("(Exception,)", "()")
 
 
-def below(root: type) -> Iterator[type]:
+def below(root: type[Exception]) -> Iterator[type[Exception]]:
     for child in root.__subclasses__():
         if child.__module__ == errors.__name__:
             yield child

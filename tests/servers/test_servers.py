@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -29,8 +30,13 @@ ROUND = 40
 WITHIN = 60.0
 KINDS = ("async", "def")
 
-Server = Callable[[str, int, int], tuple[str, ...]]
-"""The command that serves an app, by its name, on a port, in so many processes."""
+
+class Server(Protocol):
+    """The command that serves an app, by its name, on a port, in so many processes."""
+
+    __name__: str
+
+    def __call__(self, app: str, port: int, workers: int) -> tuple[str, ...]: ...
 
 
 def uvicorn(app: str, port: int, workers: int) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ def test_servers_with_something_else_than_commas_between_are_told_with_commas(
     assert load(bootstrap_servers=cure).bootstrap_servers == cure
 
 
-CODE = [
+CODE: list[tuple[dict[str, Any], str | None]] = [
     (
         {"consumer_grp": "bets"},
         "there is no setting 'consumer_grp'; did you mean 'consumer_group'?",

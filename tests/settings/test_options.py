@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 from pydantic import ConfigDict, SecretStr
@@ -26,7 +26,7 @@ def by_arguments(**options: Any) -> MessagingSettings:
     return MessagingSettings(**{f"_{name}": value for name, value in options.items()})
 
 
-def by_a_subclass(**options: Any) -> MessagingSettings:
+def by_a_subclass(**options: Unpack[SettingsConfigDict]) -> MessagingSettings:
     class AuditSettings(MessagingSettings):
         model_config = SettingsConfigDict(**options)
 
@@ -201,7 +201,12 @@ def test_another_encoding_than_the_files_is_told(encoding: str, sentence: str, p
     "name", ["kafka_sasl_password", "KAFKA_SASL_PASSWORD", "ConvexMessaging__SaslPassword"]
 )
 def test_a_folder_of_secrets_holds_a_file_for_a_setting(name: str, make: Make, place: Place) -> None:
-    place.folder("secrets", **{name: "\ufeffhunter2\n", "tls.key": b"\xff", "kafka_concurrency": " 7\n"})
+    files: dict[str, str | bytes] = {
+        name: "\ufeffhunter2\n",
+        "tls.key": b"\xff",
+        "kafka_concurrency": " 7\n",
+    }
+    place.folder("secrets", **files)
     place.variables(KAFKA_SECURITY_PROTOCOL="PLAINTEXT")
 
     made = make(secrets_dir=place.directory / "secrets")
@@ -310,8 +315,8 @@ def test_other_options_of_pydantic_are_the_users_own() -> None:
 def test_a_subclass_may_add_a_source_of_its_own() -> None:
     class AuditSettings(MessagingSettings):
         @classmethod
-        def settings_customise_sources(cls, settings_cls: Any, **sources: Any) -> Any:
-            return (*super().settings_customise_sources(settings_cls, **sources), lambda: {"concurrency": 7})
+        def settings_customise_sources(cls, *of: Any, **sources: Any) -> Any:
+            return (*super().settings_customise_sources(*of, **sources), lambda: {"concurrency": 7})
 
     assert AuditSettings().concurrency == 7
     assert AuditSettings(concurrency=8).concurrency == 8

@@ -263,7 +263,8 @@ def test_a_value_in_dotenv_is_taken_as_it_stands(place: Place) -> None:
 
 
 def in_code(_place: Place) -> MessagingSettings:
-    return MessagingSettings(sasl_password=PASSWORD, concurrency=0)
+    given: dict[str, Any] = {"sasl_password": PASSWORD, "concurrency": 0}
+    return MessagingSettings(**given)
 
 
 def by_variable(place: Place) -> MessagingSettings:

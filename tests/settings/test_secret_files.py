@@ -182,12 +182,24 @@ def test_without_a_protocol_that_uses_it_it_is_refused_as_a_password_is(
 
 # A secret, and a file with one.
 
-LAYERS: list[Callable[[Place, str, str], dict[str, Any]]] = [
+Layer = Callable[[Place, str, str], dict[str, Any]]
+"""Gives a setting a value; what it answers is to be given in code."""
+
+
+def outside(put: Callable[[Place, str, str], None]) -> Layer:
+    def layer(place: Place, name: str, value: str) -> dict[str, Any]:
+        put(place, name, value)
+        return {}
+
+    return layer
+
+
+LAYERS: list[Layer] = [
     lambda place, name, value: {name: value},
-    lambda place, name, value: place.variables(**{f"KAFKA_{name.upper()}": value}) or {},
-    lambda place, name, value: place.variables(**{f"ConvexMessaging__{pascal_case(name)}": value}) or {},
-    lambda place, name, value: place.dotenv(**{f"KAFKA_{name.upper()}": value}) or {},
-    lambda place, name, value: place.appsettings({pascal_case(name): value}) or {},
+    outside(lambda place, name, value: place.variables(**{f"KAFKA_{name.upper()}": value})),
+    outside(lambda place, name, value: place.variables(**{f"ConvexMessaging__{pascal_case(name)}": value})),
+    outside(lambda place, name, value: place.dotenv(**{f"KAFKA_{name.upper()}": value})),
+    outside(lambda place, name, value: place.appsettings({pascal_case(name): value})),
 ]
 
 

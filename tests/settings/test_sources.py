@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -64,7 +64,7 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
 
 Put = Callable[[Place, str, Any], None]
 
-SOURCES: Mapping[str, Put] = {
+SOURCES: dict[str, Put] = {
     "a KAFKA_ variable": lambda place, name, value: place.variables(**{f"KAFKA_{name.upper()}": value}),
     "a ConvexMessaging__ variable": lambda place, name, value: place.variables(
         **{f"ConvexMessaging__{pascal_case(name)}": value}

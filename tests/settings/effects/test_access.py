@@ -16,7 +16,7 @@ from confluent_kafka.admin._scram import (
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.status import ContactStatus
-from tests.conftest import REQUIRED
+from tests.support.required import REQUIRED
 from tests.support.waiting import eventually
 from tests.transport.kafka.secured import PASSWORD, USER, Secured, secured_cluster
 from tools.kafka.cluster import Unavailable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,11 @@ async def bench(guarded: Guarded) -> AsyncIterator[Bench]:
     await bench.close()
 
 
-async def grant(guarded: Guarded, user: User, *operations: str, **to: str) -> None:
+async def grant(guarded: Guarded, user: User, *operations: str, **to: Any) -> None:
     await asyncio.to_thread(guarded.grant, user, *operations, **to)
 
 
-async def withdraw(guarded: Guarded, user: User, *operations: str, **of: str) -> None:
+async def withdraw(guarded: Guarded, user: User, *operations: str, **of: Any) -> None:
     await asyncio.to_thread(guarded.withdraw, user, *operations, **of)
 
 

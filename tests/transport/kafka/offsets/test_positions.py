@@ -240,7 +240,7 @@ async def test_a_commit_of_an_earlier_topic_of_that_name_is_none_and_is_told() -
     logs: Any = Logs({GROWN: 99}, {GROWN: 40})
     logs.committed_in = OLD
     found = await starts(logs, [GROWN], {"orders": NEW}, "earliest", {})
-    assert (found.stored, found.placed, found.strange) == ({}, {GROWN: Position(0)}, {OLD})
+    assert (found.stored, found.placed, found.strange) == ({}, {GROWN: Position(0)}, frozenset({OLD}))
     assert (found.moves[GROWN].offset, found.moves[GROWN].to) == (40, 0)
 
 

@@ -201,10 +201,15 @@ async def test_what_was_stored_before_the_rest_got_no_answer_is_stored() -> None
 
 async def test_a_commit_that_is_late_may_be_stored_and_is_not_sent_any_more() -> None:
     stage = Stage(lambda where, at: 0)
-    never = asyncio.get_running_loop().create_future()
-    stage.coordinator._send_req = lambda request: never  # type: ignore[method-assign]
+    never, asked = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def ask(request: Any) -> Any:
+        asked.set()
+        return await never
+
+    stage.coordinator._send_req = ask  # type: ignore[method-assign]
     committing = asyncio.ensure_future(stage.commit())
-    await asyncio.sleep(0)
+    await asked.wait()
     stage.clock.advance(6)
     assert set((await committing).values()) == {CommitOutcome.UNKNOWN}
     assert set(stage.storing.words.values()) == {"no answer in time"}

@@ -15,8 +15,8 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Verdict
 from convex_messaging_fastapi.transport.kafka.engine.log_filter import EngineLogFilter, calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.producer.producer import KafkaProducer
-from tests.conftest import REQUIRED
 from tests.support.independent import Independent
+from tests.support.required import REQUIRED
 from tests.transport.kafka.bench import Bench
 from tests.transport.kafka.bench import records as of
 from tests.transport.kafka.movable import Movable, door_to, movable_cluster

@@ -30,7 +30,11 @@ async def _token() -> str:
 
 
 def _access(broker: FalseBroker, mechanism: str, **choices: Any) -> Access:
-    login = {"sasl_username": "svc", "sasl_password": "hunter2", "oauth_token_provider": _token}
+    login: dict[str, Any] = {
+        "sasl_username": "svc",
+        "sasl_password": "hunter2",
+        "oauth_token_provider": _token,
+    }
     return Access(
         settings(
             broker.address, security_protocol="SASL_PLAINTEXT", sasl_mechanism=mechanism, **login, **choices
@@ -75,7 +79,7 @@ async def test_an_advertised_address_gets_no_credentials_unless_the_network_may_
             await client.close()
 
 
-class _Token(AbstractTokenProvider):
+class _Token(AbstractTokenProvider):  # type: ignore[misc]
     async def token(self) -> str:
         return await _token()
 

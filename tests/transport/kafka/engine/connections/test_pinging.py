@@ -44,7 +44,7 @@ async def connection() -> Any:
 
 async def owing(connection: Any) -> asyncio.Future[Any]:
     """A question of the engine that was asked long ago."""
-    asked = asyncio.ensure_future(connection.send(ApiVersionRequest()))
+    asked: asyncio.Future[Any] = asyncio.ensure_future(connection.send(ApiVersionRequest()))
     await eventually(lambda: connection._requests, 1, "the question to be sent")
     connection._last_action = LONG_AGO
     return asked

@@ -26,7 +26,7 @@ from convex_messaging_fastapi.errors import ConfigurationError, TopicUnavailable
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, NewTopic, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access
-from tests.conftest import REQUIRED
+from tests.support.required import REQUIRED
 from tests.support.waiting import eventually
 from tests.transport.kafka.bench import SECONDS, Bench, records, settings
 from tests.transport.kafka.secured import PASSWORD, USER, Secured, secured_cluster

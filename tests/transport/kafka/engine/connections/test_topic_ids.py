@@ -24,9 +24,9 @@ ANSWER: Schema = topic_ids._ANSWER
 
 
 def answer(topic_id: bytes) -> bytes:
-    partition = (0, 4, 1, 17, [1, 2], [1], [2], {})
-    brokers = [(1, "localhost", 9092, None, {})]
-    topics = [(0, "orders", topic_id, False, [partition], 0, {})]
+    partition: tuple[Any, ...] = (0, 4, 1, 17, [1, 2], [1], [2], {})
+    brokers: list[tuple[Any, ...]] = [(1, "localhost", 9092, None, {})]
+    topics: list[tuple[Any, ...]] = [(0, "orders", topic_id, False, [partition], 0, {})]
     encoded: bytes = ANSWER.encode((0, brokers, "cluster", 1, topics, 0, {}))
     return encoded
 
@@ -90,5 +90,5 @@ def test_each_broker_is_asked_in_the_newest_version_that_it_knows(
     """About all topics, none or some; and no topic is ever made by it."""
     asked = IdentifyingRequest(MetadataRequest(topics)).prepare({METADATA: (0, newest)})
     assert (asked.API_VERSION, asked.allow_auto_topic_creation) == (version, False)
-    names = topics if version == 5 or topics is None else [(NO_ID, topic, {}) for topic in topics]
+    names: Any = topics if version == 5 or topics is None else [(NO_ID, topic, {}) for topic in topics]
     assert asked.topics == names

@@ -140,12 +140,11 @@ async def first_record_after_an_outage(
         )
         for number in range(members)
     ]
-    await asyncio.gather(
-        *(
-            reader.until(lambda r=reader: len(r.listener.held) == 2 // members, "a share")
-            for reader in readers
-        )
-    )
+
+    async def share(reader: Reader) -> None:
+        await reader.until(lambda: len(reader.listener.held) == 2 // members, "a share")
+
+    await asyncio.gather(*map(share, readers))
     reading = asyncio.gather(
         *(reader.until(lambda: any(r.records for r in readers), "the record", 90) for reader in readers)
     )
