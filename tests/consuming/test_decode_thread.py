@@ -76,7 +76,7 @@ async def test_bytes_are_not_decoded_anywhere() -> None:
 
 
 async def test_the_loop_goes_on_while_one_is_decoded_and_others_wait_for_their_turn() -> None:
-    apart, gate, running, most = DecodeThread(), threading.Event(), list[bytes](), list[int]()
+    thread, gate, running, most = DecodeThread(), threading.Event(), list[bytes](), list[int]()
     loop, begun = asyncio.get_running_loop(), asyncio.Event()
 
     def decode(value: bytes | None) -> bytes:
@@ -88,7 +88,7 @@ async def test_the_loop_goes_on_while_one_is_decoded_and_others_wait_for_their_t
         running.remove(value)
         return value
 
-    reads = [asyncio.ensure_future(apart.read(decode, b"%d" % n)) for n in range(5)]
+    reads = [asyncio.ensure_future(thread.read(decode, b"%d" % n)) for n in range(5)]
     await begun.wait()  # the loop turns, although a decoder stands still
     gate.set()
     assert await asyncio.gather(*reads) == [b"0", b"1", b"2", b"3", b"4"]

@@ -14,10 +14,10 @@ from convex_messaging_fastapi.consuming.lanes import (
     Lane,
     LaneKey,
     Lanes,
-    apart,
     by_key,
     by_key_or_unordered,
     by_partition,
+    unordered,
 )
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
@@ -104,7 +104,7 @@ def test_keyless_commands_run_side_by_side() -> None:
 
 
 def test_without_order_everything_runs_side_by_side() -> None:
-    lanes, home = Lanes(apart), owned()
+    lanes, home = Lanes(unordered), owned()
     fill(lanes, job(home, 0, b"a"), job(home, 1, b"a"))
 
     assert started(lanes) == [0, 1]

@@ -13,7 +13,7 @@ from convex_messaging_fastapi.consuming.dead_letters.building import size_of
 from convex_messaging_fastapi.consuming.dead_letters.fitting import MAX_HEADERS, base64_size, json_size
 from convex_messaging_fastapi.messages.dead_letter import as_base64
 from convex_messaging_fastapi.records import Headers, Record, size_of_headers
-from tests.consuming.test_dead_letters import FAILURE, a_record, buried, letter_of
+from tests.consuming.dead_letters.test_building import FAILURE, a_record, buried, letter_of
 from tests.support.examples import examples
 
 pytestmark = pytest.mark.cpu
