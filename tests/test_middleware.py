@@ -237,7 +237,7 @@ async def test_it_is_told_what_is_handled_and_may_hand_on_another_message(batch:
 
     handling = Handling(batch=batch, wrapped_in=[Doing(wrap)])
     got: list[Any] = []
-    handling.handled = got.append  # type: ignore[method-assign]
+    handling.handled = got.append  # type: ignore[method-assign, assignment]
     await handling.run()
     ((delivery, message),) = told
     if batch:

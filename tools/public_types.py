@@ -33,7 +33,7 @@ def main(environment: Path) -> None:
 def verified(environment: Path) -> Mapping[str, Any]:
     """What pyright reports of the package that is installed there."""
     home = environment.resolve()
-    asked = [
+    asked: list[str | Path] = [
         Path(sys.executable).with_name("pyright"),
         "--verifytypes",
         NAME,

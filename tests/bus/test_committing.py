@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from convex_messaging_fastapi.records import TopicPartition
 from tests.bus.support import Bet, memory_bus
@@ -31,7 +32,7 @@ async def test_no_commit_passes_a_message_that_is_still_being_handled() -> None:
 async def test_what_was_finished_above_the_committed_offset_is_not_repeated_by_the_next_owner() -> None:
     """Promise 2: the finished ranges travel in the commit's metadata."""
     broker = "memory://next-owner"
-    quick = {"drain_timeout_seconds": 0.1, "shutdown_timeout_seconds": 2}
+    quick: dict[str, Any] = {"drain_timeout_seconds": 0.1, "shutdown_timeout_seconds": 2}
     handled: list[int] = []
     all_but_one, missing_one = asyncio.Event(), asyncio.Event()
 

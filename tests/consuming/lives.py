@@ -181,7 +181,9 @@ class Membership:
         self._epoch = 0
         self._next: dict[TopicPartition, int] = {}
 
-    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
+    async def start(
+        self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
+    ) -> None:
         self.topics, self._listener, self.state = frozenset(topics), listener, "joining"
 
     async def stop(self, deadline: float) -> None:

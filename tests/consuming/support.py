@@ -63,7 +63,9 @@ class ScriptedTransport:
         self.listener: AssignmentListener | None = None
         self._news = asyncio.Event()
 
-    async def start(self, topics: Iterable[str], listener: AssignmentListener) -> None:
+    async def start(
+        self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
+    ) -> None:
         self.listener = listener
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:

@@ -241,7 +241,7 @@ def test_a_key_still_running_from_an_earlier_assignment_holds_up_the_same_key_of
 
 
 def test_a_batch_gathers_until_it_is_full() -> None:
-    lanes, home = Lanes(by_partition, ripe=3), owned()
+    lanes, home = Lanes(by_partition, batch_size=3), owned()
     fill(lanes, job(home, 0), job(home, 1))
     assert lanes.next() is None
 
@@ -251,7 +251,7 @@ def test_a_batch_gathers_until_it_is_full() -> None:
 
 
 def test_a_batch_that_is_not_full_is_handed_over_when_it_is_ripened() -> None:
-    lanes, home = Lanes(by_partition, ripe=3), owned()
+    lanes, home = Lanes(by_partition, batch_size=3), owned()
     (lane,) = lanes.add(home, [job(home, 0)])
 
     lanes.close_batch(lane, lane.turn)
@@ -260,7 +260,7 @@ def test_a_batch_that_is_not_full_is_handed_over_when_it_is_ripened() -> None:
 
 
 def test_the_wait_of_one_batch_does_not_cut_the_next_one_short() -> None:
-    lanes, home = Lanes(by_partition, ripe=2), owned()
+    lanes, home = Lanes(by_partition, batch_size=2), owned()
     (gathering,) = lanes.add(home, [job(home, 0)])
     first_turn = gathering.turn
     fill(lanes, job(home, 1))
@@ -276,7 +276,7 @@ def test_the_wait_of_one_batch_does_not_cut_the_next_one_short() -> None:
 
 
 def test_a_failed_batch_is_tried_again_with_the_same_members() -> None:
-    lanes, home = Lanes(by_partition, ripe=2), owned()
+    lanes, home = Lanes(by_partition, batch_size=2), owned()
     fill(lanes, job(home, 0), job(home, 1), job(home, 2))
     ((lane, jobs),) = all_ready(lanes)
     for each in jobs[1:]:
@@ -289,7 +289,7 @@ def test_a_failed_batch_is_tried_again_with_the_same_members() -> None:
 
 
 def test_members_of_a_spent_batch_run_alone() -> None:
-    lanes, home = Lanes(by_partition, ripe=2), owned()
+    lanes, home = Lanes(by_partition, batch_size=2), owned()
     fill(lanes, job(home, 0), job(home, 1))
     ((lane, jobs),) = all_ready(lanes)
     for each in jobs:

@@ -76,7 +76,7 @@ def test_what_an_owner_finished_is_believed_though_its_clock_was_a_little_ahead(
 def test_what_is_not_believed_is_not_told_on() -> None:
     clock = ManualClock()
     opened = Opening(clock, 100).open(Position(0, encode(0, [Range(1, FAR)], now_ms(clock)), 3))
-    opened.ledger.take(0, 1)
+    opened.ledger.enter(0, 1)
     assert [*opened.ledger.finished_above()] == [Range(1, 3)]
 
 

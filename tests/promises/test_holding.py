@@ -58,7 +58,8 @@ class Reader:
 
     @property
     def held(self) -> dict[tuple[str, int], str]:
-        return {tuple(owned.topic_partition): owned.held for owned in self.worker.partitions if owned.held}
+        places = self.worker.partitions
+        return {(*owned.topic_partition,): owned.held for owned in places if owned.held}
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         await eventually(condition, SECONDS, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka.errors import NoError, OffsetOutOfRangeError, TopicAuthorizationFailedError
@@ -136,8 +136,7 @@ def reading(paper: PaperReader, clock: ManualClock | None = None) -> KafkaLogRea
         return Reached({"bootstrap_servers": ["kafka:9092"]})
 
     def made(reached: Reached) -> PartitionReader:
-        reader: Any = paper
-        return reader
+        return cast("PartitionReader", paper)
 
     def no_client(reached: Reached) -> Any:
         raise NotImplementedError
@@ -146,7 +145,7 @@ def reading(paper: PaperReader, clock: ManualClock | None = None) -> KafkaLogRea
     return KafkaLogReader(clock or ManualClock(), tuning, 5.0, reach=reach, client=no_client, reader=made)
 
 
-class _Gone(OffsetOutOfRangeError):
+class _Gone(OffsetOutOfRangeError):  # type: ignore[misc]
     """And the log begins there now."""
 
     def __init__(self, begins: int) -> None:

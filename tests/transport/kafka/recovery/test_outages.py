@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ async def test_a_cluster_whose_addresses_have_all_changed_is_found_again(
     async with door_to(movable) as door, AsyncExitStack() as ends:
         bench = Bench(door, real=True)
         ends.push_async_callback(bench.close)
-        patience = {"tuning": {"replace_after_seconds": 1.0}}
+        patience: dict[str, Any] = {"tuning": {"replace_after_seconds": 1.0}}
         producer = await bench.producer(**patience)
         reader = await bench.reader(unique, group=unique, **patience)
         assert (await producer.send(where, of(b"a"))).verdict is Verdict.WRITTEN

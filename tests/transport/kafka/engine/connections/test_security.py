@@ -220,7 +220,7 @@ async def test_a_password_changed_and_changed_back_is_survived_with_few_logins(
     await asyncio.to_thread(secured.cluster.create_topic, unique, 1)
     choices = _sasl(secured, "BRIEF", "SCRAM-SHA-256", sasl_username=unique, sasl_password="the first")
     bench = Bench(choices.pop("bootstrap"), real=True)
-    patient = {"tuning": {"refused_retry_seconds": 2.0, "explain_after_seconds": 6.0}}
+    patient: dict[str, Any] = {"tuning": {"refused_retry_seconds": 2.0, "explain_after_seconds": 6.0}}
     producer = await bench.producer(**choices, **patient)
     reader = await bench.reader(unique, group=unique, **choices, **patient)
     where = TopicPartition(unique, 0)
