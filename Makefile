@@ -22,7 +22,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long reliability bench lint format build clean
+.PHONY: help run kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long reliability bench lint format build types clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -119,6 +119,8 @@ build: $(READY)  ## the sdist and the wheel in build/dist, looked through and in
 	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(FRESH)
 	@$(BIN)/uv pip install -q --python $(FRESH) -c constraints.txt build/dist/*.whl
 	@$(FRESH)/bin/python -I tools/fresh.py
+
+types: build  ## whether each public name has a type of its own, as a user's type checker sees it
 	@$(BIN)/python -m tools.public_types $(FRESH)
 
 clean:  ## remove everything that make has made, Kafka's jars included

@@ -40,8 +40,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own time."""
 
-    now = staticmethod(time.monotonic)
-    unix = staticmethod(time.time)
+    now: Callable[[], float] = staticmethod(time.monotonic)
+    unix: Callable[[], float] = staticmethod(time.time)
 
     def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, callback)

@@ -137,7 +137,7 @@ class PublishManyError(PublishError):
         self.failed = failed
         self.unknown = unknown
         errors = (*failed.values(), *unknown.values())
-        self.may_retry = all(getattr(error, "may_retry", False) for error in errors)
+        self.may_retry: bool = all(getattr(error, "may_retry", False) for error in errors)
         first = next(iter((failed or unknown).values()))
         super().__init__(
             f"of {len(receipts)} messages {len(failed)} were not written (indexes {_some(failed)}) "

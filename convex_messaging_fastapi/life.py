@@ -52,7 +52,7 @@ class Life:
     """
 
     def __init__(self) -> None:
-        self.phase = Phase.NEW
+        self.phase: Phase = Phase.NEW
         self._home: object = _NOWHERE  # the event loop that everything runs on
         self._guests: list[asyncio.AbstractEventLoop] = []
         _lives.add(self)

@@ -14,7 +14,7 @@ class Naming:
     def __init__(self, settings: MessagingSettings) -> None:
         self._settings = settings
         self._prefix = settings.topic_prefix
-        self.dead_letters = dead_letter_topic(settings.topic_prefix)
+        self.dead_letters: str = dead_letter_topic(settings.topic_prefix)
 
     def topic(self, topic: str) -> str:
         """`topic` with its prefix. Raises `ConfigurationError` for what cannot be the name of a topic."""

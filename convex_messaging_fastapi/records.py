@@ -69,8 +69,8 @@ class OutgoingRecords:
         sizes: Sequence[int],
         record_of: Callable[[int], OutgoingRecord],
     ) -> None:
-        self.keys = keys
-        self.sizes = sizes
+        self.keys: Sequence[bytes | None] = keys
+        self.sizes: Sequence[int] = sizes
         self._record_of = record_of
 
     def __len__(self) -> int:
@@ -89,8 +89,8 @@ class Lease:
     __slots__ = ("epoch", "revoked")
 
     def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.revoked = False
+        self.epoch: int = epoch
+        self.revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -18,7 +18,7 @@ from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_li
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition, header_text
 
-logger = logging.getLogger("convex_messaging_fastapi")
+logger: logging.Logger = logging.getLogger("convex_messaging_fastapi")
 
 MAX_LINE = 5000
 

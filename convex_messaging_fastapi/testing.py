@@ -73,9 +73,9 @@ class TestBench:
     __test__ = False  # the name looks like a test class to pytest
 
     def __init__(self, settings: MessagingSettings) -> None:
-        self.clock = ManualClock()
-        self.broker = MemoryBroker(self.clock)
-        self.transport = MemoryTransport(
+        self.clock: ManualClock = ManualClock()
+        self.broker: MemoryBroker = MemoryBroker(self.clock)
+        self.transport: MemoryTransport = MemoryTransport(
             self.broker,
             auto_offset_reset=settings.auto_offset_reset,
             revoke_drain_seconds=settings.revoke_drain_seconds,

@@ -89,7 +89,7 @@ def _say_at_the_end() -> None:
         logging.raiseExceptions = before
 
 
-unstarted = Unstarted()
+unstarted: Unstarted = Unstarted()
 atexit.register(_say_at_the_end)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

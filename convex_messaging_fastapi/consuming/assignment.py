@@ -23,10 +23,10 @@ class OwnedPartition:
     __slots__ = ("_batches", "end", "holds", "lease", "ledger", "topic_partition")
 
     def __init__(self, topic_partition: TopicPartition, lease: Lease, ledger: Ledger, holds: Holds) -> None:
-        self.topic_partition = topic_partition
-        self.lease = lease
-        self.ledger = ledger
-        self.holds = holds
+        self.topic_partition: TopicPartition = topic_partition
+        self.lease: Lease = lease
+        self.ledger: Ledger = ledger
+        self.holds: Holds = holds
         self.end: int | None = None  # of its log, when records of it were last fetched
         self._batches: deque[tuple[int, float]] = deque()
 
@@ -71,12 +71,12 @@ class Job:
     __slots__ = ("attempts", "burials", "failure", "owned", "record", "single", "size")
 
     def __init__(self, record: Record, owned: OwnedPartition, size: int) -> None:
-        self.record = record
-        self.size = size
-        self.owned = owned
-        self.attempts = 0
-        self.single = False  # a member of a batch whose attempts are spent: it runs alone
-        self.burials = 0  # tries to bury it that failed
+        self.record: Record = record
+        self.size: int = size
+        self.owned: OwnedPartition = owned
+        self.attempts: int = 0
+        self.single: bool = False  # a member of a batch whose attempts are spent: it runs alone
+        self.burials: int = 0  # tries to bury it that failed
         self.failure: Failure | None = None  # set once its attempts are spent
 
     @property

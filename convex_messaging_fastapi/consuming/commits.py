@@ -52,7 +52,7 @@ class Committer:
         self._assignment = assignment
         self._clock = clock
         self._interval = interval
-        self.due_at = 1 if interval is None else max(1, half_span)
+        self.due_at: int = 1 if interval is None else max(1, half_span)
         self._due = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._on_committed = on_committed

@@ -26,8 +26,8 @@ class CurrentAssignment:
         self._group = group
         self._clock = clock
         self._opening = Opening(clock, max_uncommitted)
-        self.now = _nothing()
-        self.revision = 0
+        self.now: Assignment = _nothing()
+        self.revision: int = 0
         self._revoked_at: float | None = None
         self._holds_of_topics: dict[str, Holds] = {}
 

@@ -66,7 +66,7 @@ class Dispatch:
         self._call_context = call_context
         self._ending = ending
         self._random = random
-        self.runners = Runners(clock)
+        self.runners: Runners = Runners(clock)
         self.tally = tally
 
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:

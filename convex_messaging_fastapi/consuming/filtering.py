@@ -23,7 +23,7 @@ class Undecided(Job):
     def __init__(self, job: Job, problem: BaseException) -> None:
         super().__init__(job.record, job.owned, job.size)
         self.problem: BaseException | None = problem
-        self.is_wanted = False
+        self.is_wanted: bool = False
         self.single = True  # the others of its batch need not fail with it
 
 
@@ -90,7 +90,7 @@ class Unhandled:
     def __init__(self, group: str) -> None:
         self._group = group
         self._told: set[str] = set()
-        self.count = 0
+        self.count: int = 0
 
     def note(self, records: Sequence[Record]) -> None:
         """These records of one topic were for no handler."""

@@ -38,11 +38,11 @@ class Lane:
     __slots__ = ("home", "jobs", "key", "state", "turn")
 
     def __init__(self, home: dict[LaneKey, Lane], key: LaneKey) -> None:
-        self.home = home
-        self.key = key
+        self.home: dict[LaneKey, Lane] = home
+        self.key: LaneKey = key
         self.jobs: deque[Job] = deque()
         self.state: LaneState = IDLE
-        self.turn = 0
+        self.turn: int = 0
 
 
 class UnsortedLane(Lane):
@@ -91,8 +91,8 @@ class Lanes:
         self._standing = 0  # lanes in their homes
         self._unsorted: deque[Job] = deque()
         self._unsorted_lane = UnsortedLane()
-        self.waiting = 0  # jobs that are not being handled
-        self.backing_off = 0  # lanes whose head backs off
+        self.waiting: int = 0  # jobs that are not being handled
+        self.backing_off: int = 0  # lanes whose head backs off
 
     @property
     def ready(self) -> int:

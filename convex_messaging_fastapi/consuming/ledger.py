@@ -39,18 +39,18 @@ class Ledger:
     def __init__(self, start: int, max_span: int, known: FinishedRanges | None = None) -> None:
         self._max_span = max_span
         self._known = known or FinishedRanges()
-        self.knows_more = bool(self._known)  # whether asking `pass_over` may be worth it
+        self.knows_more: bool = bool(self._known)  # whether asking `pass_over` may be worth it
         self._owed = (
             True  # whether a commit is: the first of an assignment, or one that was begun and not stored
         )
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
         self._finished: set[int] = set()  # of those still in `_open`
         self._owners: dict[int, int] = {}  # only offsets that more than one subscription was handed
-        self.committed = start
-        self.position = start
-        self.passed_over = 0  # records that `known` says were finished
-        self.bytes_unfinished = 0
-        self.finished_since_commit = 0
+        self.committed: int = start
+        self.position: int = start
+        self.passed_over: int = 0  # records that `known` says were finished
+        self.bytes_unfinished: int = 0
+        self.finished_since_commit: int = 0
 
     def enter(self, offset: int, size: int, owners: int = 1) -> None:
         """Hand out one record of `size` bytes to one subscription or more; offsets only ever rise."""

@@ -45,7 +45,7 @@ class FinishedRanges:
 
     def __init__(self, ranges: Iterable[Range] = (), at_ms: int = 0) -> None:
         self._ranges = deque(ranges)
-        self.at_ms = at_ms
+        self.at_ms: int = at_ms
 
     def __bool__(self) -> bool:
         return bool(self._ranges)

@@ -37,8 +37,8 @@ class Tally:
     __slots__ = ("buried", "discarded", "failed_attempts", "filtered", "handled")
 
     def __init__(self) -> None:
-        self.handled = 0
-        self.failed_attempts = 0
-        self.buried = 0
-        self.discarded = 0
-        self.filtered = 0
+        self.handled: int = 0
+        self.failed_attempts: int = 0
+        self.buried: int = 0
+        self.discarded: int = 0
+        self.filtered: int = 0

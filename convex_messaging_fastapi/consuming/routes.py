@@ -15,8 +15,8 @@ class Routes:
         self._by_id: dict[str, Subscription] = {}
         self.by_topic: Mapping[str, tuple[Subscription, ...]] = {}
         self.leaving: tuple[Subscription, ...] = ()
-        self.has_batches = False
-        self.unhandled = Unhandled(group)
+        self.has_batches: bool = False
+        self.unhandled: Unhandled = Unhandled(group)
 
     @property
     def subscriptions(self) -> Collection[Subscription]:

@@ -18,7 +18,7 @@ class Runners:
 
     def __init__(self, clock: Clock) -> None:
         self.jobs: dict[asyncio.Task[None], Sequence[Job]] = {}
-        self.watchers = 0  # how many wait in `quiet`
+        self.watchers: int = 0  # how many wait in `quiet`
         self.given_up: list[Sequence[Job]] = []  # the jobs of those that were cancelled
         self._asked_to_end: dict[asyncio.Task[None], Sequence[Job]] = {}
         self._clock = clock

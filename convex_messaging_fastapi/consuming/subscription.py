@@ -74,7 +74,7 @@ class Subscription:
         self, config: SubscriptionConfig, dispatch: Dispatch, clock: Clock, context: Context
     ) -> None:
         self.config = config
-        self.feeder = Feeder(_unfed, _unfed, _unwatched)
+        self.feeder: Feeder = Feeder(_unfed, _unfed, _unwatched)
         self._dispatch = dispatch
         self._filtering = Filtering(config.id, config.filter, dispatch) if config.filter is not None else None
         self._runners = dispatch.runners
@@ -85,7 +85,7 @@ class Subscription:
         self._context = context
         self._finished: list[Job] = []  # in this turn of the loop; the feeder hears of them in the next
         self._closed = False
-        self.failed = False
+        self.failed: bool = False
 
     def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> Sequence[Job]:
         """Queue jobs of one partition; call `start_ready` after the last ones. Returns those filtered out."""

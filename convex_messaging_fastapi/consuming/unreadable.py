@@ -42,7 +42,7 @@ class UnreadableBatches:
         self._dead_letters, self._unless = dead_letters, unless
         self._clock, self._random = clock, random
         self._begun: dict[TopicPartition, _Begun] = {}
-        self.failed = False
+        self.failed: bool = False
 
     def look(
         self,

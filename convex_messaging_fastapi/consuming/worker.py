@@ -50,7 +50,7 @@ class Worker:
         unreadable: UnreadableBatches | None = None,
     ) -> None:
         self.group = group
-        self.routes = Routes(group)
+        self.routes: Routes = Routes(group)
         self._connect = connect
         self._clock = clock
         self._transport = connect()

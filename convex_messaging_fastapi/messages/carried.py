@@ -54,8 +54,8 @@ class Carried:
         zones = [f"{name}.tzinfo" for name in self._own]
         self.zones_of: Callable[[Any], Any] | None = attrgetter(*zones) if zones else None
         self.in_utc: Any = UTC if len(zones) == 1 else (UTC,) * len(zones)
-        self.has_more_times = bool(compiling.times.difference(self._own.values()))
-        self.watched = tuple(compiling.watched)
+        self.has_more_times: bool = bool(compiling.times.difference(self._own.values()))
+        self.watched: tuple[type, ...] = tuple(compiling.watched)
 
     def has_offset(self, message: Any) -> bool:
         """Whether a time among its own fields has an offset other than that of UTC."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic.alias_generators import to_pascal
@@ -76,7 +76,7 @@ class ConvexMessage(BaseModel):
     a number into a `Decimal` by way of a float, as handlers do not.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         alias_generator=to_pascal,
         validate_by_alias=True,
         validate_by_name=True,

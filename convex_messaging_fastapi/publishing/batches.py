@@ -49,7 +49,7 @@ class PartitionQueue:
         self._offer = Offer()
         self._alone = False  # one message is under way, and no task is needed for it
         self._task: asyncio.Task[None] | None = None
-        self.batches = 0
+        self.batches: int = 0
 
     @property
     def name(self) -> str:

@@ -22,8 +22,8 @@ class Offer:
     __slots__ = ("_failures", "reason", "size")
 
     def __init__(self) -> None:
-        self.size = FIRST_OFFER
-        self.reason = ""
+        self.size: int = FIRST_OFFER
+        self.reason: str = ""
         self._failures = 0
 
     def note_failure(self, sent: Sent) -> None:

@@ -28,7 +28,7 @@ class Call:
     __slots__ = ("done", "left", "outcomes")
 
     def __init__(self, messages: int) -> None:
-        self.left = messages
+        self.left: int = messages
         self.outcomes: list[Pending | Receipt | PublishError | None] = [None] * messages
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -67,15 +67,15 @@ class Pending:
         size: int = 0,
     ) -> None:
         self._records = records
-        self.index = index
-        self.key = key
-        self.deadline = deadline
-        self.partition = partition
-        self.call = call
-        self.done = done
-        self.size = size
+        self.index: int = index
+        self.key: bytes | None = key
+        self.deadline: float = deadline
+        self.partition: int | None = partition
+        self.call: Call | None = call
+        self.done: asyncio.Future[None] | None = done
+        self.size: int = size
         self.line: Line | None = None
-        self.doubtful = False
+        self.doubtful: bool = False
         self.outcome: Receipt | PublishError | None = None
 
     @property
@@ -153,11 +153,11 @@ class Outstanding:
         self._wakes_at = inf
         self._swept_at = -inf
         self._empty: asyncio.Future[object] | None = None
-        self.pending = 0
-        self.bytes = 0
-        self.published = 0
-        self.failed = 0
-        self.unknown = 0
+        self.pending: int = 0
+        self.bytes: int = 0
+        self.published: int = 0
+        self.failed: int = 0
+        self.unknown: int = 0
 
     def add(self, messages: int, deadline: float) -> None:
         """So many more wait; `bytes` is the caller's to raise, who has them all before their turns come."""

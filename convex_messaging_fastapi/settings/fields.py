@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from typing import ClassVar
 
 from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
@@ -40,7 +41,7 @@ _REQUEST_MARGIN_MS = 5_000
 class SettingsFields(BaseSettings):
     """What `MessagingSettings` holds. Where the values come from is that one's matter."""
 
-    model_config = SettingsConfigDict(
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=".env",
         frozen=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -124,5 +124,5 @@ def _tell_once(sentence: str, *, is_doubtful: bool) -> None:
     reports.settings(sentence, is_doubtful=is_doubtful)
 
 
-forget_what_was_told = _tell_once.cache_clear
+forget_what_was_told: Callable[[], None] = _tell_once.cache_clear
 """For tests, each of which is a process of its own to itself."""

@@ -27,7 +27,7 @@ LANES = {
     "ci.yml lint": {"lint"},
     "ci.yml unit": {"unit"},
     "ci.yml lowest": {"test-lowest"},
-    "ci.yml build": {"build"},
+    "ci.yml build": {"build", "types"},
     "ci.yml kafka": {"test"},
     "nightly.yml faults": {"test-faults"},
     "nightly.yml half-hour": {"test-long"},
@@ -88,7 +88,7 @@ def test_the_unit_tests_run_on_every_python_that_the_package_names_and_the_rest_
 )
 def test_a_lane_that_is_to_find_a_kafka_fails_without_one(name: str) -> None:
     for words in commands(JOBS[name]):
-        assert ("REQUIRE_KAFKA=1" in words) == (words[1] not in ("lint", "build"))
+        assert ("REQUIRE_KAFKA=1" in words) == (words[1] not in ("lint", "build", "types"))
 
 
 def test_a_release_publishes_what_was_checked_and_only_that_job_may_prove_who_it_is() -> None:

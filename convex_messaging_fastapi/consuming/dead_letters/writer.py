@@ -26,8 +26,8 @@ class DeadLetterTopic:
     """The dead-letter topic: whether it is there, and what it takes. Asked for by one task at a time."""
 
     def __init__(self, topic: NewTopic, admin: AdminTransport, largest: int, context: Context) -> None:
-        self.name = topic.name
-        self.limit = SizeLimit(largest)
+        self.name: str = topic.name
+        self.limit: SizeLimit = SizeLimit(largest)
         self._topic = topic
         self._admin = admin
         self._context = context

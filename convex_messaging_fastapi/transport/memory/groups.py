@@ -65,7 +65,7 @@ class Group:
 
     def __init__(self, topics: Mapping[str, Topic]) -> None:
         self.offsets: dict[TopicPartition, Position] = {}
-        self.changes = 0
+        self.changes: int = 0
         """Grows whenever a member may have something to do."""
         self._topics = topics
         self._members: list[Member] = []

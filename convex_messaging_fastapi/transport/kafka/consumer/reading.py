@@ -23,7 +23,8 @@ class Reading:
     def __init__(
         self, holding: Holding, course: Course, complaints: Complaints, clock: Clock, tuning: Tuning
     ) -> None:
-        self.holding, self.course = holding, course
+        self.holding: Holding = holding
+        self.course: Course = course
         self._complaints, self._clock, self._tuning = complaints, clock, tuning
         self._limits = FetchLimits()
         self._progress = Progress(tuning.stuck_after_seconds)

@@ -62,7 +62,7 @@ class EngineLogFilter(logging.Filter):
         self._lines = lines
         self._seconds = seconds
         self._heard: dict[tuple[str, str], _Heard] = {}
-        self.held_back = 0
+        self.held_back: int = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         if at_work() is None:

@@ -41,7 +41,7 @@ class ProducingClient(Client):
     """Remembers why brokers did not take what was sent, for the engine sends it again in silence."""
 
     complaints: dict[TopicPartition, type[BrokerResponseError]]
-    throttled_until = 0.0
+    throttled_until: float = 0.0
 
     @classmethod
     def adopt(cls, client: AIOKafkaClient, *, anywhere: bool = False) -> Self:

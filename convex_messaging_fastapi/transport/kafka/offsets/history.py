@@ -25,8 +25,8 @@ class History:
         self._group, self._clock = group, clock
         self._losses: deque[Loss] = deque(maxlen=LOSSES_KEPT)
         self.stored: dict[TopicPartition, int] = {}
-        self.ghosts = Ghosts()
-        self.lost = 0
+        self.ghosts: Ghosts = Ghosts()
+        self.lost: int = 0
 
     def lose(self, where: TopicPartition, moved: Move) -> None:
         """What the move passes over is lost, and what was stored of that log means nothing any more."""

@@ -45,7 +45,7 @@ class Holding:
         self.epoch = epoch
         self.member = member
         self.who: Identity = member.identity
-        self.partitions = frozenset(partitions)
+        self.partitions: frozenset[TopicPartition] = frozenset(partitions)
         self.moved = moved
         """Start positions that are known already and differ from what the group has stored."""
         self.next: dict[TopicPartition, int] = {}
@@ -101,10 +101,10 @@ class Ownership:
         self._listener: AssignmentListener = _Nobody()
         self._epochs = itertools.count(1)
         self._telling = asyncio.Lock()
-        self.epoch = 0
+        self.epoch: int = 0
         self.holding: Holding | None = None
-        self.changed = asyncio.Event()
-        self.accepting = True
+        self.changed: asyncio.Event = asyncio.Event()
+        self.accepting: bool = True
         """False once stopping has begun: a rebalance may still end then, and must not reopen."""
         self.membership_lost_at: deque[float] = deque(maxlen=THRICE)
         """When the group was last found to have taken our membership away."""

@@ -23,7 +23,7 @@ class Complaints:
         self._of_group: _Complaint | None = None
         self._unreadable: dict[TopicPartition, _Unreadable] = {}
         self._mended: set[TopicPartition] = set()
-        self.tries = Tries(tuning.unreadable_tries, tuning.unreadable_seconds)
+        self.tries: Tries = Tries(tuning.unreadable_tries, tuning.unreadable_seconds)
         self.optional: frozenset[str] = frozenset()
         """Topics that nobody need be let read."""
 

@@ -72,7 +72,7 @@ class Slot(Generic[E]):
 
     def __init__(self) -> None:
         self.current: E | None = None
-        self.closed = False
+        self.closed: bool = False
         self._changed = asyncio.Event()
 
     async def engine(self) -> E:

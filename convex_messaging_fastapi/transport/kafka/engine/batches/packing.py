@@ -25,7 +25,7 @@ _SMALL_FIELDS = 3
 class Batch(BatchBuilder):  # type: ignore[misc]
     """A batch that knows how often it was put into a request, and the number of its first record."""
 
-    attempts = 0
+    attempts: int = 0
     first_number: int | None = None
 
     def _build(self) -> Any:
