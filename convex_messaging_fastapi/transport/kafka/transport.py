@@ -38,6 +38,9 @@ E = TypeVar("E", bound=Engine)
 
 _SMALLEST_FETCH = 1024 * 1024
 
+_READ_AT_ONCE_BYTES = 4 * 1024 * 1024
+"""Of one partition by a reader of whole logs: between two fetches the engine may wait for 0.1 s."""
+
 
 class KafkaTransport:
     """Implements `Transport`."""
@@ -91,7 +94,7 @@ class KafkaTransport:
             self._settings.request_timeout_ms / 1000,
             reach=self._reach,
             client=lambda reached: Client.asking(**self._client_options(reached)),
-            reader=lambda reached: PartitionReader(**self._reading_options(reached)),
+            reader=self._partition_reader,
         )
 
     async def _reach(self) -> Reached | Explanation:
@@ -102,6 +105,11 @@ class KafkaTransport:
 
     def _writer(self, reached: Reached) -> Writer:
         return Writer(**self._client_options(reached))
+
+    def _partition_reader(self, reached: Reached) -> PartitionReader:
+        return PartitionReader(
+            **self._reading_options(reached), max_partition_fetch_bytes=_READ_AT_ONCE_BYTES
+        )
 
     def _member(self, group: str, reached: Reached, history: History, instance: InstanceId) -> Member:
         return Member(
