@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from convex_messaging_fastapi.errors import PublishUnknown
-from convex_messaging_fastapi.records import Delivery, Receipt
+from convex_messaging_fastapi.receipts import Receipt
+from convex_messaging_fastapi.records import Delivery
 
 CallNext = Callable[[Delivery | list[Delivery], Any], Awaitable[None]]
 """The rest of an attempt: the next middleware, at last the handler with its dependencies."""

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
-from convex_messaging_fastapi.receipts import Receipt as Receipt  # errors, below this room, hold some
-
 Headers = tuple[tuple[str, bytes | None], ...]
 """Kafka's headers: ordered, names may repeat, values may be null."""
 
