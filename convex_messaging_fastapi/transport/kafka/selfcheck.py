@@ -94,6 +94,7 @@ _PARAMETERS: Mapping[str, str] = {
     "aiokafka.client:AIOKafkaClient._metadata_update": "self cluster_metadata topics",
     "aiokafka.client:AIOKafkaClient._on_connection_closed": "self conn reason",
     "aiokafka.client:AIOKafkaClient.coordinator_lookup": "self coordinator_type coordinator_key",
+    "aiokafka.client:AIOKafkaClient.ready": "self node_id group",
     "aiokafka.client:AIOKafkaClient.send": "self node_id request group",
     "aiokafka.cluster:ClusterMetadata.update_metadata": "self metadata",
     "aiokafka.conn:AIOKafkaConnection._do_sasl_handshake": "self",

@@ -107,6 +107,9 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     async def _leave_in_the_end(self) -> None:
         while True:
+            # Who waits for one connection gets it in turn: by then the question to join has been written.
+            if (node := self.coordinator_id) is not None:
+                await self._client.ready(node, group=ConnectionGroup.COORDINATION)
             with suppress(KafkaError):  # again in a moment; else their sessions end
                 await self._leave_as_others()
             if not self._others:
