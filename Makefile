@@ -95,7 +95,7 @@ reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md w
 	$(MAKE) test-faults test-long REQUIRE_KAFKA=1
 	$(BIN)/python -m tools.reliability build/reliability
 
-bench: $(READY)  ## measure us beside aiokafka and FastStream; ARGS="--only publish-1000 --rounds 3 --quick"
+bench: $(READY)  ## measure us beside aiokafka, FastStream and others; ARGS="--only publish-1000 --rounds 3 --quick"
 	@$(BIN)/python -m tools.machine kafka
 	@$(PIP) --group bench
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -60,15 +60,23 @@ async def concurrent(job: Job, contestant: Contestant) -> Sample:
 
 async def many(job: Job, contestant: Contestant) -> Sample:
     """Lists of messages, each given at once, one list after another."""
-    chunk = [messages.message(number, job.size) for number in range(job.chunk)]
+
+    def made() -> list[UserCreated]:
+        return [messages.message(number, job.size) for number in range(job.chunk)]
+
+    once = made()
+    next_list = made if job.fresh else lambda: once
     async with contestant.many(job) as publish_many:
-        await _list_by_list(publish_many, chunk, job.warm_up)
-        return await _list_by_list(publish_many, chunk, job.seconds)
+        await _list_by_list(publish_many, next_list, job.warm_up)
+        return await _list_by_list(publish_many, next_list, job.seconds)
 
 
-async def _list_by_list(publish_many: PublishMany, chunk: list[UserCreated], seconds: float) -> Sample:
+async def _list_by_list(
+    publish_many: PublishMany, next_list: Callable[[], list[UserCreated]], seconds: float
+) -> Sample:
     first, count = moment(0), 0
     while time.perf_counter() - first.seconds < seconds:
+        chunk = next_list()
         await publish_many(chunk)
         count += len(chunk)
     return between(first, moment(count))

@@ -19,10 +19,10 @@ FAILED = "failed: "
 class Job:
     """`seconds` are measured after `warm_up` seconds; where `count` messages are handled, after a fifth.
 
-    `concurrency` is publishers side by side, or handlers; `chunk` is messages given at once; `keys`
-    is how many different keys there are (0: none); `headers` are five, made for each message or
-    once for all, or none (ours always writes its five); `work` is seconds that a handler awaits; `rate`
-    is messages a second.
+    `concurrency` is publishers side by side, or handlers; `chunk` is messages given at once, made anew
+    for each time where they are `fresh`; `keys` is how many different keys there are (0: none);
+    `headers` are five, made for each message or once for all, or none (ours always writes its five);
+    `work` is seconds that a handler awaits; `rate` is messages a second.
     """
 
     kind: Kind
@@ -35,6 +35,7 @@ class Job:
     count: int = 0
     concurrency: int = 32
     chunk: int = 10_000
+    fresh: bool = False
     work: float = 0.0
     rate: int = 0
     warm_up: float = 1.0

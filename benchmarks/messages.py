@@ -36,7 +36,7 @@ def message(user_id: int, size: int = 0) -> UserCreated:
     """About a hundred bytes of JSON, or `size` where that is more."""
     created = datetime(2026, 1, 1, 12, 30, 15, 123456, UTC)
     short = UserCreated(user_id=user_id, email=f"somebody.{user_id}@example.com", created_at=created)
-    missing = size - len(encoded(short))
+    missing = size - len(encoded(short)) if size else 0
     return short.model_copy(update={"email": "x" * missing + short.email}) if missing > 0 else short
 
 

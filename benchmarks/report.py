@@ -40,7 +40,7 @@ COLUMNS = {
     "cpu_us": ("CPU µs/message", ".1f"),
     "grown_mib": ("memory grown, MiB", ".0f"),
 }
-LIBRARIES = ("aiokafka", "confluent-kafka", "fastapi", "faststream", "pydantic", "uvloop")
+LIBRARIES = ("aiokafka", "confluent-kafka", "fastapi", "fastkafka2", "faststream", "pydantic", "uvloop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +127,21 @@ def judged(outcomes: Sequence[Outcome]) -> Iterator[dict[str, Any]]:
 
 def _by_round(target: Target, outcomes: Sequence[Outcome]) -> list[float]:
     """What each round by itself would have said: how far one may trust the medians."""
-    of_it = [outcome.samples for outcome in outcomes if outcome.workload.name == target.workload]
+    played = {
+        (outcome.workload.name, name): samples
+        for outcome in outcomes
+        for name, samples in outcome.samples.items()
+    }
+    rounds = min(len(samples) for (workload, _), samples in played.items() if workload == target.workload)
     return [
-        _measured_in(target, dict(zip(samples, of_all, strict=True)))
-        for samples in of_it
-        for of_all in zip(*samples.values(), strict=True)
+        _measured_in(target, {who: each[number] for who, each in played.items() if number < len(each)})
+        for number in range(rounds)
     ]
 
 
-def _measured_in(target: Target, a_round: Mapping[str, Sample]) -> float:
+def _measured_in(target: Target, a_round: Medians) -> float:
     try:
-        return round(target.measure({(target.workload, name): one for name, one in a_round.items()}), 2)
+        return round(target.measure(a_round), 2)
     except ZeroDivisionError:
         return inf
 

@@ -32,6 +32,15 @@ def _faster(workload: str, than: str, limit: float) -> Target:
     return Target(workload, f"rate / {than}", True, limit, measure)
 
 
+def _no_dearer(workload: str, than: str, limit: float) -> Target:
+    """Of ours, by what a message takes."""
+
+    def measure(medians: Medians) -> float:
+        return medians[than, "ours"]["rate"] / medians[workload, "ours"]["rate"]
+
+    return Target(workload, f"time a message / {than}", False, limit, measure)
+
+
 def _as_quick(workload: str, name: str, limit: float) -> Target:
     def measure(medians: Medians) -> float:
         return medians[workload, "ours"][name] / medians[workload, "aiokafka"][name]
@@ -65,7 +74,11 @@ TARGETS: tuple[Target, ...] = (
     Target("pipeline", "overhead over the floor, µs a message", False, 4, _overhead_us),
     _faster("publish-1000", "aiokafka", 2.2),
     _faster("publish-10000", "aiokafka", 20),
+    _faster("publish-10000", "coalescing", 0.8),
     _faster("publish-many", "aiokafka", 2.5),
+    _faster("publish-many-keyed", "aiokafka", 2.5),
+    _faster("publish-many-100k", "aiokafka", 2.5),
+    _no_dearer("publish-many-100k", "publish-many-keyed", 1.1),
     _as_quick("publish-1", "p50_ms", 1.1),
     Target("consume-20ms", "share of the ideal 64 / 20 ms", True, 0.9, _share_of_ideal),
     _as_quick("latency-200", "p50_ms", 1.2),

@@ -65,13 +65,15 @@ class Workload:
         )
 
 
-_ONE_BY_ONE = dict.fromkeys(("ours", "aiokafka", "faststream", "confluent"), 0.0)
-_MANY = dict.fromkeys(("ours", "aiokafka", "aiokafka-batch", "faststream", "confluent"), 0.0)
+_ONE_BY_ONE = dict.fromkeys(("ours", "aiokafka", "faststream", "fastkafka2", "confluent"), 0.0)
+_BY_TURNS = _ONE_BY_ONE | {"coalescing": 0.0}
+_MANY = dict.fromkeys(("ours", "aiokafka", "aiokafka-batch", "faststream", "fastkafka2", "confluent"), 0.0)
 _CONSUMING = {
     "ours": 200_000.0,
     "aiokafka": 250_000.0,
     "faststream": 15_000.0,
     "faststream-ack": 1_500.0,
+    "fastkafka2": 8_000.0,
     "confluent": 400_000.0,
 }
 _BOTH_ENGINES = {"ours": 200_000.0, "aiokafka": 250_000.0}
@@ -82,14 +84,20 @@ _READ = Job("consume", keys=KEYS, seconds=3)
 
 
 def _publishing() -> list[Workload]:
-    def at(name: str, title: str, job: Job, partitions: int = PARTITIONS) -> Workload:
-        return Workload(name, "publishing", title, job, _ONE_BY_ONE, partitions)
+    def at(
+        name: str,
+        title: str,
+        job: Job,
+        partitions: int = PARTITIONS,
+        contestants: Mapping[str, float] = _ONE_BY_ONE,
+    ) -> Workload:
+        return Workload(name, "publishing", title, job, contestants, partitions)
 
     ten_thousand = replace(_PUBLISHED, concurrency=10_000, warm_up=2, seconds=6)
     return [
         at("publish-1", "one sequential publisher", Job("sequential")),
         at("publish-100", "100 concurrent publishers", replace(_PUBLISHED, concurrency=100)),
-        at("publish-1000", "1,000 concurrent publishers", _PUBLISHED),
+        at("publish-1000", "1,000 concurrent publishers", _PUBLISHED, contestants=_BY_TURNS),
         at("publish-1000-keyed", "1,000 publishers, 1,000 keys", replace(_PUBLISHED, keys=KEYS)),
         at(
             "publish-1000-bare",
@@ -105,7 +113,7 @@ def _publishing() -> list[Workload]:
         at("publish-1000-p1", "1,000 publishers, 1 partition", _PUBLISHED, 1),
         at("publish-1000-p64", "1,000 publishers, 64 partitions", _PUBLISHED, 64),
         at("publish-1000-uvloop", "1,000 publishers, uvloop", replace(_PUBLISHED, loop="uvloop")),
-        at("publish-10000", "10,000 concurrent publishers", ten_thousand),
+        at("publish-10000", "10,000 concurrent publishers", ten_thousand, contestants=_BY_TURNS),
         at("publish-10000-p1", "10,000 publishers, 1 partition", ten_thousand, 1),
         at("publish-10000-p64", "10,000 publishers, 64 partitions", ten_thousand, 64),
     ]
@@ -116,9 +124,12 @@ def _publishing_many() -> list[Workload]:
         contestants = {k: v for k, v in _MANY.items() if not (keyed and k == "aiokafka-batch")}
         return Workload(name, "publishing-many", title, job, contestants)
 
+    fresh = replace(_GIVEN, keys=KEYS, fresh=True, seconds=6)
+    at_once = replace(fresh, chunk=100_000)
     return [
         at("publish-many", "lists of 10,000", _GIVEN),
-        at("publish-many-keyed", "lists of 10,000, 1,000 keys", replace(_GIVEN, keys=KEYS), keyed=True),
+        at("publish-many-keyed", "lists of 10,000 made one by one, 1,000 keys", fresh, keyed=True),
+        at("publish-many-100k", "lists of 100,000 made one by one, 1,000 keys", at_once, keyed=True),
         at("publish-many-bare", "lists of 10,000, others without headers", replace(_GIVEN, headers="none")),
         at(
             "publish-many-fixed",
@@ -166,6 +177,7 @@ def _awaiting(name: str, work: float, backlog: Backlog) -> Workload:
         "aiokafka": one / 1.2,
         "faststream": one / 1.2,
         "faststream-workers": min(all_of_them, 8_000.0),
+        "fastkafka2": min(PARTITIONS * one, 8_000.0),
     }
     return Workload(name, "consuming", title, job, expected, backlog.partitions, backlog)
 

@@ -37,11 +37,13 @@ _MODULES = {
     "ours-pipeline": "ours_in_memory",
     "aiokafka": "raw_aiokafka",
     "aiokafka-batch": "raw_aiokafka_batch",
+    "coalescing": "coalescing",
     "confluent": "raw_confluent",
     "faststream": "with_faststream",
     "faststream-ack": "with_faststream_ack",
     "faststream-workers": "with_faststream_workers",
     "faststream-pipeline": "with_faststream_pipeline",
+    "fastkafka2": "with_fastkafka2",
     "floor": "floor",
 }
 
@@ -50,11 +52,15 @@ PUBLISHING = {
     "aiokafka": "`send_and_wait`: acks=all, idempotent, in order a partition",
     "faststream": "`publish`: acks=all, idempotent, in order a partition; log lines off",
     "confluent": "a ceiling: `produce`, then `flush`; acks=all, idempotent, no future a message",
+    "fastkafka2": "`send_message`: acks=all, idempotent, in order a partition; linger 5 ms, its default",
+    "coalescing": "a page over aiokafka: what one turn of the loop publishes goes out together; acks=all, "
+    "idempotent, no receipts, deadlines or bounds",
 }
 PUBLISHING_MANY = PUBLISHING | {
     "aiokafka": "`send`, then `gather`: acks=all, idempotent, in order a partition",
     "aiokafka-batch": "`send_batch`, packed by hand, partitions in turn: acks=all, idempotent",
     "faststream": "`gather` of `publish`: acks=all, idempotent; log lines off",
+    "fastkafka2": "`send_many`: acks=all, idempotent, in order a partition; tells the first error alone",
 }
 CONSUMING = {
     "ours": "at least once, in order a key, retries, dead letters",
@@ -63,6 +69,8 @@ CONSUMING = {
     "faststream": "`ACK_FIRST`, its default: may lose and may repeat; log lines off",
     "faststream-ack": "`ACK`: survives a crash, drops what raises; log lines off",
     "faststream-workers": "`ACK_FIRST` and as many `max_workers`: may lose, in no order; log lines off",
+    "fastkafka2": "at least once, in order a partition, retries, a failed message pauses its partition; "
+    "committed every 0.5 s",
     "confluent": "a ceiling: `consume(500)`, validated, committed every 5 s by librdkafka",
     "floor": "validate and await the handler, from memory",
     "ours-pipeline": "the whole bus over the memory transport: guarantees as `ours`",

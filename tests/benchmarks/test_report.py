@@ -38,6 +38,14 @@ def test_the_table_says_of_each_target_whether_the_medians_reach_it() -> None:
     assert "publish-1000" not in table
 
 
+def test_a_target_may_compare_two_workloads_round_by_round() -> None:
+    keyed = outcome("publish-many-keyed", ours=[110, 100, 90], aiokafka=[10, 10, 10])
+    at_once = outcome("publish-many-100k", ours=[100, 100, 100], aiokafka=[10, 10, 10])
+    line = "| publish-many-100k | time a message / publish-many-keyed | ≤ 1.1 | 1.0 | reached | 1.1, 1, 0.9 |"
+    assert line in report.as_table({}, [keyed, at_once])
+    assert "time a message" not in report.as_table({}, [at_once])
+
+
 def test_json_holds_every_round_and_the_targets_that_were_measured() -> None:
     told = json.loads(report.as_json({}, [outcome("publish-1000", ours=[3, 5], aiokafka=[1, 1])]))
     assert [target["measured"] for target in told["targets"]] == [4.0]
