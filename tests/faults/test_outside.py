@@ -1,4 +1,4 @@
-"""Others beside ours, each alone through the same faults: FastStream, and the loop that teams write.
+"""Others beside ours, each alone through the same faults: FastStream, fastkafka2, the loop that teams write.
 
 Ours must hold. What the others do is written down with the figures, and judged in one place only:
 the loop that leaves its commits to a timer is a control, which has to be found out.
@@ -58,14 +58,17 @@ class Contestant(NamedTuple):
         return self.app == APP
 
 
+FASTKAFKA2 = "tests.faults.outside.fastkafka2_app:app"
 FASTSTREAM = "tests.faults.outside.faststream_app:app"
 OURS = Contestant("ours", APP)
 LOOP = Contestant("aiokafka, a plain loop", "tests.faults.outside.loop_app:app")
 DEFAULT = Contestant("FastStream", FASTSTREAM)
 ACK = Contestant("FastStream, ACK", FASTSTREAM, {"FAULTS_ACK_POLICY": "ACK"})
 NACK = Contestant("FastStream, NACK_ON_ERROR", FASTSTREAM, {"FAULTS_ACK_POLICY": "NACK_ON_ERROR"})
+PAUSES = Contestant("fastkafka2", FASTKAFKA2)
+BURIES = Contestant("fastkafka2, dlt", FASTKAFKA2, {"FAULTS_ON_ERROR": "dlt"})
 BARE = Contestant("aiokafka, its own example", LOOP.app, {"FAULTS_CATCHES": "no"})
-ALL = (OURS, LOOP, DEFAULT, ACK)
+ALL = (OURS, LOOP, DEFAULT, ACK, PAUSES)
 
 among = pytest.mark.parametrize("contestant", ALL, ids=lambda one: one.name)
 
@@ -116,7 +119,7 @@ def test_the_cluster_is_down(contestant: Contestant, crew: Crew, trials: Trials)
         trial.send_more(3 * A_SECOND)
 
 
-@pytest.mark.parametrize("contestant", [*ALL, NACK, BARE], ids=lambda one: one.name)
+@pytest.mark.parametrize("contestant", [*ALL, NACK, BURIES, BARE], ids=lambda one: one.name)
 def test_a_key_is_poisoned(contestant: Contestant, crew: Crew, trials: Trials, tmp_path: Path) -> None:
     never = tmp_path / "cure"
     poison: dict[str, Any] = {"FAULTS_POISONED": POISONED, "FAULTS_CURE": never}

@@ -11,9 +11,8 @@ import logging
 import os
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from aiokafka import ConsumerRecord
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
@@ -35,6 +34,20 @@ stuck_seconds = float(os.environ.get("FAULTS_STUCK_SECONDS", "3600"))
 chance = random.Random(os.environ.get("FAULTS_SEED", "0"))
 poisoned = os.environ.get("FAULTS_POISONED")
 
+
+class Taken(Protocol):
+    """What the notes need of a record."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+
+
 told = APIRouter()
 """What every worker tells besides its health."""
 
@@ -48,7 +61,7 @@ async def tasks() -> str:
     return str(len(asyncio.all_tasks()))
 
 
-async def handle(message: Work, record: ConsumerRecord) -> None:
+async def handle(message: Work, record: Taken) -> None:
     """Takes up to `FAULTS_SLOWEST_SECONDS`, or `FAULTS_STUCK_SECONDS`."""
     about = record_of(message, record)
     ledger.note("start", **about)
@@ -73,7 +86,7 @@ def seconds_for(message: Work) -> float:
     return chance.uniform(0, slowest)
 
 
-def record_of(message: Work, record: ConsumerRecord) -> dict[str, Any]:
+def record_of(message: Work, record: Taken) -> dict[str, Any]:
     return {
         "topic": record.topic,
         "partition": record.partition,
