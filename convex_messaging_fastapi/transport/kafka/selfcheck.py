@@ -98,6 +98,7 @@ _PARAMETERS: Mapping[str, str] = {
     "aiokafka.client:AIOKafkaClient.send": "self node_id request group",
     "aiokafka.cluster:ClusterMetadata.update_metadata": "self metadata",
     "aiokafka.conn:AIOKafkaConnection._do_sasl_handshake": "self",
+    "aiokafka.conn:AIOKafkaConnection._handle_frame": "self resp",
     "aiokafka.conn:AIOKafkaConnection.authenticator_oauth": "self",
     "aiokafka.conn:AIOKafkaConnection.authenticator_scram": "self",
     "aiokafka.conn:AIOKafkaConnection.send": "self request expect_response",

@@ -85,6 +85,11 @@ class Connection(CandidConnection):
             self.close(CloseReason.CONNECTION_BROKEN, error)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
+    def _handle_frame(self, resp: bytes) -> None:
+        # The answer before, read together with this one, closed the connection: nobody waits any more.
+        if self._requests or self.connected():
+            super()._handle_frame(resp)
+
     def ping_if_overdue(self, seconds: float) -> None:
         """Ask something where an answer is owed in a silence that lasts so long, and again after as long.
 

@@ -129,3 +129,20 @@ async def test_a_connection_that_breaks_under_it_says_so_to_whoever_waits_and_to
     await asyncio.wait_for(asyncio.gather(*connection._pinging), 1)
     with pytest.raises(Exception, match="closed"):
         await asked
+
+
+async def test_answers_read_behind_the_one_that_closed_the_connection_are_for_nobody(
+    connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They arrive in one read, and the engine goes on with what it has read."""
+    connection._read_task.cancel()
+    connection._read_task = connection._create_reader_task()
+    asked = await owing(connection)
+    earlier_lost = struct.pack(">ii", 4, 7)
+    connection._reader.feed_data(earlier_lost * 3)
+    with pytest.raises(CorrelationIdError):
+        await asked
+    await eventually(lambda: connection._read_task is None, 1, "the connection to be closed")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not caplog.records
