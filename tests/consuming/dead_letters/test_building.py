@@ -23,7 +23,7 @@ from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record
 from convex_messaging_fastapi.transport.base import Unreadable
 from tests.support.examples import examples
 
-GOLDEN = Path(__file__).parents[1] / "messages" / "golden"
+GOLDEN = Path(__file__).parents[2] / "messages" / "golden"
 FAILED_AT = datetime(2026, 1, 1, 12, 0, 0, 500000, UTC)
 FAILURE = Failure(
     "app.PaymentFailed", "card refused", "app.PaymentFailed: card refused", 3, "payments", "app.pay"
