@@ -42,17 +42,18 @@ def remember_records() -> None:
     async def noted(processor: PartitionProcessor, queued: QueuedMessage) -> bool:
         key = None if queued.key is None else queued.key.encode()
         taken.set(Taken(processor.topic, processor.partition, queued.offset, key))
-        return await process(processor, queued)
+        done: bool = await process(processor, queued)
+        return done
 
-    PartitionProcessor._process_with_retry = noted  # type: ignore[method-assign]
+    setattr(PartitionProcessor, "_process_with_retry", noted)  # noqa: B010 - it has no types to assign by
 
 
 class Noting(Consumer):
     """Notes what is committed, by the timer and when partitions are taken away."""
 
-    def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> Any:
+    def commit(self, *, offsets: Sequence[TopicPartition], **choices: Any) -> Any:  # type: ignore[override]
         _note("commit", offsets)
-        answers = super().commit(offsets=offsets, asynchronous=asynchronous)
+        answers = super().commit(offsets=list(offsets), **choices)
         _note("committed", offsets)
         return answers
 
@@ -68,9 +69,11 @@ async_client.Consumer = Noting
 handlers = KafkaHandler()
 
 
-@handlers(TOPIC)
 async def work(message: KafkaMessage[Work, dict[str, str]]) -> None:
     await handle(message.data, taken.get())
+
+
+handlers(TOPIC)(work)
 
 
 kafka = KafkaApp(
