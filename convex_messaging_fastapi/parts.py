@@ -68,7 +68,7 @@ def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimit
         settings.replication_factor,
         {"retention.ms": str(settings.message_retention_ms)},
     )
-    return topic_for_dead_letters(topic, limits.letter_bytes) if name == naming.dead_letters else topic
+    return topic_for_dead_letters(topic, limits.dead_letter_bytes) if name == naming.dead_letters else topic
 
 
 def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:

@@ -83,8 +83,8 @@ class TestBench:
         self._prefix = settings.topic_prefix
         bounds = Bounds(settings.max_message_bytes, settings.max_message_items)
         # Dead letters may be larger, and may be read as JSON as well.
-        self._any = codec_for(Any).within(bounds.of_letters)
-        self._letter = codec_for(DeadLetterMessage).within(bounds.of_letters)
+        self._any = codec_for(Any).within(bounds.of_dead_letters)
+        self._letter = codec_for(DeadLetterMessage).within(bounds.of_dead_letters)
         self._status: Callable[[], BusStatus] | None = None
         self._handlers: dict[str, Handler] = {}
         self._handled: list[tuple[str, Any]] = []

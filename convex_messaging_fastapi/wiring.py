@@ -49,13 +49,13 @@ class Wiring:
         self._context = copy_context()
         self._threads = HandlerThreads(settings.concurrency)
         self._call_context = CallContext(app=app, state=state, threads=self._threads)
-        letters = DeadLetterTopic(
+        topic = DeadLetterTopic(
             parts.new_topic(parts.naming.dead_letters),
             parts.admin,
-            parts.limits.letter_bytes,
+            parts.limits.dead_letter_bytes,
             self._context,
         )
-        self._dead_letters = DeadLetterWriter(letters, parts.publishing, parts.clock)
+        self._dead_letters = DeadLetterWriter(topic, parts.publishing, parts.clock)
         self._made: WeakSet[Subscription] = WeakSet()
 
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
@@ -105,8 +105,8 @@ class Wiring:
             error_texts=settings.error_texts,
             middleware=parts.middleware,
         )
-        letters, tally = parts.naming.dead_letters, Tally()
-        ending = ending_for(options.dead_letter, self._dead_letters, letters, tally, random.random)
+        topic, tally = parts.naming.dead_letters, Tally()
+        ending = ending_for(options.dead_letter, self._dead_letters, topic, tally, random.random)
         dispatch = Dispatch(handler_config, self._call_context, ending, tally, parts.clock, random.random)
         context = self._context.copy()
         subscription = Subscription(config, dispatch, parts.clock, context)
@@ -136,7 +136,7 @@ class Wiring:
         """The limits of its messages; a dead letter holds a whole message, and may be larger."""
         settings = self._parts.settings
         bounds = Bounds(settings.max_message_bytes, settings.max_message_items)
-        return bounds.of_letters if self._parts.naming.dead_letters in config.topics else bounds
+        return bounds.of_dead_letters if self._parts.naming.dead_letters in config.topics else bounds
 
     def _may_bury(self, declared: Declaration) -> bool:
         """Whether anything may be buried for this handler.
@@ -165,8 +165,8 @@ class Wiring:
         parts, settings = self._parts, self._parts.settings
         if settings.unreadable == "hold":
             return None
-        letters, texts = parts.naming.dead_letters, settings.error_texts
-        return UnreadableBatches(group, self._dead_letters, letters, parts.clock, random.random, texts=texts)
+        topic, texts = parts.naming.dead_letters, settings.error_texts
+        return UnreadableBatches(group, self._dead_letters, topic, parts.clock, random.random, texts=texts)
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
         if any(subscription.config.group == DEFAULT_GROUP for subscription in subscriptions):

@@ -29,7 +29,7 @@ SHORT_BYTES = 200
 _LONGEST_NUMBER = 1000
 """Characters: one of 400 digits may begin with as many zeros behind its point."""
 
-_LETTER_ITEMS = 10_000
+_DEAD_LETTER_ITEMS = 10_000
 """More than any dead letter of ours has, its headers included."""
 
 
@@ -45,9 +45,9 @@ class Bounds:
     max_items: int = 100_000
 
     @property
-    def of_letters(self) -> Bounds:
+    def of_dead_letters(self) -> Bounds:
         """For records of the dead-letter topic, which hold a whole message as text or in base64."""
-        return Bounds(letter_bytes(self.max_bytes), max(self.max_items, _LETTER_ITEMS))
+        return Bounds(dead_letter_bytes(self.max_bytes), max(self.max_items, _DEAD_LETTER_ITEMS))
 
     def check(self, value: bytes) -> None:
         """Raise `OutOfBounds`, with a sentence that says which bound it was."""
@@ -79,7 +79,7 @@ class Bounds:
         return OutOfBounds(f"it has more members than max_message_items ({self.max_items})")
 
 
-def letter_bytes(max_message_bytes: int) -> int:
+def dead_letter_bytes(max_message_bytes: int) -> int:
     """The most bytes of a dead letter about a message of so many bytes."""
     return 2 * max_message_bytes + 64 * 1024
 

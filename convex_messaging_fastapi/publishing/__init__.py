@@ -1,4 +1,4 @@
-"""Brings outgoing records to the log: partition by partition, in order, each with one outcome."""
+"""Writes records to the log: in order within each partition, and each with exactly one outcome."""
 
 from convex_messaging_fastapi.publishing.creating import CreatingProducer
 from convex_messaging_fastapi.publishing.facade import Publishing

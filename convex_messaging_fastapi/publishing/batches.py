@@ -1,4 +1,4 @@
-"""One queue and one task for a partition: packs what waits, sends it in order, resends what failed."""
+"""The queue and the task of one partition: packs waiting messages, sends them in order, resends failures."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _AGAIN = (Verdict.FAILED, Verdict.UNKNOWN)
 class PartitionQueue:
     """The messages of one partition, first in, first out, one send at a time.
 
-    Its task lives while something waits and ends when the queue is empty. `batches` counts the
-    sends that were begun.
+    Its task lives while messages wait, and ends when the queue is empty. `batches` counts the sends
+    that were begun.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PartitionQueue:
         self._line = Line()
         self._in_flight: list[Pending] = []
         self._offer = Offer()
-        self._alone = False  # one message is under way, and no task is needed for it
+        self._alone = False  # whether one message is under way that needs no task
         self._task: asyncio.Task[None] | None = None
         self.batches: int = 0
 
@@ -57,23 +57,23 @@ class PartitionQueue:
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The running task, `None` while nothing is to do."""
+        """The running task, `None` while there is nothing to do."""
         return self._task
 
     def load(self) -> int:
-        """How many messages are here, with the transport or before it."""
+        """How many messages wait here or are with the transport."""
         return len(self._line) + len(self._in_flight)
 
     def append(self, message: Pending) -> None:
         if self._task is not None or self._alone:
             self._line.append(message)
         elif self._outstanding.pending > 1 or not self._send_alone(message):
-            # A turn of the loop later, so that a crowd that publishes in this one goes out together.
+            # In the next turn of the loop, so that what many callers publish in this one goes out together.
             self._line.append(message)
             self._begin()
 
     def expire(self, until: float) -> float:
-        """Settle what is due by `until`; answers the nearest deadline left."""
+        """Settle what is due by `until`; returns the nearest deadline left."""
         flying, nearest_flying = due(self._in_flight, until)
         waiting, nearest_waiting = due(self._line.waiting(), until)
         for message in flying + waiting:
@@ -93,7 +93,7 @@ class PartitionQueue:
             self._begin()
 
     def _send_alone(self, message: Pending) -> bool:
-        """Nobody else publishes anything: to wait for company would only cost time."""
+        """Send one message at once, since nothing else is being published; whether the transport took it."""
         answered = partial(self._answered, message)
         self._alone = self._producer.send_now(self._where, message.record, answered)
         if self._alone:
@@ -130,7 +130,7 @@ class PartitionQueue:
         try:
             return await self._producer.send(self._where, [message.record for message in batch])
         except (Exception, asyncio.CancelledError) as problem:
-            # An engine may cancel its own futures while it falls: that is no reason for this task to end.
+            # A failing engine may cancel its own futures, which must not end this task.
             if isinstance(problem, asyncio.CancelledError) and _cancelled_from_outside():
                 raise
             reports.defect(
@@ -140,7 +140,7 @@ class PartitionQueue:
             return Sent(len(batch), Verdict.UNKNOWN, reason=reason)
 
     def _settle(self, batch: list[Pending], sent: Sent) -> bool:
-        """Draw the consequences of one send; answers whether to wait before the next."""
+        """Settle or requeue a batch by the answer to it; whether to wait before the next send."""
         self._in_flight = []
         taken = 1 if sent.verdict is Verdict.TOO_LARGE else sent.taken
         if sent.verdict in _AGAIN or not taken:
@@ -168,7 +168,7 @@ class PartitionQueue:
     def _refuse(self, batch: list[Pending], sent: Sent) -> None:
         explain = publish_errors.too_large if sent.verdict is Verdict.TOO_LARGE else publish_errors.refused
         for message in batch:
-            # This attempt wrote nothing, which says nothing of one before it.
+            # This attempt wrote nothing, but an earlier one may have.
             explain_this = publish_errors.refused_in_doubt if message.doubtful else explain
             self._outstanding.settle(message, explain_this(self._where, sent.reason))
 

@@ -1,4 +1,4 @@
-"""What a message that is published belongs to: the message or the request in which that happens."""
+"""The correlation and causation ids of a published message: from the message or request being handled."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from convex_messaging_fastapi.records import Record
 current_message: ContextVar[Record | None] = ContextVar("convex_messaging_message", default=None)
 
 current_request_id: ContextVar[str | None] = ContextVar("convex_messaging_request_id", default=None)
-"""The id of the HTTP request that is served here, already checked; see `CorrelationMiddleware`."""
+"""The checked id of the HTTP request being served; see `CorrelationMiddleware`."""
 
 LONGEST = 256
-"""Characters of an id that are carried on: whoever wrote it may have written a megabyte."""
+"""Characters of an id that are carried on: others may have written a megabyte."""
 
 _LONGEST_BYTES = 4 * LONGEST
 _REQUEST_ID = re.compile(rf"[A-Za-z0-9._:/+=-]{{1,{LONGEST}}}")
@@ -26,17 +26,17 @@ _OF_ANOTHER_MIDDLEWARE = "asgi_correlation_id.context"
 
 
 class Cause(NamedTuple):
-    """The ids that a message which is published carries on, as far as there are any."""
+    """The ids that a published message carries on, where there are any."""
 
     correlation_id: str | None
     causation_id: str | None
 
 
 def cause_of(correlation_id: str | None, trace: Mapping[str, str]) -> Cause:
-    """`correlation_id` is what the caller asks for, `trace` the headers of the span that is active here.
+    """`correlation_id` is the caller's choice, `trace` the headers of the active span.
 
-    The caller's choice comes first, then the id of the message that is handled, of the request
-    that is served, of the trace. Without any of these the message's own id becomes it.
+    The caller's choice wins, then the id of the message being handled, of the request being served, of
+    the trace. Without any of these the message's own id is used.
     """
     record = current_message.get()
     if record is not None:
@@ -47,7 +47,7 @@ def cause_of(correlation_id: str | None, trace: Mapping[str, str]) -> Cause:
 
 
 def checked_request_id(value: str) -> str | None:
-    """An id as it came with a request, or `None`: at most 256 letters, digits and `._:/+=-`."""
+    """The id of a request if it is valid, which is up to 256 letters, digits and `._:/+=-`; else `None`."""
     return value if _REQUEST_ID.fullmatch(value) else None
 
 
@@ -56,7 +56,7 @@ def _from_outside(trace: Mapping[str, str]) -> str | None:
 
 
 def _of_another_middleware() -> str | None:
-    """What the package asgi-correlation-id knows; not imported here, for whoever uses it has done so."""
+    """The id that asgi-correlation-id has. It is not imported here: an app that uses it has done so."""
     if (module := sys.modules.get(_OF_ANOTHER_MIDDLEWARE)) is None:
         return None
     variable = getattr(module, "correlation_id", None)
@@ -72,6 +72,6 @@ def _trace_id(trace: Mapping[str, str]) -> str | None:
 def _carried(record: Record, wanted: str) -> str | None:
     for name, value in reversed(record.headers):
         if name == wanted and value is not None:
-            # Cut as bytes first, where a character of four may lose its end and be replaced.
+            # Cut as bytes first, where a character may lose its end and be replaced.
             return value[:_LONGEST_BYTES].decode("utf-8", "replace")[:LONGEST]
     return None

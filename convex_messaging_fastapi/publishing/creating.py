@@ -1,4 +1,4 @@
-"""Makes a topic that is missing when it is first written to, where the settings ask for it."""
+"""Creates a missing topic when it is first written to, if the settings ask for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convex_messaging_fastapi.transport.base import (
 
 
 class CreatingProducer:
-    """Implements `ProducerTransport` over another one. `describe` says how a topic is to be made."""
+    """Implements `ProducerTransport` over another one. `describe` says how to create a topic."""
 
     def __init__(
         self, producer: ProducerTransport, admin: AdminTransport, describe: Callable[[str], NewTopic]
@@ -29,7 +29,7 @@ class CreatingProducer:
         await self._producer.start()
 
     async def partition_count(self, topic: str) -> int:
-        """As the other one's, but a topic that is missing is made first."""
+        """As the other one's, but a missing topic is created first."""
         try:
             return await self._producer.partition_count(topic)
         except TopicUnavailable:

@@ -1,4 +1,4 @@
-"""The one way to publish: a message becomes a record, a topic its name on the wire, a timeout a deadline."""
+"""The one way to publish: makes the record of a message, the wire name of a topic, the default timeout."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ M = TypeVar("M")
 
 
 class Publishing:
-    """What the bus, its dead letters, and everybody else who writes publish with.
+    """Everything in this package that publishes does so through this, the bus and dead letters included.
 
     Topics are names as users write them. `timeout` is seconds, by default `default_timeout`. Only
-    `record` works without a start; like its publisher, this lives once. `middleware` is around
-    `publish`, `publish_many` and `tombstone`, and around nothing else.
+    `record` works without a start. Like its publisher, this cannot be started again. `middleware` wraps
+    `publish`, `publish_many` and `tombstone` alone.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Publishing:
         await self._publisher.start()
 
     async def stop(self, seconds: float) -> None:
-        """Take no more, write what waits, and close the producer, all within `seconds`."""
+        """Accept nothing more, write what waits, and close the producer, all within `seconds`."""
         await self._publisher.stop(seconds)
 
     def status(self) -> ProducerStatus:
@@ -66,7 +66,7 @@ class Publishing:
         headers: UserHeaders | None = None,
         correlation_id: str | None = None,
     ) -> tuple[str, OutgoingRecord]:
-        """A topic's name on the wire, and the record of a message for it; nothing is written.
+        """The wire name of a topic, and the record of a message for it. Writes nothing.
 
         Raises `EncodeError` when the message cannot become JSON, `ConfigurationError` for what
         cannot be the name of a topic.
@@ -116,12 +116,12 @@ class Publishing:
         record = outgoing_tombstone(key, headers, self.clock.unix())
         return self._publisher.publish(self._naming.topic(topic), record, self.seconds(timeout))
 
-    def room_for_letter(self, size: int) -> AbstractAsyncContextManager[None]:
-        """Have room for a dead letter of `size` bytes; raises as `Publisher.room_for_letter` does."""
-        return self._publisher.room_for_letter(self._naming.dead_letters, size, self._default_timeout)
+    def room_for_dead_letter(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Reserve room for a dead letter of `size` bytes; raises as `Publisher.room_for_dead_letter` does."""
+        return self._publisher.room_for_dead_letter(self._naming.dead_letters, size, self._default_timeout)
 
-    def letter(self, letter: OutgoingRecord) -> Coroutine[Any, Any, Receipt]:
-        """Write a dead letter, which counts against none of the limits of messages."""
+    def dead_letter(self, letter: OutgoingRecord) -> Coroutine[Any, Any, Receipt]:
+        """Write a dead letter, to which the limits of messages do not apply."""
         return self._publisher.publish(
             self._naming.dead_letters, letter, self._default_timeout, is_limited=False
         )
@@ -154,7 +154,7 @@ class Publishing:
         return await self._publisher.publish_many(self._naming.topic(topic), records, self.seconds(timeout))
 
     def seconds(self, timeout: float | None) -> float:
-        """How long a message may take to be written. Raises `ConfigurationError` for what is no such time."""
+        """Seconds that a message may take to be written. Raises `ConfigurationError` for anything invalid."""
         if timeout is None:
             return self._default_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, int | float):

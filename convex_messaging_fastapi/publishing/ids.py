@@ -1,4 +1,4 @@
-"""Ids of messages: random UUIDs, drawn many at a time, for drawing one costs more than encoding a message."""
+"""Message ids: random UUIDs, made many at a time, since making one costs more than encoding a message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def new_message_id() -> bytes:
     while True:
         try:
             return _ready.pop()
-        except IndexError:  # another thread may take all of these, too
+        except IndexError:  # another thread may have taken them all
             _ready.extend(_draw())
 
 
@@ -32,7 +32,7 @@ def _draw() -> list[bytes]:
     drawn[8::_BYTES] = drawn[8::_BYTES].translate(_VARIANT_1)
     digits = drawn.hex().encode()
     written = bytearray(b"-" * _LENGTH * AT_ONCE)
-    # One place of all ids at a time: a third of what it takes to write one id after another.
+    # One position of all ids at a time: a third of the time of writing one id after another.
     places = (place for place in range(_LENGTH) if place not in _HYPHENS)
     for digit, place in enumerate(places):
         written[place::_LENGTH] = digits[digit :: 2 * _BYTES]
@@ -40,5 +40,5 @@ def _draw() -> list[bytes]:
 
 
 if hasattr(os, "register_at_fork"):
-    # Or parent and child would both give out what is ready.
+    # Or parent and child would both use the ids that are ready.
     os.register_at_fork(after_in_child=_ready.clear)

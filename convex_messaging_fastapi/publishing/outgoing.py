@@ -1,4 +1,4 @@
-"""Turns a message, or the absence of one, into the record that goes on the wire."""
+"""Makes the record that goes on the wire, of a message or of a tombstone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SOME_ID = bytes(36)
 """As long as each of them is."""
 
 MESSAGES_A_TURN = 1_000
-"""As many as are encoded before the loop goes on: a few milliseconds."""
+"""How many messages are encoded in one turn of the loop: a few milliseconds."""
 
 Key = str | bytes | None
 UserHeaders = Mapping[str, str | bytes]
@@ -56,7 +56,7 @@ async def outgoing_many(
 ) -> OutgoingRecords:
     """The records of messages that are published by one call. Raises `EncodeError` as `outgoing` does.
 
-    A long list gives the loop its turns. It may change meanwhile, its messages must not.
+    With a long list the loop gets turns in between. The list may change meanwhile, its messages must not.
     """
     _refuse_one(messages)
     trace = trace_headers()
@@ -90,7 +90,7 @@ async def outgoing_many(
 
 
 def _refuse_one(messages: object) -> None:
-    """What Python would take apart into fields, keys or letters is one message, and not several."""
+    """Refuse a single message, which iterates over its fields, keys or characters."""
     if isinstance(messages, BaseModel | Mapping | str | bytes) or not isinstance(messages, Iterable):
         raise EncodeError(
             f"publish_many takes several messages, such as a list, not one {type(messages).__name__}: "
@@ -104,7 +104,7 @@ def _sizes(
     types: list[str | None],
     headers_of: Callable[[str | None], Headers],
 ) -> list[int]:
-    """Headers differ by the type of the message alone, and there are few types."""
+    """Headers differ only by message type, and there are few types."""
     of_headers = {name: size_of_headers(headers_of(name)) for name in set(types)}
     if len(of_headers) == 1:
         (same,) = of_headers.values()

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to, agreed byte for byte with the other clients on the topic."""
+"""Chooses the partition of a key, byte for byte as the other clients of the topic do."""
 
 from __future__ import annotations
 

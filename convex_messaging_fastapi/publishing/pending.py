@@ -1,4 +1,4 @@
-"""Messages on their way: what each waits for, and one timer for all their deadlines."""
+"""Messages without an outcome yet, who waits for them, and one timer for all their deadlines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords
 
 SWEEP_SECONDS = 0.05
-"""Deadlines are looked at no more often than this, so one may be noticed so much late."""
+"""Deadlines are checked at most this often, so one may be noticed this late."""
 
 _EARLY_SECONDS = 0.001
 
 
 class Call:
-    """What a caller of many messages waits for: that each of them has an outcome.
+    """One `publish_many`: its caller waits until every message has an outcome.
 
-    `outcomes` holds at each index the message, and once there is an outcome that alone, so that the
+    `outcomes` has a message at its index until that has an outcome, and then the outcome, so that the
     message can be freed.
     """
 
@@ -36,9 +36,9 @@ class Call:
 class Pending:
     """One message from the call that published it to its outcome: number `index` of `records`.
 
-    It is one of the messages of `call`, or has a caller of its own who waits for `done`. `line` is
-    where it waits, `None` while the transport has it. `doubtful` says that an earlier attempt may
-    have written it. `size` is what it counts among the bytes that wait.
+    It belongs to `call`, or has its own caller, who waits for `done`. `line` is where it waits, `None`
+    while the transport has it. `doubtful` says that an earlier attempt may have written it. `size` is
+    the bytes that it counts among those that wait.
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class Pending:
 
 
 class Line:
-    """Messages in the order they came. One that is settled while it waits steps out cheaply."""
+    """Waiting messages in order. Removing one that is settled while it waits is cheap."""
 
     __slots__ = ("_gone", "_waiting")
 
@@ -108,7 +108,7 @@ class Line:
             self.append(message)
 
     def take(self, limit: int) -> list[Pending]:
-        """Up to `limit` messages from the front, which are no longer in the line."""
+        """Remove up to `limit` messages from the front, and return them."""
         taken: list[Pending] = []
         waiting = self._waiting
         while waiting and len(taken) < limit:
@@ -121,16 +121,16 @@ class Line:
         return taken
 
     def put_back(self, messages: list[Pending]) -> None:
-        """Back to the front, in the same order; those settled meanwhile are left out."""
+        """Put messages back at the front, in the same order, without those settled meanwhile."""
         for message in reversed(messages):
             if message.outcome is None:
                 message.line = self
                 self._waiting.appendleft(message)
 
     def step_out(self) -> None:
-        """One of the waiting has been settled."""
+        """One of the waiting messages was settled."""
         self._gone += 1
-        # Rebuilding only when half is gone keeps ten thousand departures linear.
+        # Rebuilt only when half is gone, so that removing ten thousand takes linear time.
         if self._gone * 2 > len(self._waiting):
             self._waiting = deque(message for message in self._waiting if message.outcome is None)
             self._gone = 0
@@ -140,10 +140,10 @@ class Line:
 
 
 class Outstanding:
-    """Everything that has no outcome yet: counted, and watched by one timer.
+    """Counts all messages without an outcome, and watches their deadlines with one timer.
 
-    `sweep(until)` settles what is due by `until` and answers the nearest deadline that is left,
-    infinity when there is none. `bytes` is what all of them count together.
+    `sweep(until)` settles what is due by `until`, and returns the nearest deadline that is left, infinity
+    if there is none. `bytes` is the sum of all their sizes.
     """
 
     def __init__(self, clock: Clock, sweep: Callable[[float], float]) -> None:
@@ -160,7 +160,7 @@ class Outstanding:
         self.unknown: int = 0
 
     def add(self, messages: int, deadline: float) -> None:
-        """So many more wait; `bytes` is the caller's to raise, who has them all before their turns come."""
+        """Count `messages` more. The caller raises `bytes`, of a list before its first message is added."""
         self.pending += messages
         if deadline < self._wakes_at:
             self._wake_by(deadline)
@@ -177,7 +177,7 @@ class Outstanding:
         _tell(message)
 
     def acknowledge(self, batch: Sequence[Pending], receipts: Iterable[Receipt]) -> None:
-        """What `settle` does, for a whole batch that no line holds any more."""
+        """As `settle`, for a whole batch, none of which is in a line."""
         settled = freed = 0
         for message, receipt in zip(batch, receipts, strict=False):
             if message.outcome is not None:
@@ -195,7 +195,7 @@ class Outstanding:
         self._let_go(settled)
 
     def emptied(self) -> asyncio.Future[object]:
-        """Done once nothing is outstanding."""
+        """A future that is done once nothing is outstanding."""
         empty = self._empty or asyncio.get_running_loop().create_future()
         self._empty = empty
         self._tell_if_empty()
@@ -244,7 +244,7 @@ class Outstanding:
 
 
 def _tell(message: Pending) -> None:
-    """Wake whoever waits for this message, and for no other that has no outcome yet."""
+    """Wake the caller of this message, unless it waits for others of its call."""
     call, done = message.call, message.done
     if call is not None:
         call.outcomes[message.index] = message.outcome

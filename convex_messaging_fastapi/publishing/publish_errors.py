@@ -1,4 +1,4 @@
-"""The sentences for messages that were not acknowledged: what was tried, what went wrong, what to do.
+"""The errors of messages that were not acknowledged: what was tried, what went wrong, what to do.
 
 None of them repeats a message's key, headers or value.
 """
@@ -14,7 +14,7 @@ DOUBTFUL = "It may be written, or may land later"
 
 
 def overdue(message: Pending, where: str, reason: str) -> PublishError:
-    """Its deadline has passed."""
+    """The message's deadline has passed."""
     if message.certainly_unwritten:
         return PublishFailed(
             f"A message for {where} was not written before its deadline: {reason}. "
@@ -40,7 +40,7 @@ def given_up(message: Pending, where: str, reason: str) -> PublishError:
 
 
 def abandoned(message: Pending, where: str) -> PublishError:
-    """Its caller was cancelled, so this is only counted."""
+    """The caller was cancelled, so this error is only counted."""
     kind = PublishFailed if message.certainly_unwritten else PublishUnknown
     return kind(f"The caller that published a message to {where} was cancelled.")
 
@@ -53,7 +53,7 @@ def refused(where: TopicPartition, reason: str) -> PublishFailed:
 
 
 def refused_in_doubt(where: TopicPartition, reason: str) -> PublishUnknown:
-    """Refused now, when an earlier attempt may have written it."""
+    """Refused now, but an earlier attempt may have written it."""
     return PublishUnknown(
         f"Kafka refused a message for {named(where)} that an earlier attempt may have written: "
         f"{reason or 'no reason given'}. {DOUBTFUL}; mend the reason before publishing it again."
@@ -68,7 +68,7 @@ def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
 
 
 def over_limit(topic: str, measured: str, limit: int) -> MessageTooLarge:
-    """Larger than our own limit, whatever the topic takes."""
+    """Larger than our own limit, whatever the topic's is."""
     return MessageTooLarge(
         f"A message for {topic!r} is larger than max_message_bytes allows: {measured} are more than {limit}. "
         f"{UNWRITTEN}; make it smaller, or raise max_message_bytes (KAFKA_MAX_MESSAGE_BYTES), and "
@@ -77,7 +77,7 @@ def over_limit(topic: str, measured: str, limit: int) -> MessageTooLarge:
 
 
 def crowded(topic: str, messages: int, size: int, waiting: int, limit: int) -> PublishFailed:
-    """No room among what waits to be acknowledged; sizes are bytes."""
+    """Too many bytes wait to be acknowledged already; sizes are bytes."""
     what = "A message" if messages == 1 else f"A list of {messages} messages"
     again = "publish it again when less waits" if size <= limit else "publish it in parts"
     return PublishFailed(
@@ -87,8 +87,8 @@ def crowded(topic: str, messages: int, size: int, waiting: int, limit: int) -> P
     )
 
 
-def no_room_for_letter(topic: str, size: int) -> PublishFailed:
-    """Other letters took all the room there is for them, for as long as it had."""
+def no_room_for_dead_letter(topic: str, size: int) -> PublishFailed:
+    """Other dead letters had all the room until the deadline."""
     return PublishFailed(
         f"A dead letter of {size} bytes for {topic!r} was not written before its deadline: the letters "
         f"before it were still waiting for the cluster. {UNWRITTEN}; it is tried again."

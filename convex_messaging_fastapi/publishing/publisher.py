@@ -1,4 +1,4 @@
-"""Publishes records: each gets exactly one outcome, acknowledged, certainly not written, or unknown."""
+"""Publishes records. Each gets exactly one outcome: acknowledged, certainly not written, or unknown."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _RECORDS_A_TURN = 1_000
 
 
 class Publisher:
-    """Brings records to the log, those of one partition in the order in which they were given.
+    """Writes records to the log, those of one partition in the order in which they were given.
 
     Topics are names on the wire. Keyless records go to one partition until its batch is on its
-    way, then to the next. A record that failed, or whose fate is unknown, is sent again, in
-    order, until its own deadline; so one may be written twice, and a `PublishUnknown` one may
-    still land later. It lives once: after `stop` make another.
+    way, then to the next. A record that failed, or whose outcome is unknown, is sent again, in order,
+    until its own deadline. So a record may be written twice, and one with a `PublishUnknown` may still
+    be written later. A publisher cannot be started again after `stop`.
 
         publisher = Publisher(producer, SystemClock(), Partitioner("murmur2"))
         await publisher.start()
@@ -59,10 +59,10 @@ class Publisher:
         self._topics: dict[str, Topic] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._outstanding = Outstanding(clock, self._expire)
-        self._letters = Room(limits.pending_letter_bytes)
+        self._dead_letter_room = Room(limits.pending_dead_letter_bytes)
         self._pacing = WakePacing(clock)
         self._accepting = False
-        # What is begun for a message serves others after it, and must not live in the request of the first.
+        # Tasks begun for one message serve later ones, so they must not see the variables of its request.
         self._context = copy_context()
 
     async def start(self) -> None:
@@ -82,12 +82,11 @@ class Publisher:
     ) -> Receipt:
         """Write one record and say where it landed, after at most `timeout` seconds.
 
-        The offset is -1 where the cluster acknowledged without naming one. Raises `PublishFailed`
-        when it is certainly not written (`MessageTooLarge` when no retry can mend that), and
-        `PublishUnknown` when it may be. A caller that is cancelled takes back a record that was
-        not yet sent; one already on its way may land. A `partition` added to the topic within
-        the last half minute may not be known yet. A record that is not `is_limited` counts against
-        none of the limits.
+        The offset is -1 if the cluster acknowledged without naming one. Raises `PublishFailed` if the
+        record is certainly not written (`MessageTooLarge` if no retry can help), and `PublishUnknown` if
+        it may be. Cancelling the call takes back a record that was not sent yet; one already on its way
+        may be written. A `partition` added to the topic within the last half minute may be unknown yet.
+        No limit applies to a record that is not `is_limited`.
         """
         now = self._clock.now()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -105,29 +104,29 @@ class Publisher:
         raise cast("PublishError", outcome)
 
     @asynccontextmanager
-    async def room_for_letter(self, topic: str, size: int, timeout: float) -> AsyncIterator[None]:
-        """Have room for a dead letter of `size` bytes while it is built and published.
+    async def room_for_dead_letter(self, topic: str, size: int, timeout: float) -> AsyncIterator[None]:
+        """Reserve room for a dead letter of `size` bytes while it is built and published.
 
-        It is none of the room that messages share. Raises `PublishFailed` when others have it all
-        for `timeout` seconds.
+        Messages have other room. Raises `PublishFailed` if other dead letters fill this one for
+        `timeout` seconds.
         """
         try:
             async with time_limit(self._clock, timeout):
-                await self._letters.take(size)
+                await self._dead_letter_room.take(size)
         except TimeoutError:
             self._outstanding.failed += 1
-            raise publish_errors.no_room_for_letter(topic, size) from None
+            raise publish_errors.no_room_for_dead_letter(topic, size) from None
         try:
             yield
         finally:
-            self._letters.give_back(size)
+            self._dead_letter_room.give_back(size)
 
     async def publish_many(self, topic: str, records: OutgoingRecords, timeout: float) -> list[Receipt]:
         """Write all of `records`; the receipts are in the order given.
 
-        `timeout` is seconds for all of them together. Raises `PublishManyError` unless every one
-        was acknowledged; it tells which failed and which are unknown by their index. All of them
-        fail, and none is sent, where there is no room for all of them together.
+        `timeout` is seconds for all of them together. Raises `PublishManyError` unless all were
+        acknowledged; it tells by index which failed and which are unknown. If there is no room for all
+        of them, all fail and none is sent.
         """
         if not records:
             return []
@@ -147,16 +146,16 @@ class Publisher:
         return receipts
 
     async def flush(self, seconds: float) -> bool:
-        """Wait up to `seconds` until nothing is outstanding, what is published meanwhile included."""
+        """Wait up to `seconds` until every message has an outcome, also those published meanwhile."""
         if seconds <= 0 or not self._outstanding.pending:
             return not self._outstanding.pending
         return await settled_within(self._clock, self._outstanding.emptied(), seconds)
 
     async def stop(self, seconds: float) -> None:
-        """Take no more, flush, and close the producer, all within `seconds`.
+        """Accept nothing more, flush, and close the producer, all within `seconds`.
 
-        What is not acknowledged by then raises `PublishFailed` or `PublishUnknown` at its caller.
-        A fifth of the time, at most a second, is kept for closing.
+        The callers of messages that are not acknowledged by then get `PublishFailed` or `PublishUnknown`.
+        A fifth of the time, at most a second, is for closing.
         """
         deadline = self._clock.now() + seconds
         self._accepting = False
@@ -180,7 +179,7 @@ class Publisher:
         )
 
     def _reserve(self, topic: str, records: OutgoingRecords) -> None:
-        """Take the room for all of them, or raise the error of all of them."""
+        """Take the room for all records, or raise the error of all."""
         waiting, size = self._outstanding.bytes, sum(records.sizes) + KEPT_BYTES * len(records)
         if self._accepting and waiting + size > self._limits.pending_bytes:
             error = publish_errors.crowded(topic, len(records), size, waiting, self._limits.pending_bytes)
@@ -223,7 +222,7 @@ class Publisher:
             outstanding.settle(message, publish_errors.not_running(topic))
 
     def _why_not(self, topic: str, message: Pending) -> PublishError | None:
-        """Which of our limits a message is over, if it is."""
+        """The error of the limit that a message exceeds, if any."""
         limits = self._limits
         if not self._accepting:
             return publish_errors.not_running(topic)
@@ -280,7 +279,7 @@ class Publisher:
         return topic
 
     def _drop_unwanted(self, topic: Topic) -> None:
-        """Forget a topic that is not known to exist, once nobody waits for it: its name may be anybody's."""
+        """Forget a topic that is not known to exist once no message waits for it: names may be made up."""
         if topic.is_wanted or self._topics.get(topic.name) is not topic:
             return
         del self._topics[topic.name]

@@ -1,4 +1,4 @@
-"""Room for so many bytes, given to whoever asked first."""
+"""Room for a number of bytes, given in the order of asking."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Room:
-    """Who asks for more than there is in all waits until nobody else has any, and then has all of it.
+    """A caller that asks for more than the whole room waits until it is empty, and then has all of it.
 
     await room.take(size)
     try: ...
@@ -20,7 +20,7 @@ class Room:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def take(self, size: int) -> None:
-        """Returns once there is room for `size` bytes, which are taken then. Cancelled, it takes none."""
+        """Wait for room for `size` bytes, and take it. Takes none if cancelled."""
         if not self._waiting and self._fits(size):
             self._taken += size
             return

@@ -1,4 +1,4 @@
-"""What is known of a topic: how many partitions it has, and which of them a message goes to."""
+"""One topic of a publisher: how many partitions it has, and which one a message goes to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convex_messaging_fastapi.tasks import later
 from convex_messaging_fastapi.transport.base import ProducerTransport
 
 REFRESH_SECONDS = 30.0
-"""A partition count older than this is asked for again, by the next message, which does not wait."""
+"""The next message asks again for a partition count older than this, without waiting for it."""
 
 STICKY_RECORDS = 500
 
@@ -28,7 +28,7 @@ STICKY_RECORDS = 500
 class Topic:
     """One topic as the publisher sees it. Messages wait here until its partitions are known.
 
-    `unwanted` is called when it was found that there is no such topic.
+    `unwanted` is called when the topic turned out not to exist.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Topic:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the topic exists, as far as is known, or anybody waits for it."""
+        """Whether the topic is known to exist, or messages wait for it."""
         if self._count is not None or len(self._line):
             return True
         return any(queue.load() or queue.task is not None for queue in self._queues)
@@ -91,7 +91,7 @@ class Topic:
             taken += room
 
     def expire(self, until: float) -> float:
-        """Settle what is due by `until`; answers the nearest deadline left."""
+        """Settle what is due by `until`; returns the nearest deadline left."""
         overdue, nearest = due(self._line.waiting(), until)
         for message in overdue:
             error = publish_errors.overdue(message, repr(self.name), self._why_unknown())
@@ -107,7 +107,7 @@ class Topic:
             queue.give_up()
 
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What runs for this topic now."""
+        """The tasks that run for this topic now."""
         running = [self._asking, *(queue.task for queue in self._queues)]
         return [task for task in running if task is not None]
 
@@ -120,7 +120,7 @@ class Topic:
             self._know(await self._producer.partition_count(self.name))
         except TopicUnavailable as problem:
             self._forget(str(problem))
-        except Exception as problem:  # noqa: BLE001 - its traceback is told
+        except Exception as problem:  # noqa: BLE001 - its traceback is logged
             reports.defect(f"asking for the partitions of {self.name} ended in an unexplained error", problem)
             self._forget(f"the transport raised {type(problem).__name__}")
         finally:
@@ -201,7 +201,7 @@ class Sticky:
         self._batches = 0
 
     def queue(self, count: int) -> PartitionQueue:
-        """Where the next keyless message goes, in a topic of `count` partitions."""
+        """The queue for the next keyless message, in a topic of `count` partitions."""
         chosen = self._chosen
         if chosen is None or self._given >= STICKY_RECORDS or chosen.batches != self._batches:
             chosen = self._move_on(count)
@@ -209,14 +209,14 @@ class Sticky:
         return chosen
 
     def take(self, count: int, wanted: int) -> tuple[PartitionQueue, int]:
-        """The same for several: where, and how many of them."""
+        """The same for several: the queue, and how many of them it gets."""
         chosen = self.queue(count)
         more = min(wanted - 1, STICKY_RECORDS - self._given)
         self._given += more
         return chosen, 1 + more
 
     def _move_on(self, count: int) -> PartitionQueue:
-        # A random first one: else the first message of every process would go to partition 0.
+        # The first is random, or the first message of every process would go to partition 0.
         first = random.randrange(count) if self._partition is None else self._partition + 1
         self._partition = self._least_busy(first, count)
         chosen = self._chosen = self._queues.of(self._partition)

@@ -27,7 +27,7 @@ from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verd
 from tests.publishing.fakes import listed
 from tests.support.eager import FACTORIES
 
-LIMITS = PublishLimits(message_bytes=600, pending_bytes=400_000, pending_letter_bytes=2_000)
+LIMITS = PublishLimits(message_bytes=600, pending_bytes=400_000, pending_dead_letter_bytes=2_000)
 TOPICS = ("t", "u", "comes and goes")
 LETTERS = "dlq"
 OVER_OUR_LIMIT = bytes(LIMITS.message_bytes)
@@ -226,7 +226,7 @@ class Life:
         await self._note([record], self._write_letter(record, self._timeout()))
 
     async def _write_letter(self, record: OutgoingRecord, timeout: float) -> Receipt:
-        async with self._publisher.room_for_letter(LETTERS, size_of(record), timeout):
+        async with self._publisher.room_for_dead_letter(LETTERS, size_of(record), timeout):
             return await self._publisher.publish(LETTERS, record, timeout, is_limited=False)
 
     def _record(self) -> OutgoingRecord:

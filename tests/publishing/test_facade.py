@@ -91,8 +91,8 @@ async def test_everything_is_written_under_its_wire_name_and_in_its_time(
 async def test_a_letter_goes_to_its_topic_in_the_usual_time_and_outside_the_limits_of_messages(
     publishing: Publishing, noted: Noted
 ) -> None:
-    async with publishing.room_for_letter(10):
-        await publishing.letter(OutgoingRecord(None, b"longer than one byte", ()))
+    async with publishing.room_for_dead_letter(10):
+        await publishing.dead_letter(OutgoingRecord(None, b"longer than one byte", ()))
     assert noted.asked == [("eu.dlq", b"longer than one byte", 7, False)]
 
 

@@ -240,5 +240,5 @@ def begin_letters(publisher: Publisher, sizes: list[int]) -> list[asyncio.Task[A
 
 
 async def write_letter(publisher: Publisher, size: int) -> None:
-    async with publisher.room_for_letter("dlq", size, 10):
+    async with publisher.room_for_dead_letter("dlq", size, 10):
         await publisher.publish("dlq", SHAPES["value"](size), 10, is_limited=False)

@@ -121,7 +121,7 @@ class DeadLetterWriter:
         look = await self._topic.ready()
         try:
             # Room is taken before it is built: those that wait should cost no more memory than their records.
-            async with self._publishing.room_for_letter(_estimate(record)):
+            async with self._publishing.room_for_dead_letter(_estimate(record)):
                 return await self._write_what_fits(record, failure)
         except PublishError:
             self._topic.doubt(look)
@@ -139,7 +139,7 @@ class DeadLetterWriter:
                     f"{size} bytes, which is more than the topic takes; raise its max.message.bytes"
                 )
             try:
-                written = await self._publishing.letter(letter)
+                written = await self._publishing.dead_letter(letter)
             except MessageTooLarge:
                 self._limit.refused(size, self._clock.now())
             else:

@@ -49,7 +49,7 @@ def buried(record: Record, limit: int = 2 * MIB, failure: Failure = FAILURE) -> 
 
 
 def letter_of(outgoing: OutgoingRecord) -> DeadLetterMessage:
-    letter = codec_for(DeadLetterMessage).within(Bounds().of_letters).decode(outgoing.value)
+    letter = codec_for(DeadLetterMessage).within(Bounds().of_dead_letters).decode(outgoing.value)
     assert isinstance(letter, DeadLetterMessage)
     return letter
 

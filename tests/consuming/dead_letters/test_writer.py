@@ -38,7 +38,7 @@ from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransp
 
 DLQ = "convex.dlq"
 KIB, MIB = 1024, 1024 * 1024
-LARGEST = PublishLimits(10 * MIB).letter_bytes
+LARGEST = PublishLimits(10 * MIB).dead_letter_bytes
 FAILURE = Failure("app.PaymentFailed", "card refused", "app.PaymentFailed: card refused\n" * 20, 3, "g", "h")
 
 
@@ -247,7 +247,7 @@ async def test_only_a_topic_that_was_never_there_is_told_as_missing(stage: Stage
 def test_a_topic_of_ours_takes_twice_the_largest_message_and_all_that_is_told_beside_it() -> None:
     topic = topic_for_dead_letters(NewTopic(DLQ, 3, 2, {"retention.ms": "1"}), LARGEST)
     assert topic == NewTopic(DLQ, 3, 2, {"retention.ms": "1", "max.message.bytes": str(20 * MIB + 64 * KIB)})
-    assert PublishLimits(1024 * MIB).letter_bytes < 2**31
+    assert PublishLimits(1024 * MIB).dead_letter_bytes < 2**31
 
 
 LIMITS = (1_200, 10 * KIB, 64 * KIB, 1_048_588, 4 * MIB)
@@ -289,7 +289,7 @@ async def test_of_a_crowd_that_is_too_large_only_those_under_way_are_refused(sta
     stage.admin.tells = False
     await asyncio.gather(*[stage.bury(3 * MIB, offset) for offset in range(20)])
     assert len(stage.letters) == 20
-    assert stage.writer.too_large <= PublishLimits().pending_letter_bytes // (3 * MIB)
+    assert stage.writer.too_large <= PublishLimits().pending_dead_letter_bytes // (3 * MIB)
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told", "not told"])
@@ -330,7 +330,7 @@ async def test_letters_that_are_being_written_share_their_room(stage: Stage) -> 
     stage.writer.gate.set()
     await burying
     assert len(stage.letters) == 20
-    assert stage.writer.most_bytes_at_once <= PublishLimits().pending_letter_bytes
+    assert stage.writer.most_bytes_at_once <= PublishLimits().pending_dead_letter_bytes
 
 
 async def test_a_letter_larger_than_the_room_has_it_alone(stage: Stage) -> None:
