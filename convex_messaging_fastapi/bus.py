@@ -22,8 +22,10 @@ from convex_messaging_fastapi.errors import (
     ConfigurationError,
     DeclarationError,
 )
+from convex_messaging_fastapi.events import Observer
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.middleware import Middleware
+from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
 from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.publishing import Publishing
@@ -46,7 +48,7 @@ class MessageBus(Declares, Joins):
     Making one does nothing but remember: settings are read, and connections made, when it starts.
     It starts with the FastAPI app that includes its `MessagingRouter`, with any ASGI app that
     uses `bus.lifespan`, or by `async with bus:`. `middleware` is wrapped around every attempt of
-    every handler, the first outermost.
+    every handler and around every publish, the first outermost; `observers` hear of what happens.
 
         bus = MessageBus()
 
@@ -55,12 +57,17 @@ class MessageBus(Declares, Joins):
     """
 
     def __init__(
-        self, settings: MessagingSettings | None = None, *, middleware: Iterable[Middleware] = ()
+        self,
+        settings: MessagingSettings | None = None,
+        *,
+        middleware: Iterable[Middleware] = (),
+        observers: Iterable[Observer] = (),
     ) -> None:
         if settings is not None and not isinstance(settings, MessagingSettings):
             raise ConfigurationError(misuse.no_settings(settings))
         self._settings = settings
         self._middleware = _all_of(Middleware, middleware, "middleware")
+        self._observers = _all_of(Observer, observers, "observers")
         self._declarations = Declarations()
         self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
@@ -218,7 +225,8 @@ class MessageBus(Declares, Joins):
         self._life.refuse_second_start()
         settings = self._read()
         clock = SystemClock()
-        await self._start(settings, transport_for(settings, clock), clock, app)
+        observers = Observers(self._observers)
+        await self._start(settings, transport_for(settings, clock, observers), clock, observers, app)
 
     async def stop(self) -> None:
         """Drain, commit, flush, leave; at most `shutdown_timeout_seconds`. Idempotent.
@@ -280,7 +288,7 @@ class MessageBus(Declares, Joins):
         settings = self._read()
         self._bench = bench = TestBench(settings)
         try:
-            await self._start(settings, bench.transport, bench.clock, app)
+            await self._start(settings, bench.transport, bench.clock, Observers(self._observers), app)
             bench.watch(self.status)
             yield bench
         finally:
@@ -307,9 +315,14 @@ class MessageBus(Declares, Joins):
         return self._settings or load()
 
     async def _start(
-        self, settings: MessagingSettings, transport: Transport, clock: Clock, app: Any | None
+        self,
+        settings: MessagingSettings,
+        transport: Transport,
+        clock: Clock,
+        observers: Observers,
+        app: Any | None,
     ) -> None:
-        parts = parts_for(settings, transport, clock, self._middleware)
+        parts = parts_for(settings, transport, clock, self._middleware, observers)
         wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
@@ -363,7 +376,9 @@ class MessageBus(Declares, Joins):
 
 def _all_of(kind: type[M], given: Iterable[M], keyword: str) -> tuple[M, ...]:
     """What was given as a list of objects of this kind. Raises `ConfigurationError` for anything else."""
-    found = tuple(given) if isinstance(given, Iterable) else (given,)
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, given))
+    found = tuple(given)
     for each in found:
         if not isinstance(each, kind):
             raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, each))

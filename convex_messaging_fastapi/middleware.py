@@ -90,13 +90,12 @@ def _around(
     return lambda delivery, message: wrap(delivery, message, call_next)
 
 
-def around_publish(middleware: Iterable[Middleware], write: PublishNext) -> PublishNext | None:
-    """`write` with all of these around it, the first outermost; `None` where none is."""
-    wrapped = write
+def around_publish(middleware: Iterable[Middleware], write: PublishNext) -> PublishNext:
+    """`write` with all of these around it, the first outermost; without any, `write` itself."""
     for each in reversed(tuple(middleware)):
         if type(each).publish is not Middleware.publish:
-            wrapped = _with_receipts(each, wrapped)
-    return None if wrapped is write else wrapped
+            write = _with_receipts(each, write)
+    return write
 
 
 def _with_receipts(middleware: Middleware, call_next: PublishNext) -> PublishNext:

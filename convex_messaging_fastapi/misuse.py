@@ -19,8 +19,8 @@ def no_settings(value: object) -> str:
 
 def not_one_of(kind: str, keyword: str, given: object) -> str:
     return (
-        f"MessageBus takes {keyword}=[...], a list of objects whose classes derive from {kind}: "
-        f"{kind_of(given)} is none"
+        f"MessageBus takes {keyword}=[...], a list of objects whose classes derive from {kind}, "
+        f"not {kind_of(given)}"
     )
 
 

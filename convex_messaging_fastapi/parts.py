@@ -10,6 +10,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.dead_letters import topic_for_dead_letters
 from convex_messaging_fastapi.middleware import Middleware
 from convex_messaging_fastapi.naming import Naming
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.publishing import (
     CreatingProducer,
     Partitioner,
@@ -40,6 +41,7 @@ class Parts:
     limits: PublishLimits
     publishing: Publishing
     middleware: Sequence[Middleware] = ()
+    observers: Observers = ONLY_THE_LOG
 
 
 def parts_for(
@@ -47,6 +49,7 @@ def parts_for(
     transport: Transport,
     clock: Clock,
     middleware: Sequence[Middleware] = (),
+    observers: Observers = ONLY_THE_LOG,
 ) -> Parts:
     """The parts of one bus over this transport."""
     naming = Naming(settings)
@@ -57,8 +60,10 @@ def parts_for(
     if settings.create_topics:
         producer = CreatingProducer(producer, admin, new_topic)
     publisher = Publisher(producer, clock, Partitioner(settings.partitioner), limits)
-    publishing = Publishing(publisher, naming, clock, settings.publish_timeout_seconds, middleware)
-    return Parts(settings, clock, naming, transport, admin, new_topic, limits, publishing, middleware)
+    publishing = Publishing(publisher, naming, clock, settings.publish_timeout_seconds, middleware, observers)
+    return Parts(
+        settings, clock, naming, transport, admin, new_topic, limits, publishing, middleware, observers
+    )
 
 
 def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimits, name: str) -> NewTopic:
@@ -71,7 +76,9 @@ def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimit
     return topic_for_dead_letters(topic, limits.dead_letter_bytes) if name == naming.dead_letters else topic
 
 
-def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:
+def transport_for(
+    settings: MessagingSettings, clock: Clock, observers: Observers = ONLY_THE_LOG
+) -> Transport:
     """Kafka, or this process's memory, as `bootstrap_servers` says.
 
     Raises `ConfigurationError` where the installed aiokafka is not one that Kafka can be used with.
@@ -83,4 +90,4 @@ def transport_for(settings: MessagingSettings, clock: Clock) -> Transport:
             auto_offset_reset=settings.auto_offset_reset,
             revoke_drain_seconds=settings.revoke_drain_seconds,
         )
-    return kafka_transport(settings, clock)
+    return kafka_transport(settings, clock, observers)

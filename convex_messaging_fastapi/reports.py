@@ -1,4 +1,4 @@
-"""Every line of this package's log, one function an event; nothing else writes one.
+"""Every line of this package's log, one function or method an event; nothing else writes one.
 
 All come from one logger, `convex_messaging_fastapi`. Each is one line: control characters of others are
 escaped and texts are cut. A line about a message has its place and its ids as `extra`; no line holds a
@@ -11,11 +11,18 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from convex_messaging_fastapi.events import (
+    Buried,
+    ContactLost,
+    ContactRegained,
+    Observer,
+    Rebalanced,
+    Retried,
+)
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.mentions import about, counted, key_named, listed, named, place, some
 from convex_messaging_fastapi.messages.headers import MESSAGE_TYPE
 from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_line
-from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition, header_text
 
 logger: logging.Logger = logging.getLogger("convex_messaging_fastapi")
@@ -23,20 +30,45 @@ logger: logging.Logger = logging.getLogger("convex_messaging_fastapi")
 MAX_LINE = 5000
 
 
-def retry(record: Record, failure: Failure, delay_seconds: float) -> None:
-    """One attempt failed; another follows."""
-    who, kind = _fixed(failure.handler), _fixed(failure.exception_type)
-    template = f"{who} failed on %s, attempt %s, again in %s s: {kind}: %s"
-    args = named(record), failure.attempts, f"{delay_seconds:.1f}", failure.text
-    _of_message(logging.WARNING, record, failure, template, *args)
+class LogLines(Observer):
+    """The first observer of every bus."""
 
+    def retried(self, event: Retried) -> None:
+        failure = event.failure
+        who, kind = _fixed(failure.handler), _fixed(failure.exception_type)
+        template = f"{who} failed on %s, attempt %s, again in %s s: {kind}: %s"
+        args = named(event.record), failure.attempts, f"{event.delay_seconds:.1f}", failure.text
+        _of_message(logging.WARNING, event.record, failure, template, *args)
 
-def buried(record: Record, failure: Failure, letter: Receipt, tries: int) -> None:
-    """The cluster has acknowledged the dead letter; `tries` of writing it failed before."""
-    # A cluster may acknowledge without naming an offset.
-    where = f"{letter.topic}/{letter.partition}" + (f"/{letter.offset}" if letter.offset >= 0 else "")
-    after = f" (written after {tries} tries that failed)" if tries else ""
-    _gave_up(record, failure, f"its dead letter is {where}{after}")
+    def buried(self, event: Buried) -> None:
+        letter, tries = event.letter, event.failed_tries
+        # A cluster may acknowledge without naming an offset.
+        where = f"{letter.topic}/{letter.partition}" + (f"/{letter.offset}" if letter.offset >= 0 else "")
+        after = f" (written after {tries} tries that failed)" if tries else ""
+        _gave_up(event.record, event.failure, f"its dead letter is {where}{after}")
+
+    def rebalanced(self, event: Rebalanced) -> None:
+        group, gained, given_up = event.group, event.gained, event.given_up
+        told = f"{counted(len(given_up), 'partition')}{listed(given_up)}"
+        if event.is_lost:
+            text = f"group {group} has lost {told}; what was not committed comes again"
+            _say(logging.WARNING, text)
+        elif given_up:
+            at_work = f" ({counted(event.at_work, 'handler')} at work)" if event.at_work else ""
+            _say(logging.INFO, f"group {group} gives up {told}{at_work}")
+        else:
+            holds = "holds" if event.is_first else "now holds"
+            _say(logging.INFO, f"group {group} {holds} {counted(len(gained), 'partition')}{listed(gained)}")
+
+    def contact_lost(self, event: ContactLost) -> None:
+        what = "contact with Kafka at {} is lost" if event.had_contact else "Kafka at {} is not reached"
+        _say(logging.WARNING, f"{what.format(event.cluster)}, trying again: {event.why}")
+
+    def contact_regained(self, event: ContactRegained) -> None:
+        lines = event.lines_held_back
+        told = f"; {lines} lines of its client were held back meanwhile" if lines else ""
+        text = f"Kafka at {event.cluster} is in contact after {event.seconds:.1f} s without{told}"
+        _say(logging.WARNING, text)
 
 
 def cannot_bury(record: Record, failure: Failure, error: Exception, delay_seconds: float) -> None:
@@ -207,21 +239,6 @@ def loop_goes_on(work: AtWork | None, seconds: float, *, is_known: bool) -> None
 # -- a group -------------------------------------------------------------------------------------
 
 
-def partitions_held(group: str, partitions: Collection[TopicPartition], *, again: bool) -> None:
-    holds = "now holds" if again else "holds"
-    _say(logging.INFO, f"group {group} {holds} {counted(len(partitions), 'partition')}{listed(partitions)}")
-
-
-def partitions_given_up(group: str, partitions: Collection[TopicPartition], busy: int, *, lost: bool) -> None:
-    """Let go of by a rebalance or a stop, or lost: then another may hold them already."""
-    told = f"{counted(len(partitions), 'partition')}{listed(partitions)}"
-    if lost:
-        _say(logging.WARNING, f"group {group} has lost {told}; what was not committed comes again")
-    else:
-        at_work = f" ({counted(busy, 'handler')} at work)" if busy else ""
-        _say(logging.INFO, f"group {group} gives up {told}{at_work}")
-
-
 def passed_over(group: str, counts: Mapping[TopicPartition, int], not_believed: int) -> None:
     """What an assignment does not hand out, since commits say that it is finished."""
     shown = some([f"{topic}/{n} {count}" for (topic, n), count in counts.items()]) or "none"
@@ -300,19 +317,6 @@ def instance_not_claimed(id: str, error: BaseException) -> None:
 
 
 # -- the cluster ---------------------------------------------------------------------------------
-
-
-def not_reached(cluster: str, why: str) -> None:
-    _say(logging.WARNING, f"Kafka at {cluster} is not reached, trying again: {why}")
-
-
-def contact_lost(cluster: str, why: str) -> None:
-    _say(logging.WARNING, f"contact with Kafka at {cluster} is lost, trying again: {why}")
-
-
-def contact_regained(cluster: str, seconds: float, held_back: int) -> None:
-    lines = f"; {held_back} lines of its client were held back meanwhile" if held_back else ""
-    _say(logging.WARNING, f"Kafka at {cluster} is in contact after {seconds:.1f} s without{lines}")
 
 
 def part_suffers(part: str, what: str, why: str) -> None:

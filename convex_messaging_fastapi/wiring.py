@@ -104,9 +104,12 @@ class Wiring:
             bounds=self._bounds_of(config),
             error_texts=settings.error_texts,
             middleware=parts.middleware,
+            observers=parts.observers,
         )
         topic, tally = parts.naming.dead_letters, Tally()
-        ending = ending_for(options.dead_letter, self._dead_letters, topic, tally, random.random)
+        ending = ending_for(
+            options.dead_letter, self._dead_letters, topic, tally, random.random, parts.observers
+        )
         dispatch = Dispatch(handler_config, self._call_context, ending, tally, parts.clock, random.random)
         context = self._context.copy()
         subscription = Subscription(config, dispatch, parts.clock, context)
@@ -159,14 +162,22 @@ class Wiring:
             limits,
             interval,
             self._unreadable(group),
+            parts.observers,
         )
 
     def _unreadable(self, group: str) -> UnreadableBatches | None:
         parts, settings = self._parts, self._parts.settings
         if settings.unreadable == "hold":
             return None
-        topic, texts = parts.naming.dead_letters, settings.error_texts
-        return UnreadableBatches(group, self._dead_letters, topic, parts.clock, random.random, texts=texts)
+        return UnreadableBatches(
+            group,
+            self._dead_letters,
+            parts.naming.dead_letters,
+            parts.clock,
+            random.random,
+            texts=settings.error_texts,
+            observers=parts.observers,
+        )
 
     def _warn_of_default_group(self, subscriptions: Iterable[Subscription]) -> None:
         if any(subscription.config.group == DEFAULT_GROUP for subscription in subscriptions):

@@ -10,6 +10,8 @@ from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedParti
 from convex_messaging_fastapi.consuming.commit_retries import CommitRetries, FailingCommits
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.offset_metadata import encode
+from convex_messaging_fastapi.events import Committed
+from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, ConsumerTransport, Position
 
@@ -47,7 +49,10 @@ class Committer:
         interval: float | None,
         half_span: int,
         on_committed: Callable[[], None],
+        observers: Observers,
     ) -> None:
+        self._group = group
+        self._tell_committed = observers.committed
         self._transport = transport
         self._assignment = assignment
         self._clock = clock
@@ -139,11 +144,15 @@ class Committer:
             return {}
         for where in offsets:
             assignment.partitions[where].ledger.begin_commit()
-        transport = self._transport()
+        transport, began = self._transport(), self._clock.now()
         outcomes = await transport.commit(assignment.epoch, offsets, deadline)
         stored = [where for where, outcome in outcomes.items() if outcome is CommitOutcome.COMMITTED]
         for where in stored:
             assignment.partitions[where].ledger.mark_committed(offsets[where].offset)
+        if self._tell_committed is not None:
+            told = {where: offsets[where].offset for where in stored}
+            seconds = self._clock.now() - began
+            self._tell_committed(Committed(self._group, told, outcomes.keys() - told.keys(), seconds))
         if stored:
             self._on_committed()
         if assignment is self._assignment():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Assignment, OwnedPartition
 from convex_messaging_fastapi.consuming.holds import Holds
 from convex_messaging_fastapi.consuming.opening import Opening, report_passed_over
+from convex_messaging_fastapi.events import Rebalanced
+from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.records import Lease, TopicPartition
 from convex_messaging_fastapi.transport.base import Position
 
@@ -22,8 +23,9 @@ def _nothing() -> Assignment:
 class CurrentAssignment:
     """The assignment of one worker; `revision` counts how many there were."""
 
-    def __init__(self, group: str, clock: Clock, max_uncommitted: int) -> None:
+    def __init__(self, group: str, clock: Clock, max_uncommitted: int, observers: Observers) -> None:
         self._group = group
+        self._observers = observers
         self._clock = clock
         self._opening = Opening(clock, max_uncommitted)
         self.now: Assignment = _nothing()
@@ -55,9 +57,16 @@ class CurrentAssignment:
             for where, each in opened.items()
         }
         self.now = Assignment(epoch, lease, owned)
-        reports.partitions_held(self._group, positions, again=self.revision > 0)
+        gained, is_first = frozenset(positions), self.revision == 0
+        self._observers.rebalanced(Rebalanced(self._group, gained=gained, is_first=is_first))
         self.revision += 1
         self._revoked_at = None
+
+    def tell_given_up(self, at_work: int, *, is_lost: bool) -> None:
+        """These partitions are not ours any more, while so many handlers are at work on them."""
+        if given_up := frozenset(self.now.partitions):
+            event = Rebalanced(self._group, given_up=given_up, at_work=at_work, is_lost=is_lost)
+            self._observers.rebalanced(event)
 
     def note_revoked(self) -> None:
         """The partitions are being taken away; others are to come."""

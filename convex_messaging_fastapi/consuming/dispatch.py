@@ -8,19 +8,27 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.attempts import blamed_on_message
 from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.endings import Ending
 from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
-from convex_messaging_fastapi.consuming.retry import Discarded, GiveUp, TryAgain, decide, members_done
+from convex_messaging_fastapi.consuming.retry import (
+    Discarded,
+    GiveUp,
+    TryAgain,
+    decide,
+    members_done,
+    outcome_of,
+)
 from convex_messaging_fastapi.consuming.runners import Runners
 from convex_messaging_fastapi.consuming.timeout import AttemptTimeout
+from convex_messaging_fastapi.events import AttemptEnded, Retried
 from convex_messaging_fastapi.failures import Failure, failure_of
 from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.records import Delivery
 
@@ -39,6 +47,7 @@ class HandlerConfig:
     error_texts: bool = True
     middleware: Sequence[Middleware] = ()
     """The outermost first; the timeout is around all of them."""
+    observers: Observers = ONLY_THE_LOG
 
 
 class Dispatch:
@@ -58,7 +67,7 @@ class Dispatch:
         self._decode: Callable[[bytes | None], Any] = decoder.decode
         self._decode_by_headers = decoder.decode if decoder.asks_headers else None
         self._large: float = inf if decoder.is_raw else LARGE_BYTES
-        self._is_batch = config.is_batch
+        self._attempt_begins = config.observers.attempts_of(config.group, config.handler)
         handler = _called_by(config.plan, call_context)
         self._call = around_handler(_wrapping(config, clock), handler)
         is_plain = config.plan.is_direct and self._call is handler and not config.is_batch
@@ -74,11 +83,13 @@ class Dispatch:
 
         `None`, the outcome of nearly all, means that every job is finished.
         """
-        if self._is_batch:
+        if self._config.is_batch:
             return await self._handle_batch(jobs)
         job = jobs[0]
         if job.failure is not None:
             return await self._ending.end(job)
+        begins = self._attempt_begins
+        end = None if begins is None else begins((job.record,), job.attempts + 1)
         error: BaseException | None
         try:
             value = job.record.value
@@ -94,13 +105,20 @@ class Dispatch:
                 await self._call(Delivery(job.record, job.attempts + 1, job.owned.lease), message)
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
-            error = blamed_on_message(problem, self.runners)
+            error = self._blamed(problem, end)
+        if end is not None:
+            end("handled" if error is None else outcome_of(error), error)
         if error is None:
             self.tally.handled += 1
             return None
-        return await self.failed(job, error)
+        return await self._failed(job, error)
 
     async def failed(self, job: Job, error: BaseException) -> Outcome:
+        """The same of one message that failed before anything of it was attempted here."""
+        self._tell_of_failed(job, error)
+        return await self._failed(job, error)
+
+    async def _failed(self, job: Job, error: BaseException) -> Outcome:
         """What becomes of one message whose attempt failed with `error`."""
         outcome = self._judge((job,), error)
         if outcome is not None:
@@ -137,6 +155,7 @@ class Dispatch:
                     messages.append(decode(value))
             except BaseException as problem:  # noqa: BLE001 - whatever a codec raises is this record's failure
                 error = blamed_on_message(problem, self.runners)
+                self._tell_of_failed(job, error)
                 self.tally.failed_attempts += 1
                 job.attempts += 1
                 self._note_failure(job, error)
@@ -174,11 +193,28 @@ class Dispatch:
         self, members: Sequence[Job], messages: Sequence[Any]
     ) -> BaseException | None:
         deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
+        begins, error = self._attempt_begins, None
+        end = begins and begins([job.record for job in members], members[0].attempts + 1)
         try:
             await self._call(deliveries, list(messages))
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the messages' doing
+            error = self._blamed(problem, end)
+        if end is not None:
+            end("handled" if error is None else outcome_of(error), error)
+        return error
+
+    def _blamed(self, problem: BaseException, end: AttemptEnded | None) -> BaseException:
+        try:
             return blamed_on_message(problem, self.runners)
-        return None
+        except BaseException:
+            if end is not None:
+                end("cancelled", problem)
+            raise
+
+    def _tell_of_failed(self, job: Job, error: BaseException) -> None:
+        begins = self._attempt_begins
+        if begins is not None and (end := begins((job.record,), job.attempts + 1)) is not None:
+            end(outcome_of(error), error)
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
@@ -188,7 +224,8 @@ class Dispatch:
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
         match decision:
             case TryAgain(delay):
-                reports.retry(jobs[0].record, self._failure(jobs[0], error), delay)
+                retried = Retried(jobs[0].record, self._failure(jobs[0], error), delay)
+                self._config.observers.retried(retried)
                 return Outcome(again=jobs, delay=delay)
             case Discarded():
                 self.tally.discarded += len(jobs)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from convex_messaging_fastapi.errors import (
+    AttemptTimedOut,
     BatchFailed,
     ConfigurationError,
     DecodeError,
@@ -21,6 +22,7 @@ from convex_messaging_fastapi.errors import (
     Reject,
 )
 from convex_messaging_fastapi.errors import RetryAfter as RetryAfterSignal
+from convex_messaging_fastapi.events import AttemptOutcome
 from convex_messaging_fastapi.failures import leaves
 from convex_messaging_fastapi.policies import Retry
 
@@ -76,6 +78,18 @@ def what_decides(failure: BaseException) -> Sequence[BaseException]:
         if signals := [leaf for leaf in found if isinstance(leaf, kind)]:
             return signals
     return found  # signals of a class that is not ours: as any error
+
+
+def outcome_of(failure: BaseException) -> AttemptOutcome:
+    """What observers are told of an attempt that ended with `failure`."""
+    match what_decides(failure)[0]:
+        case Discard():
+            return "discarded"
+        case Reject():
+            return "rejected"
+        case AttemptTimedOut():
+            return "timed_out"
+    return "failed"
 
 
 def members_done(failure: BaseException) -> int:

@@ -14,6 +14,8 @@ from convex_messaging_fastapi.consuming.dead_letters import failure_to_read
 from convex_messaging_fastapi.consuming.endings.bury import BURIAL_RETRY, NO_DEAD_LETTER, DeadLetters
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.events import Buried
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.tasks import cancelled, later, say_why_it_ended
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Unreadable
@@ -37,7 +39,9 @@ class UnreadableBatches:
         random: Callable[[], float],
         *,
         texts: bool,
+        observers: Observers = ONLY_THE_LOG,
     ) -> None:
+        self._observers = observers
         self._group, self._texts = group, texts
         self._dead_letters, self._unless = dead_letters, unless
         self._clock, self._random = clock, random
@@ -92,7 +96,7 @@ class UnreadableBatches:
                 await sleep(self._clock, delay)
         finally:
             owned.holds.lift((job,))
-        reports.buried(record, failure, receipt, job.burials)
+        self._observers.buried(Buried(record, failure, receipt, job.burials))
         go_on()
 
     def _ended(self, burying: asyncio.Task[None]) -> None:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition, by_ownership
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
@@ -24,6 +23,7 @@ from convex_messaging_fastapi.consuming.loops import Loops, Phase
 from convex_messaging_fastapi.consuming.routes import Routes
 from convex_messaging_fastapi.consuming.subscription import Feeder, Subscription
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
 
@@ -48,6 +48,7 @@ class Worker:
         limits: Limits,
         commit_interval: float | None,
         unreadable: UnreadableBatches | None = None,
+        observers: Observers = ONLY_THE_LOG,
     ) -> None:
         self.group = group
         self.routes: Routes = Routes(group)
@@ -55,7 +56,7 @@ class Worker:
         self._clock = clock
         self._transport = connect()
         self._unreadable = unreadable  # writes their dead letters; without it their partitions wait
-        self._current = CurrentAssignment(group, clock, limits.max_uncommitted)
+        self._current = CurrentAssignment(group, clock, limits.max_uncommitted, observers)
         self._flow = FlowControl(
             clock, limits, lambda: self._current.now, lambda: self.routes.is_short_of_work
         )
@@ -67,6 +68,7 @@ class Worker:
             commit_interval,
             limits.max_uncommitted // 2,
             self._flow.note_room,
+            observers,
         )
         loops = {f"convex-fetch {group}": self._fetch, f"convex-commit {group}": self._committer.run}
         self._loops = Loops(loops)
@@ -292,8 +294,7 @@ class Worker:
             owned = list(assignment.partitions.values())
             busy, lost = self.begun, commit_by is None
             seconds, at_work = deadline - self._clock.now(), sum(len(each.at_work) for each in busy)
-            if owned:
-                reports.partitions_given_up(self.group, assignment.partitions, at_work, lost=lost)
+            self._current.tell_given_up(at_work, is_lost=lost)
             for subscription in busy:
                 for partition in owned:
                     subscription.drop(partition)

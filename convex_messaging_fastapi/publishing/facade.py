@@ -10,6 +10,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import ConfigurationError, EncodeError
 from convex_messaging_fastapi.middleware import Middleware, Outgoing, Receipts, around_publish
 from convex_messaging_fastapi.naming import Naming
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.publishing.outgoing import (
     Key,
     UserHeaders,
@@ -40,9 +41,14 @@ class Publishing:
         clock: Clock,
         default_timeout: float,
         middleware: Sequence[Middleware] = (),
+        observers: Observers = ONLY_THE_LOG,
     ) -> None:
         self.clock = clock
-        self._wrapped = around_publish(middleware, self._write)
+        self._begins = observers.publishing
+        write = self._write if self._begins is None else self._write_observed
+        wrapped = around_publish(middleware, write)
+        # `None` on the plain path, where nobody wraps a publish or hears of it.
+        self._wrapped = None if wrapped == self._write else wrapped
         self._publisher = publisher
         self._naming = naming
         self._default_timeout = default_timeout
@@ -125,6 +131,19 @@ class Publishing:
         return self._publisher.publish(
             self._naming.dead_letters, letter, self._default_timeout, is_limited=False
         )
+
+    async def _write_observed(self, outgoing: Outgoing) -> Receipts:
+        topic = self._naming.topic(outgoing.topic)
+        end = self._begins(topic, outgoing.verb) if self._begins is not None else None
+        if end is None:
+            return await self._write(outgoing)
+        try:
+            receipts = await self._write(outgoing)
+        except BaseException as error:
+            end((), error)
+            raise
+        end(receipts if isinstance(receipts, list) else (receipts,), None)
+        return receipts
 
     async def _write(self, outgoing: Outgoing) -> Receipts:
         """What the last middleware calls."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings, Middleware
+from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings, Middleware, Observer
 
 
 class Bet(ConvexMessage):
@@ -13,6 +13,8 @@ class Bet(ConvexMessage):
     player: str = "ada"
 
 
-def memory_bus(*, middleware: Iterable[Middleware] = (), **choices: Any) -> MessageBus:
+def memory_bus(
+    *, middleware: Iterable[Middleware] = (), observers: Iterable[Observer] = (), **choices: Any
+) -> MessageBus:
     settings = {"bootstrap_servers": "memory://", "consumer_group": "bets", **choices}
-    return MessageBus(MessagingSettings(**settings), middleware=middleware)
+    return MessageBus(MessagingSettings(**settings), middleware=middleware, observers=observers)

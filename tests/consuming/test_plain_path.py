@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Middleware
+from convex_messaging_fastapi import Middleware, Observer
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
@@ -22,6 +22,7 @@ from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.outcome import Tally
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.messages import codec_for
+from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 from tests.bus.support import Bet, memory_bus
@@ -36,9 +37,20 @@ class PassesOn(Middleware):
         await call_next(delivery, message)
 
 
+class Hears(Observer):
+    """What costs no frame."""
+
+    def handling(self, group: str, handler: str, records: Sequence[Record], attempt: int) -> None:
+        return None
+
+
 @pytest.mark.parametrize("middleware", [[], [Middleware()]], ids=["none", "one that does nothing"])
-async def test_two_frames_are_between_the_task_and_the_handler(middleware: list[Middleware]) -> None:
-    bus, seen = memory_bus(middleware=middleware), asyncio.get_running_loop().create_future()
+@pytest.mark.parametrize("observers", [[], [Observer()], [Hears()]], ids=["none", "deaf", "one that hears"])
+async def test_two_frames_are_between_the_task_and_the_handler(
+    middleware: list[Middleware], observers: list[Observer]
+) -> None:
+    bus = memory_bus(middleware=middleware, observers=observers)
+    seen = asyncio.get_running_loop().create_future()
 
     @bus.subscriber("bet.placed")
     async def handle(bet: Bet) -> None:
@@ -67,6 +79,8 @@ def test_no_more_is_allocated_than_where_nobody_could_wrap_it() -> None:
     two_coroutines = _allocated(bare)
     assert _allocated(lambda handler: _dispatch(handler).handle) == two_coroutines
     assert _allocated(lambda handler: _dispatch(handler, Middleware()).handle) == two_coroutines
+    assert _allocated(lambda handler: _dispatch(handler, observer=Observer()).handle) == two_coroutines
+    assert _allocated(lambda handler: _dispatch(handler, observer=Hears()).handle) > two_coroutines
     assert _allocated(lambda handler: _dispatch(handler, PassesOn()).handle) > two_coroutines
 
 
@@ -103,7 +117,7 @@ def _job() -> Job:
     )
 
 
-def _dispatch(handler: Handler, *middleware: Middleware) -> Dispatch:
+def _dispatch(handler: Handler, *middleware: Middleware, observer: Observer | None = None) -> Dispatch:
     config = HandlerConfig(
         plan=compile_call(handler),
         group="g",
@@ -112,6 +126,7 @@ def _dispatch(handler: Handler, *middleware: Middleware) -> Dispatch:
         timeout=None,
         is_batch=False,
         middleware=middleware,
+        observers=Observers([observer] if observer is not None else []),
     )
     call_context, tally = CallContext(app=None, state={}, threads=HandlerThreads(1)), Tally()
     return Dispatch(config, call_context, DiscardEnding(tally), tally, ManualClock(), lambda: 0.0)

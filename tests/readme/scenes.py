@@ -30,8 +30,10 @@ from convex_messaging_fastapi.testing import TestBench
 from tests.readme.reading import FIRST, block
 
 Check = Callable[[Any], Coroutine[Any, Any, None]]
-Place = Literal["alone", "beside", "top", "end"]
-"""In place of the first program, in a file beside it, before it, or after it."""
+Place = Literal["alone", "beside", "top", "bus", "end"]
+"""In place of the first program, in a file beside it, before it, in place of its bus, or after it."""
+
+BUS = "bus = MessageBus()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Scene:
             "alone": shown,
             "beside": FIRST,
             "top": f"{shown}\n\n{FIRST}",
+            "bus": FIRST.replace(next(line for line in FIRST.splitlines() if line.startswith(BUS)), shown),
             "end": f"{FIRST}\n\n{shown}",
         }
         Path("main.py").write_text(programs[self.place])
@@ -286,6 +289,18 @@ async def correlation(main: Any) -> None:
         await stage.post("/users", json={"email": "ada@example.com"}, headers=asked)
         (record,) = stage.bench.records("user.created")
         assert header(record, "correlation-id") == "request-17"
+
+
+@scene("class Timings", "bus")
+async def what_a_bus_tells(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.created", user(main))
+        await main.bus.publish("user.created", {"Email": "nobody"})
+        await stage.bench.settle()
+    assert main.timings.outcomes == {"handled": 1, "failed": 1}
+    assert list(main.timings.longest) == ["main.send_welcome"]
+    (told,) = (line for line in stage.said if line.startswith("buried"))
+    assert told.startswith("buried convex.user.created ")
 
 
 @scene("class AppSettings")

@@ -11,7 +11,9 @@ from convex_messaging_fastapi.consuming.holds import Hold
 from convex_messaging_fastapi.consuming.outcome import JobHold, Outcome, Tally
 from convex_messaging_fastapi.consuming.retry import backoff
 from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.events import Buried
 from convex_messaging_fastapi.failures import Failure
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record
@@ -34,7 +36,14 @@ class DeadLetters(Protocol):
 class BuryEnding:
     """Has a dead letter written about each message."""
 
-    def __init__(self, dead_letters: DeadLetters, tally: Tally, random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        dead_letters: DeadLetters,
+        tally: Tally,
+        random: Callable[[], float],
+        observers: Observers = ONLY_THE_LOG,
+    ) -> None:
+        self._observers = observers
         self._dead_letters = dead_letters
         self._tally = tally
         self._random = random
@@ -50,5 +59,5 @@ class BuryEnding:
                 reports.cannot_bury(job.record, job.cause, error, delay)
             return Outcome(again=(job,), delay=delay, hold=JobHold(job, NO_DEAD_LETTER))
         self._tally.buried += 1
-        reports.buried(job.record, job.cause, receipt, job.burials)
+        self._observers.buried(Buried(job.record, job.cause, receipt, job.burials))
         return Outcome(finished=(job,))

@@ -10,6 +10,7 @@ from convex_messaging_fastapi.consuming.endings.discard import DiscardEnding
 from convex_messaging_fastapi.consuming.endings.ending import Ending
 from convex_messaging_fastapi.consuming.endings.hold import HoldEnding
 from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import DeadLetterPolicy
 
 
@@ -32,11 +33,12 @@ def ending_for(
     dead_letter_topic: str,
     tally: Tally,
     random: Callable[[], float],
+    observers: Observers = ONLY_THE_LOG,
 ) -> Ending:
     """`random` answers 0 to 1, and spreads the tries of a dead letter that cannot be written."""
     match policy:
         case "bury":
-            bury = BuryEnding(dead_letters, tally, random)
+            bury = BuryEnding(dead_letters, tally, random, observers)
             return BuryOnce(bury, HoldEnding(), dead_letter_topic)
         case "hold":
             return HoldEnding()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.transport.kafka.selfcheck import check_engine
@@ -10,7 +11,7 @@ from convex_messaging_fastapi.transport.kafka.selfcheck import check_engine
 __all__ = ["kafka_transport"]
 
 
-def kafka_transport(settings: MessagingSettings, clock: Clock) -> Transport:
+def kafka_transport(settings: MessagingSettings, clock: Clock, observers: Observers) -> Transport:
     """Load the engine and make a transport on it; does no I/O.
 
     Raises `ConfigurationError` where the installed aiokafka lacks what is relied on.
@@ -19,4 +20,4 @@ def kafka_transport(settings: MessagingSettings, clock: Clock) -> Transport:
     check_engine()
     from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
 
-    return KafkaTransport(settings, clock)
+    return KafkaTransport(settings, clock, observers=observers)

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import InstanceId, KafkaConsumer, Terms
@@ -45,14 +46,21 @@ _READ_AT_ONCE_BYTES = 4 * 1024 * 1024
 class KafkaTransport:
     """Implements `Transport`."""
 
-    def __init__(self, settings: MessagingSettings, clock: Clock, *, tuning: Tuning | None = None) -> None:
+    def __init__(
+        self,
+        settings: MessagingSettings,
+        clock: Clock,
+        *,
+        tuning: Tuning | None = None,
+        observers: Observers = ONLY_THE_LOG,
+    ) -> None:
         self._settings, self._clock = settings, clock
         self._tuning = tuning or Tuning()
         self._access = Access(settings)
         # As long as the group has a consumer: groups come and go by the thousand.
         self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
         patch_engine(clock)
-        self._outage = Outage(settings.bootstrap_servers, clock, held_back)
+        self._outage = Outage(settings.bootstrap_servers, clock, held_back, observers)
 
     def producer(self) -> KafkaProducer:
         kind = EngineKind("the producer", self._reach, self._writer, overlap=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.events import ContactLost, ContactRegained
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import (
     Explanation,
     explain_topics,
@@ -26,7 +28,14 @@ class Outage:
     although the cluster answers: that is told of that part.
     """
 
-    def __init__(self, cluster: str, clock: Clock, held_back: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        clock: Clock,
+        held_back: Callable[[], int],
+        observers: Observers = ONLY_THE_LOG,
+    ) -> None:
+        self._observers = observers
         self._cluster, self._clock, self._held_back = cluster, clock, held_back
         self._without: set[str] = set()
         self._since = 0.0
@@ -45,8 +54,7 @@ class Outage:
         self._without.add(part)
         if why not in self._told and len(self._told) < MOST_REASONS:
             self._told.add(why)
-            tell = reports.contact_lost if self._had_contact else reports.not_reached
-            tell(self._cluster, why)
+            self._observers.contact_lost(ContactLost(self._cluster, why, self._had_contact))
 
     def suffers(self, part: str, what: str, why: str) -> None:
         """The cluster answers, and yet `part` gets no further."""
@@ -70,7 +78,8 @@ class Outage:
             self.forget(part)
             if not self._without:
                 held_back = self._held_back() - self._held_back_before
-                reports.contact_regained(self._cluster, self._clock.now() - self._since, held_back)
+                seconds = self._clock.now() - self._since
+                self._observers.contact_regained(ContactRegained(self._cluster, seconds, held_back))
 
     def forget(self, part: str) -> None:
         """It was stopped, and waits for nothing any more."""

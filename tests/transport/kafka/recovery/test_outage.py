@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from aiokafka import errors
 
+from convex_messaging_fastapi import ContactLost, ContactRegained, Observer
 from convex_messaging_fastapi.clock import ManualClock
+from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.status import Problem
 from convex_messaging_fastapi.transport.kafka.recovery.outage import MissingTopics, Outage
 
@@ -47,6 +49,33 @@ def test_all_parts_of_a_bus_lose_contact_once_and_regain_it_once(
         "Kafka at kafka:9092 is in contact after 20.0 s without; "
         "42 lines of its client were held back meanwhile",
     ]
+
+
+def test_contact_that_is_lost_and_regained_is_told_to_observers_as_well(
+    clock: ManualClock, held_back: list[int]
+) -> None:
+    class Hears(Observer):
+        def contact_lost(self, event: ContactLost) -> None:
+            heard.append(event)
+
+        def contact_regained(self, event: ContactRegained) -> None:
+            heard.append(event)
+
+    heard: list[ContactLost | ContactRegained] = []
+    outage = Outage("kafka:9092", clock, lambda: len(held_back), Observers([Hears()]))
+    for had_contact in (False, True):
+        for part in PARTS:
+            outage.contact_lost(part, "refused", clock.now())
+        clock.advance(5)
+        held_back.append(1)
+        for part in PARTS:
+            outage.is_over(part)
+        lost, regained = heard[-2:]
+        assert (lost, regained) == (
+            ContactLost("kafka:9092", "refused", had_contact),
+            ContactRegained("kafka:9092", 5.0, 1),
+        )
+    assert len(heard) == 4
 
 
 def test_of_the_reasons_of_one_outage_a_few_are_told(
