@@ -24,7 +24,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
-from convex_messaging_fastapi import Retry
+from convex_messaging_fastapi import Reject, Retry
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.testing import TestBench
 from tests.readme.reading import FIRST, block
@@ -289,6 +289,54 @@ async def correlation(main: Any) -> None:
         await stage.post("/users", json={"email": "ada@example.com"}, headers=asked)
         (record,) = stage.bench.records("user.created")
         assert header(record, "correlation-id") == "request-17"
+
+
+@scene("class RequestId", "bus")
+async def request_id_everywhere(main: Any) -> None:
+    seen: list[str] = []
+
+    @main.bus.subscriber("user.created")
+    async def look(event: dict[str, Any]) -> None:
+        seen.append(main.request_id.get())
+        await main.bus.publish("user.seen", event)
+
+    async with played(main) as stage:
+        main.request_id.set("request-17")
+        await main.bus.publish("user.created", user(main))
+        await main.bus.publish("user.created", user(main), headers={"x-request-id": "another"})
+        await stage.bench.settle()
+        for topic in ("user.created", "user.seen"):
+            told = [header(record, "x-request-id") for record in stage.bench.records(topic)]
+            assert sorted(told) == ["another", "request-17"]
+    assert sorted(seen) == ["another", "request-17"]
+
+
+@scene("class Sentry", "bus")
+async def exceptions_to_sentry(main: Any) -> None:
+    class Kept(main.sentry_sdk.transport.Transport):  # type: ignore[misc]
+        def capture_envelope(self, envelope: Any) -> None:
+            events.extend(item.get_event() for item in envelope.items if item.get_event())
+
+    events: list[dict[str, Any]] = []
+    main.sentry_sdk.init("http://key@localhost/1", transport=Kept())
+
+    @main.bus.subscriber("user.deleted", retry=Retry(attempts=2, delay_seconds=1))
+    async def fail(event: dict[str, Any]) -> None:
+        raise KeyError("no such user")
+
+    @main.bus.subscriber("user.refused")
+    async def refuse(event: dict[str, Any]) -> None:
+        raise Reject("on purpose")
+
+    async with played(main) as stage:
+        for topic in ("user.created", "user.deleted", "user.refused"):
+            await main.bus.publish(topic, user(main), headers={"message-id": "m-1"})
+        await stage.bench.settle()
+        assert len(stage.bench.dead_letters()) == 2
+    assert [event["exception"]["values"][0]["type"] for event in events] == ["KeyError", "KeyError"]
+    tags = [event["tags"] for event in events]
+    told = [{"topic": "convex.user.deleted", "message_id": "m-1", "attempt": n} for n in ("1", "2")]
+    assert [{name: str(tag[name]) for name in told[0]} for tag in tags] == told
 
 
 @scene("class Timings", "bus")
