@@ -11,6 +11,7 @@ from convex_messaging_fastapi import MessageBus, MessagingSettings, Retry
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.errors import PublishError
 from convex_messaging_fastapi.messages import DeadLetterMessage
+from convex_messaging_fastapi.observers import ONLY_THE_LOG
 from convex_messaging_fastapi.transport.kafka import kafka_transport
 from convex_messaging_fastapi.verdicts import Verdict, ready
 from tests.support.guarded import Guarded
@@ -46,7 +47,7 @@ async def test_what_a_topic_takes_is_asked_for_before_a_letter_is_written(
         chosen = config or {"max.message.bytes": str(limit)}
         await asyncio.to_thread(kafka.create_topic, topic, 1, 1, chosen)
     settings = settings_of(kafka, unique)
-    admin = kafka_transport(settings, SystemClock()).admin()
+    admin = kafka_transport(settings, SystemClock(), ONLY_THE_LOG).admin()
     assert await admin.largest_message(f"{unique}.dlq") == limit
     assert await admin.largest_message(f"{unique}.nowhere") is None
 

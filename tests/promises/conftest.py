@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 import pytest
 
 from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.observers import ONLY_THE_LOG
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.transport.kafka import kafka_transport
@@ -86,6 +87,6 @@ def _on_kafka(bootstrap: str) -> NewTransport:
             request_timeout_ms=10_000,
             revoke_drain_seconds=REVOKE_DRAIN_SECONDS,
         )
-        return kafka_transport(settings, SystemClock())
+        return kafka_transport(settings, SystemClock(), ONLY_THE_LOG)
 
     return new

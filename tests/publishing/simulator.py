@@ -318,7 +318,7 @@ class Life:
                 raise error
         assert status.pending == 0
         assert self._publisher._outstanding.bytes == 0
-        assert self._publisher._letters._taken == 0
+        assert self._publisher._dead_letter_room._taken == 0
         assert status.published + status.failed + status.unknown <= len(self._published)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"tasks that were left: {left}"

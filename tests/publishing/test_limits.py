@@ -197,7 +197,7 @@ class TestLetters:
         producer.gate.set()
         await asyncio.gather(*letters)
         assert sorted(len(value or b"") for value in producer.values("dlq")) == [10, 1000, 1000, 1500, 9000]
-        assert publisher._letters._taken == 0
+        assert publisher._dead_letter_room._taken == 0
 
     async def test_waiting_for_room_counts_against_the_deadline(
         self, publisher: Publisher, producer: FakeProducer, clock: ManualClock
@@ -225,7 +225,7 @@ class TestLetters:
         producer.gate.set()
         ended = await asyncio.gather(*letters, return_exceptions=True)
         assert [isinstance(each, asyncio.CancelledError) for each in ended].count(True) == 1
-        assert publisher._letters._taken == 0
+        assert publisher._dead_letter_room._taken == 0
 
 
 async def fill(publisher: Publisher, count: int = 6) -> list[asyncio.Task[Any]]:
