@@ -189,6 +189,21 @@ class Delivery:
         return self.lease.revoked
 
 
+_blank: Callable[[type[Delivery]], Delivery] = object.__new__
+_set_record, _set_attempt, _set_lease = (
+    Delivery.__dict__[name].__set__ for name in ("record", "attempt", "lease")
+)
+
+
+def delivery_of(record: Record, attempt: int, lease: Lease) -> Delivery:
+    """A `Delivery`, in half the time that the constructor of a frozen dataclass takes: one an attempt."""
+    made = _blank(Delivery)
+    _set_record(made, record)
+    _set_attempt(made, attempt)
+    _set_lease(made, lease)
+    return made
+
+
 def size_of(record: OutgoingRecord) -> int:
     """Bytes of key, value and headers; of a header's name, its characters."""
     key, value, headers = record

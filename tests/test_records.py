@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from convex_messaging_fastapi import Delivery
-from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.records import Lease, Record, delivery_of
 
 CARD = b"4111111111111111"
 
@@ -51,3 +54,12 @@ def test_each_part_of_a_delivery_may_be_given_to_a_test() -> None:
 def test_ids_that_other_producers_do_not_write_can_be_left_out() -> None:
     delivery = Delivery.for_test(message_id=None, correlation_id=None)
     assert (delivery.message_id, delivery.correlation_id, delivery.headers) == (None, None, {})
+
+
+def test_a_delivery_that_is_made_in_less_time_is_the_same() -> None:
+    record, lease = Record("bets", 1, 2, 3, b"ada", b"{}"), Lease(4)
+    made = delivery_of(record, 2, lease)
+    assert made == Delivery(record, 2, lease)
+    assert (made.record, made.attempt, made.lease) == (record, 2, lease)
+    with pytest.raises(FrozenInstanceError):
+        made.attempt = 3  # type: ignore[misc]

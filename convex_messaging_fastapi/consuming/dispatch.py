@@ -30,7 +30,7 @@ from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import Delivery
+from convex_messaging_fastapi.records import delivery_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Dispatch:
             if self._plain is not None:
                 await self._plain(message)
             else:
-                await self._call(Delivery(job.record, job.attempts + 1, job.owned.lease), message)
+                await self._call(delivery_of(job.record, job.attempts + 1, job.owned.lease), message)
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = self._blamed(problem, end)
@@ -192,7 +192,7 @@ class Dispatch:
     async def _failure_of_batch(
         self, members: Sequence[Job], messages: Sequence[Any]
     ) -> BaseException | None:
-        deliveries = [Delivery(job.record, job.attempts + 1, job.owned.lease) for job in members]
+        deliveries = [delivery_of(job.record, job.attempts + 1, job.owned.lease) for job in members]
         begins, error = self._attempt_begins, None
         end = begins and begins([job.record for job in members], members[0].attempts + 1)
         try:
