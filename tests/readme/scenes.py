@@ -295,7 +295,7 @@ async def correlation(main: Any) -> None:
 async def request_id_everywhere(main: Any) -> None:
     seen: list[str] = []
 
-    @main.bus.subscriber("user.created")
+    @main.bus.subscriber("user.created")  # type: ignore[untyped-decorator]
     async def look(event: dict[str, Any]) -> None:
         seen.append(main.request_id.get())
         await main.bus.publish("user.seen", event)
@@ -320,11 +320,11 @@ async def exceptions_to_sentry(main: Any) -> None:
     events: list[dict[str, Any]] = []
     main.sentry_sdk.init("http://key@localhost/1", transport=Kept())
 
-    @main.bus.subscriber("user.deleted", retry=Retry(attempts=2, delay_seconds=1))
+    @main.bus.subscriber("user.deleted", retry=Retry(attempts=2, delay_seconds=1))  # type: ignore[untyped-decorator]
     async def fail(event: dict[str, Any]) -> None:
         raise KeyError("no such user")
 
-    @main.bus.subscriber("user.refused")
+    @main.bus.subscriber("user.refused")  # type: ignore[untyped-decorator]
     async def refuse(event: dict[str, Any]) -> None:
         raise Reject("on purpose")
 
