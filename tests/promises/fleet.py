@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 import pytest
 from confluent_kafka.admin._config import ConfigResource
 
-from convex_messaging_fastapi import ConvexMessage, DeadLetterMessage, MessageBus, MessagingSettings
+from convex_messaging_fastapi import (
+    ConvexMessage,
+    DeadLetterMessage,
+    MessageBus,
+    MessagingSettings,
+    Middleware,
+    Observer,
+)
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, TopicPartition
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.memory import MemoryBroker
@@ -169,8 +176,10 @@ class Fleet:
         }
         return MessagingSettings(**(usual | choices))
 
-    def bus(self, **choices: Any) -> MessageBus:
-        return MessageBus(self.settings(**choices))
+    def bus(
+        self, *, middleware: Iterable[Middleware] = (), observers: Iterable[Observer] = (), **choices: Any
+    ) -> MessageBus:
+        return MessageBus(self.settings(**choices), middleware=middleware, observers=observers)
 
     def on_wire(self, topic: str) -> str:
         return f"{self.prefix}.{topic}"
