@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import EncodeError
 from convex_messaging_fastapi.messages import codec_for, encode
+from tests.support.examples import examples
 
 Typed = tuple[Any, st.SearchStrategy[Any]]
 """An annotation, and the values that it takes."""
@@ -197,7 +198,7 @@ EVERY: list[tuple[str, Typed]] = [
 def test_every_type_of_the_table_comes_back(name: str, kind: Typed, beside: dict[str, Any]) -> None:
     annotation, values = kind
 
-    @settings(deadline=None, max_examples=20)
+    @examples(20)
     @given(values)
     def check(value: Any) -> None:
         _comes_back(annotation, value, beside)
@@ -207,7 +208,7 @@ def test_every_type_of_the_table_comes_back(name: str, kind: Typed, beside: dict
 
 @pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
 def test_types_of_the_table_in_one_another_come_back(beside: dict[str, Any]) -> None:
-    @settings(deadline=None, max_examples=60)
+    @examples(60)
     @given(st.data())
     def check(data: Any) -> None:
         annotation, values = data.draw(typed())

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AliasChoices, AliasPath, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel, to_pascal
@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from convex_messaging_fastapi import ConvexMessage
 from convex_messaging_fastapi.errors import DeclarationError, DecodeError
 from convex_messaging_fastapi.messages import codec_for, encode
+from tests.support.examples import examples
 
 BESIDE: dict[str, dict[str, Any]] = {"alone": {}, "beside a Decimal": {"amount": (Decimal, Decimal("1.10"))}}
 beside_or_not = pytest.mark.parametrize("beside", BESIDE.values(), ids=BESIDE)
@@ -35,7 +36,7 @@ def test_a_field_is_read_in_every_spelling_and_written_in_one(name: str, beside:
     assert encode(message).startswith(b'{"UserId":7')
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.from_regex(r"[a-z][a-z0-9]{0,8}(_[a-z][a-z0-9]{0,8}){0,3}", fullmatch=True))
 def test_any_snake_case_name_is_read_in_every_spelling(name: str) -> None:
     if hasattr(ConvexMessage, name):
