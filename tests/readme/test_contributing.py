@@ -75,8 +75,9 @@ def test_what_python_is_to_print_for_the_readme_is_what_the_readme_has() -> None
 
 def test_every_tool_that_is_named_exists() -> None:
     modules = [words[2] for line in LINES if (words := shlex.split(line))[1] == "-m"]
-    assert modules
-    for module in modules:
+    ours = [module for module in modules if module != "pytest"]
+    assert ours
+    for module in ours:
         assert Path(ROOT, *module.split(".")).with_suffix(".py").is_file()
 
 
