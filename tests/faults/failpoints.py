@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from functools import wraps
 from itertools import count
 from typing import Any
 
@@ -71,6 +72,7 @@ def _watch_commits(patch: pytest.MonkeyPatch) -> None:
 def _watch_requests(patch: pytest.MonkeyPatch) -> None:
     send = AIOKafkaConnection.send
 
+    @wraps(send)  # the engine is checked when a transport is made, after this
     def watched(connection: AIOKafkaConnection, request: Any, *args: Any, **kwargs: Any) -> Any:
         answer = send(connection, request, *args, **kwargs)
         if isinstance(request, OffsetCommitRequest):
