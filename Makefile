@@ -37,7 +37,7 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 	@$(BIN)/python -m tools.machine kafka
 	@exec $(BIN)/python -m tools.kafka
 
-unit: $(READY)  ## the tests that need no Kafka, side by side, in two minutes; WORKERS=, ARGS= for pytest
+unit: $(READY)  ## the tests that need no Kafka, side by side, in four minutes; WORKERS=, ARGS= for pytest
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test: $(READY)  ## all tests but those that take long, and coverage; ARGS= tests some; REQUIRE_KAFKA=1 fails without one
