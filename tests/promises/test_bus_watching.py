@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from convex_messaging_fastapi import (
-    AttemptEnded,
     Buried,
     Committed,
     Delivery,
     Middleware,
-    Observer,
     Outgoing,
-    PublishEnded,
-    PublishVerb,
     Rebalanced,
-    Receipt,
     Record,
     Retried,
     Retry,
 )
 from tests.promises.fleet import Bet, Fleet, Heard
+from tests.support.hearing import Hears
 from tests.support.waiting import eventually
 
 TWICE = Retry(attempts=2, delay_seconds=0.01)
@@ -43,42 +38,9 @@ class Marks(Middleware):
         await call_next(delivery, message)
 
 
-class Notes(Observer):
-    """What was heard, in order."""
-
-    def __init__(self) -> None:
-        self.attempts: list[tuple[int, str]] = []
-        self.published: list[tuple[str, int]] = []
-        self.events: list[Any] = []
-
-    def handling(self, group: str, handler: str, records: Sequence[Record], attempt: int) -> AttemptEnded:
-        return lambda outcome, error: self.attempts.append((attempt, outcome))
-
-    def publishing(self, topic: str, verb: PublishVerb) -> PublishEnded:
-        def ended(receipts: Sequence[Receipt], error: BaseException | None) -> None:
-            self.published.append((topic, len(receipts)))
-
-        return ended
-
-    def retried(self, event: Retried) -> None:
-        self.events.append(event)
-
-    def buried(self, event: Buried) -> None:
-        self.events.append(event)
-
-    def committed(self, event: Committed) -> None:
-        self.events.append(event)
-
-    def rebalanced(self, event: Rebalanced) -> None:
-        self.events.append(event)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
 async def test_what_is_published_and_handled_goes_through_middleware_and_is_heard(fleet: Fleet) -> None:
     topic = await fleet.topic("bets", 1)
-    marks, notes, heard = Marks(), Notes(), Heard[int]()
+    marks, notes, heard = Marks(), Hears(), Heard[int]()
     bus = fleet.bus(middleware=[marks], observers=[notes], enable_auto_commit=False)
 
     @bus.subscriber("bets", retry=TWICE)
@@ -95,15 +57,19 @@ async def test_what_is_published_and_handled_goes_through_middleware_and_is_hear
         (letter,) = notes.of(Buried)
     assert marks.handled == ["ours"] * 4
     assert [record.headers for record in await fleet.records("bets") if not _is_marked(record)] == []
-    assert notes.published == [(topic, 1)] * 3
-    assert notes.attempts == [(1, "handled"), (1, "failed"), (2, "failed"), (1, "handled")]
+    assert notes.publishes == [(topic, "publish")] * 3
+    assert notes.published == [(1, None)] * 3
+    ends = [
+        (attempt, outcome) for (*_, attempt), (outcome, _) in zip(notes.attempts, notes.ends, strict=True)
+    ]
+    assert ends == [(1, "handled"), (1, "failed"), (2, "failed"), (1, "handled")]
     assert (letter.record.offset, letter.letter.topic) == (1, fleet.on_wire("dlq"))
     assert [event.record.offset for event in notes.of(Retried)] == [1]
     first, *_, last = notes.of(Rebalanced)
     assert (first.is_first, list(first.gained)) == (True, list(last.given_up))
 
 
-def _committed(notes: Notes) -> int:
+def _committed(notes: Hears) -> int:
     return max((offset for event in notes.of(Committed) for offset in event.offsets.values()), default=0)
 
 
