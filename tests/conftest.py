@@ -7,13 +7,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Protocol, TypeVar
 
 import pytest
 
 from tests.support.examples import use_them_by_default
 from tests.support.guarded import Guarded, guarded_cluster
 from tests.support.independent import Independent
-from tests.support.required import REQUIRED, Started, start_or_skip
+from tests.support.required import REQUIRED, start_or_skip
 from tests.support.telling import Telling, telling
 from tools.kafka.cluster import Cluster
 from tools.kafka.opening import open_cluster, open_with
@@ -23,6 +24,16 @@ NEED_KAFKA = ("kafka", "kafka_cluster", "kafka_with", "guarded", "network")
 
 KafkaWith = Callable[..., Cluster]
 """Takes the properties, and `coordinated=False` where groups are to find no coordinator."""
+
+
+class Startable(Protocol):
+    """Says which Kafka it is."""
+
+    @property
+    def origin(self) -> str: ...
+
+
+Started = TypeVar("Started", bound=Startable)
 
 _started = pytest.StashKey[list[Cluster]]()
 

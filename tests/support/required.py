@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, ExitStack
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -13,14 +13,7 @@ from tools.kafka.cluster import Unavailable
 REQUIRED = os.environ.get("REQUIRE_KAFKA") == "1"
 
 
-class Startable(Protocol):
-    """What can be opened here: it says which Kafka it is."""
-
-    @property
-    def origin(self) -> str: ...
-
-
-Started = TypeVar("Started", bound=Startable)
+Started = TypeVar("Started")
 
 
 def start_or_skip(ends: ExitStack, opening: AbstractContextManager[Started]) -> Started:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -16,10 +17,9 @@ from confluent_kafka.admin._scram import (
 
 from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.status import ContactStatus
-from tests.support.required import REQUIRED
+from tests.support.required import start_or_skip
 from tests.support.waiting import eventually
 from tests.transport.kafka.secured import PASSWORD, USER, Secured, secured_cluster
-from tools.kafka.cluster import Unavailable
 
 pytestmark = pytest.mark.kafka
 
@@ -29,16 +29,10 @@ SCRAM_ONLY = "carol"
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    started = secured_cluster(tmp_path_factory.mktemp("certificates"))
-    try:
-        cluster = started.__enter__()
-    except Unavailable as reason:
-        if REQUIRED:
-            pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
-        pytest.skip(str(reason))
-    make_scram_user(cluster)
-    yield cluster
-    started.__exit__(None, None, None)
+    with ExitStack() as ends:
+        cluster = start_or_skip(ends, secured_cluster(tmp_path_factory.mktemp("certificates")))
+        make_scram_user(cluster)
+        yield cluster
 
 
 def make_scram_user(cluster: Secured) -> None:

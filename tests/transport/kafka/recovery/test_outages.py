@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import pytest
@@ -17,11 +17,11 @@ from convex_messaging_fastapi.transport.base import CommitOutcome, Verdict
 from convex_messaging_fastapi.transport.kafka.engine.log_filter import EngineLogFilter, calm_engine_logs
 from convex_messaging_fastapi.transport.kafka.producer.producer import KafkaProducer
 from tests.support.independent import Independent
-from tests.support.required import REQUIRED
+from tests.support.required import start_or_skip
 from tests.transport.kafka.bench import Bench
 from tests.transport.kafka.bench import records as of
 from tests.transport.kafka.movable import Movable, door_to, movable_cluster
-from tools.kafka.cluster import Cluster, Unavailable
+from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
 
@@ -45,15 +45,8 @@ def fresh_filters() -> None:
 
 @pytest.fixture
 def movable() -> Iterator[Movable]:
-    started = movable_cluster()
-    try:
-        movable = started.__enter__()
-    except Unavailable as reason:
-        if REQUIRED:
-            pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
-        pytest.skip(str(reason))
-    yield movable
-    started.__exit__(None, None, None)
+    with ExitStack() as ends:
+        yield start_or_skip(ends, movable_cluster())
 
 
 async def send_until_written(producer: KafkaProducer, where: TopicPartition, value: bytes) -> None:

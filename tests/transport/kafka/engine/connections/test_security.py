@@ -9,6 +9,7 @@ import shutil
 import ssl
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +27,16 @@ from convex_messaging_fastapi.errors import ConfigurationError, TopicUnavailable
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, NewTopic, Problem, Verdict
 from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access
-from tests.support.required import REQUIRED
+from tests.support.required import start_or_skip
 from tests.support.waiting import eventually
 from tests.transport.kafka.bench import SECONDS, Bench, records, settings
 from tests.transport.kafka.secured import PASSWORD, USER, Secured, secured_cluster
-from tools.kafka.cluster import Unavailable
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    started = secured_cluster(tmp_path_factory.mktemp("certificates"))
-    try:
-        cluster = started.__enter__()
-    except Unavailable as reason:
-        if REQUIRED:
-            pytest.fail(f"REQUIRE_KAFKA=1, but {reason}", pytrace=False)
-        pytest.skip(str(reason))
-    yield cluster
-    started.__exit__(None, None, None)
+    with ExitStack() as ends:
+        yield start_or_skip(ends, secured_cluster(tmp_path_factory.mktemp("certificates")))
 
 
 def _sasl(secured: Secured, listener: str, mechanism: str, **changes: Any) -> dict[str, Any]:
