@@ -157,7 +157,13 @@ def test_the_changelog_has_the_sections_of_its_form() -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 def test_make_build_builds_what_can_be_installed() -> None:
     made = subprocess.run(
-        ["make", "build"], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+        ["make", "build"],
+        cwd=ROOT,
+        # started by a make, this one would tell of the folders that it enters and leaves
+        env=clean_environment() | {"MAKEFLAGS": "--no-print-directory"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
     whole, installed = made.stdout.splitlines()[-2:]
