@@ -26,7 +26,9 @@ from tools.kafka.cluster import Broker, Cluster
 
 MAX_UNCOMMITTED = 1000
 RECOVERY_SECONDS = 3.0
-"""From the moment at which another client may write again to the first message that is handled."""
+"""From the moment at which another client is served again to the first message that is handled."""
+SERVED_SECONDS = 1.0
+"""Brokers that let another client wait for longer than this are away once more."""
 BROKERS_DELAY_SECONDS = 3.0
 """How long brokers wait by default for others before they begin a group."""
 
@@ -119,23 +121,41 @@ def live_through(
 
 
 def break_off(outage: Outage, cluster: Cluster, trials: list[Trial]) -> None:
-    """The brokers die, and come back; it is over when another client is told that it has written."""
+    """The brokers die, and come back; it is over when they serve another client."""
     began = kill_brokers(cluster)
     pass_time(outage.seconds, since=began)
     for broker in cluster.brokers:
         broker.start()
     with ThreadPoolExecutor(len(trials)) as threads:
-        healed = list(threads.map(write_as_another, trials))
+        healed = list(threads.map(serve_another, trials))
     for trial, at in zip(trials, healed, strict=True):
         trial.windows.append(Window(f"an outage of {outage}", began, at))
-    for trial in trials:
-        trial.handle_more(1)
 
 
-def write_as_another(trial: Trial) -> float:
-    """One message more of the work, by a client that shares no code with ours; when it was acknowledged."""
+def serve_another(trial: Trial) -> float:
+    """From when on another client was served without a break, until the trial's workers are at work again.
+
+    A broker that comes back may stall once more, with the machine it runs on: nobody can be at work then.
+    """
+    handled = trial.crew.ledger.count("ok")
+    healed = be_served(trial)
+    while trial.crew.ledger.count("ok") == handled:
+        assert time.monotonic() - healed < 60, "another client is served, and nobody is at work"
+        asked = time.monotonic()
+        answered = be_served(trial)
+        healed = answered if answered - asked > SERVED_SECONDS else healed
+        pass_time(0.2)
+    return healed
+
+
+def be_served(trial: Trial) -> float:
+    """By a leader and the group's coordinator, as a client that shares no code with ours; when both had been.
+
+    What is written is one message more of the work.
+    """
     id = next(STRANGER)
     trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=f"stranger-{id}")
+    trial.crew.witness.committed(trial.crew.group, trial.topic)
     return time.monotonic()
 
 
