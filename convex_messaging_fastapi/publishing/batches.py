@@ -11,7 +11,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.offers import Offer
-from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
+from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, Records, due
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import TopicPartition, utc
@@ -128,7 +128,7 @@ class PartitionQueue:
         self._in_flight = batch
         self.batches += 1
         try:
-            return await self._producer.send(self._where, [message.record for message in batch])
+            return await self._producer.send(self._where, Records(batch))
         except (Exception, asyncio.CancelledError) as problem:
             # A failing engine may cancel its own futures, which must not end this task.
             if isinstance(problem, asyncio.CancelledError) and _cancelled_from_outside():

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
+from operator import attrgetter
+from typing import overload
 
 from convex_messaging_fastapi.clock import Clock, Timer
 from convex_messaging_fastapi.errors import PublishError, PublishUnknown
@@ -16,6 +18,8 @@ SWEEP_SECONDS = 0.05
 """Deadlines are checked at most this often, so one may be noticed this late."""
 
 _EARLY_SECONDS = 0.001
+
+_record_of: Callable[[Pending], OutgoingRecord] = attrgetter("record")
 
 
 class Call:
@@ -85,6 +89,34 @@ class Pending:
     @property
     def certainly_unwritten(self) -> bool:
         return self.line is not None and not self.doubtful
+
+
+class Records(Sequence[OutgoingRecord]):
+    """The records of messages, each put together when it is looked at.
+
+    A transport that packs them one after another holds one at a time, and makes none that do not fit:
+    thousands of tuples that live for one packing would each bring the collector's next full round nearer.
+    """
+
+    __slots__ = ("_messages",)
+
+    def __init__(self, messages: Sequence[Pending]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[OutgoingRecord]:
+        return map(_record_of, self._messages)
+
+    @overload
+    def __getitem__(self, index: int) -> OutgoingRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> OutgoingRecord | Records:
+        if isinstance(index, slice):
+            return Records(self._messages[index])
+        return self._messages[index].record
 
 
 class Line:

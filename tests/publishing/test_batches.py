@@ -10,7 +10,7 @@ from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishError, PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
 from convex_messaging_fastapi.receipts import Receipt
-from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import Sent, Verdict
 from tests.publishing.fakes import FakeProducer, listed, record, until
 
@@ -38,6 +38,22 @@ async def test_a_batch_that_fits_in_part_keeps_its_order_and_less_is_offered_nex
     await publisher.publish_many("t", listed([record(n) for n in range(900)]), 10)
     assert producer.values("t") == [str(n).encode() for n in range(900)]
     assert [offered for _, offered in producer.offers][:2] == [900, 60]
+
+
+async def test_a_record_is_put_together_only_when_the_transport_looks_at_it(
+    publisher: Publisher, producer: FakeProducer
+) -> None:
+    looked_at: list[int] = []
+
+    def record_of(index: int) -> OutgoingRecord:
+        looked_at.append(index)
+        return record(index)
+
+    producer.fits = 30
+    sizes = [size_of(record(index)) for index in range(900)]
+    await publisher.publish_many("t", OutgoingRecords([None] * 900, sizes, record_of), 10)
+    assert producer.values("t") == [str(n).encode() for n in range(900)]
+    assert sorted(looked_at) == list(range(900)), "what did not fit was put together twice"
 
 
 async def test_a_long_queue_is_offered_in_growing_batches(
