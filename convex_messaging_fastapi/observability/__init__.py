@@ -1,1 +1,1 @@
-"""What watches the machine. The machine never imports its observers; each imports its library itself."""
+"""What this package shows to tools that trace services; their libraries are imported at the first use."""
