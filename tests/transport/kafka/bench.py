@@ -1,13 +1,13 @@
-"""What the tests of the Kafka transport hold: transports, a listener that remembers, ways to wait."""
+"""What the tests of the Kafka transport hold: transports, buses, a listener that remembers, ways to wait."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
-from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position
 from convex_messaging_fastapi.transport.kafka.consumer.consumer import KafkaConsumer
 from convex_messaging_fastapi.transport.kafka.producer.producer import KafkaProducer
@@ -148,6 +148,12 @@ def settings(bootstrap: str, *, real: bool = False, **choices: Any) -> Messaging
     chosen = MessagingSettings(**(usual | choices))
     # The mock holds up a group for a session when a member comes; no Kafka takes one this short.
     return chosen if real else chosen.model_copy(update={"session_timeout_ms": 2000})
+
+
+def bus_over(bootstrap_servers: str, group: str, **choices: Any) -> MessageBus:
+    """A bus whose topics are called in the cluster as they are here."""
+    usual: dict[str, Any] = {"topic_prefix": "", "consumer_group": group}
+    return MessageBus(MessagingSettings(bootstrap_servers=bootstrap_servers, **(usual | choices)))
 
 
 def records(*values: bytes) -> list[OutgoingRecord]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.verdicts import overall
 from tests.conftest import KafkaWith
 from tests.support.guarded import Guarded
 from tests.support.waiting import eventually
+from tests.transport.kafka.bench import bus_over
 
 pytestmark = pytest.mark.kafka
 
@@ -51,15 +51,8 @@ def way(state: str, request: pytest.FixtureRequest, unique: str) -> dict[str, An
 
 
 async def test_a_stop_is_bounded(state: str, way: dict[str, Any], unique: str) -> None:
-    bus = MessageBus(
-        MessagingSettings(
-            **way,
-            topic_prefix="",
-            consumer_group=unique,
-            drain_timeout_seconds=2,
-            shutdown_timeout_seconds=BOUND_SECONDS,
-        )
-    )
+    limits: dict[str, Any] = {"drain_timeout_seconds": 2, "shutdown_timeout_seconds": BOUND_SECONDS}
+    bus = bus_over(group=unique, **way, **limits)
 
     @bus.subscriber(unique)
     async def handle(message: bytes) -> None: ...

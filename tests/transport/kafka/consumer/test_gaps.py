@@ -11,9 +11,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
 
-from convex_messaging_fastapi import Delivery, MessageBus, MessagingSettings
+from convex_messaging_fastapi import Delivery
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until
+from tests.transport.kafka.bench import bus_over
 from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
@@ -27,14 +28,11 @@ class Work:
     def __init__(self, cluster: Cluster, topic: str, as_soon_as_finished: bool) -> None:
         self._witness, self._topic = Independent(cluster.bootstrap), topic
         self.handled: list[int] = []
-        self.bus = MessageBus(
-            MessagingSettings(
-                bootstrap_servers=cluster.bootstrap,
-                topic_prefix="",
-                consumer_group=topic,
-                enable_auto_commit=not as_soon_as_finished,
-                auto_commit_interval_ms=100,
-            )
+        self.bus = bus_over(
+            cluster.bootstrap,
+            topic,
+            enable_auto_commit=not as_soon_as_finished,
+            auto_commit_interval_ms=100,
         )
         self.bus.subscriber(topic)(self._handle)
 

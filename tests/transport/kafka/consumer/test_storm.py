@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from convex_messaging_fastapi import Delivery, MessageBus, MessagingSettings
+from convex_messaging_fastapi import Delivery, MessageBus
 from convex_messaging_fastapi.clock import SystemClock, sleep
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tests.transport.kafka.bench import bus_over
 from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
@@ -77,11 +78,7 @@ class Storm:
         self.turns.append(Turn(delivery.key, delivery.partition, delivery.offset, start, self.clock.now()))
 
     def _bus(self) -> MessageBus:
-        return MessageBus(
-            MessagingSettings(
-                bootstrap_servers=self._cluster.bootstrap, topic_prefix="", consumer_group=self._name
-            )
-        )
+        return bus_over(self._cluster.bootstrap, self._name)
 
 
 def overlaps(turns: list[Turn]) -> list[tuple[Turn, Turn]]:

@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 from confluent_kafka import Producer
 
-from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.clock import SystemClock
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, pass_time
+from tests.transport.kafka.bench import bus_over
 from tools.kafka.cluster import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
@@ -29,9 +29,7 @@ class Service:
         self.clock = SystemClock()
         self.handled: list[float] = []
         self.doomed: list[bytes] = []
-        self.bus = MessageBus(
-            MessagingSettings(bootstrap_servers=cluster.bootstrap, topic_prefix="", consumer_group=lasting)
-        )
+        self.bus = bus_over(cluster.bootstrap, lasting)
         self.bus.subscriber(lasting)(self._handle)
         self.bus.subscriber(doomed)(self._handle_doomed)
 

@@ -10,7 +10,6 @@ import pytest
 from confluent_kafka import TopicPartition as TheirPartition
 from confluent_kafka.cimpl import NewTopic
 
-from convex_messaging_fastapi import MessageBus, MessagingSettings
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Loss, Position
 from convex_messaging_fastapi.transport.kafka.offsets.marks import marked, unmarked
@@ -19,7 +18,7 @@ from convex_messaging_fastapi.transport.kafka.offsets.positions import Moves
 from convex_messaging_fastapi.verdicts import live, overall, ready
 from tests.support.independent import Independent
 from tests.support.waiting import eventually, until
-from tests.transport.kafka.bench import Bench, Reader
+from tests.transport.kafka.bench import Bench, Reader, bus_over
 from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
@@ -175,14 +174,7 @@ async def test_a_bus_tells_of_both_kinds_and_goes_on_ready_and_alive(
     await real.write(*numbers(0, 10), topic=unique)
     await asyncio.to_thread(remove_below, kafka, TheirPartition(unique, 0, 4))
     handled: list[bytes] = []
-    bus = MessageBus(
-        MessagingSettings(
-            bootstrap_servers=kafka.bootstrap,
-            topic_prefix="",
-            consumer_group=unique,
-            enable_auto_commit=False,
-        )
-    )
+    bus = bus_over(kafka.bootstrap, unique, enable_auto_commit=False)
 
     @bus.subscriber(unique)
     async def handle(message: bytes) -> None:

@@ -13,12 +13,13 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as TheirPartition
 
-from convex_messaging_fastapi import MessageBus, MessagingSettings
+from convex_messaging_fastapi import MessageBus
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 from convex_messaging_fastapi.verdicts import live, overall, ready
 from tests.support.batches import GZIP, ZSTD, bomb
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
+from tests.transport.kafka.bench import bus_over
 from tools.kafka.cluster import Cluster
 
 pytestmark = pytest.mark.kafka
@@ -58,14 +59,7 @@ async def test_a_bomb_holds_up_its_partition_and_nothing_else(
     await plant(kafka, unique, codec)
     await asyncio.to_thread(independent.write, unique, [b"behind"], partition=0)
     handled: list[bytes] = []
-    bus = MessageBus(
-        MessagingSettings(
-            bootstrap_servers=kafka.bootstrap,
-            topic_prefix="",
-            consumer_group=unique,
-            enable_auto_commit=False,
-        )
-    )
+    bus = bus_over(kafka.bootstrap, unique, enable_auto_commit=False)
 
     @bus.subscriber(unique)
     async def handle(message: bytes) -> None:
@@ -109,14 +103,7 @@ async def test_unreadable_bury_writes_a_letter_about_a_bomb_and_reads_on_behind_
     handled: list[bytes] = []
 
     def new_bus() -> MessageBus:
-        bus = MessageBus(
-            MessagingSettings(
-                bootstrap_servers=kafka.bootstrap,
-                topic_prefix=unique,
-                consumer_group=unique,
-                unreadable="bury",
-            )
-        )
+        bus = bus_over(kafka.bootstrap, unique, topic_prefix=unique, unreadable="bury")
 
         @bus.subscriber("notes", dead_letter="discard")
         async def handle(message: bytes) -> None:
