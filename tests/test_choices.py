@@ -22,7 +22,7 @@ from convex_messaging_fastapi import (
     Subscribers,
     of_type,
 )
-from convex_messaging_fastapi.policies import SubscriberOptions
+from convex_messaging_fastapi.policies import DeadLetterPolicy, SubscriberOptions
 from tests.bus.support import memory_bus
 
 
@@ -61,7 +61,7 @@ RIGHT: dict[str, list[Any]] = {
     "concurrency": [1, 64, None],
     "ordering": ["key", "partition", "none"],
     "retry": [Retry(attempts=None), None],
-    "dead_letter": ["bury", "hold", "discard"],
+    "dead_letter": list(get_args(DeadLetterPolicy)),
     "timeout": [1, 0.5, None],
     "batch": [Batch(10), None],
     "filter": [plain, of_type(Shipped), partial(plain), lambda delivery: False, None],

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import threading
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -56,7 +56,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"message-id": "m-1", "correlation-id": "c-1", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
 
 
-@pytest.mark.parametrize("end", ["bury", "hold", "discard"])
+@pytest.mark.parametrize("end", get_args(DeadLetterPolicy))
 @pytest.mark.parametrize("takes", ["one", "a batch"])
 @pytest.mark.parametrize("letters", ["are written", "are refused"])
 async def test_every_line_about_a_message_has_its_place_and_its_ids(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import get_args
 
 import pytest
 
@@ -34,7 +35,7 @@ async def met(bench: Bench) -> None:
     await bench.turns()
 
 
-@pytest.mark.parametrize("dead_letter", ["bury", "hold", "discard"])
+@pytest.mark.parametrize("dead_letter", get_args(DeadLetterPolicy))
 async def test_a_letter_is_written_and_what_stands_behind_is_handled(dead_letter: DeadLetterPolicy) -> None:
     """Whatever handlers do with their own failures; and one letter for all of them."""
     handled: list[int] = []
