@@ -52,7 +52,7 @@ class Membership:
     def contact(self) -> Contact:
         """The engine's, and if that is well the trouble of the group."""
         member = self._supervisor.current
-        refused = {} if member is None else member.refused_topics(self.topics)
+        refused = {} if member is None else member.client.refused_topics(self.topics)
         joined = member is not None and member.joined and not self._awaits_topics(refused)
         contact = self._supervisor.contact(member=joined)
         ours = self._complaints.current() or self._without_coordinator() or self._missing.explain(refused)
@@ -65,7 +65,7 @@ class Membership:
         member = self._supervisor.current
         if member is None:
             return
-        self._missing.look(member.refused_topics(self.topics))
+        self._missing.look(member.client.refused_topics(self.topics))
         if (rival := self._rival()) is not None:
             self._ownership.membership_lost_at.clear()
             self._complaints.hear_of_rival(rival)
@@ -95,7 +95,7 @@ class Membership:
         if self.optional and (now := self._clock.now()) >= self._look_at:
             self._look_at = now + self._tuning.optional_seconds
             if member.missing(self.optional):
-                member.refresh_metadata()
+                member.client.refresh_metadata()
 
     def _rival(self) -> Explanation | None:
         """Whether another process seems to be a member under the same name: the engine never says so."""
@@ -111,7 +111,7 @@ class Membership:
 
     def _without_coordinator(self) -> Explanation | None:
         member = self._supervisor.current
-        sought = None if member is None else member.coordinator_sought()
+        sought = None if member is None else member.client.coordinator_sought()
         if sought is None or sought[0] < self._tuning.coordinator_seconds:
             return None
         return explain_no_coordinator(self._terms.group, *sought)

@@ -29,21 +29,21 @@ class PartitionReader:
     def __init__(self, *, unpacked_bytes: int, anywhere: bool = False, **options: Any) -> None:
         self._unpacked_bytes = unpacked_bytes
         self._consumer = AIOKafkaConsumer(**options)
-        self._client = Client.adopt(self._consumer._client, anywhere=anywhere)
-        self._client.unpacked_bytes = unpacked_bytes
+        self.client: Client = Client.adopt(self._consumer._client, anywhere=anywhere)
+        self.client.unpacked_bytes = unpacked_bytes
 
     async def start(self) -> None:
-        with self._client.ours():
+        with self.client.ours():
             await self._consumer.start()
 
     async def stop(self, clock: Clock, deadline: float) -> None:
         """Close everything, by `deadline` even if no broker answers."""
-        with self._client.ours():
-            await end(clock, deadline, self._consumer.stop(), self._tasks(), self._client)
+        with self.client.ours():
+            await end(clock, deadline, self._consumer.stop(), self._tasks(), self.client)
 
     def read_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Read these partitions, and no others, from these offsets on. Not for a member of a group."""
-        with self._client.ours():
+        with self.client.ours():
             self._consumer.assign([EnginePartition(*where) for where in offsets])
         for where, offset in offsets.items():
             self.seek(where, offset)
@@ -51,11 +51,11 @@ class PartitionReader:
     def failure(self) -> str | None:
         """Which part of the engine has died, and why; it never comes back by itself."""
         return failure_of("fetching", self._consumer._fetcher._fetch_task) or failure_of(
-            "metadata", self._client.metadata_task
+            "metadata", self.client.metadata_task
         )
 
     async def ask(self, topic: str) -> TopicAnswer:
-        return await self._client.ask(topic)
+        return await self.client.ask(topic)
 
     def has_data(self, where: TopicPartition) -> bool:
         return where in self._consumer._fetcher._records
@@ -69,8 +69,8 @@ class PartitionReader:
         make_ours(self._consumer._fetcher._records.get(where))
         with unpacking_at_most(self._unpacked_bytes):
             taken = await self._consumer.getmany(EnginePartition(*where), max_records=limit)
-        if taken and where in self._client.mending:
-            self._client.mending -= {where}
+        if taken and where in self.client.mending:
+            self.client.mending -= {where}
         return [record for batch in taken.values() for record in batch]
 
     def mend(self, where: TopicPartition, error: Exception) -> bool:
@@ -78,9 +78,9 @@ class PartitionReader:
 
         Only until something could be taken, for mending is slow.
         """
-        if not is_of_a_name(error) or where in self._client.mending:
+        if not is_of_a_name(error) or where in self.client.mending:
             return False
-        self._client.mending |= {where}
+        self.client.mending |= {where}
         return True
 
     def position(self, where: TopicPartition) -> int | None:
@@ -100,11 +100,11 @@ class PartitionReader:
 
     def is_led(self, where: TopicPartition) -> bool:
         """Whether some broker leads the partition, as far as is known."""
-        leader = self._client.cluster.leader_for_partition(EnginePartition(*where))
+        leader = self.client.cluster.leader_for_partition(EnginePartition(*where))
         return leader is not None and leader >= 0
 
     def seek(self, where: TopicPartition, offset: int) -> None:
-        with self._client.ours():
+        with self.client.ours():
             self._consumer.seek(EnginePartition(*where), offset)
 
     def news(self) -> asyncio.Future[None]:
@@ -121,7 +121,7 @@ class PartitionReader:
         """Where the logs of `wanted` begin or, for `last`, end. Raises `KafkaError`."""
         partitions = [EnginePartition(*where) for where in wanted]
         ask = self._consumer.end_offsets if last else self._consumer.beginning_offsets
-        with self._client.ours():
+        with self.client.ours():
             found = await ask(partitions)
         return {TopicPartition(*where): offset for where, offset in found.items()}
 

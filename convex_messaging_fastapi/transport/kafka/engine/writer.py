@@ -72,11 +72,11 @@ class ProducingClient(Client):
 class Writer:
     def __init__(self, *, anywhere: bool = False, **options: Any) -> None:
         self._producer = AIOKafkaProducer(enable_idempotence=True, linger_ms=0, **options)
-        self._client = ProducingClient.adopt(self._producer.client, anywhere=anywhere)
+        self.client: ProducingClient = ProducingClient.adopt(self._producer.client, anywhere=anywhere)
         self._producer._message_accumulator.__class__ = Accumulator
 
     async def start(self) -> None:
-        with self._client.ours():
+        with self.client.ours():
             await self._producer.start()
 
     async def stop(self, clock: Clock, deadline: float) -> None:
@@ -84,8 +84,8 @@ class Writer:
 
         Batches without an answer by then end with `ProducerClosed`.
         """
-        with self._client.ours():
-            if not await end(clock, deadline, self._producer.stop(), [self._sender_task], self._client):
+        with self.client.ours():
+            if not await end(clock, deadline, self._producer.stop(), [self._sender_task], self.client):
                 self._give_up_batches()
 
     def _give_up_batches(self) -> None:
@@ -100,49 +100,33 @@ class Writer:
 
     def failure(self) -> str | None:
         """Which part of the engine has died, and why; it never comes back by itself."""
-        return failure_of("sending", self._sender_task) or failure_of("metadata", self._client.metadata_task)
-
-    def seconds_since_answer(self) -> float | None:
-        return self._client.seconds_since_answer()
-
-    @property
-    def refused(self) -> bool:
-        return self._client.refused
-
-    def refresh_metadata(self) -> None:
-        self._client.refresh_metadata()
-
-    def ping_overdue_connections(self, seconds: float) -> None:
-        self._client.ping_overdue_connections(seconds)
-
-    def unreachable(self) -> dict[int, str]:
-        return self._client.unreachable()
+        return failure_of("sending", self._sender_task) or failure_of("metadata", self.client.metadata_task)
 
     def reconnect(self) -> None:
-        self._client.close_connections()
+        self.client.close_connections()
 
     def needs_metadata(self) -> bool:
         """A producer asks for itself when it wants to know a topic."""
         return False
 
     def partitions(self, topic: str) -> int:
-        return self._client.partitions(topic)
+        return self.client.partitions(topic)
 
     async def ask(self, topic: str) -> TopicAnswer:
-        return await self._client.ask(topic)
+        return await self.client.ask(topic)
 
     async def follow(self, topic: str) -> None:
-        await self._client.follow(topic)
+        await self.client.follow(topic)
 
     def identity(self, topic: str) -> TopicId | None:
         """Which topic the name stands for now; `None` where no broker tells ids."""
-        return self._client.topic_ids.of(topic)
+        return self.client.topic_ids.of(topic)
 
     def complaint(self, where: TopicPartition) -> str:
         """Why what was last sent there is not taken yet; empty where no broker has said so."""
-        if (error := self._client.complaints.get(where)) is not None:
+        if (error := self.client.complaints.get(where)) is not None:
             return f"{error.__name__}: {_IN_PLAIN_WORDS.get(error, error.description)}"
-        if (left := self._client.throttled_until - time.monotonic()) > 0:
+        if (left := self.client.throttled_until - time.monotonic()) > 0:
             return f"a quota of the cluster holds this client back, for {left:.1f} s more"
         return ""
 
@@ -153,7 +137,7 @@ class Writer:
         """
         # While metadata is known, this waits only for an older batch of the partition, and that
         # wait ends when the producer is stopped.
-        with self._client.ours():
+        with self.client.ours():
             future: asyncio.Future[RecordMetadata] = await self._producer.send_batch(
                 batch, where.topic, partition=where.partition
             )

@@ -133,7 +133,7 @@ class Supervisor(Generic[E]):
     def _take(self, engine: E, owner: Owner[E]) -> None:
         if self._vitals.astray is None:
             self._outage.is_over(self._kind.name)
-        self._vitals = self._vitals.started().heard(self._clock.now(), engine.seconds_since_answer())
+        self._vitals = self._vitals.started().heard(self._clock.now(), engine.client.seconds_since_answer())
         owner.started(engine)
         self._slot.put(engine)
 
@@ -152,7 +152,7 @@ class Supervisor(Generic[E]):
         if (failure := engine.failure()) is not None:
             self.replace(engine, Explanation(Problem.ENGINE_FAILED, failure))
             return
-        match self._vitals.step(now, self._tuning, refused=engine.refused):
+        match self._vitals.step(now, self._tuning, refused=engine.client.refused):
             case Step.FINE:
                 self._vitals = self._vitals.fine()
                 self._outage.is_over(self._kind.name)
@@ -162,13 +162,13 @@ class Supervisor(Generic[E]):
                 self._vitals = self._vitals.asked(now)
                 self._asking = asyncio.get_running_loop().create_task(self._ask(engine))
         if self._vitals.silence(now) > self._tuning.ask_after_seconds or engine.needs_metadata():
-            engine.refresh_metadata()
-        engine.ping_overdue_connections(self._tuning.ask_after_seconds)
+            engine.client.refresh_metadata()
+        engine.client.ping_overdue_connections(self._tuning.ask_after_seconds)
 
     def _vitals_now(self) -> Vitals:
         if (engine := self._slot.current) is None:
             return self._vitals
-        return self._vitals.heard(self._clock.now(), engine.seconds_since_answer())
+        return self._vitals.heard(self._clock.now(), engine.client.seconds_since_answer())
 
     async def _ask(self, engine: E) -> None:
         """Make a connection of our own, to learn why the engine's are silent."""
@@ -198,7 +198,7 @@ class Supervisor(Generic[E]):
 
         Where it was well before, a broker that has just come back may only not have been asked yet.
         """
-        named = {id: at for id, at in engine.unreachable().items() if at != reached.server}
+        named = {id: at for id, at in engine.client.unreachable().items() if at != reached.server}
         vitals, runs = self._vitals, engine is self._slot.current
         was_well = runs and vitals.reached_at is None and vitals.heard_at is not None
         if named and not was_well:

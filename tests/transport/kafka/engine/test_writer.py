@@ -31,21 +31,21 @@ def answer(code: int, **named: Any) -> Any:
 async def test_a_quota_that_holds_us_back_is_told_for_as_long_as_it_does(
     writer: Writer, throttled_ms: int
 ) -> None:
-    writer._client._hear(answer(0, throttle_time_ms=throttled_ms))
+    writer.client._hear(answer(0, throttle_time_ms=throttled_ms))
     assert writer.complaint(WHERE) == (
         f"a quota of the cluster holds this client back, for {throttled_ms / 1000:.1f} s more"
     )
-    writer._client.throttled_until -= throttled_ms / 1000
+    writer.client.throttled_until -= throttled_ms / 1000
     assert writer.complaint(WHERE) == ""
 
 
 async def test_what_is_refused_for_now_is_told_before_a_quota(writer: Writer) -> None:
-    writer._client._hear(answer(NOT_ENOUGH_REPLICAS, throttle_time_ms=2_000))
+    writer.client._hear(answer(NOT_ENOUGH_REPLICAS, throttle_time_ms=2_000))
     assert writer.complaint(WHERE).startswith("NotEnoughReplicasError")
 
 
 async def test_an_answer_older_than_quotas_is_understood(writer: Writer) -> None:
-    writer._client._hear(answer(NOT_ENOUGH_REPLICAS))
+    writer.client._hear(answer(NOT_ENOUGH_REPLICAS))
     assert "min.insync.replicas" in writer.complaint(WHERE)
-    writer._client._hear(answer(0))
+    writer.client._hear(answer(0))
     assert writer.complaint(WHERE) == ""

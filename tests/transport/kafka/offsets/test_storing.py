@@ -69,7 +69,7 @@ class Coordinator:
 def member_of(coordinator: Coordinator) -> Any:
     member: Any = Member.__new__(Member)
     member._consumer = SimpleNamespace(_coordinator=coordinator)
-    member._client = SimpleNamespace(topic_ids=SimpleNamespace(of=lambda topic: None), ours=nullcontext)
+    member.client = SimpleNamespace(topic_ids=SimpleNamespace(of=lambda topic: None), ours=nullcontext)
     return member
 
 

@@ -52,6 +52,12 @@ class PaperEngine:
     def failure(self) -> str | None:
         return self.dead
 
+    # Its client is paper, too.
+
+    @property
+    def client(self) -> PaperEngine:
+        return self
+
     def seconds_since_answer(self) -> float | None:
         return self.quiet_for
 

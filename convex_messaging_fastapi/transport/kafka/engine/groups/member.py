@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.records import TopicPartition
@@ -45,8 +44,8 @@ class Member(PartitionReader):
         *,
         optional: frozenset[str] = frozenset(),
     ) -> None:
-        self._client.cluster.optional = optional
-        with self._client.ours():
+        self.client.cluster.optional = optional
+        with self.client.ours():
             self._consumer.subscribe([*topics, *optional], listener=listener)
 
     async def stop(self, clock: Clock, deadline: float) -> None:
@@ -67,53 +66,31 @@ class Member(PartitionReader):
             or _raised("committed offsets", coordinator._commit_refresh_task)
         )
 
-    def seconds_since_answer(self) -> float | None:
-        return self._client.seconds_since_answer()
-
-    @property
-    def refused(self) -> bool:
-        return self._client.refused
-
-    def refresh_metadata(self) -> None:
-        self._client.refresh_metadata()
-
-    def ping_overdue_connections(self, seconds: float) -> None:
-        self._client.ping_overdue_connections(seconds)
-
-    def unreachable(self) -> dict[int, str]:
-        return self._client.unreachable()
-
-    def coordinator_sought(self) -> tuple[float, str] | None:
-        return self._client.coordinator_sought()
-
-    def refused_topics(self, topics: Iterable[str]) -> dict[str, type[KafkaError]]:
-        return self._client.refused_topics(topics)
-
     def needs_metadata(self) -> bool:
         """Whether metadata cannot come soon enough: a topic is not known yet, or is said to be another."""
-        needed = self._consumer.subscription() - self._client.cluster.optional
-        return self._client.topic_ids.unsure or bool(self.missing(needed))
+        needed = self._consumer.subscription() - self.client.cluster.optional
+        return self.client.topic_ids.unsure or bool(self.missing(needed))
 
     def missing(self, topics: Iterable[str]) -> list[str]:
         """Which of `topics` the last metadata does not know."""
-        return [topic for topic in topics if not self._client.partitions(topic)]
+        return [topic for topic in topics if not self.client.partitions(topic)]
 
     def topic_id(self, topic: str) -> TopicId | None:
         """Which topic that name stands for now, or `None` where it is not known."""
-        return self._client.topic_ids.of(topic)
+        return self.client.topic_ids.of(topic)
 
     def was_replaced(self, topic_id: TopicId) -> bool:
         """Whether a topic is known to have been replaced by another of its name."""
-        return self._client.topic_ids.was_replaced(topic_id)
+        return self.client.topic_ids.was_replaced(topic_id)
 
     async def learn(self, clock: Clock, seconds: float) -> bool:
         """Hear of topics and their leaders from whichever broker answers; whether one did so in time."""
         until = clock.now() + seconds
         for _ in range(2):
-            update = self._client.force_metadata_update()
+            update = self.client.force_metadata_update()
             if not await settled_within(clock, update, until - clock.now()) or not update.result():
                 return False
-            if not self._client.topic_ids.unsure:
+            if not self.client.topic_ids.unsure:
                 break
         return True
 
@@ -139,7 +116,7 @@ class Member(PartitionReader):
 
     def seconds_since_heartbeat(self) -> float:
         """Seconds for which the group may not have heard of this member."""
-        return self._client.seconds_since_heartbeat()
+        return self.client.seconds_since_heartbeat()
 
     def reconnect(self) -> None:
         """Make new connections, for the old ones may lead nowhere without saying so, and join anew.
@@ -148,7 +125,7 @@ class Member(PartitionReader):
         what is committed; where joining makes a new generation, it is refused. A follower may be
         given the old one again.
         """
-        self._client.close_connections()
+        self.client.close_connections()
         self._consumer._coordinator.request_rejoin()
 
     def rejoin_as_new_member(self) -> None:
@@ -176,7 +153,7 @@ class Member(PartitionReader):
         Answers why some were not stored; the others were. Raises `NotStored`, or `KafkaError` where
         no answer came.
         """
-        with self._client.ours():
+        with self.client.ours():
             return await commit(self._consumer._coordinator, offsets, who)
 
     async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
@@ -184,7 +161,7 @@ class Member(PartitionReader):
 
         Raises `KafkaError`, also for a partition the coordinator does not know *yet*.
         """
-        with self._client.ours():
+        with self.client.ours():
             return await stored_for(self._consumer._coordinator, wanted)
 
     def _tasks(self) -> Iterable[asyncio.Task[Any] | None]:
