@@ -19,7 +19,7 @@
     ├── HandlerCancelled            a handler raised `CancelledError` although nobody cancelled it
     ├── HandlerExited               a handler raised `SystemExit`
     └── TransportError              Kafka could not do what was asked
-        └── TopicUnavailable        a topic is missing and could not be created
+        └── TopicUnavailable        a topic is missing, or these credentials may not use it
 
     HandlerSignal                   raised by handlers, on purpose
     ├── Reject                      dead letter now
@@ -170,7 +170,18 @@ class TransportError(MessagingError):
 
 
 class TopicUnavailable(TransportError):
-    """A topic is missing and could not be created."""
+    """A topic cannot be used: it is missing and could not be created, or these credentials may not use it.
+
+    `remedy` says what to do, as the end of a sentence.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        remedy: str = "create the topic, or set KAFKA_CREATE_TOPICS=true and start again",
+    ) -> None:
+        self.remedy = remedy
+        super().__init__(reason)
 
 
 class HandlerSignal(Exception):

@@ -5,6 +5,8 @@ None of them repeats a message's key, headers or value.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing.pending import Pending
 from convex_messaging_fastapi.records import TopicPartition
@@ -13,29 +15,45 @@ UNWRITTEN = "It is certainly not written"
 DOUBTFUL = "It may be written, or may land later"
 
 
+class _End(NamedTuple):
+    """What a message came too late for, and what its caller may do then."""
+
+    moment: str
+    if_unwritten: str
+    if_in_doubt: str
+
+
+_DEADLINE = _End(
+    "its deadline",
+    "publish it again, or allow a longer timeout",
+    "publish it again only if its consumers bear a duplicate",
+)
+_STOP = _End(
+    "the publisher stopped",
+    "publish it again after the next start",
+    "publish it again after the next start only if its consumers bear a duplicate",
+)
+
+
 def overdue(message: Pending, where: str, reason: str) -> PublishError:
     """The message's deadline has passed."""
-    if message.certainly_unwritten:
-        return PublishFailed(
-            f"A message for {where} was not written before its deadline: {reason}. "
-            f"{UNWRITTEN}; publish it again, or allow a longer timeout."
-        )
-    return PublishUnknown(
-        f"A message for {where} was not acknowledged before its deadline: {reason}. "
-        f"{DOUBTFUL}; publish it again only if its consumers bear a duplicate."
-    )
+    return _too_late(message, where, reason, _DEADLINE)
 
 
 def given_up(message: Pending, where: str, reason: str) -> PublishError:
     """The publisher stops and has no time left for it."""
+    return _too_late(message, where, reason, _STOP)
+
+
+def _too_late(message: Pending, where: str, reason: str, end: _End) -> PublishError:
     if message.certainly_unwritten:
         return PublishFailed(
-            f"A message for {where} was not written before the publisher stopped: {reason}. "
-            f"{UNWRITTEN}; publish it again after the next start."
+            f"A message for {where} was not written before {end.moment}: {reason}. "
+            f"{UNWRITTEN}; {end.if_unwritten}."
         )
     return PublishUnknown(
-        f"A message for {where} was not acknowledged before the publisher stopped: {reason}. "
-        f"{DOUBTFUL}; publish it again after the next start only if its consumers bear a duplicate."
+        f"A message for {where} was not acknowledged before {end.moment}: {reason}. "
+        f"{DOUBTFUL}; {end.if_in_doubt}."
     )
 
 
@@ -95,11 +113,8 @@ def no_room_for_dead_letter(topic: str, size: int) -> PublishFailed:
     )
 
 
-def no_topic(topic: str, reason: str) -> PublishFailed:
-    return PublishFailed(
-        f"A message for {topic!r} was not written: {reason or 'there is no such topic'}. "
-        f"{UNWRITTEN}; create the topic, or set KAFKA_CREATE_TOPICS=true and start again."
-    )
+def no_topic(topic: str, reason: str, remedy: str) -> PublishFailed:
+    return PublishFailed(f"A message for {topic!r} was not written: {reason}. {UNWRITTEN}; {remedy}.")
 
 
 def no_partition(topic: str, partition: int | None, count: int) -> PublishFailed:

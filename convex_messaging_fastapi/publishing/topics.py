@@ -119,10 +119,10 @@ class Topic:
         try:
             self._know(await self._producer.partition_count(self.name))
         except TopicUnavailable as problem:
-            self._forget(str(problem))
+            self._forget(str(problem), problem.remedy)
         except Exception as problem:  # noqa: BLE001 - its traceback is logged
             reports.defect(f"asking for the partitions of {self.name} ended in an unexplained error", problem)
-            self._forget(f"the transport raised {type(problem).__name__}")
+            self._forget(f"the transport raised {type(problem).__name__}", "the log has its traceback")
         finally:
             self._asking = None
             if self._count is None:
@@ -135,10 +135,10 @@ class Topic:
         for message in self._line.take(len(self._line)):
             self.append(message, now)
 
-    def _forget(self, reason: str) -> None:
+    def _forget(self, reason: str, remedy: str) -> None:
         self._count = None
         for message in self._line.waiting():
-            self._outstanding.settle(message, publish_errors.no_topic(self.name, reason))
+            self._outstanding.settle(message, publish_errors.no_topic(self.name, reason, remedy))
 
     def _route_to(self, partition: int, message: Pending, count: int) -> None:
         if 0 <= partition < count:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.errors import PublishFailed, PublishManyError
+from convex_messaging_fastapi.errors import PublishFailed, PublishManyError, TopicUnavailable
 from convex_messaging_fastapi.publishing import Partitioner, Publisher
 from convex_messaging_fastapi.publishing.topics import REFRESH_SECONDS, STICKY_RECORDS
 from convex_messaging_fastapi.records import TopicPartition
@@ -47,6 +47,20 @@ async def test_waiting_for_the_partition_count_counts_against_the_deadline(
     producer.counting.set()
     await publisher.publish("t", record("b"), 2)
     assert producer.values("t") == [b"b"]
+
+
+async def test_what_to_do_about_a_topic_is_said_by_who_knows_what_is_wrong_with_it(
+    publisher: Publisher, producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(topic: str) -> int:
+        raise TopicUnavailable(f"no right on topic {topic}", "ask for it")
+
+    monkeypatch.setattr(producer, "partition_count", refuse)
+    with pytest.raises(
+        PublishFailed, match=r"^A message for 't' was not written: no right on topic t\. "
+    ) as got:
+        await publisher.publish("t", record("a"), 10)
+    assert str(got.value).endswith("It is certainly not written; ask for it.")
 
 
 async def test_a_missing_topic_fails_with_the_clusters_sentence_and_is_asked_for_again(

@@ -98,7 +98,8 @@ class MemoryBroker:
         """The topic, made if it is not there. Raises `TopicUnavailable` for what is no name."""
         if not is_name(wanted.name):
             raise TopicUnavailable(
-                f"topic {wanted.name!r} cannot be used: Kafka takes no such name for a topic"
+                f"topic {wanted.name!r} cannot be used: Kafka takes no such name for a topic",
+                "choose another name",
             )
         with self._lock:
             if wanted.name not in self._topics:

@@ -30,7 +30,9 @@ class MemoryProducer:
 
     async def partition_count(self, topic: str) -> int:
         if not await self._within_reach():
-            raise TopicUnavailable(f"topic {topic!r} cannot be used: the producer was stopped")
+            raise TopicUnavailable(
+                f"topic {topic!r} cannot be used: the producer was stopped", "publish it after the next start"
+            )
         return len(self._broker.ensure(NewTopic(topic)).logs)
 
     async def send(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:

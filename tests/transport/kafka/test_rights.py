@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from convex_messaging_fastapi import PublishFailed
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import CommitOutcome, Problem
 from tests.support.guarded import Guarded, User
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
-from tests.transport.kafka.bench import Bench, Reader
+from tests.transport.kafka.bench import Bench, Reader, bus_over
 
 pytestmark = pytest.mark.kafka
 
@@ -125,3 +126,20 @@ async def test_the_right_to_write_that_is_missing_is_named(bench: Bench, guarded
     expected = "these credentials lack WRITE on a topic, or IDEMPOTENT_WRITE on the cluster"
     await eventually(lambda: expected in producer.contact().detail, 10, expected)
     assert producer.contact().problem is Problem.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize("granted", [[], ["DESCRIBE"]], ids=["none", "to describe"])
+async def test_the_right_to_write_that_one_topic_lacks_is_named_to_whoever_publishes(
+    guarded: Guarded, unique: str, granted: list[str]
+) -> None:
+    """Also where the topic may not even be seen: to make it would not help."""
+    user = guarded.new_user()
+    await grant(guarded, user, "WRITE", topic=f"{unique}-another")
+    await asyncio.to_thread(guarded.cluster.create_topic, unique, 1)
+    if granted:
+        await grant(guarded, user, *granted, topic=unique)
+    async with bus_over(group=unique, **user.settings) as bus:
+        with pytest.raises(PublishFailed, match=f"lack WRITE on topic {unique} .*: grant it") as got:
+            await bus.publish(unique, b"a", timeout=20)
+    assert "certainly not written" in str(got.value)
+    assert "KAFKA_CREATE_TOPICS" not in str(got.value)

@@ -22,14 +22,14 @@ from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Contact, Problem, Sent, Verdict
 from convex_messaging_fastapi.transport.kafka.engine import InvalidRecord, Pack, Writer, pack, size_in_batch
 from convex_messaging_fastapi.transport.kafka.producer.sizes import Sizes
-from convex_messaging_fastapi.transport.kafka.recovery import Ended, Explanation, Supervisor, verdict_on
+from convex_messaging_fastapi.transport.kafka.recovery import (
+    Ended,
+    Explanation,
+    Supervisor,
+    explain_publish,
+    verdict_on,
+)
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-
-_REASONS = {
-    UnknownTopicOrPartitionError: "the cluster has no such topic, and publishing creates none",
-    TopicAuthorizationFailedError: "these credentials may not see it",
-    InvalidTopicError: "Kafka takes no such name for a topic",
-}
 
 _CERTAINLY_REFUSED = (Verdict.TOO_LARGE, Verdict.REFUSED)
 
@@ -63,7 +63,9 @@ class KafkaProducer:
         try:
             return await self._partition_count(topic)
         except Ended:
-            raise TopicUnavailable(f"topic {topic!r} cannot be used: the producer was stopped") from None
+            raise TopicUnavailable(
+                f"topic {topic!r} cannot be used: the producer was stopped", "publish it after the next start"
+            ) from None
 
     def complaint(self, where: TopicPartition) -> str:
         writer = self._supervisor.current
@@ -102,11 +104,11 @@ class KafkaProducer:
             writer = await self._supervisor.engine()
             if count := writer.partitions(topic):
                 return count
-            if (reason := await self._missing(writer, topic)) is not None:
+            if (error := await self._unavailable(writer, topic)) is not None:
                 # A broker may be a moment behind the one that has just created the topic.
                 doubts += 1
                 if doubts > 1:
-                    raise TopicUnavailable(f"topic {topic!r} cannot be used: {reason}")
+                    raise error
             await sleep(self._clock, self._tuning.retry_seconds)
 
     async def _send_some(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
@@ -170,7 +172,7 @@ class KafkaProducer:
         if isinstance(error, InvalidRecord) and packed.taken > 1:
             return _IN_PARTS
         if verdict is not Verdict.TOO_LARGE:
-            return Sent(packed.taken, verdict, reason=_reason(error))
+            return Sent(packed.taken, verdict, reason=_reason(error, where.topic))
         name, id, now = where.topic, writer.identity(where.topic), self._clock.now()
         if packed.taken > 1:
             self._sizes.refuse_batch(name, id, packed.size, now)
@@ -207,16 +209,16 @@ class KafkaProducer:
 
     async def _find(self, writer: Writer, where: TopicPartition) -> Sent | None:
         """Learn where a partition is; an answer when there is none."""
-        if (reason := await self._missing(writer, where.topic)) is not None:
-            return Sent(1, Verdict.FAILED, reason=reason)
+        if (error := await self._unavailable(writer, where.topic)) is not None:
+            return Sent(1, Verdict.FAILED, reason=str(error))
         if 0 < (count := writer.partitions(where.topic)) <= where.partition:
             return Sent(1, Verdict.REFUSED, reason=f"the topic has {count} partitions")
         if not count:
             await sleep(self._clock, self._tuning.retry_seconds)
         return None
 
-    async def _missing(self, writer: Writer, topic: str) -> str | None:
-        """Why the cluster says that there is no such topic; `None` if there is one, or no answer."""
+    async def _unavailable(self, writer: Writer, topic: str) -> TopicUnavailable | None:
+        """Why the cluster does not let us use a topic; `None` if it does, or does not answer."""
         try:
             answer = await writer.ask(topic)
         except KafkaError as error:
@@ -224,11 +226,24 @@ class KafkaProducer:
             return None
         if answer.exists:
             await writer.follow(topic)
-        return _REASONS.get(answer.error)
+        return _unavailable(topic, answer.error)
 
 
-def _reason(error: KafkaError) -> str:
-    return error.description if isinstance(error, InvalidRecord) else f"{type(error).__name__}: {error}"
+def _unavailable(topic: str, error: type[Exception]) -> TopicUnavailable | None:
+    start = f"topic {topic!r} cannot be used:"
+    if error is UnknownTopicOrPartitionError:
+        return TopicUnavailable(f"{start} the cluster has no such topic, and publishing creates none")
+    if error is InvalidTopicError:
+        return TopicUnavailable(f"{start} Kafka takes no such name for a topic", "choose another name")
+    if error is TopicAuthorizationFailedError:
+        return TopicUnavailable(
+            f"{start} {explain_publish(error(), topic)}", "publish it again once that is done"
+        )
+    return None
+
+
+def _reason(error: KafkaError, topic: str) -> str:
+    return error.description if isinstance(error, InvalidRecord) else explain_publish(error, topic)
 
 
 def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:

@@ -98,6 +98,13 @@ def explain_commit(error: BaseException, group: str, topic: str = "") -> str:
     return _sentence_on(error, group, topic)
 
 
+def explain_publish(error: BaseException, topic: str) -> str:
+    """Why a batch was refused, or its topic not shown; a right that is missing with what to do."""
+    said = _sentence_on(error, topic=topic, operation="WRITE")
+    missing = engine.TopicAuthorizationFailedError | engine.ClusterAuthorizationFailedError
+    return f"{said}: grant it" if isinstance(error, missing) else said
+
+
 _MEMBERSHIP: Mapping[type[BaseException], Problem] = {
     engine.GroupAuthorizationFailedError: Problem.NOT_AUTHORIZED,
     engine.TopicAuthorizationFailedError: Problem.NOT_AUTHORIZED,
@@ -185,12 +192,15 @@ def missing_among(refused: Mapping[str, type[BaseException]]) -> list[str]:
 _NO_SUCH_TOPIC = (engine.UnknownTopicOrPartitionError, engine.InvalidTopicError)
 
 
-def _sentence_on(error: BaseException, group: str = "", topic: str = "") -> str:
-    """What was said; a right that is missing by the words that grant it."""
+def _sentence_on(error: BaseException, group: str = "", topic: str = "", operation: str = "READ") -> str:
+    """What was said; a right that is missing by the words that grant it.
+
+    `operation` is what was tried on the topic.
+    """
     named = error.args[0] if error.args and isinstance(error.args[0], str) else ""
     match error:
         case engine.TopicAuthorizationFailedError():
-            right = f"READ on topic {topic or named}"
+            right = f"{operation} on topic {topic or named}"
         case engine.GroupAuthorizationFailedError():
             right = f"READ on group {group or named}"
         case engine.ClusterAuthorizationFailedError():

@@ -97,6 +97,14 @@ async def test_what_a_broker_certainly_did_not_write_costs_no_producer(
     assert producer.contact().rebuilds == 0
 
 
+async def test_a_right_that_publishing_lacks_is_named(bench: Bench, wire: WireCluster) -> None:
+    producer = await bench.producer()
+    await producer.send(WHERE, records(b"warm"))
+    wire.push_errors(Api.PRODUCE, TOPIC_AUTHORIZATION_FAILED)
+    refused = await producer.send(WHERE, records(b"bad"))
+    assert refused.reason.startswith("these credentials lack WRITE on topic orders")
+
+
 @pytest.mark.parametrize(("code", "verdict"), REFUSALS)
 async def test_what_was_sent_twice_before_it_was_refused_costs_one(
     bench: Bench, wire: WireCluster, code: int, verdict: Verdict

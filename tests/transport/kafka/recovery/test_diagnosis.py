@@ -16,6 +16,7 @@ from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import (
     explain_commit,
     explain_connection,
     explain_membership,
+    explain_publish,
     explain_topics,
     outcome_of,
     unreadable_batch,
@@ -112,6 +113,25 @@ def test_a_right_that_is_missing_is_named_by_the_words_that_grant_it(error: Exce
     expected = f"these credentials lack {right} ({type(error).__name__})"
     assert explain_membership(error, "g", topic).detail == explain_commit(error, "g", topic) == expected
     assert explain_membership(error).problem is Problem.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            engine.TopicAuthorizationFailedError(),
+            "these credentials lack WRITE on topic orders (TopicAuthorizationFailedError): grant it",
+        ),
+        (
+            engine.ClusterAuthorizationFailedError(),
+            "these credentials lack WRITE on a topic, or IDEMPOTENT_WRITE on the cluster "
+            "(ClusterAuthorizationFailedError): grant it",
+        ),
+        (engine.InvalidTimestampError("too old"), "InvalidTimestampError: [Error 32] InvalidTimestampError"),
+    ],
+)
+def test_a_right_that_publishing_lacks_is_named_with_what_to_do(error: Exception, told: str) -> None:
+    assert explain_publish(error, "orders").startswith(told)
 
 
 def test_only_what_a_broker_said_of_a_topic_is_told_of_it() -> None:
