@@ -84,8 +84,8 @@ def test_a_header_that_had_to_be_mended_is_told_once_a_partition(
         complaints.forget_partitions()
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [record.message for record in told] == [
-        "group billing, orders/1/7: a header's name is no UTF-8 and is mended",
-        "group billing, orders/2/3: a header's name is no UTF-8 and is mended",
+        "group billing, orders/1/7: a header's name is not UTF-8 and is mended",
+        "group billing, orders/2/3: a header's name is not UTF-8 and is mended",
     ]
     about = [getattr(told[0], name) for name in ("topic", "partition", "offset", "group")]
     assert about == ["orders", 1, 7, "billing"]
