@@ -1,4 +1,4 @@
-"""What a setting may hold, and how that may be spelled: words, names, addresses of brokers, secrets."""
+"""The types of settings, and how their values may be spelled: words, names, addresses, secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Fields = Mapping[str, FieldInfo]
 
 
 def kind(field: FieldInfo) -> Any:
-    """The type of a setting, leaving away that it may be absent."""
+    """The type of a setting, without its `| None`."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType]
     return kinds[0] if NoneType in get_args(field.annotation) else field.annotation
 
@@ -30,7 +30,7 @@ def secret_names(fields: Fields) -> frozenset[str]:
 
 
 def conceal(value: Any) -> Any:
-    """A secret that no `repr` shows; what is no text stays wrong, and is hidden as well."""
+    """The value as a secret that no `repr` shows. A value of a wrong type is hidden too, and stays wrong."""
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return SecretStr(str(value).strip())
     return value if value is None or isinstance(value, SecretStr) else Secret(value)
@@ -40,7 +40,7 @@ def is_blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-# Words and names, Kafka's way or .NET's, in any case.
+# Words, as Kafka or .NET spells them, in upper or lower case.
 
 
 def _bare(text: str) -> str:
@@ -90,7 +90,7 @@ def nearest_to(wrong: str, right: Iterable[str]) -> str | None:
     return spelled[near[0]] if near else None
 
 
-# Names that Kafka takes: prefixes, groups, and the template of a queue's group.
+# Names that Kafka takes: prefixes, group instances, and the template of a queue's group.
 
 _LEGAL = re.compile(r"[A-Za-z0-9._-]*")
 _LONGEST = 200
@@ -106,14 +106,14 @@ def _checked_name(text: str) -> str:
 
 def _checked_prefix(text: str) -> str:
     if text.startswith(".") or text.endswith("."):
-        raise ValueError(f"takes no dot at its ends, not {text!r}: one is put between prefix and topic")
+        raise ValueError(f"takes no dot at its ends, not {text!r}: a dot is put between prefix and topic")
     return text
 
 
 def _checked_queue_group(template: str) -> str:
     filled = template.replace("{prefix}", "").replace("{queue}", "")
     if "{" in filled or "}" in filled:
-        raise ValueError(f"knows {{prefix}} and {{queue}} and no other braces, not {template!r}")
+        raise ValueError(f"takes {{prefix}} and {{queue}} and no other braces, not {template!r}")
     return template
 
 
@@ -152,10 +152,10 @@ def _as_text(value: object) -> object:
 
 def _checked(text: str) -> str:
     """`text` without blanks; raises `ValueError` with the sentence that mends it."""
-    # Looked for first, and never repeated: what stands before an @ may be a password.
+    # First of all, and without repeating the text: what stands before an @ may be a password.
     if "@" in text:
         raise ValueError(
-            "takes no credentials: leave what ends in @ away, and set sasl_username, sasl_password"
+            "takes no credentials: remove what ends in @, and set sasl_username and sasl_password"
         )
     if MEMORY in text:
         return _checked_memory(text)
@@ -189,7 +189,7 @@ def _check(address: str) -> None:
 
 
 def _shown(address: str) -> str:
-    """What was given, where it is made of hosts and ports; anything else may hold a user and a password."""
+    """The text as given, if it is hosts and ports alone; any other text may hold a password."""
     return f", not {address!r}" if _HOSTS_AND_PORTS.fullmatch(address) else ", and nothing else"
 
 
@@ -211,9 +211,9 @@ Servers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `host:port` cannot leave this machine, judged without asking a name server."""
+    """Whether what is sent to `host:port` stays on this machine, judged without a name server."""
     host = address.rpartition(":")[0].strip("[]").lower()
-    if host == "localhost":  # and no name below it: there are name servers that are asked for those
+    if host == "localhost":  # but no name below it: some name servers answer those with other machines
         return True
     try:
         return ip_address(host).is_loopback

@@ -27,19 +27,19 @@ from convex_messaging_fastapi.settings.field_types import (
 PREFIX = "KAFKA_"
 
 SECRET_FILES = {"sasl_password": "sasl_password_file", "ssl_key_password": "ssl_key_password_file"}
-"""Secrets, and the settings that name a file which holds one."""
+"""Each secret, and the setting that names a file with it."""
 
 TokenProvider = Callable[[], Awaitable[str]]
 
 HEARTBEAT_INTERVAL_MS = 1000
-"""It, not the session, decides how fast a rebalance is noticed."""
+"""A member learns of a rebalance from the answer to a heartbeat, so at most this much later."""
 
 _REBALANCE_MARGIN_MS = 10_000
 _REQUEST_MARGIN_MS = 5_000
 
 
 class SettingsFields(BaseSettings):
-    """What `MessagingSettings` holds. Where the values come from is that one's matter."""
+    """Every setting; `MessagingSettings` adds where the values come from."""
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -96,16 +96,15 @@ class SettingsFields(BaseSettings):
         default=30_000,
         ge=6000,
         le=1_800_000,
-        description="milliseconds after which a member that its group does not hear loses its partitions, "
-        "and lets go of them; more than brokers take to replace a coordinator. Heartbeats go out every "
-        "second",
+        description="milliseconds without a heartbeat after which a member loses its partitions, and lets go "
+        "of them; choose more than brokers take to replace a coordinator. Heartbeats go out every second",
     )
     request_timeout_ms: int = Field(
         default=30_000,
         ge=1000,
         le=2_147_483_647,
         description="milliseconds a broker has to answer; consumers wait at least 15 seconds longer than "
-        "`revoke_drain_seconds`, for a rebalance is answered when it ends",
+        "`revoke_drain_seconds`, because a join is answered when the rebalance ends",
     )
     max_retry_attempts: int = Field(
         default=3, ge=1, description="tries in all, the first included, before a message is buried"
@@ -125,13 +124,13 @@ class SettingsFields(BaseSettings):
 
     group_instance_id: InstanceId | None = Field(
         default=None,
-        description="static membership: a process that comes back within the session does not stop its "
-        "group. Unique for every machine or pod; of several processes on one, the second gets the "
-        "suffix -1, and so on",
+        description="static membership: a process that comes back within the session causes no rebalance. "
+        "Unique for every machine or pod; of several processes on one, the second gets the suffix -1, "
+        "and so on",
     )
     client_id: str = Field(
         default_factory=lambda known: known.get("consumer_group", ""),
-        description="how this process is called in the brokers' logs and quotas; by default `consumer_group`",
+        description="the name of this process in the brokers' logs and quotas; by default `consumer_group`",
     )
     partitioner: PartitionerName = Field(
         default="murmur2",
@@ -146,7 +145,7 @@ class SettingsFields(BaseSettings):
     max_uncommitted: int = Field(
         default=10_000,
         ge=1,
-        description="records of a partition handed out past its committed offset: what a crash may repeat",
+        description="records of a partition handed out past its committed offset, which a crash may repeat",
     )
     publish_timeout_seconds: float = Field(
         default=10.0,
@@ -250,7 +249,7 @@ class SettingsFields(BaseSettings):
 
     @property
     def memory_name(self) -> str:
-        """The name of the shared in-process broker; empty for a private one, and for real brokers."""
+        """The name of the in-process broker that buses share; empty for a private one, and for Kafka."""
         return self.bootstrap_servers.removeprefix(MEMORY) if self.is_memory else ""
 
     @property
@@ -267,12 +266,12 @@ class SettingsFields(BaseSettings):
 
     @property
     def rebalance_timeout_ms(self) -> int:
-        """Longer than a drain can be: a member that drains longer would be thrown out, every time."""
+        """More than the longest drain: a group removes a member that takes longer to rejoin."""
         return int(self.revoke_drain_seconds * 1000) + _REBALANCE_MARGIN_MS
 
     @property
     def consumer_request_timeout_ms(self) -> int:
-        """A join is answered only when the rebalance ends, so it must be waited for longer than that."""
+        """More than the rebalance timeout, since a join is answered only when the rebalance ends."""
         return max(self.request_timeout_ms, self.rebalance_timeout_ms + _REQUEST_MARGIN_MS)
 
     @property
@@ -280,7 +279,7 @@ class SettingsFields(BaseSettings):
         return Retry(attempts=self.max_retry_attempts, delay_seconds=self.retry_delay_seconds)
 
     def queue_group_for(self, queue: str) -> str:
-        """The group that the receivers of `queue` share, wherever they run."""
+        """The group that the receivers of `queue` share, in every process."""
         return queue_group(self.queue_group, self.topic_prefix, queue)
 
 

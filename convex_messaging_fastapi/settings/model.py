@@ -1,4 +1,4 @@
-"""`MessagingSettings`: the settings with their sources, made only where nothing is wrong with them."""
+"""`MessagingSettings`: the settings with their sources. None is made while anything is wrong with them."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _within_another_model: ContextVar[bool] = ContextVar("another model makes these 
 class MessagingSettings(SettingsFields):
     """Every setting of a bus. Frozen; contradictions are refused when it is made.
 
-    Read from, the first that has a value wins: this call, `KAFKA_*` variables,
+    A setting has the value of the first of these that sets it: this call, `KAFKA_*` variables,
     `ConvexMessaging__*` variables, `.env`, `appsettings.{ENV}.json`, `appsettings.json` (both in
-    the working directory, section `ConvexMessaging`), the defaults. What is empty is not set;
-    only `topic_prefix=""` in code says that there is no prefix.
+    the working directory, section `ConvexMessaging`), the defaults. An empty value counts as not
+    set; only `topic_prefix=""` in code means that there is no prefix.
 
-    Of the options of pydantic-settings four count, as arguments and in the `SettingsConfigDict` of a
-    subclass: `_env_prefix` (with one of your own neither `KAFKA_*`, `ConvexMessaging__*` nor
-    `appsettings` is read), `_env_file`, `_env_file_encoding` and `_secrets_dir` (a folder with a file
-    for each setting, read after `.env`). Any other is refused.
+    Four options of pydantic-settings have an effect, as arguments and in the `SettingsConfigDict` of a
+    subclass: `_env_prefix` (with one of your own, `KAFKA_*`, `ConvexMessaging__*` and `appsettings` are
+    not read), `_env_file`, `_env_file_encoding` and `_secrets_dir` (a folder with a file for each
+    setting, read after `.env`). Any other is refused.
 
     Raises `ConfigurationError` with one line for each thing that is wrong.
     """
@@ -54,15 +54,15 @@ class MessagingSettings(SettingsFields):
     else:
 
         def __init__(self, **given: Any) -> None:
-            # Here first, so that no variable of what is called from here on holds a secret.
+            # First of all, because programs that report errors show what local variables hold.
             hide(given, type(self))
             reading = read(type(self), given, within=_within_another_model.get())
             warnings, problems = mistyped(type(self).model_fields, reading)
             if refused := refused_options(type(self), given):
-                # Before pydantic-settings sees them: it would read arguments of the process, and warn.
+                # Before pydantic-settings sees them: it would warn, or read the arguments of the process.
                 raise ConfigurationError(report([*refused, *problems], reading))
             try:
-                # All has been read: pydantic-settings would not tell where a value came from.
+                # Our own reading has every value: pydantic-settings would not tell where one came from.
                 super().__init__(_env_file=None, **reading.values)
             except ValidationError as error:
                 problems += misfits(error.errors(include_url=False), type(self).model_fields)
@@ -77,7 +77,7 @@ class MessagingSettings(SettingsFields):
     @model_validator(mode="wrap")
     @classmethod
     def _within_another_model(cls, given: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        # Comes before `__init__` only where another model, or `model_validate`, makes these settings.
+        # Runs before `__init__` only where another model, or `model_validate`, makes these settings.
         outer = _within_another_model.set(True)
         try:
             return make(given)
@@ -97,16 +97,16 @@ class MessagingSettings(SettingsFields):
 
 
 def load(**overrides: Any) -> MessagingSettings:
-    """The settings as they stand outside the code, with `overrides` over them.
+    """The settings of variables and files; `overrides` win over both.
 
-    Plain values do: a password as text, addresses as a list, words in either spelling.
+    Overrides may be plain values: a password as text, addresses as a list, words in either spelling.
     Raises `ConfigurationError` with one line for each thing that is wrong.
     """
     return MessagingSettings(**overrides)
 
 
 def _tell(warnings: Iterable[str], reading: Reading) -> None:
-    """Each once in the life of the process, however often settings are made."""
+    """Log each sentence once in the life of the process, however often settings are made."""
     files: dict[str, list[str]] = {}
     for name, found in sorted(reading.found.items()):
         if found.file:
@@ -125,4 +125,4 @@ def _tell_once(sentence: str, *, is_doubtful: bool) -> None:
 
 
 forget_what_was_told: Callable[[], None] = _tell_once.cache_clear
-"""For tests, each of which is a process of its own to itself."""
+"""For tests: each begins like a new process."""

@@ -1,7 +1,7 @@
 """What is wrong with settings: one list of problems, each a plain sentence that says how to mend it.
 
-One names the setting, what it says, where that came from, and what it takes. What is odd, and may be meant
-so, is a warning.
+A sentence names the setting, its value, where the value came from, and which values it takes. What is odd,
+but may be intended, is a warning.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _AUTHORITIES = ("ssl_ca_location",)
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, in one sentence, and the settings that it is about."""
+    """One thing that is wrong, as a sentence, and the settings that it is about."""
 
     sentence: str
     settings: tuple[str, ...] = ()
 
 
 def report(problems: Iterable[Problem], reading: Reading) -> str:
-    """One line a problem, each with the places that its values came from."""
+    """One line a problem, each with the places where its values came from."""
     lines = [_with_origins(problem, reading) for problem in problems]
     if len(lines) == 1:
         return lines[0]
@@ -68,7 +68,7 @@ def _with_origins(problem: Problem, reading: Reading) -> str:
 
 
 def refused_options(settings: type[SettingsFields], given: Iterable[str]) -> list[Problem]:
-    """Those that would have no effect: in the call, and in the class."""
+    """Options of pydantic-settings that would have no effect, given in the call or set in the class."""
     honoured = [f"_{option}" for option in HONOURED]
     called = [name for name in given if name.startswith("_") and name not in honoured]
     configured = [
@@ -93,12 +93,12 @@ def _refused(sentence: str, name: str, honoured: Sequence[str]) -> Problem:
     )
 
 
-# One by one.
+# Each setting by itself.
 
 
 def misfits(errors: Iterable[ErrorDetails], fields: Fields) -> list[Problem]:
     """What pydantic refused, one sentence each."""
-    # A default that was not made because another setting is wrong is no mistake of its own.
+    # pydantic also reports a default that it did not make because another setting is wrong.
     return [_misfit(error, fields) for error in errors if error["type"] != "default_factory_not_called"]
 
 
@@ -141,16 +141,16 @@ def _shown(value: object, field: FieldInfo) -> str:
     if is_secret(field) or not isinstance(value, str | int | float):
         return ""
     if get_origin(kind(field)) is Literal and not _WORD.fullmatch(str(value)):
-        return ""  # it looks like no word at all: a password may have gone to the wrong place
+        return ""  # not a word, so it may be a password in the wrong place
     text = repr(value)
     return f", not {text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '...'}"
 
 
-# Together.
+# Settings beside each other.
 
 
 def contradictions(settings: SettingsFields) -> list[Problem]:
-    """Everything that is wrong at once. A bus in memory connects to nobody, so needs no security."""
+    """All of them at once. A bus in memory connects to nobody, so what it says of security is not judged."""
     problems = [*_of_times(settings), *_of_secrets(settings)]
     if settings.uses_sasl and not settings.is_memory:
         problems += [*_of_credentials(settings), *_of_secrecy(settings)]
@@ -172,7 +172,7 @@ def _of_times(settings: SettingsFields) -> Iterator[Problem]:
 def _of_secrets(settings: SettingsFields) -> Iterator[Problem]:
     for secret, file in SECRET_FILES.items():
         if getattr(settings, secret) and getattr(settings, file):
-            yield Problem(f"{secret} and {file} are both set: leave one of them away", (secret, file))
+            yield Problem(f"{secret} and {file} are both set: remove one of them", (secret, file))
 
 
 def _of_credentials(settings: SettingsFields) -> Iterator[Problem]:
@@ -238,7 +238,10 @@ def _of_certificates(settings: SettingsFields) -> Iterator[Problem]:
 
 
 def unused(settings: SettingsFields, reading: Reading) -> tuple[list[str], list[Problem]]:
-    """Secrets that the protocol does not use: where nobody chose that protocol a name may be mistyped."""
+    """Secrets that the protocol does not use: warnings, and problems.
+
+    It is a problem where the protocol is only the default, since its setting may be missing or mistyped.
+    """
     warnings: list[str] = []
     problems: list[Problem] = []
     for names in _unused(settings):
@@ -255,7 +258,7 @@ def unused(settings: SettingsFields, reading: Reading) -> tuple[list[str], list[
         elif not chosen or names is not _AUTHORITIES:
             warnings.append(
                 f"{' and '.join(names)} is not used: security_protocol is {settings.security_protocol}. "
-                "Leave it away, or choose a security_protocol that uses it"
+                "Remove it, or choose a security_protocol that uses it"
             )
     return warnings, problems
 
@@ -277,13 +280,13 @@ def _are_shared(names: Iterable[str], reading: Reading) -> bool:
 
 
 def mixed(reading: Reading) -> list[str]:
-    """Settings within another model that were given in part, and are ours by name for the rest."""
+    """A warning where another model gives some settings, and the rest comes from our variables and files."""
     if reading.handed is None or not reading.found or not reading.options.are_ours:
         return []
     taken = ", ".join(f"{name} from {found.origin}" for name, found in sorted(reading.found.items()))
     return [
-        f"settings within another model, of which that one gives {_names(reading.given)}, take the rest from "
-        f"elsewhere: {taken}. If that is another cluster's, give it there as well, or use a subclass with an "
+        f"settings within another model, which gives {_names(reading.given)}, take the rest from elsewhere: "
+        f"{taken}. If that is another cluster's, give it in that model too, or use a subclass with an "
         'env_prefix of its own, as in SettingsConfigDict(env_prefix="AUDIT_KAFKA_")'
     ]
 
@@ -292,14 +295,14 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
-# Names of variables that are nearly a setting's.
+# Variables that are named nearly like a setting.
 
 
 def mistyped(fields: Fields, reading: Reading) -> tuple[list[str], list[Problem]]:
-    """Variables that are no setting's and nearly called so, and all others of our own section.
+    """Warnings of variables named nearly like a setting, and problems with unknown names in our section.
 
-    Those that begin with the prefix may belong to another program, so they are only told; nothing but
-    this package reads the section.
+    Variables that begin with the prefix may belong to another program; nothing but this package reads the
+    section.
     """
     prefixed, *sections = reading.options.variables(fields)
     warnings: list[str] = []
@@ -323,7 +326,7 @@ def _is_one_of(given: str, known: Iterable[str]) -> bool:
 
 
 def _nearly(given: str, known: Iterable[str]) -> str | None:
-    """The known name that differs in one or two letters; `None` when `given` is known, or like none.
+    """The known name that differs from `given` in one or two letters; `None` for a known or a strange name.
 
     `KAFKA_SASL_USERNAME_FILE` is like `KAFKA_SASL_USERNAME`: only secrets may stand in files.
     """
@@ -335,7 +338,7 @@ def _nearly(given: str, known: Iterable[str]) -> str | None:
 
 
 def _letters_between(one: str, other: str) -> int:
-    """How many letters must be changed, added or left away to make one of the other."""
+    """How many letters must be changed, added or removed to make one word of the other."""
     if abs(len(one) - len(other)) > MOST_LETTERS_WRONG:
         return MOST_LETTERS_WRONG + 1
     row = list(range(len(other) + 1))

@@ -1,9 +1,9 @@
-"""Where settings are found outside the code: variables, `.env`, a folder of secrets, the `appsettings` files.
+"""Reads settings outside the code: from variables, `.env`, a folder of secrets, the `appsettings` files.
 
-What is empty is not set, wherever it stands. The earlier source wins:
-`KAFKA_*` variables, `ConvexMessaging__*` variables, `.env` (both spellings, in the same order), the
-files of `secrets_dir`, `appsettings.{ENV}.json`, `appsettings.json`. Who gives a prefix of their own reads
-what begins with that, and neither `ConvexMessaging` nor `appsettings`: those are another cluster's.
+An empty value counts as not set. The first source that sets a setting wins: `KAFKA_*` variables,
+`ConvexMessaging__*` variables, `.env` (both spellings, in the same order), the files of `secrets_dir`,
+`appsettings.{ENV}.json`, `appsettings.json`. Settings with an `env_prefix` of their own are read from
+variables with that prefix alone: `ConvexMessaging` and `appsettings` are another cluster's.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ ENVIRONMENT_NAMES = ("APP_ENV", "DOTNET_ENVIRONMENT", "ASPNETCORE_ENVIRONMENT")
 
 Variables = Mapping[str, str | None]
 
-# An empty prefix in code is a choice; there is no other way to say that there is none.
+# An empty prefix in code is a choice: nothing else says that there is none.
 _MAY_BE_EMPTY = "topic_prefix"
 
 _USUAL = Path(".env")
-"""Read where it is there, and not missed where it is not."""
+"""Read if it exists; nobody is warned if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A value, by what name it was found, and in which file, if in one. No `repr` shows what was found."""
+    """A value, the name under which it was found, and its file, if any. `repr` does not show the value."""
 
     value: Any = field(repr=False)
     name: str
     file: str = ""
     shared: bool = False
-    """Whether other programs may read that file, too, and other names than ours be right in it."""
+    """Whether other programs may read that file too, so that names unknown to us may be right in it."""
 
     @property
     def origin(self) -> str:
@@ -67,7 +67,7 @@ Layer = Mapping[str, Found]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Those options of pydantic-settings that say where to look."""
+    """The options of pydantic-settings that say where to look."""
 
     prefix: str
     env_files: tuple[Path, ...]
@@ -76,77 +76,77 @@ class Options:
 
     @classmethod
     def of(cls, settings: type[BaseSettings], given: Mapping[str, Any]) -> Options:
-        """`_env_prefix=` in a call counts before `env_prefix` of the class, and so on."""
+        """`_env_prefix` in a call wins over `env_prefix` of the class, and so on."""
         chosen: dict[str, Any] = {}
         for option in HONOURED:
             called = given.get(f"_{option}")
-            # No `.env` is a choice; of the others `None` means nothing, as pydantic-settings has it.
+            # `_env_file=None` is a choice, no file; for the others `None` means "not given".
             counts = called is not None or (option == "env_file" and "_env_file" in given)
             chosen[option] = called if counts else settings.model_config.get(option)
         return cls(
             chosen["env_prefix"],
             _paths(chosen["env_file"]),
-            # A mark at the beginning of a file is no part of its first name.
+            # A byte order mark at the beginning of a file is not part of the first name.
             chosen["env_file_encoding"] or "utf-8-sig",
             _paths(chosen["secrets_dir"]),
         )
 
     @property
     def are_ours(self) -> bool:
-        """Whether the prefix is ours, and no other was given."""
+        """Whether the prefix is `KAFKA_`."""
         return self.prefix.upper() == PREFIX
 
     def variables(self, settings: Iterable[str]) -> list[dict[str, str]]:
-        """How variables may be called, and which setting each stands for; the first spelling wins."""
+        """The names that variables may have, and the setting of each; the first spelling wins."""
         names = tuple(settings)
         kafka = {f"{self.prefix}{name}".upper(): name for name in names}
         return [kafka, {f"{SECTION}__{pascal_case(name)}": name for name in names}][: 1 + self.are_ours]
 
 
 def _paths(given: str | Path | Sequence[str | Path] | None) -> tuple[Path, ...]:
-    """The one that counts first comes first: of several, pydantic-settings lets the last one win."""
+    """The one that wins comes first. Of several, pydantic-settings lets the last one win."""
     several = [given] if isinstance(given, str | os.PathLike) else given or ()
     return tuple(Path(path).expanduser() for path in reversed(several))
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Variables that stand together: the environment's, those of a file, or a folder with a file each."""
+    """Variables of one place: the environment, a file, or a folder with a file for each."""
 
     variables: Variables = field(repr=False)
     file: str = ""
     unread: tuple[str, ...] = ()
-    """Files of such a folder that are no setting's."""
+    """Files of such a folder that belong to no setting."""
 
     def names(self) -> list[Found]:
-        """What is set there, without its values."""
+        """The names that are set there, without the values."""
         names = [name for name, value in self.variables.items() if not is_blank(value)]
         return [Found(None, name, self.file) for name in [*names, *self.unread]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All that one making of settings has to go by. Secrets are hidden in it.
+    """Everything that settings are made of, with its secrets hidden.
 
-    What is given in code wins over what was found outside.
+    Values that are `given` in code win over those `found` outside.
     """
 
     options: Options
     given: Mapping[str, Any]
     found: Mapping[str, Found]
     variables: Sequence[Found]
-    """Every variable that is set, a setting's or not."""
+    """Every variable that is set, whether or not it belongs to a setting."""
     missing: Sequence[str]
-    """Files and folders that were chosen, and are not there."""
+    """Files and folders that were chosen and do not exist."""
     handed: Mapping[str, str] | None = None
-    """Of settings within another model: the variables by which that one was given what it hands on."""
+    """For settings within another model: the variables from which that model has what it gives them."""
 
     @property
     def values(self) -> dict[str, Any]:
         return {name: found.value for name, found in self.found.items()} | dict(self.given)
 
     def origin(self, setting: str) -> str:
-        """Where its value comes from, in a user's words."""
+        """Where the value of a setting comes from, as part of a sentence."""
         if setting in self.given:
             variable = (self.handed or {}).get(setting)
             return f"set by {variable}" if variable else "given in code"
@@ -154,10 +154,10 @@ class Reading:
 
 
 def read(settings: type[BaseSettings], given: Mapping[str, Any], *, within: bool) -> Reading:
-    """What was `given`, and what is found outside; a setting that is never dumped is not looked for there.
+    """The values that were `given`, and those found outside. Settings "in code only" are not looked for.
 
-    `within` another model what is given may come from variables of that one.
-    Raises `ConfigurationError` for a file that cannot be read, or that sets what does not exist.
+    `within`: another model makes these settings, so what is given may come from variables of that model.
+    Raises `ConfigurationError` for a file that cannot be read, and for one that sets an unknown setting.
     """
     options, fields = Options.of(settings, given), settings.model_fields
     names = tuple(name for name, field in fields.items() if not field.exclude)
@@ -177,16 +177,16 @@ def read(settings: type[BaseSettings], given: Mapping[str, Any], *, within: bool
 
 
 def _with_others(names: Iterable[str]) -> set[str]:
-    """With a secret the file that might hold it, and the other way round: one of both counts."""
+    """`names`, with each secret the setting of its file, and with each such setting its secret."""
     pairs = [*SECRET_FILES.items(), *((file, secret) for secret, file in SECRET_FILES.items())]
     others = {other for name, other in pairs if name in names}
     return {*names, *others}
 
 
 def read_secret(setting: str, path: str) -> SecretStr:
-    """The secret in the file that `setting` names, without blanks around it.
+    """The secret in the file at `path`, which `setting` names, without blanks around it.
 
-    Raises `OSError` that names the setting, and the file where its name cannot be the secret itself.
+    Raises `OSError` that names the setting. It names the file too, unless that may be the secret itself.
     """
     secret, wrong = _secret_in(path)
     if not wrong:
@@ -198,7 +198,7 @@ def read_secret(setting: str, path: str) -> SecretStr:
 
 
 def _secret_in(path: str) -> tuple[SecretStr, str]:
-    """The secret, and why there is none. Nothing is raised: an error of decoding holds what was read."""
+    """The secret, or why there is none. Raises nothing: an error of decoding would hold what was read."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return SecretStr(""), "it is no ordinary file"
@@ -209,19 +209,19 @@ def _secret_in(path: str) -> tuple[SecretStr, str]:
 
 
 def hide(given: dict[str, Any], settings: type[BaseSettings]) -> None:
-    """Hide the secrets among the arguments of the call, in that dict itself."""
+    """Replace the secrets among the arguments of the call by hidden ones, in place."""
     for name in secret_names(settings.model_fields) & given.keys():
         if not is_blank(given[name]):
             given[name] = conceal(given[name])
 
 
 def _hidden(found: Found) -> Found:
-    # At once: programs that report errors show what local variables hold.
+    # At once, because programs that report errors show what local variables hold.
     return replace(found, value=conceal(found.value))
 
 
 def _is_given(name: str, value: object) -> bool:
-    """Texts that are empty are not set; `None` takes away what is set outside. Options are no settings."""
+    """An empty text is not a value; `None` is one, and removes what is set outside. Options do not count."""
     if name.startswith("_"):
         return False
     return value is None or name == _MAY_BE_EMPTY or not is_blank(value)
@@ -237,7 +237,7 @@ def _places(options: Options, names: Iterable[str]) -> Iterator[Place]:
 
 
 def _missing(options: Options) -> list[str]:
-    """What was chosen and is not there. Of several `.env` files one will do: others may be for elsewhere."""
+    """What was chosen and does not exist. Of several `.env` files one is enough."""
     chosen = [path for path in options.env_files if path != _USUAL]
     files = [] if any(path.exists() for path in options.env_files) else chosen
     folders = [path for path in options.secrets_dirs if not path.exists()]
@@ -245,10 +245,10 @@ def _missing(options: Options) -> list[str]:
 
 
 def _handed_on(given: Mapping[str, Any], places: Iterable[Place]) -> dict[str, str]:
-    """The variables that hold what another model was given and hands on, as in `APP_KAFKA__TOPIC_PREFIX`.
+    """The variables from which another model has the values that it gives, such as `APP_KAFKA__TOPIC_PREFIX`.
 
-    How that model calls them is not known here: it is the one that ends in the setting's name and has
-    its value, or that holds both in an object of JSON.
+    That model's names are not known here. A variable is taken for the source if its name ends in the
+    setting's and it has the same value, or if it is a JSON object that holds both.
     """
     origins: dict[str, str] = {}
     for place in places:
@@ -269,7 +269,7 @@ def _holds(variable: str, text: str | None, name: str, value: Any) -> bool:
     try:
         members = json.loads(text)
     except (ValueError, RecursionError):
-        return False  # it belongs to somebody else, who knows how to read it
+        return False  # it belongs to another program, which knows how to read it
     return any(key.lower() == name and member == shown for key, member in members.items())
 
 
@@ -285,7 +285,7 @@ def _layers(options: Options, names: Iterable[str], places: Sequence[Place]) -> 
 def _from_variables(settings: Mapping[str, str], place: Place) -> Layer:
     wanted = {variable.lower(): name for variable, name in settings.items()}
     layer = {}
-    # Of two names that differ only in case, the one in capitals wins: it sorts first, so goes last.
+    # Of two names that differ only in case, the one in capitals wins: it sorts first, so it is set last.
     for given in sorted(place.variables, reverse=True):
         if given.lower() in wanted and not is_blank(place.variables[given]):
             layer[wanted[given.lower()]] = Found(place.variables[given], given, place.file)
@@ -296,12 +296,12 @@ def _from_file(settings: Mapping[str, str], path: Path) -> Layer:
     layer, wrong = _from_document(settings, _read_json(path), path)
     if not wrong:
         return layer
-    del layer  # no variable may hold what the file says where an error is raised
+    del layer  # so that no local variable holds secrets of the file when the error is raised
     raise ConfigurationError("\n".join(wrong))
 
 
 def _from_document(settings: Mapping[str, str], document: Any, path: Path) -> tuple[Layer, list[str]]:
-    """What the file sets, and what is wrong with it."""
+    """The settings in the file, and what is wrong with it."""
     if not isinstance(document, dict):
         return {}, [f"{path} must be one JSON object with a section {SECTION!r}"]
     sections = [value for key, value in document.items() if key.lower() == SECTION.lower()]
@@ -329,7 +329,7 @@ def _from_section(
 
 
 def _shown(key: str) -> str:
-    """A name as it stands; what looks like none may be a password in the wrong place."""
+    """The name as given, unless it does not look like one: then it may be a password in the wrong place."""
     return repr(key) if _NAME.fullmatch(key) else f"of that name ({len(key)} characters, not repeated)"
 
 
@@ -344,7 +344,7 @@ def _json_files(*places: Variables) -> list[Path]:
 
 def _read_dotenv(path: Path, encoding: str) -> Variables:
     try:
-        # As it stands: a password may hold a dollar sign, and braces behind it.
+        # Without interpolation: a password may hold a dollar sign, and braces behind it.
         return dotenv_values(path, encoding=encoding, interpolate=False)
     except (OSError, ValueError, LookupError) as error:
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
@@ -369,11 +369,11 @@ def _read_json(path: Path) -> Any:
         return {}
     except json.JSONDecodeError as error:
         told = f"{error.msg} at line {error.lineno}, column {error.colno}"
-        # Not from the cause: that one carries the whole document, passwords included.
+        # Not `from error`, which holds the whole document, passwords included.
         raise ConfigurationError(f"{path} is not JSON: {told}") from None
     except RecursionError:
         raise ConfigurationError(f"{path} cannot be read: it is nested too deeply") from None
-    except (OSError, ValueError) as error:  # of a number, too, that is too long for Python
+    except (OSError, ValueError) as error:  # `ValueError` also for a number too long for Python
         raise ConfigurationError(f"{path} cannot be read: {_reason(error)}") from None
 
 
@@ -389,7 +389,7 @@ _LAST_COMMA = re.compile(rf"({_STRING})|,(?=\s*[}}\]])", re.DOTALL)
 
 
 def plain_json(text: str) -> str:
-    """`text` without the comments and last commas that .NET allows, every line where it was."""
+    """`text` without the comments and trailing commas that .NET allows; line numbers stay the same."""
     return _LAST_COMMA.sub(_string_or_blank, _COMMENT.sub(_string_or_blank, text))
 
 

@@ -101,7 +101,7 @@ VARIABLES = [
     ),
     (
         {"KAFKA_TOPIC_PREFIX": "convex."},
-        "topic_prefix takes no dot at its ends, not 'convex.': one is put between prefix and topic "
+        "topic_prefix takes no dot at its ends, not 'convex.': a dot is put between prefix and topic "
         "(set by KAFKA_TOPIC_PREFIX)",
     ),
     (
@@ -111,7 +111,7 @@ VARIABLES = [
     ),
     (
         {"KAFKA_QUEUE_GROUP": "{prefix}-{topic}"},
-        "queue_group knows {prefix} and {queue} and no other braces, not '{prefix}-{topic}' "
+        "queue_group takes {prefix} and {queue} and no other braces, not '{prefix}-{topic}' "
         "(set by KAFKA_QUEUE_GROUP)",
     ),
     (

@@ -230,7 +230,7 @@ def test_both_from_one_source_are_refused(secret: str, layer: Any, place: Place)
 
     told = refusal(security_protocol="PLAINTEXT", **given)
 
-    assert f"{secret} and {SECRET_FILES[secret]} are both set: leave one of them away" in told
+    assert f"{secret} and {SECRET_FILES[secret]} are both set: remove one of them" in told
 
 
 def test_none_in_code_takes_away_that_one_alone(place: Place) -> None:

@@ -158,10 +158,10 @@ def test_what_is_left_out_is_taken_from_our_own_variables_and_told_once(
         assert (made.bootstrap_servers, made.consumer_group, made.concurrency) == ("other:9092", "mine", 7)
 
     assert warnings_in(caplog) == [
-        "settings within another model, of which that one gives consumer_group, take the rest from "
-        "elsewhere: bootstrap_servers from KAFKA_BOOTSTRAP_SERVERS, concurrency from Concurrency in "
-        "appsettings.json. If that is another cluster's, give it there as well, or use a subclass with an "
-        'env_prefix of its own, as in SettingsConfigDict(env_prefix="AUDIT_KAFKA_")'
+        "settings within another model, which gives consumer_group, take the rest from elsewhere: "
+        "bootstrap_servers from KAFKA_BOOTSTRAP_SERVERS, concurrency from Concurrency in "
+        "appsettings.json. If that is another cluster's, give it in that model too, or use a subclass with "
+        'an env_prefix of its own, as in SettingsConfigDict(env_prefix="AUDIT_KAFKA_")'
     ]
 
 
