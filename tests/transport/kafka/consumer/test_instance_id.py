@@ -76,7 +76,7 @@ def test_where_nothing_can_be_locked_the_id_is_used_as_it_was_given(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     with caplog.at_level(logging.WARNING):
         assert InstanceId("pod-1", "orders").claim() == "pod-1"
-    assert "whether another process uses group_instance_id pod-1 is not known" in caplog.text
+    assert "it is not known whether another process uses group_instance_id pod-1" in caplog.text
 
 
 def test_a_lock_of_somebody_else_counts_as_taken(
