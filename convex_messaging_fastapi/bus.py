@@ -45,10 +45,11 @@ M = TypeVar("M")
 class MessageBus(Declares, Joins):
     """Publishes messages and runs the handlers that are declared on it.
 
-    Making one does nothing but remember: settings are read, and connections made, when it starts.
-    It starts with the FastAPI app that includes its `MessagingRouter`, with any ASGI app that
-    uses `bus.lifespan`, or by `async with bus:`. `middleware` is wrapped around every attempt of
-    every handler and around every publish, the first outermost; `observers` hear of what happens.
+    Making a bus reads no settings and connects to nothing; its start does both. It starts with the
+    FastAPI app that includes its `MessagingRouter`, with any ASGI app that uses `bus.lifespan`, or by
+    `async with bus:`. `middleware` is wrapped around every attempt of every handler and around every
+    publish, the first outermost; `observers` hear of what happens. Raises `ConfigurationError` for an
+    argument of another type.
 
         bus = MessageBus()
 
@@ -93,10 +94,11 @@ class MessageBus(Declares, Joins):
     ) -> Receipt:
         """Write one message, and return once every in-sync replica has it.
 
-        `timeout` is seconds (default `publish_timeout_seconds`). Raises `PublishFailed` when the
-        message is certainly not written (at once where more than `max_pending_bytes` would wait),
-        `PublishUnknown` when it may be, `EncodeError` when it cannot become JSON. Messages of one
-        key keep the order of these calls.
+        `topic` is without the prefix; `timeout` is seconds (default `publish_timeout_seconds`). Raises
+        `PublishFailed` when the message is certainly not written (at once where more than
+        `max_pending_bytes` would wait), `PublishUnknown` when it may be written, `EncodeError` when it
+        cannot become JSON, `BusStateError` when the bus does not run. Messages of one key keep the order
+        of these calls.
         """
         return await self._publishing().publish(topic, message, key, headers, correlation_id, timeout)
 
@@ -110,13 +112,14 @@ class MessageBus(Declares, Joins):
         correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> list[Receipt]:
-        """Write many messages at once; one receipt each, in the order given.
+        """Write many messages at once; returns one receipt each, in the order given.
 
         `key` may be a function of the message. Not a transaction: when some are not acknowledged
         the others stay written, and `PublishManyError` names which failed and which are unknown.
-        All fail, and none is sent, where all of them beside what waits already are more than
-        `max_pending_bytes`. More than a thousand are taken in by turns of the loop: what others
-        publish meanwhile may come before them, and the messages must not be changed.
+        None is sent, and all fail, when they would exceed `max_pending_bytes` together with those that
+        wait already. A list of more than a thousand is encoded in several turns of the event loop: messages
+        that others publish meanwhile may come before its later ones, and its own must not be changed until
+        this returns.
         """
         return await self._publishing().publish_many(topic, messages, key, headers, correlation_id, timeout)
 
@@ -128,7 +131,7 @@ class MessageBus(Declares, Joins):
         headers: UserHeaders | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Write a null value: in a compacted topic it deletes what `key` had."""
+        """Write a null value, which deletes `key` from a compacted topic; otherwise as `publish`."""
         return await self._publishing().tombstone(topic, key, headers, timeout)
 
     def publish_sync(
@@ -141,10 +144,11 @@ class MessageBus(Declares, Joins):
         correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """`publish` from another thread: a `def` endpoint or a synchronous handler.
+        """`publish` for threads other than the event loop's: for a `def` endpoint or a `def` handler.
 
-        Also raises `PublishUnknown` about a second after `timeout` where the bus's event loop is blocked,
-        and `BusStateError` on that loop, which it would block, and in a forked child.
+        Beside what `publish` raises, it raises `PublishUnknown` about a second after `timeout` when the
+        bus's event loop is blocked, and `BusStateError` on that loop, which it would block, and in a forked
+        child.
         """
         running, loop = self._life.get_in_any_thread()
         if current_loop() in (running.loop, loop):
@@ -170,7 +174,10 @@ class MessageBus(Declares, Joins):
         correlation_id: str | None = None,
         timeout: float | None = None,
     ) -> Receipt:
-        """Write a command to a queue: exactly one receiver in the fleet handles it, at least once."""
+        """Write a command to a queue: one receiver in the fleet handles it, at least once.
+
+        Otherwise as `publish`.
+        """
         return await self.publish(
             queue, message, key=key, headers=headers, correlation_id=correlation_id, timeout=timeout
         )
@@ -180,20 +187,20 @@ class MessageBus(Declares, Joins):
     def include(self, subscribers: Subscribers) -> None:
         """Take in the handlers of a module that does not know this bus: all of them, or none.
 
-        What is declared on `subscribers` later, until the bus starts, is taken in as well. Raises
-        `DeclarationError` when they, or one of their handlers for the same topic and group, are
-        included already.
+        Handlers that are declared on `subscribers` later, until the bus starts, are taken in as well.
+        Raises `DeclarationError` when `subscribers`, or one of its handlers for the same topic and group,
+        is included already, and `BusStateError` while the bus runs.
         """
         self._refuse_while_it_runs()
         self._declarations.include(subscribers, self._declare_late)
 
     async def unsubscribe(self, subscription_id: str) -> bool:
-        """Take a handler away once what it has begun is finished; `False` for an unknown id.
+        """Take a handler away, and wait until it has finished what it began; `False` for an unknown id.
 
-        It has `drain_timeout_seconds` for that. Cancelling the call does not stop it. While the bus
-        stops it returns at once, for the stop drains every handler. Raises `BusStateError`, and
-        changes nothing, in the handler itself, and in another handler of its group where that
-        would rebuild or end the group's consumer: each would wait for its own end.
+        The handler has `drain_timeout_seconds` for that. Cancelling this call does not cancel the change.
+        While the bus stops, this returns at once, because the stop drains every handler. Raises
+        `BusStateError`, and changes nothing, in the handler itself, and in another handler of its group
+        if the change would rebuild or end the group's consumer: the handler would wait for its own end.
         """
         self._life.refuse_elsewhere()
         declared = self._declarations.get(subscription_id)
@@ -212,12 +219,12 @@ class MessageBus(Declares, Joins):
     # -- living --------------------------------------------------------------------------------
 
     async def start(self, app: Any | None = None) -> None:
-        """Read the settings and set everything going; waits for no broker.
+        """Read the settings and start everything; does not wait for a broker.
 
         `app` is the ASGI app whose `state` and `dependency_overrides` handlers' dependencies see.
         Raises `ConfigurationError` for settings that contradict each other, and for a second
         start without a stop; `BusStateError` while it stops; `BusStopped` when it was stopped
-        meanwhile. Nothing is left running of a start that failed or was cancelled.
+        meanwhile. A start that fails or is cancelled leaves nothing running.
         """
         if self._bench is not None:
             self._life.refuse_elsewhere()
@@ -229,11 +236,11 @@ class MessageBus(Declares, Joins):
         await self._start(settings, transport_for(settings, clock, observers), clock, observers, app)
 
     async def stop(self) -> None:
-        """Drain, commit, flush, leave; at most `shutdown_timeout_seconds`. Idempotent.
+        """Drain the handlers, commit, flush the producer, leave the groups.
 
-        Whoever calls it while it is under way waits for its end; cancelling a call ends only that
-        call's waiting. Raises `BusStateError`, and changes nothing, in a handler or in a dependency
-        of one: the stop would wait for that handler.
+        It takes at most `shutdown_timeout_seconds`. A second call waits for the stop that is under way, and
+        does nothing after it; cancelling a call ends only that call's waiting. Raises `BusStateError`, and
+        changes nothing, in a handler or in a dependency of one: the stop would wait for that handler.
         """
         self._life.refuse_elsewhere()
         running = self._life.running
@@ -248,8 +255,8 @@ class MessageBus(Declares, Joins):
     ) -> AsyncIterator[dict[str, Any]]:
         """An ASGI lifespan: `Starlette(lifespan=bus.lifespan)`, or inside one of your own.
 
-        `state` is what handlers' dependencies find in `conn.state`, beside the bus. On the bench of
-        `bus.test()` it only joins in, and lets its own event loop publish as well.
+        `state` is what handlers' dependencies find in `conn.state`, beside the bus. Inside `bus.test()`,
+        where the bus runs already, it starts nothing, and lets its own event loop publish as well.
         """
         if self._bench is None:
             self._life.refuse_second_start()
@@ -279,10 +286,10 @@ class MessageBus(Declares, Joins):
     async def test(self, app: Any | None = None) -> AsyncIterator[TestBench]:
         """Run on an in-process broker and a clock that only `settle` and `advance` turn.
 
-        async with bus.test() as t:
-            await bus.publish("user.created", event)
-            await t.settle()
-            assert t.dead_letters() == []
+            async with bus.test() as t:
+                await bus.publish("user.created", event)
+                await t.settle()
+                assert t.dead_letters() == []
         """
         self._life.refuse_second_start()
         settings = self._read()
@@ -310,7 +317,7 @@ class MessageBus(Declares, Joins):
     # -- inside --------------------------------------------------------------------------------
 
     def _read(self) -> MessagingSettings:
-        """The settings to start with. Whatever is wrong with them, a start was tried."""
+        """The settings to start with. Even if they are refused, somebody has tried to start the bus."""
         unstarted.started(self._declarations)
         return self._settings or load()
 
@@ -336,7 +343,7 @@ class MessageBus(Declares, Joins):
         return watched(plan, self._bench.notes_of(declared.id, declared.handler))
 
     def _publishing(self) -> Publishing:
-        """For somebody who is about to publish: from now on the right to do so counts."""
+        """For a caller that is about to publish. From now on readiness counts the right to write."""
         running = self._life.get()
         self._has_published = True
         return running.parts.publishing
@@ -367,7 +374,7 @@ class MessageBus(Declares, Joins):
         except BaseException:
             self._declarations.take_back(taken)
             raise
-        # By the task, for the caller may be gone by then.
+        # In a callback of the task, because the caller may be gone by then.
         forget = self._declarations.take_back
         coming.add_done_callback(lambda task: forget(taken) if has_failed(task) else None)
         await made(coming)
@@ -375,7 +382,7 @@ class MessageBus(Declares, Joins):
 
 
 def _all_of(kind: type[M], given: Iterable[M], keyword: str) -> tuple[M, ...]:
-    """What was given as a list of objects of this kind. Raises `ConfigurationError` for anything else."""
+    """The objects of `kind` that were given. Raises `ConfigurationError` for anything else."""
     if not isinstance(given, Iterable):
         raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, given))
     found = tuple(given)

@@ -1,4 +1,4 @@
-"""What observers may hear: the class they derive from, and a frozen value for whatever happens rarely."""
+"""What observers may hear: the class they derive from, and a frozen value for each rare event."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition
 
 AttemptOutcome = Literal["handled", "failed", "timed_out", "rejected", "discarded", "cancelled"]
-"""`cancelled` is one that the bus had no more time for: nothing is settled, its messages come again."""
+"""`cancelled`: the bus had no time left for the attempt. Nothing is settled, and its messages come again."""
 
 AttemptEnded = Callable[[AttemptOutcome, BaseException | None], object]
-"""Called in the context of the attempt once it has ended, with what it failed with."""
+"""Called in the context of the attempt once it has ended, with its outcome and its exception, if any."""
 
 PublishVerb = Literal["publish", "publish_many", "tombstone"]
 
 PublishEnded = Callable[[Sequence[Receipt], BaseException | None], object]
-"""Called in the context of the publish once it has ended: one receipt a message, or why there is none."""
+"""Called in the context of the publish once it has ended, with one receipt a message, or with the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """An attempt failed, and another follows after so many seconds. Of a batch it is the first message."""
+    """An attempt failed, and another follows after `delay_seconds`. `record` is the first of a batch."""
 
     record: Record
     failure: Failure
@@ -33,7 +33,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """The cluster has acknowledged a dead letter, after `failed_tries` of writing it that failed."""
+    """The cluster has acknowledged a dead letter; `failed_tries` tries to write it had failed before."""
 
     record: Record
     failure: Failure
@@ -43,7 +43,10 @@ class Buried:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One attempt of a group to commit: the offsets that are stored, and the partitions whose are not."""
+    """One attempt of a group to commit, and the seconds it took.
+
+    `offsets` are the next offsets that are stored; of the partitions `not_stored` they are not.
+    """
 
     group: str
     offsets: Mapping[TopicPartition, int]
@@ -53,10 +56,10 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Rebalanced:
-    """This process now holds `gained` for a group, or has let go of `given_up`, as in a stop, too.
+    """This process now holds `gained` for a group, or has given up `given_up`; a stop gives up all.
 
-    `at_work` handlers were at work on what is given up. What is `lost` another process may hold
-    already. `is_first`: the group has held nothing before.
+    `at_work` counts the handlers that were at work on what is given up. `is_lost`: another process may
+    hold it already. `is_first`: this process has held nothing for the group before.
     """
 
     group: str
@@ -69,7 +72,7 @@ class Rebalanced:
 
 @dataclass(frozen=True, slots=True)
 class ContactLost:
-    """No broker of the cluster answers. Told again, at most twice, where the reason becomes another."""
+    """No broker of the cluster answers. Told again, at most twice, when the reason `why` changes."""
 
     cluster: str
     why: str
@@ -78,7 +81,10 @@ class ContactLost:
 
 @dataclass(frozen=True, slots=True)
 class ContactRegained:
-    """The cluster answers again. So many lines of its client were held back from the log meanwhile."""
+    """The cluster answers again, after `seconds` without contact.
+
+    `lines_held_back` counts the lines of the client that were kept out of the log meanwhile.
+    """
 
     cluster: str
     seconds: float
@@ -92,7 +98,7 @@ class Observer:
 
     A method that is not overridden costs nothing. All are called on the bus's event loop, between two
     steps of its work, so they must be quick, and cannot wait. What one raises is logged once, and
-    changes nothing. None can be heard twice of one thing, and none is promised after a crash.
+    changes nothing. Each event is told once; an event before a crash may not be told at all.
     """
 
     def handling(
@@ -102,13 +108,13 @@ class Observer:
 
         `handler` is the id of the subscription; `records` are one, or the members of a batch. It is
         called in the handler's context: a context variable that is set here is seen by the handler
-        and its dependencies; set it back when the attempt ends, or the next message costs a task.
-        To decode is part of an attempt; a message that cannot be is an attempt that failed.
+        and its dependencies; reset it when the attempt ends, or the next message costs a new task.
+        Decoding is part of the attempt: a message that cannot be decoded is a failed attempt.
         """
         return None
 
     def publishing(self, topic: str, verb: PublishVerb) -> PublishEnded | None:
-        """Something is about to be encoded and published; what this returns is called when that ends.
+        """A publish begins, and nothing is encoded yet; what this returns is called when it ends.
 
         `topic` is its name on the wire. It is called in the context of whoever publishes, after all
         middleware. Dead letters are told by `buried` alone.

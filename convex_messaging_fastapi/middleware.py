@@ -11,19 +11,19 @@ from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Delivery
 
 CallNext = Callable[[Delivery | list[Delivery], Any], Awaitable[None]]
-"""The rest of an attempt: the next middleware, at last the handler with its dependencies."""
+"""The rest of an attempt: the next middleware, and last the handler with its dependencies."""
 
 
 Receipts = Receipt | list[Receipt]
-"""Of `publish_many` a list, in the order of the messages."""
+"""One receipt, or for `publish_many` a list of them in the order of the messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What is about to be published, as the caller gave it: nothing is encoded, and no header is ours.
+    """What is about to be published, as the caller gave it: not encoded yet, without headers of ours.
 
-    `topic` is without the prefix. `message` is the list of `publish_many`, for which `key` may be a
-    function, and `None` in a tombstone. `dataclasses.replace` makes another of it.
+    `topic` is without the prefix, `timeout` is seconds. `message` is a list for `publish_many`, where
+    `key` may be a function of a message, and `None` for `tombstone`. `dataclasses.replace` changes a part.
     """
 
     topic: str
@@ -36,7 +36,7 @@ class Outgoing:
 
 
 PublishNext = Callable[[Outgoing], Awaitable[Receipts]]
-"""The rest of a publish: the next middleware, at last the encoding and the cluster's answer."""
+"""The rest of a publish: the next middleware, and last the encoding and the cluster's answer."""
 
 
 class Middleware:
@@ -54,24 +54,24 @@ class Middleware:
     """
 
     async def __call__(self, delivery: Delivery | list[Delivery], message: Any, call_next: CallNext) -> None:
-        """One attempt, decoded already; of a batch handler two lists, as long as each other.
+        """One attempt at a decoded message; for a batch handler, two lists of one length.
 
-        It runs in the attempt's timeout and in the handler's context: the handler and its
-        dependencies see the context variables that are set here, and no other message does. What
-        this raises counts as if the handler had raised it; whatever it returns counts as
-        handled, also where it never called `call_next` or swallowed what that raised. Called twice,
-        `call_next` handles the message twice, as one attempt. A batch is handed on with all its
-        members, in their order, for `BatchFailed` counts by them.
+        It runs within the attempt's timeout and in the handler's context: the handler and its
+        dependencies see the context variables that are set here, and no other message does. An
+        exception counts as the handler's own. A return counts as handled, even without a call of
+        `call_next`, or after an exception of it that was swallowed. Two calls of `call_next` handle the
+        message twice, as one attempt. Hand a batch on with all its members in their order, because
+        `BatchFailed` counts by them.
         """
         await call_next(delivery, message)
 
     async def publish(self, outgoing: Outgoing, call_next: PublishNext) -> Receipts:
         """One call of `publish`, `send`, `publish_many` or `tombstone`, in the context of its caller.
 
-        What is given to `call_next` is what is published: another message, key or headers, say. Its
-        time, `timeout`, begins then. What this raises the caller gets; what it returns, too, and so
-        it returns what `call_next` returned. Called twice, `call_next` publishes twice; where it is
-        not called, nothing is published, and this must raise. Dead letters do not come by here.
+        `call_next` publishes what it is given, which may have another message, key or headers; its
+        `timeout` counts from then. The caller gets what this raises or returns, so return what
+        `call_next` returned. Two calls of `call_next` publish twice; without one nothing is published,
+        and this must raise. Dead letters do not pass through here.
         """
         return await call_next(outgoing)
 

@@ -16,11 +16,11 @@ Ordering = Literal["key", "partition", "none"]
 """`key`: one key, one after another. `partition`: one partition, one after another. `none`: no order."""
 
 DeadLetterPolicy = Literal["bury", "hold", "discard"]
-"""When attempts are spent. `bury`: into the dead-letter topic. `hold`: keep it unfinished, its
-partition waits, readiness says so. `discard`: count it and go on."""
+"""What becomes of a message whose attempts are spent. `bury`: it goes to the dead-letter topic. `hold`: it
+stays unfinished, its partition waits, and readiness says so. `discard`: it is counted and left."""
 
 Filter = Callable[[Delivery], bool]
-"""Whether a message is for this handler; `of_type(Model)` makes one."""
+"""Tells whether a message is for this handler; `of_type(Model)` makes one."""
 
 MAX_DELAY_SECONDS = 300.0
 
@@ -32,7 +32,8 @@ class Retry:
     `attempts` is the number of tries in all (1 = never again, `None` = for ever). The wait before
     try `n + 1` is `delay_seconds * multiplier ** (n - 1)`, at most `max_delay_seconds`, less a
     random share of up to `jitter` of itself. An exception is tried again if it is one of `only`
-    and none of `never`; of an exception group, every exception in it is looked at.
+    and none of `never`; of an exception group, every exception in it is looked at. Raises
+    `ConfigurationError` for values that make no sense.
     """
 
     attempts: int | None = 3
@@ -57,7 +58,8 @@ class Retry:
 class Batch:
     """Hand a handler up to `max_records` records of one partition at once.
 
-    A batch that is not full is handed over `max_wait_seconds` after its first record arrived.
+    A batch that is not full is handed over `max_wait_seconds` after its first record arrived. Raises
+    `ConfigurationError` for values that make no sense.
     """
 
     max_records: int = 100
@@ -90,7 +92,7 @@ class SubscriberOptions:
             rule.check(name, getattr(self, name), DeclarationError)
         if self.batch is not None and self.ordering == "none":
             raise DeclarationError(
-                "a batch keeps the order of its partition: leave ordering='none' away, or the batch"
+                "a batch keeps the order of its partition: remove ordering='none', or the batch"
             )
 
 

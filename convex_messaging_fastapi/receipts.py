@@ -7,7 +7,11 @@ from typing import NamedTuple
 
 
 class Receipt(NamedTuple):
-    """Where an acknowledged message landed."""
+    """Where an acknowledged message landed.
+
+    `topic` is its name on the wire; `offset` is -1 if the cluster did not name one; `timestamp` is UTC, the
+    log's own time where the topic is set so, else the time of sending.
+    """
 
     topic: str
     partition: int

@@ -15,12 +15,12 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 
 MAX_HEADERS = 256
-"""How many headers of a record are kept when it is read; the last of them counts the others then."""
+"""How many headers of a record are kept when it is read; the last of them then counts those left out."""
 
 HEADERS_LEFT_OUT = "x-convex-headers-left-out"
 
 HEADER_BYTES = 150
-"""What a header takes in memory beside its name and value."""
+"""The bytes that a header takes in memory beside its name and value."""
 
 
 class TopicPartition(NamedTuple):
@@ -95,11 +95,11 @@ class Lease:
 class Delivery:
     """What a handler is told of a message, if it asks by annotating a parameter with this type.
 
-    `attempt` starts at 1 and counts in this process only: after a crash or a rebalance it starts
-    again. Header names and values are as received and may be anything, though of more than
-    `MAX_HEADERS` only the first are kept; `headers` is a safe view (last value of a name wins; bytes
-    that are not UTF-8 are replaced, nulls left out). Its `repr` says where the message is, and
-    nothing of what is in it.
+    `topic` is the name on the wire. `attempt` starts at 1 and counts in this process only: after a crash
+    or a rebalance it starts again. Header names and values are as received and may be anything; of more
+    than 256 headers only the first are kept. `headers` is a safe view: the last value of a name wins, bytes
+    that are not UTF-8 are replaced, nulls are left out. `timestamp` is UTC, and 1970 if the log has none.
+    `repr` tells where the message is, and nothing of its content.
     """
 
     record: Record
@@ -122,12 +122,12 @@ class Delivery:
         attempt: int = 1,
         revoked: bool = False,
     ) -> Self:
-        """One to call a handler with in a unit test, without a bus; each part may be given.
+        """A delivery to call a handler with in a unit test, without a bus.
 
         `topic` is the name on the wire, prefix included. The two ids are headers, as the bus writes
         them, and come before `headers`; `None` leaves one out, as other producers may. `timestamp`
-        is now unless it is given, and loses what is finer than a millisecond. Nothing here is
-        checked against a message, which the test hands over itself.
+        is now by default, and is rounded to a millisecond. `value` is not checked against the message,
+        which the test hands over itself.
         """
         ids = {"message-id": message_id, "correlation-id": correlation_id}
         told = {name: id for name, id in ids.items() if id is not None} | dict(headers or {})
@@ -208,10 +208,8 @@ def size_of(record: OutgoingRecord) -> int:
     """Bytes of key, value and headers; of a header's name, its characters."""
     key, value, headers = record
     size = (len(key) if key else 0) + (len(value) if value else 0)
-    for (
-        name,
-        header,
-    ) in headers:  # written out: a call of the function below would cost as much as all of them
+    # Not by the function below: its call would cost as much as this loop.
+    for name, header in headers:
         size += len(name)
         if header:
             size += len(header)
@@ -224,7 +222,7 @@ def size_of_headers(headers: Headers) -> int:
 
 
 def header_text(headers: Headers, wanted: str) -> str | None:
-    """The last value of a header, read as UTF-8 whatever it is; `None` where there is none."""
+    """The last value of a header as text, bytes that are not UTF-8 replaced; `None` if there is none."""
     for name, value in reversed(headers):
         if name == wanted and value is not None:
             return value.decode("utf-8", "replace")
@@ -232,9 +230,9 @@ def header_text(headers: Headers, wanted: str) -> str | None:
 
 
 def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
-    """All of them; of more than `MAX_HEADERS` the first, and one that says how many were left out.
+    """All headers, or the first of more than `MAX_HEADERS` and one that tells how many were left out.
 
-    Headers of a few bytes, which cost their sender nothing, take a hundred times as much in memory.
+    A header of a few bytes costs its sender nothing, and takes a hundred times as much in memory.
     """
     if len(headers) <= MAX_HEADERS:
         return tuple(headers)
@@ -243,9 +241,9 @@ def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
 
 
 def sizes_of(records: Iterable[Record]) -> list[int]:
-    """What each takes in memory, about: key, value and headers.
+    """About how many bytes each takes in memory: key, value and headers.
 
-    Each message pays for this, and calls cost more than the loops.
+    It runs for each message, and calls of other functions would cost more than the loops.
     """
     sizes = []
     for _, _, _, _, key, value, headers in records:

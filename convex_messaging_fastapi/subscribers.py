@@ -120,10 +120,11 @@ class Joins:
     ) -> str:
         """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
 
-        A topic that this group reads already is joined without a rebalance, from the next record
-        on; a new one drains the group's consumer and rebuilds it. Changes of one group wait for each
-        other. Cancelling the call does not stop it. What is refused is not declared. Raises
-        `BusStateError` in a handler of the same group where the drain would wait for that handler.
+        If the group reads the topic already, the handler gets messages from the next record on; a new
+        topic drains the group's consumer and rebuilds it. Changes of one group wait for each other.
+        Cancelling this call does not cancel the change. A handler that is refused is not declared. Raises
+        `DeclarationError` as `subscriber` does, and `BusStateError` when the bus does not run, and in a
+        handler of the same group if the drain would wait for that handler.
         """
         options = SubscriberOptions(
             group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
@@ -160,10 +161,10 @@ class Joins:
 class Subscribers(Declares):
     """Handlers declared away from the bus; `bus.include(subscribers)` takes them in.
 
-    subscribers = Subscribers()
+        subscribers = Subscribers()
 
-    @subscribers.subscriber("user.created")
-    async def send_welcome(event: UserCreated) -> None: ...
+        @subscribers.subscriber("user.created")
+        async def send_welcome(event: UserCreated) -> None: ...
     """
 
     def __init__(self) -> None:
@@ -179,9 +180,9 @@ class Subscribers(Declares):
     def add(self, declared: Declaration) -> Declaration:
         """Add one declaration, and return it as it was added.
 
-        An id that was derived from the handler's name and is taken already gets a number; one
-        that the user chose is refused. Raises `DeclarationError` for that and for a second
-        receiver of one queue.
+        If an id that was derived from the handler's name is taken already, it gets a number. Raises
+        `DeclarationError` for an id that the user chose and that is taken, and for a second receiver of
+        one queue.
         """
         if declared.kind == "command":
             self._refuse_second_receiver(declared)

@@ -103,7 +103,7 @@ class TestBench:
         """Every record of a topic as it is on the wire, in the order written.
 
         `record.key` and `record.value` are bytes, `record.headers` pairs of a name and bytes: what
-        `published` leaves away. `[]` for a topic that nobody has used.
+        `published` leaves out. `[]` for a topic that nobody has used.
         """
         return list(self.broker.records(topic_on_wire(self._prefix, topic)))
 

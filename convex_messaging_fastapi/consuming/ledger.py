@@ -40,9 +40,8 @@ class Ledger:
         self._max_span = max_span
         self._known = known or FinishedRanges()
         self.knows_more: bool = bool(self._known)  # whether asking `pass_over` may be worth it
-        self._owed = (
-            True  # whether a commit is: the first of an assignment, or one that was begun and not stored
-        )
+        # Whether a commit is owed: the first of an assignment, or one that was begun and not stored.
+        self._owed = True
         self._open: deque[int] = deque()  # handed out, in order; its finished head is cut off lazily
         self._finished: set[int] = set()  # of those still in `_open`
         self._owners: dict[int, int] = {}  # only offsets that more than one subscription was handed

@@ -236,7 +236,8 @@ class ProducerTransport(Protocol):
     async def partition_count(self, topic: str) -> int:
         """How many partitions `topic` has; waits for the answer as long as the caller lets it.
 
-        Raises `TopicUnavailable` once the cluster has said that there is no such topic.
+        Raises `TopicUnavailable`, with what to do, once the cluster has said that there is no such topic,
+        or that these credentials may not see it.
         """
         ...
 
