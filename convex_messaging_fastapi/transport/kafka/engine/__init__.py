@@ -1,7 +1,7 @@
-"""The rooms that touch private attributes of aiokafka, and the only ones.
+"""The only rooms that touch private attributes of aiokafka, the engine.
 
-The engine has no public word for what a supervisor needs: whether its tasks live, when a broker
-last answered, one attempt at a commit, an end that comes when every broker is dead.
+Its public API lacks what a supervisor needs: whether its tasks live, when a broker last answered, a single
+attempt at a commit, a stop that ends although every broker is dead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Answers of brokers that the engine has no name for, and would call unknown."""
+"""Error codes of brokers that the engine does not know."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ NAMES: Mapping[int, type[BrokerResponseError]] = {
 
 
 def for_code(code: int) -> type[BrokerResponseError]:
-    """What a broker's answer is called: as the engine calls it, where it has a name for it."""
+    """The error class of a code: the engine's own, if it has one."""
     return NAMES.get(code, UnknownError)
 
 
 def name_codes() -> None:
-    """Let the engine have these names too, where it works for us."""
+    """Let the engine know these codes too, where it works for us."""
     theirs: Callable[[int], type[BrokerResponseError]] = errors.for_code
 
     @wraps(theirs)

@@ -1,4 +1,4 @@
-"""Keeps the engine's log fit to be read: no secrets or payloads, and no thousand lines a second."""
+"""Keeps the engine's log readable: no secrets or payloads, and one line of a kind in half a minute."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TOLD_BY_US = (
     "No partition metadata for topic %s",
     "Not authorized to read from topic %s.",
 )
-"""What our own lines say with the group and what to do; the engine repeats it at every look."""
+"""Warnings that our own lines tell better, with the group and a remedy; the engine repeats them each time."""
 
 _MODULES = (
     "aiokafka",
@@ -51,9 +51,8 @@ class EngineLogFilter(logging.Filter):
 
     Lines about clients that are not ours pass as they are.
 
-    A class is told by its name. Other arguments that are no plain words are replaced by the name of
-    their type: the engine's debug lines print whole requests, and among those the one that carries
-    the password.
+    A class is shown by its name. Other arguments that are not plain values are replaced by the name of their
+    type: the engine's debug lines print whole requests, and one of them carries the password.
     """
 
     def __init__(self, clock: Clock, lines: int = 1, seconds: float = 30.0) -> None:

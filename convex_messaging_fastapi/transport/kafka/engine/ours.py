@@ -1,7 +1,7 @@
 """Tells what the engine does for us from what it does for others in this process, who must not notice us.
 
-Whatever is changed for the whole process asks here first. A context goes along with the tasks that are
-begun in it, so what a client of ours begins is ours for as long as it lives.
+Every change of the engine for the whole process asks here first. Tasks inherit the context in which they
+are begun, so what a client of ours begins counts as ours for as long as it lives.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ours: ContextVar[Ours | None] = ContextVar("what the engine does for us", defau
 
 
 def ours(*, anywhere: bool) -> AbstractContextManager[None]:
-    """In here the engine works for us: around each call that may begin a task, connect, or write a line."""
+    """Inside, the engine works for us: for each call that may begin a task, connect, or log a line."""
     return _working(Ours(anywhere))
 
 
 def theirs() -> AbstractContextManager[None]:
-    """In here it does not: around what the engine calls that is the user's, or leads there."""
+    """Inside, the engine does not work for us: for its calls that lead to the user's code."""
     return _working(None)
 
 
@@ -37,11 +37,11 @@ def _working(whose: Ours | None) -> Iterator[None]:
     try:
         yield
     finally:
-        # A task that nobody waits for any more is closed by whoever collects it, in a context of its own.
+        # A task that nobody waits for is closed by the garbage collector, in another context.
         with suppress(ValueError):
             _ours.reset(before)
 
 
 def at_work() -> Ours | None:
-    """`None` where the engine works for somebody else."""
+    """`None` if the engine works for another user."""
     return _ours.get()

@@ -1,4 +1,4 @@
-"""One consumer of the engine and the partitions that it reads, whoever has given them to it."""
+"""One consumer of the engine and the partitions that it reads, assigned by its group or by us."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from convex_messaging_fastapi.transport.kafka.engine.connections import Client, 
 class PartitionReader:
     """A consumer without automatic commits or deserialisers.
 
-    Batches that unpack to more than `unpacked_bytes` are refused.
+    Batches that unpack to more than `unpacked_bytes` are refused. What concerns its connections is asked of
+    `client`.
     """
 
     def __init__(self, *, unpacked_bytes: int, anywhere: bool = False, **options: Any) -> None:
@@ -42,7 +43,7 @@ class PartitionReader:
             await end(clock, deadline, self._consumer.stop(), self._tasks(), self.client)
 
     def read_from(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Read these partitions, and no others, from these offsets on. Not for a member of a group."""
+        """Read these partitions alone, from these offsets on. Not for a member of a group."""
         with self.client.ours():
             self._consumer.assign([EnginePartition(*where) for where in offsets])
         for where, offset in offsets.items():
@@ -61,10 +62,10 @@ class PartitionReader:
         return where in self._consumer._fetcher._records
 
     async def take(self, where: TopicPartition, limit: int) -> list[Record]:
-        """Up to `limit` records that are here already; never waits while `delivering`.
+        """Up to `limit` records that were fetched already; never waits while `delivering`.
 
-        One partition a call, for what the engine raises of one partition throws away the records
-        that the same call has taken from others.
+        One partition a call: when the engine raises for one, it drops the records that the same call has
+        taken from others.
         """
         make_ours(self._consumer._fetcher._records.get(where))
         with unpacking_at_most(self._unpacked_bytes):
@@ -74,9 +75,9 @@ class PartitionReader:
         return [record for batch in taken.values() for record in batch]
 
     def mend(self, where: TopicPartition, error: Exception) -> bool:
-        """Whether what is fetched next may be readable where `error` was raised: it is mended first.
+        """Whether `error` is one that mending removes; then the next fetches are mended before they are read.
 
-        Only until something could be taken, for mending is slow.
+        Mending is slow, and ends once a record could be taken.
         """
         if not is_of_a_name(error) or where in self.client.mending:
             return False
@@ -84,22 +85,22 @@ class PartitionReader:
         return True
 
     def position(self, where: TopicPartition) -> int | None:
-        """The next offset that `take` would answer with, if the log has it; passes gaps."""
+        """The next offset that `take` would return, if the log has it; it moves past gaps."""
         state = self._state(where)
         return state.position if state is not None and state.has_valid_position else None
 
     def end_seen(self, where: TopicPartition) -> int | None:
-        """Where the readable log ended when it was last fetched from."""
+        """The end of the readable log at the last fetch; `None` before the first."""
         state = self._state(where)
         return state.lso if state is not None and state.lso is not None else None
 
     def answered(self, where: TopicPartition) -> int | None:
-        """When a broker last answered a fetch of this partition well; only changes mean anything."""
+        """When a broker last answered a fetch of this partition without an error; only changes count."""
         state = self._state(where)
         return None if state is None else state.timestamp
 
     def is_led(self, where: TopicPartition) -> bool:
-        """Whether some broker leads the partition, as far as is known."""
+        """Whether a broker leads the partition by the last metadata."""
         leader = self.client.cluster.leader_for_partition(EnginePartition(*where))
         return leader is not None and leader >= 0
 
@@ -108,17 +109,17 @@ class PartitionReader:
             self._consumer.seek(EnginePartition(*where), offset)
 
     def news(self) -> asyncio.Future[None]:
-        """A future that is done when something was fetched; give it to `no_more_news`."""
+        """A future that is done when something was fetched; end it with `no_more_news`."""
         future: asyncio.Future[None] = self._consumer._fetcher._create_fetch_waiter()
         return future
 
     def no_more_news(self, news: asyncio.Future[None]) -> None:
-        # What it may have ended with is what `poll` raises too.
+        # Its error, if any, is raised by `poll` too.
         if not news.cancel() and not news.cancelled():
             news.exception()
 
     async def ends(self, wanted: Collection[TopicPartition], *, last: bool) -> dict[TopicPartition, int]:
-        """Where the logs of `wanted` begin or, for `last`, end. Raises `KafkaError`."""
+        """The first offsets of the logs of `wanted` or, with `last`, their ends. Raises `KafkaError`."""
         partitions = [EnginePartition(*where) for where in wanted]
         ask = self._consumer.end_offsets if last else self._consumer.beginning_offsets
         with self.client.ours():
@@ -137,9 +138,9 @@ class PartitionReader:
 
 
 def make_ours(fetched: Any) -> None:
-    """Let the engine make records of ours from what it holds, and read markers as we do.
+    """Let the engine build our records from what it holds, and read markers as we do.
 
-    Making its own records first doubles the cost.
+    Building its own records first would double the cost.
     """
     records = getattr(fetched, "_partition_records", None)
     if records is not None:
@@ -157,11 +158,11 @@ def _record(where: EnginePartition, record: Any) -> Record:
             -1 if timestamp is None else timestamp,
             record.key,
             record.value,
-            # Nearly all have few, and are spared the call.
+            # Nearly all records have few, and need no call.
             tuple(headers) if len(headers) <= MAX_HEADERS else kept_headers(headers),
         )
     )
 
 
 _new_record: Callable[[tuple[Any, ...]], Record] = partial(tuple.__new__, Record)
-"""As `Record(...)` in half its time: each record that is read pays for it."""
+"""`Record(...)` in half the time: it runs for each record that is read."""

@@ -1,4 +1,4 @@
-"""Everything of aiokafka that is changed for the whole process, each behind a look at whom it works for."""
+"""Every change of aiokafka for the whole process; each has an effect only where the engine works for us."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convex_messaging_fastapi.transport.kafka.selfcheck import refusal
 
 
 def patch_engine(clock: Clock) -> None:
-    """Once in a process. Raises `ConfigurationError` where the engine does not heed what it was given."""
+    """Change aiokafka, once in a process. Raises `ConfigurationError` if a change has no effect."""
     calm_engine_logs(clock)
     _patch_modules()
 

@@ -38,7 +38,7 @@ _IN_PLAIN_WORDS = {
 
 
 class ProducingClient(Client):
-    """Remembers why brokers did not take what was sent, for the engine sends it again in silence."""
+    """Remembers why brokers refused a batch: the engine sends it again and does not tell."""
 
     complaints: dict[TopicPartition, type[BrokerResponseError]]
     throttled_until: float = 0.0
@@ -62,7 +62,7 @@ class ProducingClient(Client):
             self.throttled_until = time.monotonic() + throttled / 1000
         for topic, partitions in answer.topics:
             for partition, code, *_ in partitions:
-                # What is not sent again has an outcome already, that tells why.
+                # A batch that is not sent again has an outcome, which tells why.
                 if code and for_code(code).retriable:
                     self.complaints[TopicPartition(topic, partition)] = for_code(code)
                 elif self.complaints:
@@ -70,6 +70,8 @@ class ProducingClient(Client):
 
 
 class Writer:
+    """A producer that takes whole batches, and tells what became of each."""
+
     def __init__(self, *, anywhere: bool = False, **options: Any) -> None:
         self._producer = AIOKafkaProducer(enable_idempotence=True, linger_ms=0, **options)
         self.client: ProducingClient = ProducingClient.adopt(self._producer.client, anywhere=anywhere)
@@ -80,7 +82,7 @@ class Writer:
             await self._producer.start()
 
     async def stop(self, clock: Clock, deadline: float) -> None:
-        """Wait for what is under way, close everything, by `deadline` even if no broker answers.
+        """Wait for batches under way, and close everything by `deadline`, even if no broker answers.
 
         Batches without an answer by then end with `ProducerClosed`.
         """
@@ -91,11 +93,11 @@ class Writer:
     def _give_up_batches(self) -> None:
         accumulator = self._producer._message_accumulator
         queued = [batch for queue in accumulator._batches.values() for batch in queue]
-        # A batch that waits to be sent again, or will only now, is forgotten by the engine twice.
+        # The engine removes a batch that waits to be sent again twice, and the second time would raise.
         accumulator._pending_batches = _Forgiving(accumulator._pending_batches)
         accumulator.fail_all(ProducerClosed())
         for batch in queued:
-            # Nobody waits for this one; without a look it would be logged as a forgotten error.
+            # Nobody waits for this future; unless it is looked at, asyncio logs its error as forgotten.
             batch._drain_waiter.exception()
 
     def failure(self) -> str | None:
@@ -106,7 +108,7 @@ class Writer:
         self.client.close_connections()
 
     def needs_metadata(self) -> bool:
-        """A producer asks for itself when it wants to know a topic."""
+        """No: a producer requests the metadata of a topic by itself."""
         return False
 
     def partitions(self, topic: str) -> int:
@@ -119,11 +121,11 @@ class Writer:
         await self.client.follow(topic)
 
     def identity(self, topic: str) -> TopicId | None:
-        """Which topic the name stands for now; `None` where no broker tells ids."""
+        """The id of the topic that has this name now; `None` if no broker tells ids."""
         return self.client.topic_ids.of(topic)
 
     def complaint(self, where: TopicPartition) -> str:
-        """Why what was last sent there is not taken yet; empty where no broker has said so."""
+        """Why the batch last sent there is not written yet; empty if no broker has given a reason."""
         if (error := self.client.complaints.get(where)) is not None:
             return f"{error.__name__}: {_IN_PLAIN_WORDS.get(error, error.description)}"
         if (left := self.client.throttled_until - time.monotonic()) > 0:
@@ -131,12 +133,12 @@ class Writer:
         return ""
 
     async def submit(self, batch: Batch, where: TopicPartition) -> asyncio.Future[RecordMetadata]:
-        """Hand a batch over; the future tells its fate, and may be dropped without harm.
+        """Hand a batch over; the future tells what became of it, and may be dropped.
 
         The topic's partitions must be known. Raises `KafkaError` when nothing was handed over.
         """
-        # While metadata is known, this waits only for an older batch of the partition, and that
-        # wait ends when the producer is stopped.
+        # With known metadata this waits only for an older batch of the partition, and no longer than until
+        # the producer is stopped.
         with self.client.ours():
             future: asyncio.Future[RecordMetadata] = await self._producer.send_batch(
                 batch, where.topic, partition=where.partition
@@ -144,9 +146,9 @@ class Writer:
         return future
 
     def submit_now(self, batch: Batch, where: TopicPartition) -> asyncio.Future[RecordMetadata] | None:
-        """As `submit`, but at once or, when an older batch of the partition still waits, not at all.
+        """As `submit`, but without waiting: `None` if an older batch of the partition still waits.
 
-        The future is the engine's own: it must not be cancelled.
+        The future is the engine's own, and must not be cancelled.
         """
         accumulator = self._producer._message_accumulator
         partition = EnginePartition(*where)
@@ -156,12 +158,12 @@ class Writer:
         return future
 
     def take_back(self, batch: Batch, where: TopicPartition) -> bool:
-        """Give the numbers of a batch that was refused, certainly unwritten, to what is sent there next.
+        """Free the sequence numbers of a batch that was refused, certainly unwritten, for the next one.
 
-        `False` where that is not safe: then the partition takes nothing more from this producer. It
-        is safe while the broker has seen the batch once, and nothing numbered after it. Of one that was
-        sent twice the first may be in the log, and what came next under its numbers would be taken
-        for its repetition: acknowledged, and dropped.
+        `False` if that is not safe: then the partition takes nothing more from this producer. It is safe if
+        the broker has seen the batch once, and nothing with later numbers. A batch that was sent twice may be
+        in the log, and the broker would take the next batch with its numbers for a repetition: acknowledged,
+        and dropped.
         """
         numbers, partition = self._producer._txn_manager, EnginePartition(*where)
         first = batch.first_number
@@ -179,6 +181,6 @@ class Writer:
 
 
 class _Forgiving(set[Any]):
-    """Removes what is not there without a word."""
+    """A set whose `remove` does not raise for a member that is not there."""
 
     remove = set.discard

@@ -1,4 +1,4 @@
-"""Batches of records: what is sent is packed, what is fetched is unpacked within bounds, and read."""
+"""Batches of records: packing those to be sent, and unpacking fetched ones within bounds."""
 
 from __future__ import annotations
 

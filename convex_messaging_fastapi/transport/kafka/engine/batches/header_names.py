@@ -1,6 +1,6 @@
-"""Batches whose headers have names that are not UTF-8, made readable for an engine that refuses them.
+"""Mends batches with header names that are not UTF-8, which the engine cannot read.
 
-Kafka lets any bytes be the name of a header; the engine raises on them, and would never pass them.
+Kafka takes any bytes as the name of a header; the engine raises, and would never get past such a batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REPLACEMENT = "?"
 
 
 def is_of_a_name(error: BaseException) -> bool:
-    """Whether the engine could not read a record because of a header's name, all else in it being bytes."""
+    """Whether the engine could not read a record because of a header's name; all other fields are bytes."""
     return isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)
 
 
@@ -31,7 +31,7 @@ def readable(fetched: bytes) -> bytes:
 
 
 def _batches(fetched: bytes) -> Iterator[bytes]:
-    """Each batch; the last one may be cut off, as brokers do."""
+    """Each batch; the last one may be incomplete, because brokers cut off what is too large."""
     at = 0
     while at < len(fetched):
         rest = len(fetched) - at
@@ -43,7 +43,7 @@ def _batches(fetched: bytes) -> Iterator[bytes]:
 
 def _readable(batch: bytes) -> bytes:
     if not _is_whole(batch):
-        return batch  # what is wrong with it is for the engine to say
+        return batch  # damaged or old: the engine says what is wrong with it
     (attributes,) = struct.unpack_from(">h", batch, _ATTRIBUTES_AT)
     if attributes & _CONTROL:
         return batch
@@ -65,7 +65,7 @@ def _is_whole(batch: bytes) -> bool:
 
 
 def _rebuilt(batch: bytes, attributes: int, records: bytearray) -> bytes:
-    """The batch around other records, which are not compressed."""
+    """The same batch with other records, uncompressed."""
     whole = bytearray(batch[:_RECORDS_AT]) + records
     struct.pack_into(">i", whole, _LENGTH_AT, len(whole) - _LENGTH_ENDS)
     struct.pack_into(">h", whole, _ATTRIBUTES_AT, attributes)
@@ -74,7 +74,7 @@ def _rebuilt(batch: bytes, attributes: int, records: bytearray) -> bytes:
 
 
 def _mend(records: bytearray, count: int) -> bool:
-    """Replace what is not UTF-8, byte for byte; whether there was any."""
+    """Replace bytes that are not UTF-8, one for one; returns whether there were any."""
     mended = False
     for start, end in list(_names(records, count)):
         name = bytes(records[start:end])
@@ -85,13 +85,13 @@ def _mend(records: bytearray, count: int) -> bool:
 
 
 def _replaced(name: bytes) -> bytes:
-    # An escaped byte is one half of a surrogate pair, and no UTF-8 has those.
+    # A byte that is not UTF-8 becomes a lone surrogate, which no UTF-8 text has.
     escaped = name.decode("utf-8", "surrogateescape")
     return "".join(_REPLACEMENT if "\ud800" <= char <= "\udfff" else char for char in escaped).encode()
 
 
 def _names(records: bytearray, count: int) -> Iterator[tuple[int, int]]:
-    """Where the names of headers are."""
+    """The beginning and end of each header name."""
     at = 0
     for _ in range(count):
         length, at = _varint(records, at)
@@ -112,13 +112,13 @@ def _names(records: bytearray, count: int) -> Iterator[tuple[int, int]]:
 
 
 def _field(records: bytearray, at: int) -> tuple[int, int]:
-    """Where the bytes of a field begin and end; null is empty."""
+    """The beginning and end of a field; null counts as empty."""
     length, at = _varint(records, at)
     return at, at + max(length, 0)
 
 
 def _varint(records: bytearray, at: int) -> tuple[int, int]:
-    """A number and where it ends. The engine's own reads on behind the end of the memory."""
+    """A number and where it ends. The engine's own function reads beyond the end of the buffer."""
     value = shift = 0
     while (byte := records[at]) & 0x80:
         value |= (byte & 0x7F) << shift

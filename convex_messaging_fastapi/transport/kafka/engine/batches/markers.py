@@ -1,4 +1,4 @@
-"""The markers that end transactions in a log, and what its cleaner leaves of them."""
+"""Transaction markers in a log, and what the log cleaner leaves of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 
 
 def is_abort_marker(batch: Iterator[Any]) -> bool:
-    """Whether a control batch says that a transaction was aborted.
+    """Whether a control batch marks an aborted transaction.
 
-    The cleaner of a compacted topic takes the marker out of its batch once nothing of its
-    transaction is left, and keeps the empty batch. To the engine's own reading that is damage.
+    The log cleaner removes a marker once nothing of its transaction is left, and keeps the empty batch, which
+    the engine's own function takes for damage.
     """
     marker = next(batch, None)
-    # Whatever version it is told in: a later one may add to it, not change what it means.
+    # Without a check of its version: a later one may add fields, but not change the meaning.
     return marker is not None and ControlRecord.parse(marker.key).type_ == ABORT_MARKER.type_

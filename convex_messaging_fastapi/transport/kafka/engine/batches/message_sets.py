@@ -1,7 +1,7 @@
-"""Message sets of the old record formats, walked before the engine reads them.
+"""Checks message sets of the old record formats before the engine reads them.
 
-The engine's compiled reader goes where the lengths in a set lead it, without a look at where the set ends:
-one negative length takes the whole process down.
+The engine's compiled reader follows the lengths in a set without checking the end of the buffer: one negative
+length crashes the process.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from aiokafka.errors import CorruptRecordException
 
 _HEADER = struct.Struct(">qiIbb")  # offset, size, checksum, magic, attributes
 _OVERHEAD = 12
-"""Bytes of the offset and the size, which the size does not count."""
+"""The bytes of offset and size, which the size does not count."""
 
 _LENGTH = struct.Struct(">i")
 _FIELDS_AT = {0: 18, 1: 26}
-"""Where a message's key begins, by its magic: the second has a timestamp."""
+"""Where the key of a message begins, by its magic byte: 1 has a timestamp before it."""
 
 _NULL = -1
 
 
 def walked(message_set: bytes) -> bytes:
-    """`message_set` itself, once every length in it has been found to end where the next thing begins.
+    """`message_set` itself, after every length in it was checked to stay within its message.
 
-    Raises `CorruptRecordException`. One message after another: it takes time in proportion to their number.
+    Raises `CorruptRecordException`. Takes time in proportion to the number of messages.
     """
     at, end = 0, len(message_set)
     while at < end:

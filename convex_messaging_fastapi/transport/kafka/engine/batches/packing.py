@@ -1,4 +1,4 @@
-"""Records packed into batches of the engine's, and how many of those go into one request."""
+"""Packs records into batches of the engine, and limits how many batches go into one request."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from aiokafka.record.util import size_of_varint
 from convex_messaging_fastapi.records import OutgoingRecord
 
 REQUEST_BYTES = 48 * 1024 * 1024
-"""What one request holds at most, unless a single batch is larger. A broker hangs up on a request above
-its `socket.request.max.bytes`, 100 MiB by default, and the engine would send the same one again."""
+"""The largest request in bytes, unless a single batch is larger. A broker closes the connection on a request
+above its `socket.request.max.bytes`, 100 MiB by default, and the engine would send the same one again."""
 
 _NO_CODEC = 0
 _BATCH_HEADER = 61
 _SMALL_FIELDS = 3
-"""Attributes, and how far time and offset lie behind the batch's own: a byte each in a batch of one."""
+"""The bytes of attributes, time delta and offset delta, one each in a batch of one record."""
 
 
 class Batch(BatchBuilder):  # type: ignore[misc]
-    """A batch that knows how often it was put into a request, and the number of its first record."""
+    """A batch that knows how often it was sent, and the sequence number of its first record."""
 
     attempts: int = 0
     first_number: int | None = None
@@ -48,7 +48,7 @@ class Pack(NamedTuple):
 def pack(records: Sequence[OutgoingRecord], timestamp_ms: int, limit: int) -> Pack:
     """As many leading records as fit `limit` bytes, and always the first."""
     batch = Batch(limit, _NO_CODEC)
-    # Its own `append` takes half as long again, for checks that cannot fail here.
+    # Not `batch.append`, which takes half as long again for checks that cannot fail here.
     append = batch._builder.append
     count = 0
     for key, value, headers in records:
@@ -61,14 +61,14 @@ def pack(records: Sequence[OutgoingRecord], timestamp_ms: int, limit: int) -> Pa
 
 
 def size_in_batch(record: OutgoingRecord) -> int:
-    """How many bytes a batch of this record alone has."""
+    """The bytes of a batch with this record alone."""
     key, value, headers = record
     size = _SMALL_FIELDS + int(DefaultRecordBatchBuilder.size_of(key, value, list(headers)))
     return _BATCH_HEADER + int(size_of_varint(size)) + size
 
 
 class Accumulator(MessageAccumulator):  # type: ignore[misc]
-    """The engine's own, but what would make a request too large for a broker waits for the next one."""
+    """The engine's accumulator; batches that would make a request too large wait for the next one."""
 
     def drain_by_nodes(self, ignore_nodes: Any, muted_partitions: Set[Any] = frozenset()) -> Any:
         if len(self._batches) > 1 and (later := self._for_a_later_request(muted_partitions)):

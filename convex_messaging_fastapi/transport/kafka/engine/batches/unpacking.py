@@ -1,7 +1,7 @@
-"""Batches that unpack to more than a limit, refused before the memory for them is taken.
+"""Refuses batches that would unpack to more than a limit, before their memory is taken.
 
-A broker's limits count compressed bytes, of which thirty thousand may stand for a thousand million;
-the engine unpacks a batch whole, whatever comes of it.
+A broker's limits count compressed bytes, of which 30,000 may unpack to 1,000 million, and the engine
+unpacks a batch whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MODULES = (
     "aiokafka.record._crecords.default_records",
     "aiokafka.record._crecords.legacy_records",
 )
-"""Where the engine unpacks; the last two are compiled, and may not be there."""
+"""The modules in which the engine unpacks; the last two are compiled, and may be missing."""
 
 _OF_OLD_FORMATS = "legacy_records"
 
@@ -45,14 +45,14 @@ _limit: ContextVar[int | None] = ContextVar("unpacked bytes at most", default=No
 
 
 class UnpacksTooLarge(Exception):
-    """A batch is small enough for its topic and unpacks to more than this process takes."""
+    """A batch is small enough for its topic, but unpacks to more than this process takes."""
 
     def __init__(self, packed: int, limit: int) -> None:
         super().__init__(f"a batch of {packed} compressed bytes unpacks to more than {limit}")
 
 
 class Span(NamedTuple):
-    """The offsets of one batch: its first, where that is known, and the first behind it."""
+    """The offsets of one batch: its first, if known, and the first offset after it."""
 
     first: int | None
     end: int
@@ -60,9 +60,9 @@ class Span(NamedTuple):
 
 @contextmanager
 def unpacking_at_most(limit: int) -> Iterator[None]:
-    """In here the engine refuses, by `UnpacksTooLarge`, batches that unpack to more than `limit` bytes.
+    """Inside, the engine raises `UnpacksTooLarge` for batches that unpack to more than `limit` bytes.
 
-    Other consumers of aiokafka in this process, which the limit was not made for, have none.
+    Other users of aiokafka in this process have no limit.
     """
     before = _limit.set(limit)
     try:
@@ -72,13 +72,13 @@ def unpacking_at_most(limit: int) -> Iterator[None]:
 
 
 def unpacked(number: int, payload: bytes) -> bytes:
-    """What codec `number` of the protocol unpacks to, within the limit that holds here."""
+    """`payload` unpacked by codec `number` of the protocol, within the limit in force."""
     return _DECODERS[number](payload)
 
 
 def span_of(error: BaseException) -> Span | None:
-    """Of which batch the engine raised `error`; `None` if it was not reading one."""
-    # Nothing that the engine lets us see has it, and noting it before each batch would cost all of them.
+    """The batch that the engine was reading when it raised `error`; `None` if it was reading none."""
+    # No attribute of the engine tells it, and noting it before each batch would cost every batch.
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_code is PartitionRecords._unpack_records.__code__:
             batch = frame.f_locals.get("next_batch")
@@ -93,7 +93,7 @@ def _gzip(packed: bytes, limit: int) -> bytes:
     member = zlib.decompressobj(16 + zlib.MAX_WBITS)
     pieces, size, left = list[bytes](), 0, packed
     while not member.eof and size <= limit:
-        # More than one only when it is large: what is refused need not be joined.
+        # In pieces, so that a batch that is refused is never joined.
         piece = member.decompress(left, _PIECE)
         if not piece and not left:
             break
@@ -102,7 +102,7 @@ def _gzip(packed: bytes, limit: int) -> bytes:
     if size <= limit:
         if member.eof and not member.unused_data:
             return b"".join(pieces)
-        # Several members or half of one: for those that know what comes of it.
+        # Several gzip members, or an incomplete one: left to the standard library.
         unpacked = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(limit + 1)
         if len(unpacked) <= limit:
             return unpacked
@@ -110,7 +110,7 @@ def _gzip(packed: bytes, limit: int) -> bytes:
 
 
 def _snappy(packed: bytes, limit: int) -> bytes:
-    # What a block unpacks to stands at its beginning, and is taken at once even when it is a lie.
+    # The codec allocates what a block claims to unpack to, even if the claim is false.
     if sum(_snappy_lengths(packed)) > limit:
         raise UnpacksTooLarge(len(packed), limit)
     unpacked: bytes = codec.snappy_decode(packed)
@@ -136,7 +136,7 @@ def _zstd(packed: bytes, limit: int) -> bytes:
 
 
 def _within(blocks: Iterator[int], limit: int) -> bool:
-    """Whether blocks of so many bytes at most are certain to stay within the limit."""
+    """Whether blocks of at most these sizes certainly stay within the limit."""
     total = 0
     try:
         for size in blocks:
@@ -149,7 +149,7 @@ def _within(blocks: Iterator[int], limit: int) -> bool:
 
 
 def _into_room(unpack: Callable[[bytes, Any], int], packed: bytes, limit: int) -> bytes:
-    """Unpack to memory that is taken page by page as it is written, and ends at the limit."""
+    """Unpack into memory that ends at the limit and is allocated page by page as it is written."""
     with mmap.mmap(-1, max(limit, 1)) as room:
         try:
             size = unpack(packed, room)
@@ -177,14 +177,14 @@ def _snappy_lengths(packed: bytes) -> Iterator[int]:
     while at < len(packed):
         (size,) = struct.unpack_from(">i", packed, at)
         if size < 0:
-            # The engine would go back by as much, and read this again for ever.
+            # The engine would move backwards by it, and read the same block for ever.
             raise ValueError(f"a block of {size} bytes")
         at += 4
         yield cramjam.snappy.decompress_raw_len(packed[at : at + size])
         at += size
 
 
-# What is certain of a frame from the sizes of its blocks alone, without unpacking one.
+# The most that a frame can unpack to, by the sizes of its blocks, without unpacking one.
 
 _LZ4_FRAME, _ZSTD_FRAME = 0x184D2204, 0xFD2FB528
 _SKIPPED, _SKIPPED_MASK = 0x184D2A50, 0xFFFFFFF0
@@ -194,7 +194,7 @@ _REPEATED_BYTE, _COMPRESSED_BLOCK = 1, 2
 
 
 def _frame_from(at: int, packed: bytes, wanted: int) -> int:
-    """Where the next frame begins, behind what is to be skipped; the end or more where there is none."""
+    """Where the next frame begins, after skippable ones; the end or beyond if there is none."""
     while at < len(packed):
         (magic,) = struct.unpack_from("<I", packed, at)
         if magic & _SKIPPED_MASK != _SKIPPED:
@@ -235,7 +235,7 @@ def _zstd_blocks(packed: bytes) -> Iterator[int]:
         at = _frame_from(at + 4 * (flags >> 2 & 1), packed, _ZSTD_FRAME)
 
 
-# Where the engine is told.
+# The changes of the engine.
 
 _BOUNDED: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip_decode": _gzip,
@@ -246,7 +246,7 @@ _BOUNDED: dict[str, Callable[[bytes, int], bytes]] = {
 
 
 def _asking(theirs: _Decoder, ours: Callable[[bytes, int], bytes], then: _Decoder = bytes) -> _Decoder:
-    """The engine's own where there is no limit, and where there is one ours, and what comes after it."""
+    """`theirs` if no limit is in force, else `ours` and then `then`."""
 
     @wraps(theirs)
     def decode(payload: bytes) -> bytes:
@@ -265,19 +265,19 @@ _DECODERS: dict[int, _Decoder] = {
 
 
 def bound_unpacking() -> None:
-    """Let the engine ask for the limit wherever it unpacks."""
+    """Replace the engine's decoders by ones that respect the limit."""
     for module in _modules():
-        # What is in one of these is a set of messages again, which the engine's reader believes.
+        # In the old formats the payload is a message set again, which the engine does not check.
         then = walked if module.__name__.endswith(_OF_OLD_FORMATS) else bytes
         for name, ours in _BOUNDED.items():
             theirs = getattr(module, name, None)
             if theirs is not None:
-                # Unwrapped, for whoever imports this room anew must not ask the limit of the old one.
+                # Unwrapped, in case this module is imported a second time: the first has another limit.
                 setattr(module, name, _asking(inspect.unwrap(theirs), ours, then))
 
 
 def unbounded() -> list[str]:
-    """Which codecs the installed engine unpacks past a limit: it is given a batch of each to refuse."""
+    """The codecs with which the installed engine ignores the limit, tried with a batch of each."""
     usable = {1: True, 2: codec.has_snappy(), 3: codec.has_lz4(), 4: codec.has_zstd()}
     return [name for number, name in enumerate(_BOUNDED, 1) if usable[number] and not _refuses(number)]
 

@@ -1,4 +1,4 @@
-"""The engine's connections: never a topic made by mistake, and the age of the last answer."""
+"""The engine's client: it creates no topic by mistake, and knows when a broker last answered."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from convex_messaging_fastapi.transport.kafka.engine.connections.topic_ids impor
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours
 
 PAUSE_SECONDS = 0.01
-"""At least so long lies between two questions for metadata."""
+"""The shortest time between two requests for metadata."""
 
 REFUSED_SECONDS = 5.0
-"""So long after a refused login no other is tried. Left alone the engine tries six a second."""
+"""How long after a refused login no other is tried. Left alone, the engine tries six a second."""
 
 _COUNTS_ON_US = (NoError.errno, RebalanceInProgressError.errno)
-"""Answers to a heartbeat of a member that is in its group."""
+"""Error codes that answer a heartbeat of a member that is in its group."""
 
 CONNECT_MS = 5_000
-"""How long making a connection may take. The engine makes one at a time, and would give each as long
-as a request has: one broker that swallows what it is sent kept all others waiting for half a minute."""
+"""How long connecting to a broker may take. The engine connects to one broker at a time, and would allow each
+the time of a request: one broker that never answered kept all others waiting for half a minute."""
 
 
 class TopicAnswer(NamedTuple):
@@ -63,14 +63,14 @@ class TopicAnswer(NamedTuple):
 
 @dataclass(slots=True)
 class Sought:
-    """No way to a coordinator of a group was found since then (`time.monotonic`), and why, as last told."""
+    """The group has had no coordinator that can be reached since then (`time.monotonic`), and why not."""
 
     since: float
     word: str
 
 
 class Connection(CandidConnection):
-    """A connection whose questions about topics never create them, and that breaks as the engine expects."""
+    """A connection whose requests for metadata never create topics, and that breaks as the engine expects."""
 
     _pinged_at = float("-inf")
     _pinging: frozenset[asyncio.Task[None]] = frozenset()
@@ -81,21 +81,21 @@ class Connection(CandidConnection):
         try:
             return super().send(request, expect_response)
         except RuntimeError as error:
-            # uvloop's word for a write to what has just been closed: it would end whole parts of the engine.
+            # uvloop raises it for a write to a connection just closed, and it would end tasks of the engine.
             self.close(CloseReason.CONNECTION_BROKEN, error)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
 
     def _handle_frame(self, resp: bytes) -> None:
-        # The answer before, read together with this one, closed the connection: nobody waits any more.
+        # An earlier answer in the same read may have closed the connection: then nobody waits for this one.
         if self._requests or self.connected():
             super()._handle_frame(resp)
 
     def ping_if_overdue(self, seconds: float) -> None:
-        """Ask something where an answer is owed in a silence that lasts so long, and again after as long.
+        """Send a request of our own if the broker owes an answer and has been silent for `seconds`.
 
-        Answers come in the order of the questions: one to this shows that an earlier one was lost on
-        its way, and the engine makes a new connection. It would wait for that one for half a minute.
-        What was asked in the same silence may be lost as well.
+        A broker answers in the order of requests. If it answers this one first, an earlier answer was
+        lost, and the engine makes a new connection; alone it would wait for half a minute. This request may
+        be lost as well, so another follows after `seconds` more.
         """
         now = time.monotonic()
         quiet = now - max(self._last_action, self._pinged_at) > seconds
@@ -109,13 +109,13 @@ class Connection(CandidConnection):
         self._pinging -= {asking}
 
     async def _ask_anything(self) -> None:
-        # What becomes of the connection is told to whoever waits for the earlier answers.
+        # Whoever waits for the earlier answers learns what becomes of the connection.
         with suppress(KafkaError, asyncio.TimeoutError):
             await self.send(ApiVersionRequest())
 
 
 class Client(AIOKafkaClient):  # type: ignore[misc]
-    """The engine's client, with what a supervisor asks of it."""
+    """The engine's client, and what a supervisor needs to know of it."""
 
     _ended = False
     _refused_until = 0.0
@@ -124,15 +124,15 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
     _unreached: Mapping[int, str] = MappingProxyType({})
     _sought: Sought | None = None
     mending: frozenset[TopicPartition] = frozenset()
-    """Partitions whose records are made readable before the engine reads them."""
+    """Partitions whose batches are mended before the engine reads them."""
     anywhere = False
     """Whether its credentials may go unencrypted to hosts that are not loopback."""
     unpacked_bytes = 0
-    """What a batch may unpack to when it is mended."""
+    """How many bytes a batch may unpack to when it is mended."""
 
     @classmethod
     def asking(cls, *, anywhere: bool = False, **options: Any) -> Self:
-        """A client for a few questions, none of which waits long: a network may swallow it."""
+        """A client for a few requests. None waits long, because a network may lose it without a word."""
         client = cls(**options)
         client.anywhere = anywhere
         client._request_timeout_ms = min(client._request_timeout_ms, CONNECT_MS)
@@ -141,7 +141,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     @classmethod
     def adopt(cls, client: AIOKafkaClient, *, anywhere: bool = False) -> Self:
-        """Take over a client that a consumer or producer of the engine made for itself."""
+        """Make a client of ours from the one that a consumer or producer of the engine made for itself."""
         client.__class__ = cls
         adopted: Self = client
         adopted.anywhere = anywhere
@@ -151,7 +151,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return adopted
 
     def ours(self) -> AbstractContextManager[None]:
-        """Around whatever it is told to do: the engine works for us."""
+        """A context for every call of the engine: what it does inside is done for us."""
         return ours(anywhere=self.anywhere)
 
     async def send(
@@ -163,14 +163,14 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         if isinstance(request, HeartbeatRequest) and answer.error_code in _COUNTS_ON_US:
             self._heard_at = asked_at
         elif isinstance(request, SyncGroupRequest):
-            self._heard_at = time.monotonic()  # it counts from its answer, and may wait long with that
+            self._heard_at = time.monotonic()  # the session begins with the answer, which may come late
         if self.mending and isinstance(request, FetchRequest):
             for topic, partitions in answer.topics:
                 partitions[:] = [self._mended(topic, described) for described in partitions]
         return answer
 
     def _mended(self, topic: str, described: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What a broker said of one partition: its number first, the records last."""
+        """The answer of one partition with its records mended: the number comes first, the records last."""
         if TopicPartition(topic, described[0]) not in self.mending:
             return described
         with unpacking_at_most(self.unpacked_bytes):
@@ -181,7 +181,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             with self.ours():
                 await super().bootstrap()
         except BaseException as error:
-            # Cancelled amid its first question the engine forgets the connection that it asks on.
+            # Cancelled during its first request, the engine forgets to close the connection.
             for frame, _ in walk_tb(error.__traceback__):
                 if frame.f_code is AIOKafkaClient.bootstrap.__code__:
                     _close(frame.f_locals.get("bootstrap_conn"))
@@ -199,7 +199,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
                 self._unreached = {**self._unreached, node_id: address}
             return None
         if group is ConnectionGroup.COORDINATION:
-            self._sought = None  # not by its answers: one to a question to join may take a rebalance
+            self._sought = None  # its answers prove nothing: that to a join may take a whole rebalance
         if node_id in self._unreached:
             self._unreached = {id: at for id, at in self._unreached.items() if id != node_id}
         connection.__class__ = Connection
@@ -211,7 +211,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return connection
 
     async def send_patiently(self, node_id: Any, request: Any, seconds: float) -> Any:
-        """Ask for what takes its time, and wait so long for the answer."""
+        """Send a request that takes its time, and wait up to `seconds` for the answer."""
         usual, self._patience = self._patience, seconds
         try:
             return await self.send(node_id, request)
@@ -220,7 +220,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
 
     @property
     def hosts(self) -> Any:
-        # In their order: the first has just answered a probe, and another may swallow all that it is sent.
+        # In the order given: the first has just answered a probe, and another may never answer.
         return collect_hosts(self._bootstrap_servers, randomize=False)
 
     def _address(self, node_id: Any) -> str | None:
@@ -230,7 +230,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return f"[{broker.host}]:{broker.port}" if ":" in broker.host else f"{broker.host}:{broker.port}"
 
     def unreachable(self) -> dict[int, str]:
-        """Brokers, by their ids, to whose addresses no connection could be made the last time."""
+        """The addresses of brokers, by id, to which the last connection could not be made."""
         return {id: address for id, address in self._unreached.items() if self._address(id) == address}
 
     async def coordinator_lookup(self, coordinator_type: Any, coordinator_key: Any) -> Any:
@@ -240,16 +240,16 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         except KafkaError as error:
             sought.word = f"{type(error).__name__}: {error}"
             raise
-        sought.word = f"broker {found} is to be it, at {self._address(found)}, and cannot be reached"
+        sought.word = f"broker {found} should be it, at {self._address(found)}, and cannot be reached"
         return found
 
     def coordinator_sought(self) -> tuple[float, str] | None:
-        """For how many seconds a group has been without a coordinator, and why; `None` where it has one."""
+        """For how many seconds the group has had no coordinator, and why; `None` if it has one."""
         sought = self._sought
         return None if sought is None else (time.monotonic() - sought.since, sought.word)
 
     def refused_topics(self, topics: Iterable[str]) -> dict[str, type[KafkaError]]:
-        """What a broker last said of some of `topics` instead of where they are."""
+        """The errors by which the last metadata refused some of `topics`."""
         refused = self.cluster.refused
         return {topic: refused[topic] for topic in topics if topic in refused}
 
@@ -268,14 +268,14 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return time.monotonic() < self._refused_until
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
-        # While a partition has no leader the engine asks again as soon as it is answered, or
-        # refused, and takes a whole processor for it. Its own time, for this is its own loop.
+        # While a partition has no leader the engine asks again as soon as it is answered, or refused, which
+        # takes a whole processor. The pause is not on the bus's clock, because the engine's loop is not.
         updated: bool = await super()._metadata_update(cluster_metadata, topics)
         await asyncio.sleep(PAUSE_SECONDS if updated else self._retry_backoff)
         return updated
 
     def force_metadata_update(self) -> asyncio.Future[bool]:
-        # After the end nobody answers, and whoever waits would wait for ever.
+        # After the end nobody answers, so a caller would wait for ever.
         if self._ended:
             never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             never.set_result(False)
@@ -292,33 +292,33 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
             update.set_result(False)
 
     def seconds_since_answer(self) -> float | None:
-        """Seconds since any broker last answered on a connection that is open, or `None`."""
+        """Seconds since a broker last answered on a connection that is open; `None` without one."""
         answers = [connection._last_action for connection in self._conns.values()]
         return time.monotonic() - max(answers) if answers else None
 
     def seconds_since_heartbeat(self) -> float:
-        """Seconds since the last heartbeat was sent that the group answered; it counts from there on."""
+        """Seconds since the last answered heartbeat was sent; the session is counted from then."""
         return time.monotonic() - self._heard_at
 
     def close_connections(self) -> None:
-        """Close every connection; whatever waits for an answer there fails, and may be asked again."""
+        """Close every connection. Requests that wait for an answer there fail, and may be sent again."""
         with self.ours():
             for connection in tuple(self._conns.values()):
                 connection.close()
 
     def ping_overdue_connections(self, seconds: float) -> None:
-        """On each connection that owes an answer and was not heard for so long."""
+        """Ping each connection that owes an answer and has been silent for `seconds`."""
         with self.ours():
             for connection in tuple(self._conns.values()):
                 if isinstance(connection, Connection):
                     connection.ping_if_overdue(seconds)
 
     def refresh_metadata(self) -> None:
-        """Ask for metadata, so that a healthy cluster is heard from although there is no work."""
+        """Request metadata, so that a healthy cluster is heard from even without work."""
         self.force_metadata_update()
 
     def partitions(self, topic: str) -> int:
-        """How many partitions the last metadata knows of `topic`; 0 = it does not know the topic."""
+        """How many partitions `topic` has by the last metadata; 0 if the metadata does not have it."""
         return len(self.cluster.partitions_for_topic(topic) or ())
 
     @property
@@ -332,10 +332,10 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return task
 
     async def ask(self, topic: str) -> TopicAnswer:
-        """What some broker says of `topic`, right now.
+        """What some broker says of `topic` right now.
 
-        Raises `KafkaError` when that broker does not answer. The engine's own waiting for
-        metadata cannot tell a missing topic from a missing cluster.
+        Raises `KafkaError` when that broker does not answer. The engine's own wait for metadata does not
+        tell a missing topic from a missing cluster.
         """
         node = self.get_random_node()
         if node is None:
@@ -345,7 +345,7 @@ class Client(AIOKafkaClient):  # type: ignore[misc]
         return TopicAnswer(for_code(described["error_code"]), len(described["partitions"]))
 
     async def follow(self, topic: str) -> None:
-        """Learn where the partitions of `topic` are, and keep on learning it."""
+        """Learn where the partitions of `topic` are, now and with every later metadata."""
         self.add_topic(topic)
         await self.force_metadata_update()
 

@@ -1,7 +1,7 @@
-"""Metadata that tells a topic from a later one of the same name, which has another id.
+"""Metadata with the ids of topics, which tell a topic from a later one of the same name.
 
-The engine's own questions are older than these ids: KIP-516, Kafka 2.8. To older brokers they stay as
-they are, and no id is known.
+The engine's own metadata requests are older than these ids (KIP-516, Kafka 2.8). To older brokers they stay
+as they are, and no id is known.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METADATA = 3
 WITH_IDS = 10
 _ID_BYTES = 16
 NO_ID = bytes(_ID_BYTES)
-"""What a broker says that has none to tell, and what is asked of one that is asked by name."""
+"""Stands for no id: in answers of brokers that know none, and in questions by name."""
 
 
 class _Id(AbstractType):  # type: ignore[misc]
@@ -85,7 +85,7 @@ _ANSWER = Schema(
 
 
 class _Answer(MetadataResponse_v5):  # type: ignore[misc]
-    """What the engine reads in an answer, and the ids of topics beside it."""
+    """The answer in the form that the engine reads, and beside it the ids of topics."""
 
     API_VERSION = WITH_IDS
     ids: Mapping[str, bytes]
@@ -101,7 +101,7 @@ class _Answer(MetadataResponse_v5):  # type: ignore[misc]
 
 
 def _known(partitions: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Without the epochs of leaders."""
+    """The partitions in the form that the engine reads, without the leaders' epochs."""
     return [(code, number, leader, *replicas) for code, number, leader, _, *replicas, _ in partitions]
 
 
@@ -120,10 +120,10 @@ class _Question(RequestStruct):  # type: ignore[misc]
 
 
 class IdentifyingRequest(Request[MetadataRequestStruct | _Question]):  # type: ignore[misc]
-    """A question of the engine that asks for ids too, and never makes a topic.
+    """A metadata request of the engine that asks for ids too, and never creates a topic.
 
-    Every such question of the engine asks for missing topics to be created, and there is no switch:
-    a subscriber with a typo in a topic's name would make that topic.
+    The engine's own requests let brokers create missing topics, and have no switch: a typo in the topic of a
+    subscriber would create that topic.
     """
 
     API_KEY = METADATA
@@ -142,21 +142,21 @@ class IdentifyingRequest(Request[MetadataRequestStruct | _Question]):  # type: i
 
 
 class TopicId(NamedTuple):
-    """What tells a topic from a later one of the same name. A mirror has the same topic under another id."""
+    """Tells a topic from a later one of the same name. In a mirrored cluster the topic has another id."""
 
     cluster: str
     id: bytes
 
     def is_not(self, other: TopicId | None) -> bool:
-        """Whether one of the two has taken the place of the other; false where that is not known."""
+        """Whether one of the two has replaced the other; false if that is not known."""
         return other is not None and self.cluster == other.cluster and self.id != other.id
 
 
 class KnownTopicIds:
-    """Which topic a name stands for now.
+    """The id of the topic that each name stands for now.
 
-    That it is another one is believed when two answers in a row say so: one broker may be behind. The
-    one before is gone for ever then, whoever still tells of it.
+    A new id is believed after two answers in a row, because one broker may be behind. From then on the old id
+    is gone for ever, even if a broker still tells it.
     """
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class KnownTopicIds:
         self._gone: set[TopicId] = set()
 
     def hear(self, cluster: str, ids: Mapping[str, bytes]) -> None:
-        """What one broker says."""
+        """Take in the answer of one broker."""
         for topic, id in ids.items():
             heard = TopicId(cluster, id)
             if heard not in self._gone:
@@ -183,14 +183,14 @@ class KnownTopicIds:
 
     @property
     def unsure(self) -> bool:
-        """Whether another answer would tell more."""
+        """Whether another answer is needed to believe a new id."""
         return bool(self._rumours)
 
     def was_replaced(self, topic: TopicId) -> bool:
         return topic in self._gone
 
     def of(self, topic: str) -> TopicId | None:
-        """`None` where no broker has told yet."""
+        """The id of the topic now; `None` if no broker has told it yet."""
         return self._now.get(topic)
 
 
@@ -199,9 +199,9 @@ class Cluster(ClusterMetadata):  # type: ignore[misc]
 
     topic_ids: KnownTopicIds
     refused: Mapping[str, type[KafkaError]] = MappingProxyType({})
-    """What the last answer said of topics instead of where they are."""
+    """The errors of topics in the last answer."""
     optional: frozenset[str] = frozenset()
-    """Topics of which nothing is heard until they are there: the engine complains of each answer else."""
+    """Topics whose errors are hidden from the engine, which would complain of them at each answer."""
 
     @classmethod
     def adopt(cls, cluster: ClusterMetadata) -> None:

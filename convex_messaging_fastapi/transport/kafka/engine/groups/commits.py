@@ -1,6 +1,6 @@
-"""A commit as one request, and the answer to each of its partitions.
+"""A commit as one request, with the answer for each of its partitions.
 
-The engine has one, too: it raises the first error of any partition, though the rest may be stored.
+The engine's own commit raises the error of one partition, although the others may be stored.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _NO_MEMBER = (UnknownMemberIdError, IllegalGenerationError)
 
 
 class Identity(NamedTuple):
-    """Who a member is in its group: a commit is good only as long as neither has changed."""
+    """Who a member is in its group; a commit is only valid while neither has changed."""
 
     generation: int
     member_id: str
 
 
 class NotStored(Exception):
-    """A commit was not even sent: this member is no longer who it was when it was assigned."""
+    """A commit was not sent, because the member's generation or id has changed since its assignment."""
 
 
 Unstored = Mapping[TopicPartition, KafkaError]
@@ -54,12 +54,12 @@ def identity_of(coordinator: Any) -> Identity:
 
 
 async def commit(coordinator: Any, offsets: Mapping[TopicPartition, Position], who: Identity) -> Unstored:
-    """One attempt to store `offsets` in the name of `who`: why some were not; the others were.
+    """One attempt to store `offsets` in the name of `who`. Returns why some were not stored; the others were.
 
-    Raises `NotStored`, or `KafkaError` where no answer came.
+    Raises `NotStored`, or `KafkaError` when no answer came.
     """
-    # The engine's own `commit` tries for ever, each time in the name of whoever this member is by then:
-    # it would land over its successor's. Nothing is awaited between this look and what is made of it.
+    # The engine's own `commit` tries for ever, each time under the member's id of that moment, and so could
+    # overwrite a successor's commit. Nothing may be awaited between this check and the request.
     if identity_of(coordinator) != who:
         raise NotStored(f"assigned as {who}, now {identity_of(coordinator)}")
     by_topic: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
@@ -83,12 +83,12 @@ def _told(topics: Any) -> Iterable[tuple[TopicPartition, KafkaError | None]]:
 
 
 def _follow(coordinator: Any, errors: Iterable[KafkaError], who: Identity) -> None:
-    """What an answer says of the group itself concerns the engine's membership."""
+    """Tell the engine's coordinator what the answer says of the group itself."""
     kinds = {type(error) for error in errors}
     if not kinds.isdisjoint(_ANOTHER_COORDINATOR):
         coordinator.coordinator_dead()
     if RebalanceInProgressError in kinds:
         coordinator.request_rejoin()
-    # An answer that comes after a new generation was joined says nothing of that one.
+    # After a new generation was joined, an old answer says nothing about that one.
     if not kinds.isdisjoint(_NO_MEMBER) and identity_of(coordinator) == who:
         coordinator.reset_generation()

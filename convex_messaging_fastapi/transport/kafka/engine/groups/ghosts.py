@@ -1,4 +1,4 @@
-"""Members of ours that nobody answers for any more: the group would wait for each until its session ends."""
+"""Old member ids of ours that the group may still count; it would wait for each until its session ends."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _NOT_THE_COORDINATOR = (
 
 
 SOON_SECONDS = 0.1
-"""Within this time a broker answers a question to join that has nobody to wait for."""
+"""A broker answers a join within this time if the group has no other member to wait for."""
 
 REMEMBERED = 100
-"""So many ids at most, the latest: an older one's session is long over."""
+"""How many ids are kept, the latest; the sessions of older ones are long over."""
 
 
 class Ghosts:
@@ -46,29 +46,29 @@ class Ghosts:
         return iter(tuple(self._ids))
 
     def add(self, id: str) -> None:
-        """We are not this member any more, and may not have said so."""
+        """We are no longer this member, and the group may not know."""
         if id and id not in self._left and id not in self._ids:
             self._ids.append(id)
 
     def left(self, id: str) -> None:
-        """The group knows no such member any more."""
+        """The group has removed this member."""
         self._left.append(id)
         if id in self._ids:
             self._ids.remove(id)
 
 
 class Coordinator(GroupCoordinator):  # type: ignore[misc]
-    """The engine's own side of a group, which leaves as whoever it was when it joins as another.
+    """The engine's side of a group; when it joins under a new id, it leaves the group under its old ids.
 
-    It joins first: a group that is left by all that it knows is empty, and a broker of defaults gives
-    an empty group 3 s to gather, and 3 s more for another that comes meanwhile.
+    It joins first. A group whose last member leaves is empty, and a broker with default settings gives an
+    empty group 3 s to gather, and 3 s more for each member that comes meanwhile.
     """
 
     _ghosts: Ghosts
 
     @classmethod
     def adopt(cls, coordinator: GroupCoordinator, ghosts: Ghosts) -> None:
-        """Take over one that a consumer of the engine made for itself."""
+        """Make a coordinator of ours from the one that a consumer of the engine made for itself."""
         coordinator.__class__ = cls
         coordinator._ghosts = ghosts
 
@@ -77,8 +77,8 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         super().reset_generation()
 
     def remember(self) -> None:
-        """This member may end without another word."""
-        # A static member takes its own place again, by its name.
+        """This member may end without leaving the group."""
+        # A static member takes its place again by its instance id.
         if self._group_instance_id is None:
             self._ghosts.add(self.member_id)
 
@@ -91,10 +91,10 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         return answer
 
     async def _join_and_leave_as_others(self, question: Coroutine[Any, Any, Any]) -> Any:
-        """Whoever joins has let go of all that it held, also as one of them."""
+        """Safe, because whoever joins holds nothing any more, under any of its ids."""
         joining, leaving = asyncio.ensure_future(question), None
         try:
-            # What is not answered soon waits for the other members of the group, and so for them.
+            # A join without an answer by then waits for the group's other members, our old ids among them.
             if not (await asyncio.wait({joining}, timeout=SOON_SECONDS))[0]:
                 leaving = asyncio.ensure_future(self._leave_in_the_end())
                 await joining
@@ -107,10 +107,10 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     async def _leave_in_the_end(self) -> None:
         while True:
-            # Who waits for one connection gets it in turn: by then the question to join has been written.
+            # Callers get a connection in turn, so once we have it the join has been written.
             if (node := self.coordinator_id) is not None:
                 await self._client.ready(node, group=ConnectionGroup.COORDINATION)
-            with suppress(KafkaError):  # again in a moment; else their sessions end
+            with suppress(KafkaError):  # tried again in a moment; at the latest their sessions end
                 await self._leave_as_others()
             if not self._others:
                 return
@@ -118,16 +118,16 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
 
     @property
     def _others(self) -> list[str]:
-        """Who we were, and may still be counted as."""
+        """Our old ids that the group may still count."""
         return [id for id in self._ghosts if id != self.member_id]
 
     async def _maybe_leave_group(self) -> None:
         await super()._maybe_leave_group()
-        with suppress(KafkaError):  # then their sessions end, or they are left before we join again
+        with suppress(KafkaError):  # their sessions end, or we leave as them when we join again
             await self._leave_as_others()
 
     async def _leave_as_others(self) -> None:
-        """Nobody may hold anything as one of them. Raises `KafkaError` where no answer comes."""
+        """For callers that hold nothing under the old ids. Raises `KafkaError` when no answer comes."""
         for id in self._others:
             await self._leave_as(id)
 
@@ -135,7 +135,7 @@ class Coordinator(GroupCoordinator):  # type: ignore[misc]
         if (node := self.coordinator_id) is None:
             raise GroupCoordinatorNotAvailableError
         request = LeaveGroupRequest(self.group_id, id)
-        # A broker takes one question of a connection at a time, and that of the group waits to join.
+        # A broker serves one request of a connection at a time, and the group's own waits for the join.
         self._heard_of(request, await self._client.send(node, request, group=ConnectionGroup.DEFAULT))
 
     def _heard_of(self, request: Any, answer: Any) -> None:

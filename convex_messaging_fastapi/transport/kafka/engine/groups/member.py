@@ -1,4 +1,4 @@
-"""One consumer of the engine that belongs to one group, with the words a careful owner needs."""
+"""One consumer of the engine as a member of a group: membership, single commits, stored offsets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from convex_messaging_fastapi.transport.kafka.engine.partition_reader import Par
 
 
 class Member(PartitionReader):
-    """Reads what its group gives it.
+    """Reads the partitions that its group assigns to it.
 
-    `ghosts` are what is left in the group of members before it, and may be left of this one.
+    `ghosts` are the ids of earlier members of ours that the group may still count, and later this one's.
     """
 
     def __init__(self, *, ghosts: Ghosts, **options: Any) -> None:
@@ -67,7 +67,7 @@ class Member(PartitionReader):
         )
 
     def needs_metadata(self) -> bool:
-        """Whether metadata cannot come soon enough: a topic is not known yet, or is said to be another."""
+        """Whether metadata is wanted at once: a topic is unknown, or may have been made anew."""
         needed = self._consumer.subscription() - self.client.cluster.optional
         return self.client.topic_ids.unsure or bool(self.missing(needed))
 
@@ -76,15 +76,15 @@ class Member(PartitionReader):
         return [topic for topic in topics if not self.client.partitions(topic)]
 
     def topic_id(self, topic: str) -> TopicId | None:
-        """Which topic that name stands for now, or `None` where it is not known."""
+        """The id of the topic that has this name now; `None` if it is not known."""
         return self.client.topic_ids.of(topic)
 
     def was_replaced(self, topic_id: TopicId) -> bool:
-        """Whether a topic is known to have been replaced by another of its name."""
+        """Whether this topic is known to have been replaced by another of the same name."""
         return self.client.topic_ids.was_replaced(topic_id)
 
     async def learn(self, clock: Clock, seconds: float) -> bool:
-        """Hear of topics and their leaders from whichever broker answers; whether one did so in time."""
+        """Request metadata from whichever broker answers; whether one did within `seconds`."""
         until = clock.now() + seconds
         for _ in range(2):
             update = self.client.force_metadata_update()
@@ -105,11 +105,8 @@ class Member(PartitionReader):
         return self.identity.generation > 0
 
     def poll(self) -> None:
-        """Count as polling, and raise what the engine's membership has to say.
-
-        Raises `KafkaError`.
-        """
-        # `getmany()` with nothing wanted means *all*, and waits through a rebalance.
+        """Count as polling, and raise the `KafkaError` that the engine keeps for whoever polls."""
+        # Not `getmany()`: without partitions it takes from all, and waits through a rebalance.
         self._consumer._coordinator.check_errors()
         with self._consumer._subscription.fetch_context():
             pass
@@ -119,20 +116,19 @@ class Member(PartitionReader):
         return self.client.seconds_since_heartbeat()
 
     def reconnect(self) -> None:
-        """Make new connections, for the old ones may lead nowhere without saying so, and join anew.
+        """Make new connections, since the old ones may be dead without a sign, and join the group again.
 
-        A commit that is still under way on an old one could land over a later one, and so move back
-        what is committed; where joining makes a new generation, it is refused. A follower may be
-        given the old one again.
+        A commit under way on an old connection could be stored after a later one, and so move the committed
+        offset back. The group refuses it if joining made a new generation; a follower may keep its old one.
         """
         self.client.close_connections()
         self._consumer._coordinator.request_rejoin()
 
     def rejoin_as_new_member(self) -> None:
-        """Forget who we were in the group, and join it anew over new connections.
+        """Join the group as a new member, over new connections.
 
-        Whoever comes back as himself may get his partitions back without a new session, and lose
-        them at once without a word; and a commit of before could still land over a later one.
+        A member that comes back under its old id may get its partitions back within the old session, lose
+        them at once without a sign, and have an old commit stored after a later one.
         """
         self.reconnect()
         self._consumer._coordinator.reset_generation()
@@ -148,18 +144,18 @@ class Member(PartitionReader):
     # Offsets.
 
     async def commit(self, offsets: Mapping[TopicPartition, Position], who: Identity) -> Unstored:
-        """One attempt to store `offsets` in the name of `who`; to be cancelled when it is late.
+        """One attempt to store `offsets` in the name of `who`; the caller cancels it when it is late.
 
-        Answers why some were not stored; the others were. Raises `NotStored`, or `KafkaError` where
-        no answer came.
+        Returns why some were not stored; the others were. Raises `NotStored`, or `KafkaError` when no answer
+        came.
         """
         with self.client.ours():
             return await commit(self._consumer._coordinator, offsets, who)
 
     async def committed(self, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
-        """What the group has stored, one attempt; partitions without a commit are left out.
+        """One attempt to read what the group has stored; partitions without a commit are left out.
 
-        Raises `KafkaError`, also for a partition the coordinator does not know *yet*.
+        Raises `KafkaError`, also for a partition that the coordinator does not know *yet*.
         """
         with self.client.ours():
             return await stored_for(self._consumer._coordinator, wanted)
@@ -173,7 +169,7 @@ class Member(PartitionReader):
 
 
 def _raised(name: str, task: asyncio.Task[Any] | None) -> str | None:
-    """Like `failure_of`, for a task that may end in peace."""
+    """As `failure_of`, for a task that may end without an error."""
     if task is None or not task.done() or task.cancelled() or task.exception() is None:
         return None
     return failure_of(name, task)

@@ -1,4 +1,4 @@
-"""What a group has stored, as its coordinator tells it; one attempt a call."""
+"""The offsets that a group has stored, as its coordinator tells them; one attempt a call."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ UNKNOWN_OFFSET = -1
 
 
 async def stored_for(coordinator: Any, wanted: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
-    """Of the group that a member belongs to; partitions without a commit are left out.
+    """The stored offsets of a member's own group; partitions without a commit are left out.
 
-    Raises `KafkaError`, also for a partition the coordinator does not know *yet*: the engine
-    takes that for a partition without a commit and starts at its end.
+    Raises `KafkaError`, also for a partition that the coordinator does not know *yet*: the engine itself
+    takes that for a partition without a commit, and starts at its end.
     """
     by_topic = defaultdict(list)
     for topic, partition in wanted:
@@ -34,7 +34,7 @@ async def stored_for(coordinator: Any, wanted: Collection[TopicPartition]) -> di
 
 
 async def stored_by(client: Client, group: str) -> dict[TopicPartition, Position]:
-    """Of any group, all that it has. Raises `KafkaError`."""
+    """All stored offsets of any group. Raises `KafkaError`."""
     node = await client.coordinator_lookup(CoordinationType.GROUP, group)
     return dict(_stored(await client.send(node, OffsetFetchRequest(group, None)), _raise))
 
