@@ -14,7 +14,7 @@ from convex_messaging_fastapi.transport.kafka.offsets.positions import Moves, St
 
 
 class Course:
-    """Asks in tasks; whoever fetches takes up the answers. `news` is called when there is one."""
+    """Asks the cluster in tasks; the fetch takes up the answers. `news` is called when there is one."""
 
     def __init__(
         self, holding: Holding, lookup: OffsetLookup, history: History, news: Callable[[object], None]
@@ -29,7 +29,7 @@ class Course:
         self._opening.add_done_callback(self._news)
 
     def close(self) -> None:
-        """The assignment is over: what was asked is not wanted any more."""
+        """The assignment is over: cancel what is being asked."""
         for task in (self._opening, *self._moving.values()):
             if task is not None:
                 task.cancel()
@@ -37,14 +37,14 @@ class Course:
 
     @property
     def in_doubt(self) -> set[str]:
-        """Topics whose logs may be others by now."""
+        """Topics that may have been made anew: a partition of theirs is being looked into."""
         return {where.topic for where in self._moving}
 
     def is_moving(self, where: TopicPartition) -> bool:
         return where in self._moving
 
     def start(self) -> dict[TopicPartition, Position] | None:
-        """Set the engine to where reading starts; `None` while that is not known, or amid a rebalance."""
+        """Set the engine to the start positions, and return them; `None` while they are not known or due."""
         holding = self._holding
         if self._opening is None or not self._opening.done() or not holding.member.delivering:
             return None
@@ -59,13 +59,13 @@ class Course:
         return positions
 
     def move(self, where: TopicPartition) -> None:
-        """Ask where to go on: the log does not have our offset, or is another one."""
+        """Ask where to go on, because the log does not have our offset, or its topic was made anew."""
         moving = asyncio.get_running_loop().create_task(self._lookup.moves(self._holding, where))
         moving.add_done_callback(self._news)
         self._moving[where] = moving
 
     def leave_recreated(self) -> set[str]:
-        """Topics that are others now: where one has grown past our offset, no broker complains of it."""
+        """Topics that were made anew, with a move begun: brokers complain only of logs that are too short."""
         holding = self._holding
         holding.learn_topics()
         recreated = holding.recreated()
@@ -76,7 +76,7 @@ class Course:
         return recreated
 
     def found(self) -> Iterator[tuple[TopicPartition, Moves]]:
-        """What was asked about a partition, and found about it and others; what is lost is counted."""
+        """The answers that have come: a partition, and the moves of it and others. Losses are counted."""
         for where in [where for where, moving in self._moving.items() if moving.done()]:
             found = self._moving.pop(where).result()
             for one, moved in found.items():
@@ -85,7 +85,7 @@ class Course:
             yield where, found
 
     def go_behind(self, given_up: Mapping[TopicPartition, Unreadable]) -> dict[TopicPartition, int]:
-        """Pass over batches that were given up; the new positions."""
+        """Skip the batches that were given up; returns the new positions."""
         gone = {}
         for where, batch in given_up.items():
             if self._holding.open and not self.is_moving(where):

@@ -1,4 +1,4 @@
-"""What is remembered of a group while it has a consumer: what it has stored, and what it has lost."""
+"""What is remembered of a group while it has a consumer: stored offsets, lost records, old member ids."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LOSSES_KEPT = 20
 
 
 class History:
-    """Outlives the consumers of its group, which come and go with the topics that are subscribed to.
+    """Outlives the consumers of its group, which are replaced when its topics change.
 
-    `stored` are the positions that the group is known to have had last, `ghosts` are members of ours that
-    may be left in it; `lost` counts the records of all losses, `losses` are the latest, the oldest first.
+    `stored` has the offsets that the group is known to have stored last; `ghosts` are old member ids that it
+    may still count. `lost` counts the records of all losses; `losses` are the latest, oldest first.
     """
 
     def __init__(self, group: str, clock: Clock) -> None:
@@ -29,7 +29,7 @@ class History:
         self.lost: int = 0
 
     def lose(self, where: TopicPartition, moved: Move) -> None:
-        """What the move passes over is lost, and what was stored of that log means nothing any more."""
+        """Count and report what the move skips, and forget what was stored of that log."""
         reports.records_lost(self._group, where, moved.sentence)
         self.stored.pop(where, None)
         self._losses.append(

@@ -1,4 +1,4 @@
-"""Asks the cluster where reading starts, or goes on, until it knows."""
+"""Asks the cluster where reading starts or goes on, again and again until there is an answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class OffsetLookup:
-    """For one group. Whoever asks cancels what is not wanted any more."""
+    """The questions of one group. A caller cancels a question that it no longer needs."""
 
     def __init__(self, group: str, clock: Clock, tuning: Tuning, history: History, reset_policy: str) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
@@ -38,7 +38,7 @@ class OffsetLookup:
         """Topics that are read from their beginning where the policy would decide."""
 
     async def starts(self, holding: Holding) -> Starts:
-        """Positions for the whole assignment, and which topics they are of."""
+        """The start positions of a whole assignment, and the ids of its topics."""
         member, unknown = holding.member, holding.partitions - holding.moved.keys()
 
         async def ask() -> Starts:
@@ -47,10 +47,10 @@ class OffsetLookup:
                 ids = holding.topics_now()
                 found = await self._starts(member, unknown, ids)
                 if ids != holding.topics_now():
-                    continue  # they became others while we asked
+                    continue  # a topic was made anew while we asked
                 if doubted or all(member.was_replaced(topic) for topic in found.strange):
                     return found
-                # Where a broker that is behind tells of old topics, commits in new ones seem strange.
+                # A broker that is behind still tells old ids, and commits for the new topics seem strange.
                 await self._doubt(member)
                 doubted = True
 
@@ -70,10 +70,9 @@ class OffsetLookup:
         return "earliest" if topic in self.from_begin else self._reset_policy
 
     async def _with_ends(self, member: Member, found: Starts) -> Starts:
-        """Tell where logs end whose commits carry metadata, as far as brokers tell that soon.
+        """Add the ends of the logs whose commits carry metadata, if brokers answer within `confirm_seconds`.
 
-        It bounds what the metadata may say, and nothing else: a partition whose leader is away, or does
-        not answer, holds up no other.
+        The end only limits what metadata may claim, so a leader that does not answer must not hold up others.
         """
         asked = [where for where, at in found.stored.items() if at.metadata and member.is_led(where)]
         if not asked:
@@ -92,7 +91,7 @@ class OffsetLookup:
         )
 
     async def moves(self, holding: Holding, where: TopicPartition) -> Moves:
-        """Where to go on in a log that does not have our offset, or is another one."""
+        """Where to go on in a log that does not have our offset, or whose topic was made anew."""
         member = holding.member
 
         async def ask() -> Moves:
@@ -105,7 +104,7 @@ class OffsetLookup:
         return await self._answer(ask, what)
 
     async def _doubt(self, member: Member) -> None:
-        """Give a broker that is behind time to learn better, and ask again. Raises `KafkaTimeoutError`."""
+        """Give a broker that is behind time to catch up, and refresh metadata. Raises `KafkaTimeoutError`."""
         await sleep(self._clock, self._tuning.confirm_seconds)
         if not await self._learn(member):
             raise KafkaTimeoutError("no broker tells what topics there are")
@@ -114,7 +113,7 @@ class OffsetLookup:
         return await member.learn(self._clock, self._tuning.confirm_seconds)
 
     async def _answer(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
-        """Ask until there is an answer, and say once why there is none yet."""
+        """Ask until there is an answer; the log says once why there is none yet."""
         said = False
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Which partitions are held, since when, and in whose name: the gate for records and commits."""
+"""Which partitions are held, and under which member id: the gate for records and commits."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Holding:
         self.moved = moved
         """Start positions that are known already and differ from what the group has stored."""
         self.next: dict[TopicPartition, int] = {}
-        """Our own next offsets: what has been delivered, whatever the engine believes."""
+        """Our own next offsets, by what was delivered; the engine's positions may differ."""
         self.topic_ids: dict[str, TopicId | None] = {}
-        """Which topics it reads; `None` where that is not known."""
+        """The ids of its topics; `None` for one that is not known."""
         self.cut: set[TopicPartition] = set()
-        """Partitions whose log was found to be another one now: nothing of them is committed."""
+        """Partitions whose topic was made anew, or whose log was cut: nothing of them is committed."""
         self.phase = Phase.PENDING
 
     @property
@@ -73,22 +73,22 @@ class Holding:
         return self.phase is Phase.OVER
 
     def go_to(self, where: TopicPartition, offset: int) -> None:
-        """Deliver from here on next."""
+        """Deliver from `offset` on next."""
         self.next[where] = offset
         self.member.seek(where, offset)
 
     def topics_now(self) -> dict[str, TopicId | None]:
-        """Which topics the names that were assigned stand for now."""
+        """The ids of the assigned topics as they are now."""
         return {topic: self.member.topic_id(topic) for topic in {where.topic for where in self.partitions}}
 
     def learn_topics(self) -> None:
-        """What was not known yet when reading started, as far as it can be known now."""
+        """Note ids that were not known when reading started and are known now."""
         for topic, known in self.topic_ids.items():
             if known is None:
                 self.topic_ids[topic] = self.member.topic_id(topic)
 
     def recreated(self) -> set[str]:
-        """Topics that are known to be others now than those that were assigned."""
+        """The topics that are known to have been made anew since they were assigned."""
         return recreated(self.member, self.topic_ids)
 
 
@@ -133,9 +133,9 @@ class Ownership:
         self._listener.assigned(holding.epoch, positions)
 
     async def release(self, *, lost: bool) -> Holding | None:
-        """Close the gate for records, let the listener finish and commit, close it for commits.
+        """Close the gate for records, let the listener finish and commit, then close it for commits.
 
-        Answers what was released by this call.
+        Returns what this call released.
         """
         async with self._telling:
             holding = self.holding
@@ -156,7 +156,7 @@ class Ownership:
             return holding
 
     def stop(self) -> None:
-        """Hold nothing from now on, and tell nobody."""
+        """Hold nothing from now on, without telling the listener."""
         self.accepting = False
         if self.holding is not None:
             self.holding.phase = Phase.OVER
@@ -164,7 +164,7 @@ class Ownership:
         self.changed.set()
 
     def lost_membership_thrice(self, within: float) -> bool:
-        """Whether our membership was taken away three times in so many seconds, until now."""
+        """Whether our membership was taken away three times in the last `within` seconds."""
         times = self.membership_lost_at
         return len(times) == THRICE and self._clock.now() - times[0] < within
 
@@ -177,7 +177,7 @@ class Ownership:
 
 
 class _Nobody:
-    """Listens before `listen` has said who does."""
+    """The listener before `listen` is called."""
 
     def assigned(self, epoch: int, positions: Mapping[TopicPartition, Position]) -> None: ...
 

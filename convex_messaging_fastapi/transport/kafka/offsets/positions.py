@@ -12,10 +12,10 @@ from convex_messaging_fastapi.transport.kafka.offsets.marks import unmarked
 
 
 class Move(NamedTuple):
-    """From an offset that the log does not have, or not as the one it was, to one that it has.
+    """A forced change of position: `offset` was removed, or its topic made anew; reading goes on at `to`.
 
-    Says what is gone. `lost` counts the offsets that are known to be passed over. `anew`: the topic is
-    another one, whatever offsets it has.
+    `lost` counts the offsets that are known to be skipped; `sentence` says what happened. `anew`: the topic
+    was made anew, whatever offsets it has.
     """
 
     offset: int
@@ -26,7 +26,7 @@ class Move(NamedTuple):
 
     @property
     def is_another_log(self) -> bool:
-        """Whether what was read so far tells nothing of the log there is now."""
+        """Whether offsets read so far mean nothing in the log as it is now."""
         return self.anew or self.to < self.offset
 
     @property
@@ -44,17 +44,17 @@ def targets(moves: Moves) -> dict[TopicPartition, Position]:
 
 
 def passed(batch: Unreadable) -> Move:
-    """Over a batch that was given up."""
+    """The move over a batch that was given up."""
     lost = batch.end - batch.first
     sentence = f"{lost} offsets could not be read and are passed over: {batch.first}..{batch.end - 1}"
     return Move(batch.first, batch.end, lost, f"{sentence}; {batch.why}")
 
 
 class Starts(NamedTuple):
-    """Where reading starts: where the group had come to, or where its policy has placed it.
+    """Where reading starts: at `stored` offsets, or where the reset policy has `placed` the group.
 
-    `moves` are the placed ones of which the group had come to somewhere in a log that is no more.
-    `topic_ids` are the topics that all this is about, `strange` others of which the group has commits.
+    `moves`: those of `placed` for which the group had committed an offset in an earlier topic of that name.
+    `topic_ids` are the ids of the topics now; `strange` are other ids for which the group has commits.
     """
 
     stored: dict[TopicPartition, Position]
@@ -64,7 +64,7 @@ class Starts(NamedTuple):
     strange: frozenset[TopicId] = frozenset()
 
     def beside(self, other: Starts) -> Starts:
-        """Both, for different partitions of the same topics."""
+        """This and the starts of other partitions of the same topics."""
         return Starts(
             self.stored | other.stored,
             self.placed | other.placed,
@@ -81,10 +81,10 @@ async def starts(
     policy: str,
     stored: Mapping[TopicPartition, int],
 ) -> Starts:
-    """The group's positions; where it has none, the begin or (`latest`) the end of the log.
+    """The stored offsets of a group; without one, the beginning or (`latest`) the end of the log.
 
-    `stored` are positions that the group is known to have had. Kafka forgets them with their topic:
-    where it knows none any more the log was made anew. One attempt. Raises `KafkaError`.
+    `stored` has offsets that the group is known to have stored. Kafka deletes them with their topic, so if
+    it has none now, the topic was made anew. One attempt. Raises `KafkaError`.
     """
     if not partitions:
         return Starts({}, {}, {}, topic_ids)
@@ -107,7 +107,7 @@ class _Old(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What a group has stored, `ours` of the topics there are; `old` of others that bore their names."""
+    """What a group has stored: `ours` for the topics of now, `old` for earlier topics of the same names."""
 
     ours: dict[TopicPartition, Position]
     old: dict[TopicPartition, _Old]
@@ -125,9 +125,9 @@ async def _committed(member: Member, wanted: Collection[TopicPartition], topic_i
 
 
 class LastKnown(NamedTuple):
-    """What is known of an assignment whose logs may be others by now.
+    """What is known of an assignment whose topics may have been made anew.
 
-    `held` are its next offsets, `topic_ids` those of its topics when it began, `stored` as for `starts`.
+    `held` has its next offsets, `topic_ids` the ids of its topics when it began, `stored` is as for `starts`.
     """
 
     held: Mapping[TopicPartition, int]
@@ -137,7 +137,7 @@ class LastKnown(NamedTuple):
 
 
 def recreated(member: Member, topic_ids: TopicIds) -> set[str]:
-    """Topics that are known to be others now than those that bore their names."""
+    """The topics that are known to have been made anew since `topic_ids`."""
     return {
         topic
         for topic, before in topic_ids.items()
@@ -148,10 +148,10 @@ def recreated(member: Member, topic_ids: TopicIds) -> set[str]:
 async def moves(
     member: Member, where: TopicPartition, reading: LastKnown, doubt: Callable[[], Awaitable[None]]
 ) -> Moves:
-    """Where to go on in `where`, and in what else was cut or made anew with it. Raises `KafkaError`.
+    """Where to go on in `where`, and in other partitions that were cut or made anew. Raises `KafkaError`.
 
-    A leader that was frozen, and deposed meanwhile, knows less than its successor: when it alone says
-    that the log was cut, `doubt` is awaited, and the question asked again.
+    A leader that was frozen and replaced meanwhile has a shorter log than its successor. If only a leader
+    says that the log was cut, `doubt` is awaited, and the cluster asked again.
     """
     found = await _moves(member, where, reading)
     if found[where].is_another_log and not await _is_another(member, where, reading):
@@ -164,7 +164,7 @@ async def _moves(member: Member, where: TopicPartition, reading: LastKnown) -> M
     offset, policy = reading.held[where], reading.policy
     first, end = await _bounds(member, [where])
     found = decide_move(offset, first[where], end[where], policy, _unread(member, where, offset))
-    # A log that was cut tells for itself, with what was known of it.
+    # A cut shows in the log itself, and what was known of it is counted.
     if not found.is_another_log and await _is_another(member, where, reading):
         found = decide_anew(offset, first[where], end[where], policy)
     if not found.is_another_log:
@@ -173,10 +173,7 @@ async def _moves(member: Member, where: TopicPartition, reading: LastKnown) -> M
 
 
 async def _is_another(member: Member, where: TopicPartition, reading: LastKnown) -> bool:
-    """Whether the topic has another id, or Kafka has forgotten what the group had stored of it.
-
-    It does so with a topic that is deleted.
-    """
+    """Whether the topic has another id, or the group's stored offset is gone, as with a deleted topic."""
     if where.topic in recreated(member, reading.topic_ids):
         return True
     return (
@@ -215,23 +212,23 @@ async def _moves_beside(member: Member, one: TopicPartition, reading: LastKnown)
 
 
 def _unread(member: Member, where: TopicPartition, offset: int) -> int:
-    """How many records behind `offset` the engine has heard of."""
+    """How many records the log is known to have had from `offset` on."""
     return max(0, (member.end_seen(where) or 0) - offset)
 
 
 def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0) -> Move:
-    """`first` and `end` are where the log begins and ends now.
+    """Where to go on in a log that begins at `first` and ends at `end`.
 
-    `unread` offsets are known to have stood behind `offset` before.
+    `unread` counts the offsets that it is known to have had from `offset` on.
     """
     if offset < first:
-        # Also under `latest`: what retention has left is still unread.
+        # Under `latest`, too: the records that retention has left are still unread.
         gone = first - offset
         return Move(
             offset, first, gone, f"{gone} records are gone before they were read: {offset}..{first - 1}"
         )
     if offset <= end:
-        # A leader that was deposed and did not know it yet had less than its successor.
+        # The answer before came from a leader that had been replaced and did not know it.
         return Move(offset, offset, 0, f"the log has offset {offset} after all")
     to, skipped = _by_policy(first, end, policy)
     said = f"the log ends at {end}, before offset {offset} that was to be read: it was cut or made anew"
@@ -239,12 +236,12 @@ def decide_move(offset: int, first: int, end: int, policy: str, unread: int = 0)
 
 
 def _by_policy(first: int, end: int, policy: str) -> tuple[int, int]:
-    """Where to begin in a log of which nothing was read, and how many offsets that skips."""
+    """Where the policy begins in a log, and how many offsets that skips."""
     return (end, end - first) if policy == "latest" else (first, 0)
 
 
 def decide_anew(offset: int, first: int, end: int, policy: str) -> Move:
-    """The group had come to `offset` in a log that is no more. `first` and `end` are of the new one."""
+    """The group had read an earlier topic up to `offset`; `first` and `end` are of the new one."""
     to, skipped = _by_policy(first, end, policy)
     sentence = f"the topic was made anew after it had been read to {offset}, {skipped} skipped"
     return Move(offset, to, skipped, sentence, anew=True)

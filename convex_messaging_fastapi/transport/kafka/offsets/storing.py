@@ -1,4 +1,4 @@
-"""Commits of one consumer: one attempt each, an outcome for each partition, never one that comes late."""
+"""Commits of one consumer: one attempt each, an outcome for each partition, and none stored late."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from convex_messaging_fastapi.transport.kafka.offsets.ownership import Holding
 from convex_messaging_fastapi.transport.kafka.recovery import explain_commit, outcome_of
 
 TERSE_SECONDS = 600.0
-"""How long no text is sent that is as long as one that was refused; the broker's limit may be raised."""
+"""How long metadata stays shorter than what was refused; the limit may be raised meanwhile."""
 
 _TOO_LONG = (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError)
 
@@ -28,14 +28,14 @@ Answers = dict[TopicPartition, KafkaError | None]
 
 
 class _Refused(NamedTuple):
-    """A text of so many characters was refused, and is not tried again until then."""
+    """Metadata of so many characters was refused; nothing as long is sent until then."""
 
     characters: int
     until: float
 
 
 class Storing:
-    """`words` is what the cluster said of partitions whose latest commit was not stored."""
+    """`words` has the cluster's reason for each partition whose latest commit was not stored."""
 
     def __init__(self, group: str, clock: Clock, history: History) -> None:
         self._group, self._clock, self._history = group, clock, history
@@ -49,8 +49,8 @@ class Storing:
         doubtful: Collection[str],
         deadline: float,
     ) -> Outcomes:
-        """Nothing is sent of `doubtful` topics, whose logs may be others by now."""
-        # In a log that was made anew the old positions would hide new records from whoever comes next.
+        """One attempt. Nothing is sent for `doubtful` topics, which may have been made anew."""
+        # In a topic that was made anew, old offsets would hide new records from the next owner.
         recreated = holding.recreated()
         gone = {where for where in offsets if where in holding.cut or where.topic in recreated}
         doubted = {where for where in offsets.keys() - gone if where.topic in doubtful}
@@ -64,9 +64,9 @@ class Storing:
         try:
             await settled_within(self._clock, attempt, deadline - self._clock.now())
         finally:
-            # One that has not been sent yet must not be sent later, over a newer one.
+            # A request that was not sent yet must not be sent after a newer one.
             attempt.cancel()
-        self.words |= dict.fromkeys(doubted, "whether its log is still the same is being found out")
+        self.words |= dict.fromkeys(doubted, "its topic may have been made anew, which is being checked")
         return (
             self._answered(told, answers)
             | self._unanswered(told.keys() - answers.keys(), attempt)
@@ -81,7 +81,7 @@ class Storing:
     async def _attempt(
         self, holding: Holding, offsets: Mapping[TopicPartition, Position], answers: Answers
     ) -> None:
-        """Fills in `answers` as they come. Raises `NotStored` or `KafkaError`."""
+        """Fill in `answers` as they come. Raises `NotStored` or `KafkaError`."""
         left = dict(offsets)
         while left:
             unstored = await holding.member.commit(left, holding.who)
@@ -101,7 +101,7 @@ class Storing:
         return text
 
     def _shorter(self, holding: Holding, where: TopicPartition, text: str) -> str:
-        """Without what is finished above the offset; where that is too long, without the topic's mark."""
+        """Metadata without the finished ranges; if that is too long, without the topic's id as well."""
         if where not in self._too_long:
             reports.metadata_refused(self._group, where, len(text))
         self._too_long[where] = _Refused(len(text), self._clock.now() + TERSE_SECONDS)
