@@ -8,7 +8,7 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 
 class Backoff:
-    """Seconds before the next start: none at first, then doubling, less up to a fifth."""
+    """Seconds before the next start: none at first, then doubling, less a random share of up to a fifth."""
 
     def __init__(self, tuning: Tuning) -> None:
         self._tuning = tuning
@@ -19,11 +19,11 @@ class Backoff:
         self._failures += 1
 
     def forgive(self) -> None:
-        """What ends the engine that runs now is no fault of the cluster's."""
+        """The end of the engine that runs now is not the cluster's fault."""
         self._forgiven = True
 
     def lived(self, seconds: float) -> None:
-        """An engine has ended that ran for so long."""
+        """An engine has ended after it ran for `seconds`."""
         if self._forgiven or seconds > self._tuning.lived_long_seconds:
             self._failures = 0
         else:
@@ -31,7 +31,7 @@ class Backoff:
         self._forgiven = False
 
     def pause(self, *, refused: bool) -> float:
-        """A refusal is not repeated fast, for that locks accounts."""
+        """Seconds to wait now. After a refusal they are more, because fast logins lock accounts."""
         if not self._failures:
             return 0.0
         t = self._tuning

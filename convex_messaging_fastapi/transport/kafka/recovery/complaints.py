@@ -1,4 +1,4 @@
-"""What is wrong with a member although its cluster answers: in its group, or in a partition it reads."""
+"""What is wrong with a member although its cluster answers: with its group, or with a partition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 
 class Complaints:
-    """Remembers what was complained of, for as long as it holds."""
+    """Remembers complaints of the engine for as long as they hold."""
 
     def __init__(self, group: str, clock: Clock, tuning: Tuning) -> None:
         self._group, self._clock, self._tuning = group, clock, tuning
@@ -25,11 +25,11 @@ class Complaints:
         self._mended: set[TopicPartition] = set()
         self.tries: Tries = Tries(tuning.unreadable_tries, tuning.unreadable_seconds)
         self.optional: frozenset[str] = frozenset()
-        """Topics that nobody need be let read."""
+        """Topics for which a missing right to read is no trouble."""
 
     def hear(self, error: KafkaError) -> Explanation | None:
-        """The engine complains of its group. One complaint may pass; of two within a few seconds the
-        engine does not recover by itself: then the answer says what it suffers from."""
+        """The engine complains of its group. One complaint may pass. After two within a few seconds it does
+        not recover, and this returns why to replace it."""
         now = self._clock.now()
         before, why = self._of_group, explain_membership(error, self._group)
         self._of_group = _Complaint(now + self._tuning.complaint_seconds, why)
@@ -44,9 +44,10 @@ class Complaints:
     def let_rest(
         self, where: TopicPartition, why: Explanation, answered: int | None, batch: Unreadable | None = None
     ) -> None:
-        """A partition that cannot be read is left alone for a while; an error in the log says so once.
+        """Leave a partition that cannot be read alone for a while; the log says so once.
 
-        `answered` is when a broker last answered a fetch of it well, `batch` what could not be read.
+        `answered` is when a broker last answered a fetch of it without an error, `batch` what could not be
+        read.
         """
         before, now = self._unreadable.get(where), self._clock.now()
         until = now + self._tuning.partition_pause_seconds
@@ -57,7 +58,7 @@ class Complaints:
         reports.cannot_read(self._group, why.detail, is_known=told)
 
     def hear_of_header(self, where: TopicPartition, offset: int) -> None:
-        """A header's name had to be mended, as anybody can make it; a partition is told of once."""
+        """A header's name had to be mended, which any producer can cause; told once a partition."""
         reports.header_mended(self._group, where, offset, is_known=where in self._mended)
         self._mended.add(where)
 
@@ -66,20 +67,20 @@ class Complaints:
         return rest is not None and rest.until > self._clock.now()
 
     def is_read(self, where: TopicPartition) -> None:
-        """Reading goes on there: what was said of it is past."""
+        """The partition was read: forget its complaint."""
         self._unreadable.pop(where, None)
         self.tries.succeeded(where)
 
     def hear_of_fetches(self, fetches: Fetches) -> None:
-        """End what is past: nobody may ever take a record of a partition that is idle, or full.
+        """End complaints that are over without a record taken, since a partition may be idle or held.
 
-        A broker that refused and answers well refuses no more. What it answered with may still be
-        unreadable, unless that is nothing.
+        A broker that answers a fetch without an error no longer refuses. What it answered with may still be
+        unreadable, unless it is nothing.
         """
         for where, complaint in tuple(self._unreadable.items()):
             well = fetches.answered(where) != complaint.answered
             if well and (complaint.why.refused or not fetches.has_data(where)):
-                # A broker may have left it out for once: no reason to count its failures anew.
+                # The tries are kept: a broker may have left the partition out of one answer.
                 del self._unreadable[where]
 
     def forget_partitions(self) -> None:
@@ -87,7 +88,7 @@ class Complaints:
         self.tries.forget()
 
     def current(self) -> Explanation | None:
-        """What is wrong now. A partition's complaint outlives its rest, until it is read."""
+        """What is wrong now. The complaint of a partition lasts longer than its pause, until it is read."""
         if self._of_group is not None and self._of_group.until > self._clock.now():
             return self._of_group.why
         of_partitions = (
@@ -99,7 +100,7 @@ class Complaints:
 
 
 class Fetches(Protocol):
-    """What is known of fetches; see `Member`."""
+    """The part of `Member` that tells about fetches."""
 
     def answered(self, where: TopicPartition) -> int | None: ...
 
@@ -107,7 +108,7 @@ class Fetches(Protocol):
 
 
 class _Unreadable(NamedTuple):
-    """Rests until then; before it a fetch was last answered well at `answered`."""
+    """A partition that is left alone until then; `answered` as for `let_rest`."""
 
     until: float
     why: Explanation
@@ -115,7 +116,7 @@ class _Unreadable(NamedTuple):
 
 
 class _Complaint(NamedTuple):
-    """Holds until then."""
+    """A complaint that is shown until then."""
 
     until: float
     why: Explanation

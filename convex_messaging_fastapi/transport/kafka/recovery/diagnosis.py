@@ -25,7 +25,7 @@ from convex_messaging_fastapi.transport.kafka.engine import (
 class Explanation(NamedTuple):
     """Why the cluster cannot be used; `detail` may name hosts, and holds no secret.
 
-    One that is not `certain` is no more than the likeliest reason for a connection that just ended.
+    Without `certain` it is only the likeliest reason why a connection ended.
     """
 
     problem: Problem
@@ -63,8 +63,8 @@ _VERDICTS: Mapping[type[BaseException], Verdict] = {
 def verdict_on(error: BaseException) -> Verdict:
     """What became of a batch that was sent and ended with `error`.
 
-    Whatever is not known to say "not written" may be written: the engine repeats a batch in
-    silence, and an error about sequence numbers or a leader may be the answer to a repetition.
+    After an error that does not mean "not written" the batch may be written: the engine repeats batches
+    without a sign, and an error about sequence numbers or a leader may answer a repetition.
     """
     return _VERDICTS.get(type(error), Verdict.UNKNOWN)
 
@@ -99,7 +99,7 @@ def explain_commit(error: BaseException, group: str, topic: str = "") -> str:
 
 
 def explain_publish(error: BaseException, topic: str) -> str:
-    """Why a batch was refused, or its topic not shown; a right that is missing with what to do."""
+    """Why a batch was refused, or its topic not shown; a missing right is named, with what to do."""
     said = _sentence_on(error, topic=topic, operation="WRITE")
     missing = engine.TopicAuthorizationFailedError | engine.ClusterAuthorizationFailedError
     return f"{said}: grant it" if isinstance(error, missing) else said
@@ -121,7 +121,7 @@ RIVAL = "another process is a member with our group_instance_id: each process ne
 
 
 def explain_membership(error: BaseException, group: str = "", topic: str = "") -> Explanation:
-    """Why the group, or a part of its topics, cannot be read; a right that is missing is named."""
+    """Why the group, or some of its topics, cannot be read; a missing right is named."""
     said = _sentence_on(error, group, topic)
     return Explanation(_membership_problem(error), RIVAL if FencedInstanceId.__name__ in said else said)
 
@@ -142,7 +142,7 @@ def explain_unreadable(
 def unreadable_batch(
     error: BaseException, where: TopicPartition, position: int, batch: Span | None
 ) -> Unreadable | None:
-    """The batch that is in the way of reading on from `position`; `None` where that is something else."""
+    """The batch that cannot be read at `position`; `None` if something else prevents reading."""
     if batch is None:
         return None
     first = position if batch.first is None else max(position, batch.first)
@@ -153,7 +153,7 @@ def unreadable_batch(
 def _membership_problem(error: BaseException) -> Problem:
     if (problem := _MEMBERSHIP.get(type(error))) is not None:
         return problem
-    # The engine wraps what it did not expect, and leaves no more than its name in the text.
+    # The engine wraps errors that it did not expect, and only their names are left in the text.
     said = str(error)
     return next(
         (problem for kind, problem in _MEMBERSHIP.items() if kind.__name__ in said), Problem.ENGINE_FAILED
@@ -161,21 +161,21 @@ def _membership_problem(error: BaseException) -> Problem:
 
 
 def explain_astray(server: str, named: Mapping[int, str]) -> Explanation:
-    """The cluster answers at `server`, and not at the addresses it names, by the ids of its brokers."""
+    """The cluster answers at `server`, but not at the addresses that it names, given by broker id."""
     brokers = ", ".join(f"broker {id} as {address}" for id, address in sorted(named.items()))
     said = f"the cluster answers at {server}, but names its {brokers}, which cannot be reached"
     return Explanation(Problem.BROKER_UNREACHABLE, f"{said}: check advertised.listeners")
 
 
 def explain_no_coordinator(group: str, seconds: float, word: str) -> Explanation:
-    """Nobody takes care of the group."""
+    """No broker coordinates the group."""
     said = f"group {group} has had no coordinator for {seconds:.0f} s: {word}"
     advice = "can the cluster make and lead its topic __consumer_offsets?"
     return Explanation(Problem.NO_COORDINATOR, f"{said} ({advice})")
 
 
 def explain_topics(refused: Mapping[str, type[BaseException]]) -> Explanation | None:
-    """What is wrong with topics of which a broker said this instead of where they are."""
+    """What the errors of these topics in the metadata mean; `None` if they will pass."""
     no_right = engine.TopicAuthorizationFailedError
     if closed := sorted(topic for topic, error in refused.items() if error is no_right):
         return Explanation(Problem.NOT_AUTHORIZED, _sentence_on(no_right(), topic=", ".join(closed)))
@@ -193,10 +193,7 @@ _NO_SUCH_TOPIC = (engine.UnknownTopicOrPartitionError, engine.InvalidTopicError)
 
 
 def _sentence_on(error: BaseException, group: str = "", topic: str = "", operation: str = "READ") -> str:
-    """What was said; a right that is missing by the words that grant it.
-
-    `operation` is what was tried on the topic.
-    """
+    """The error in words; a missing right by the words that grant it. `operation` was tried on the topic."""
     named = error.args[0] if error.args and isinstance(error.args[0], str) else ""
     match error:
         case engine.TopicAuthorizationFailedError():

@@ -1,4 +1,4 @@
-"""What a supervisor looks after: an engine, how one is made, and the owner of what it holds."""
+"""What a supervisor works with: an engine, how one is made, and the owner of what it holds."""
 
 from __future__ import annotations
 
@@ -47,15 +47,14 @@ T = TypeVar("T", contravariant=True)
 
 
 class Ended(Exception):
-    """The supervisor was stopped: there will be no engine any more."""
+    """The supervisor was stopped: no engine will run again."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineKind(Generic[E]):
-    """How engines of one kind are made; `name` is the part of the bus that they serve, as it is told of.
+    """How engines of one kind are made; log lines call the part of the bus that they serve `name`.
 
-    With `overlap` a successor starts while its predecessor is still ending; without it the
-    predecessor ends first.
+    With `overlap` a successor starts while its predecessor is still ending; without it, afterwards.
     """
 
     name: str
@@ -66,16 +65,16 @@ class EngineKind(Generic[E]):
 
 class Owner(Protocol[T]):
     def started(self, engine: T) -> None:
-        """It runs, and nobody else has it yet."""
+        """The engine runs, and no other caller has it yet."""
         ...
 
     async def lost(self, engine: T) -> None:
-        """It is broken, and with it whatever it held. It is let go once this returns."""
+        """The engine is broken, and what it held is lost. It is ended once this returns."""
         ...
 
 
 class Slot(Generic[E]):
-    """Where the engine that runs is found; `None` is there while none does."""
+    """Holds the engine that runs; `None` while none does."""
 
     def __init__(self) -> None:
         self.current: E | None = None
@@ -99,14 +98,14 @@ class Slot(Generic[E]):
         self._changed.clear()
 
     def close(self) -> E | None:
-        """Let nobody wait any more; the engine that ran."""
+        """Let no caller wait any longer; returns the engine that ran."""
         last, self.current, self.closed = self.current, None, True
         self._changed.set()
         return last
 
 
 class Endings:
-    """Engines that were let go, and are not gone yet."""
+    """Engines that are being ended."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Says once that a bus is out of contact with its cluster, and once that it is back, whoever notices it."""
+"""Says once that a bus has lost contact with its cluster, and once that it is back, for all of its parts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import (
 )
 
 MOST_REASONS = 3
-"""How many different reasons of one outage are told: brokers that come back give another each second."""
+"""How many different reasons of one outage are told: brokers on their way back give one each second."""
 
 REPLACED_SECONDS = 60.0
-"""For so long the same reason to replace the engine of a part is not told again."""
+"""How long the same reason for replacing the engine of a part is not told again."""
 
 
 class Outage:
-    """What the parts of one bus, its producer and its groups, suffer from; `held_back` counts lines.
+    """What the parts of one bus, its producer and its groups, suffer from.
 
-    Losing contact is the cluster's trouble, and told once for all parts. A part may also suffer
-    although the cluster answers: that is told of that part.
+    Lost contact is told once for all parts. A part may also suffer although the cluster answers, which is
+    told of that part. `held_back` counts the lines of the client that were kept out of the log.
     """
 
     def __init__(
@@ -82,16 +82,16 @@ class Outage:
                 self._observers.contact_regained(ContactRegained(self._cluster, seconds, held_back))
 
     def forget(self, part: str) -> None:
-        """It was stopped, and waits for nothing any more."""
+        """The part was stopped, and suffers no more."""
         self._without.discard(part)
         self._suffering.pop(part, None)
 
 
 class MissingTopics:
-    """Tells of topics that the cluster does not have, once for as long as they are missing.
+    """Reports topics that the cluster does not have, once for as long as they are missing.
 
-    A topic that was just made may be known to one broker, and not yet to another: none counts as
-    missing before it was so for `patience_seconds`.
+    A new topic may be known to one broker and not yet to another, so a topic counts as missing only after
+    `patience_seconds`.
     """
 
     def __init__(self, group: str, clock: Clock, *, are_made: bool, patience_seconds: float) -> None:
@@ -101,7 +101,7 @@ class MissingTopics:
         self._told: set[str] = set()
 
     def look(self, refused: Mapping[str, type[BaseException]]) -> None:
-        """`refused` is what was said of topics instead of where they are."""
+        """`refused` has the errors of topics in the last metadata."""
         if not refused and not self._since:
             return
         missing = missing_among(refused)
@@ -114,11 +114,11 @@ class MissingTopics:
             reports.topics_missing(self._group, new, are_made=self._are_made)
 
     def may_come(self, refused: Mapping[str, type[BaseException]]) -> bool:
-        """Whether a topic is not known, and not for so long that it counts as missing."""
+        """Whether a topic is unknown, but not yet for so long that it counts as missing."""
         return bool(self._young(refused))
 
     def explain(self, refused: Mapping[str, type[BaseException]]) -> Explanation | None:
-        """What is wrong with these topics, but for those that may still come."""
+        """What is wrong with these topics, apart from those that may still come."""
         young = self._young(refused)
         return explain_topics({topic: error for topic, error in refused.items() if topic not in young})
 

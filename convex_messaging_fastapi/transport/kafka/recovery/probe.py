@@ -1,6 +1,6 @@
 """A connection of our own, made to learn why the engine has none.
 
-The engine's `start` says the same of a wrong password, a wrong certificate and a dead broker.
+The engine's `start` raises the same error for a wrong password, a wrong certificate and a dead broker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Reached(NamedTuple):
 
 
 async def reach(access: Access, client_id: str, seconds: float) -> Reached | Explanation:
-    """Try every bootstrap address at once; the first that answers wins, else the best explanation."""
+    """Try every bootstrap address at once: the first that answers, or else the best explanation."""
     try:
         credentials = access.credentials
     except OSError as error:
@@ -60,7 +60,7 @@ async def _first(
             if failure is None:
                 return Reached({"bootstrap_servers": _in_front(server, servers), **credentials})
             failures.append(failure)
-    # A broker that refuses says more than one that is not there.
+    # A refusal explains more than a broker that does not answer.
     return min(failures, key=lambda failure: failure.problem not in REFUSALS)
 
 
@@ -83,7 +83,7 @@ async def _try(
 
 
 def _exposing(answer: Any, access: Access) -> Explanation | None:
-    """A cluster that would have credentials sent where they may not go; each connection looks again."""
+    """Refuses a cluster that names addresses where credentials may not go; each connection checks again."""
     addresses = ((broker[1], broker[2]) for broker in answer.brokers)
     sentences = (exposure(access.protocol, *address, anywhere=access.anywhere) for address in addresses)
     exposed = next((sentence for sentence in sentences if sentence), None)

@@ -1,4 +1,4 @@
-"""Keeps one engine alive: starts it, listens for it, explains its silence, replaces it with back-off."""
+"""Keeps one engine alive: starts it, watches it, explains its silence, replaces it with back-off."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SILENT = Explanation(Problem.BROKER_UNREACHABLE, "silent, though the cluster an
 
 
 class Supervisor(Generic[E]):
-    """One engine of `kind` at a time, for whoever owns what it holds."""
+    """Runs one engine of `kind` at a time for an owner, who holds what the engine was given."""
 
     def __init__(self, kind: EngineKind[E], clock: Clock, tuning: Tuning, outage: Outage) -> None:
         self._kind, self._clock, self._tuning, self._outage = kind, clock, tuning, outage
@@ -45,7 +45,7 @@ class Supervisor(Generic[E]):
         self._task.add_done_callback(self._say_why_it_ended)
 
     async def stop(self, deadline: float) -> None:
-        """End everything by `deadline`, whatever state it is in. Never raises."""
+        """End everything by `deadline`, in any state. Never raises."""
         last = self._slot.close()
         self._outage.forget(self._kind.name)
         if self._task is not None:
@@ -62,13 +62,13 @@ class Supervisor(Generic[E]):
         return self._slot.current
 
     async def engine(self) -> E:
-        """The engine that runs, waiting for one as long as it takes. Raises `Ended`."""
+        """The engine that runs; waits for one as long as it takes. Raises `Ended`."""
         return await self._slot.engine()
 
     def replace(self, engine: E, why: Explanation, *, at_once: bool = False) -> None:
-        """This engine is broken; nothing happens if it is no longer the one that runs.
+        """Replace a broken engine; does nothing if it is no longer the one that runs.
 
-        With `at_once` the cluster is not to blame, and the successor starts without a pause.
+        `at_once`: the cluster is not to blame, so the successor starts without a pause.
         """
         if engine is not self._slot.current:
             return
@@ -138,7 +138,7 @@ class Supervisor(Generic[E]):
         self._slot.put(engine)
 
     async def _watch(self, engine: E) -> None:
-        """Look at the engine now and then, until it is to be replaced."""
+        """Look at the engine every `look_every_seconds`, until it is to be replaced."""
         while self._slot.current is engine:
             timer = self._clock.call_later(self._tuning.look_every_seconds, self._wake.set)
             await self._wake.wait()
@@ -171,15 +171,15 @@ class Supervisor(Generic[E]):
         return self._vitals.heard(self._clock.now(), engine.client.seconds_since_answer())
 
     async def _ask(self, engine: E) -> None:
-        """Make a connection of our own, to learn why the engine's are silent."""
+        """Connect by ourselves, to learn why the engine's connections are silent."""
         answer = await self._kind.reach()
         if engine is not self._slot.current:
             return
         if isinstance(answer, Reached):
             self._look_for_it_elsewhere(engine, answer)
             if self._vitals.reached_at is None:
-                # The way is free, and the engine hears nothing: its connections are dead, though
-                # nobody told it, and it would wait for their answers for half a minute.
+                # The cluster can be reached, and the engine hears nothing: its connections are dead without a
+                # sign, and it would wait for their answers for half a minute.
                 self._vitals = self._vitals.reached(self._clock.now())
                 engine.reconnect()
         elif answer.refused:
@@ -194,9 +194,9 @@ class Supervisor(Generic[E]):
         self._outage.contact_lost(self._kind.name, answer.detail, self._vitals.heard_at)
 
     def _look_for_it_elsewhere(self, engine: E, reached: Reached) -> None:
-        """An engine that is silent although the cluster answers may have been sent where nobody is.
+        """Explain an engine that cannot reach brokers at the addresses that the cluster names.
 
-        Where it was well before, a broker that has just come back may only not have been asked yet.
+        An engine that was well before is not judged: it may not have tried a broker that has just come back.
         """
         named = {id: at for id, at in engine.client.unreachable().items() if at != reached.server}
         vitals, runs = self._vitals, engine is self._slot.current

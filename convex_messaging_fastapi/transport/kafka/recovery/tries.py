@@ -18,14 +18,14 @@ class Tries:
         self._passed: dict[TopicPartition, Unreadable] = {}
 
     def failed(self, where: TopicPartition, batch: Unreadable, now: float) -> None:
-        """One more failure; of another batch than before it is the first."""
+        """Count a failure; the count begins anew with another batch."""
         before = self._failed.get(where)
         is_same = before is not None and before.batch.span == batch.span
         times, since = (before.times + 1, before.since) if before is not None and is_same else (1, now)
         self._failed[where] = _Failed(batch._replace(tries=times), times, since, now)
 
     def succeeded(self, where: TopicPartition) -> None:
-        """What was counted there is past."""
+        """The partition was read: forget what was counted there."""
         self._failed.pop(where, None)
         self._passed.pop(where, None)
 
@@ -34,7 +34,7 @@ class Tries:
         self._passed.clear()
 
     def given_up(self) -> Mapping[TopicPartition, Unreadable]:
-        """The batches that are in the way now, but for those to be passed over."""
+        """The batches that are given up now, without those that reading is to pass over already."""
         if not self._failed:
             return {}
         return {
@@ -50,7 +50,7 @@ class Tries:
             self._passed[where] = batch
 
     def passed(self) -> Mapping[TopicPartition, Unreadable]:
-        """What reading is to go on behind; `succeeded` ends that."""
+        """The batches that reading is to pass over, until `succeeded`."""
         return dict(self._passed) if self._passed else {}
 
     def _is_over(self, failed: _Failed) -> bool:
@@ -58,7 +58,7 @@ class Tries:
 
 
 class _Failed(NamedTuple):
-    """So many times in a row, from `since` to `last` on the clock."""
+    """Failed `times` in a row, from `since` to `last` on the clock."""
 
     batch: Unreadable
     times: int

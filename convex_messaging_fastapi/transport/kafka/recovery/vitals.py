@@ -1,4 +1,4 @@
-"""What is known of an engine's contact with its cluster, and what follows from it. Nothing here acts."""
+"""What is known of an engine's contact with its cluster, and what to do next. Pure: nothing here acts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ class Step(Enum):
 
     FINE = auto()
     WAIT = auto()
-    ASK = auto()  # by a connection of our own, why this one is silent
+    ASK = auto()  # connect by ourselves, to learn why the engine is silent
     REPLACE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """One state; what is learnt makes the next. Times are on the clock.
+    """One frozen state; each method returns the next. Times are on the clock.
 
-    `heard_at` is when the cluster last answered this engine or one before it. `why` it is not well is
-    `None` while it is. `astray` is set while it looks for brokers where none are. Since `reached_at`
-    the cluster answers a connection of our own, and not the engine; `asked_at` is when one was last made.
+    `heard_at` is when the cluster last answered this engine or one before it. `why` says why the engine is
+    not well, and is `None` while it is. `astray` is set while the cluster names addresses that cannot be
+    reached. Since `reached_at` the cluster answers our own connection, but not the engine; `asked_at` is when
+    we last connected by ourselves.
     """
 
     heard_at: float | None = None
@@ -55,7 +56,7 @@ class Vitals:
         return Contact(self.heard_at, member, problem, detail, self.rebuilds, alive=alive)
 
     def heard(self, now: float, silence: float | None) -> Vitals:
-        """An engine that has no open connection (`None`) tells nothing new."""
+        """`silence` is seconds; an engine without an open connection (`None`) tells nothing new."""
         if silence is None:
             return self
         at = now - silence
@@ -65,11 +66,11 @@ class Vitals:
         return replace(self, why=None, astray=None, reached_at=None)
 
     def started(self) -> Vitals:
-        """Another engine runs. One that was led astray while it started is not well yet."""
+        """Another engine runs. If it was led astray while it started, it is not well yet."""
         return replace(self, why=self.astray, reached_at=None)
 
     def failed(self, why: Explanation) -> Vitals:
-        """It did not start, or nobody looks after it any more."""
+        """The engine did not start, or its supervisor has ended."""
         return replace(self, why=why)
 
     def replaced(self, why: Explanation) -> Vitals:
@@ -79,11 +80,11 @@ class Vitals:
         return replace(self, asked_at=now)
 
     def reached(self, now: float) -> Vitals:
-        """A connection of our own got an answer."""
+        """Our own connection got an answer."""
         return replace(self, reached_at=now)
 
     def unreachable(self, answer: Explanation) -> Vitals:
-        """A connection of our own got none either. Whoever was let in before is not kept out by a setting."""
+        """Our own connection got none either; after a login that is an outage, no wrong setting."""
         if not answer.certain and self.heard_at is not None:
             answer = answer._replace(problem=Problem.BROKER_UNREACHABLE)
         return replace(self, why=answer, reached_at=None)
