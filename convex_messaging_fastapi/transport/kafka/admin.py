@@ -1,4 +1,4 @@
-"""Makes topics. Asks first, so that one that exists needs no right to create."""
+"""Creates topics. Asks first, so that an existing topic needs no right to create."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class KafkaAdmin:
         raise TopicUnavailable(f"topic {topic.name!r} could not be created: {error.__name__}: {reason}")
 
     async def _until_known(self, client: Client, topic: str) -> None:
-        """Wait until a broker speaks of the new topic, for publishing begins right after."""
+        """Wait until a broker knows the new topic, because publishing begins right after."""
         give_up = self._clock.now() + self._request_timeout_ms / 1000
         while not (await client.ask(topic)).exists and self._clock.now() < give_up:
             await sleep(self._clock, self._tuning.retry_seconds)
@@ -111,7 +111,7 @@ def _question(topic: str) -> DescribeConfigsRequest:
 
 
 def _largest_told(answer: Any) -> int | None:
-    """Who may not describe the topic is told nothing."""
+    """`None` also if these credentials may not describe the topic."""
     for described in answer.to_object()["resources"]:
         for entry in described["config_entries"]:
             if entry["config_names"] == _LIMIT and str(entry["config_value"]).isdecimal():

@@ -79,7 +79,7 @@ class KafkaLogReader:
             try:
                 return await stored_by(client, group)
             except KafkaError as error:
-                # A coordinator that has just come, or moved, is soon known.
+                # A new coordinator, or one that has moved, is soon known.
                 if not error.retriable or self._clock.now() >= give_up:
                     raise
             await sleep(self._clock, self._tuning.retry_seconds)
@@ -101,10 +101,10 @@ class KafkaLogReader:
         return reached
 
     async def _there(self, reader: PartitionReader, topic: str) -> dict[TopicPartition, LogRange]:
-        """What there is of a topic now. Raises `KafkaError`."""
+        """The ranges of a topic now; empty if it does not exist. Raises `KafkaError`."""
         answer = await reader.ask(topic)
         if answer.error in _MISSING:
-            # One broker may be a moment behind the one that has just made it.
+            # A broker may be a moment behind the one that has just created the topic.
             await sleep(self._clock, self._tuning.retry_seconds)
             answer = await reader.ask(topic)
         if not answer.exists:
@@ -138,7 +138,7 @@ class KafkaLogReader:
     async def _take(
         self, reader: PartitionReader, where: TopicPartition, first: int
     ) -> tuple[Sequence[Record], int]:
-        """Some records from `first` on, and where to go on behind them."""
+        """Some records from `first` on, and the next offset to read."""
         try:
             records = await reader.take(where, ENOUGH_RECORDS)
         except OffsetOutOfRangeError:
@@ -179,7 +179,7 @@ def _in_both(
 
 
 def _as_given(position: Position) -> Position:
-    """With the text that the committer gave."""
+    """The position with the metadata of its committer alone."""
     return position._replace(metadata=unmarked(position.metadata)[0])
 
 

@@ -1,4 +1,4 @@
-"""Kafka as a transport: what one bus needs, made from its settings. Building it does no I/O."""
+"""Kafka as a transport: makes what one bus needs from its settings. Making it does no I/O."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ E = TypeVar("E", bound=Engine)
 _SMALLEST_FETCH = 1024 * 1024
 
 _READ_AT_ONCE_BYTES = 4 * 1024 * 1024
-"""Of one partition by a reader of whole logs: between two fetches the engine may wait for 0.1 s."""
+"""How much a reader of whole logs fetches of a partition at once: between two the engine may wait 0.1 s."""
 
 
 class KafkaTransport:
@@ -57,7 +57,7 @@ class KafkaTransport:
         self._settings, self._clock = settings, clock
         self._tuning = tuning or Tuning()
         self._access = Access(settings)
-        # As long as the group has a consumer: groups come and go by the thousand.
+        # Kept while the group has a consumer: groups may come and go by the thousand.
         self._histories: WeakValueDictionary[str, History] = WeakValueDictionary()
         patch_engine(clock)
         self._outage = Outage(settings.bootstrap_servers, clock, held_back, observers)
@@ -141,7 +141,7 @@ class KafkaTransport:
         return {
             **self._client_options(reached),
             "enable_auto_commit": False,
-            # Positions are always ours; where the log has them not, the engine must say so.
+            # Positions are always ours; if the log does not have one, the engine must raise.
             "auto_offset_reset": "none",
             "isolation_level": "read_committed",
             "fetch_max_bytes": max(_SMALLEST_FETCH, s.max_buffer_bytes // 4),
@@ -156,7 +156,7 @@ class KafkaTransport:
             **self._reading_options(reached),
             "request_timeout_ms": s.consumer_request_timeout_ms,
             "group_id": group,
-            # Exactly one: the engine joins once for each.
+            # Exactly one, because the engine joins once for each.
             "partition_assignment_strategy": (RoundRobinPartitionAssignor,),
             "session_timeout_ms": s.session_timeout_ms,
             "rebalance_timeout_ms": s.rebalance_timeout_ms,

@@ -1,4 +1,4 @@
-"""How patient this transport is: figures that no user needs, in one place for its tests to turn."""
+"""Times and limits of this transport that no user needs to set; tests shorten them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Tuning:
     # How a silent engine is noticed. A healthy one is never silent for much longer than
-    # `ask_after_seconds`, so probes may call it out of contact well before 15 seconds.
+    # `ask_after_seconds`, so probes may report lost contact well before 15 seconds.
     look_every_seconds: float = 1.0
     ask_after_seconds: float = 4.0
     explain_after_seconds: float = 6.0
     replace_after_seconds: float = 15.0
-    """Silence after a probe got through: the engine is looking for brokers where none are."""
+    """After so long a silence although our own connection is answered, the engine is replaced."""
 
-    # How fast an engine is started again. A refusal (credentials, certificates) is not repeated
-    # fast, for that locks accounts; anything else soon, for a cluster that is back must be noticed.
+    # How soon an engine is started again: later after a refusal (credentials, certificates), because fast
+    # logins lock accounts; soon after anything else, to notice a cluster that is back.
     retry_seconds: float = 0.25
     retry_cap_seconds: float = 4.0
     refused_retry_seconds: float = 2.0
@@ -37,24 +37,24 @@ class Tuning:
 
     # Consuming.
     partition_pause_seconds: float = 5.0
-    """How long a partition rests after the engine could not read it."""
+    """How long a partition is not read after the engine could not read it."""
     unreadable_tries: int = 3
     unreadable_seconds: float = 60.0
-    """A batch that failed so often, over at least so long, is given up where the settings say `bury`."""
+    """With `unreadable="bury"` a batch is given up after so many failures over at least so long."""
     unpacked_bytes: int = 64 * 1024 * 1024
-    """What one batch may unpack to; `max_buffer_bytes` where that is more."""
+    """What one batch may unpack to; `max_buffer_bytes` if that is more."""
     confirm_seconds: float = 3.0
-    """How long a leader that says the log was cut is not believed: one that was frozen, and deposed
-    meanwhile, knows less than its successor until it learns of that."""
+    """How long a leader is not believed that says the log was cut: one that was frozen and replaced meanwhile
+    has a shorter log than its successor, until it learns of it."""
     stuck_after_seconds: float = 60.0
     """How long a partition may stand still although its log goes on and brokers answer."""
     rival_seconds: float = 30.0
-    """Three times put out of its place within so long, a static member has a rival of the same name."""
+    """A static member that loses its membership three times within so long has a rival of the same id."""
     coordinator_seconds: float = 15.0
-    """How long a group may be without a coordinator before that is told."""
+    """How long a group may be without a coordinator before that is reported."""
     optional_seconds: float = 5.0
-    """How often a topic is looked for that may be missing."""
+    """How often a missing optional topic is looked for."""
     missing_seconds: float = 2.0
-    """How long a topic may be missing before that is told."""
+    """How long a topic may be missing before that is reported."""
     complaint_seconds: float = 10.0
     """How long a complaint of the engine about its group is shown."""

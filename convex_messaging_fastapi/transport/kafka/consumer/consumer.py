@@ -1,4 +1,4 @@
-"""One member of one group over aiokafka: fetches that lose nothing, commits that never come late."""
+"""One member of one group over aiokafka: fetches lose no record, and no commit is stored late."""
 
 from __future__ import annotations
 
@@ -134,12 +134,12 @@ class KafkaConsumer:
     # What the supervisor calls.
 
     def started(self, member: Member) -> None:
-        """A new engine runs: join the group with it."""
+        """A new engine runs: let it join the group."""
         self._hearer = EngineListener(self._ownership, member, self._taken)
         member.subscribe(self._membership.topics, self._hearer, optional=self._membership.optional)
 
     async def lost(self, member: Member) -> None:
-        """The engine is broken, and with it whatever it held."""
+        """The engine is broken, and what it held is lost."""
         if self._hearer is not None:
             self._hearer.gone = True
         self._forget()
@@ -154,7 +154,7 @@ class KafkaConsumer:
         course.begin()
 
     async def _open_reading(self, until: float) -> Reading | None:
-        """What is read of the assignment that is open, waiting for one until then."""
+        """The reading of the assignment that is open; waits for one until then."""
         while True:
             self._membership.look()
             await self._mind_the_session()
@@ -172,7 +172,7 @@ class KafkaConsumer:
         return reading.holding.open
 
     async def _mind_the_session(self) -> None:
-        """Let go of what is held once the group has not heard of us for a session."""
+        """Let go of what is held once the group has not heard from us for a session."""
         holding = self._ownership.holding
         if holding is None or holding.closing or not self._membership.rejoin_if_out_of_touch(holding):
             return
@@ -180,7 +180,7 @@ class KafkaConsumer:
         await self._ownership.release(lost=True)
 
     async def _begin_anew(self, holding: Holding, found: Moves) -> None:
-        """Offsets of an assignment only grow: to go back, end it and begin another."""
+        """Go back by a new assignment, because the offsets of one assignment only grow."""
         self._forget()
         released = await self._ownership.release(lost=False)
         if released is not holding or not holding.member.delivering:

@@ -7,7 +7,7 @@ from convex_messaging_fastapi.transport.kafka.engine import Span
 
 
 class FetchLimits:
-    """The engine throws away what it has read when it cannot read on: read no further than that."""
+    """The engine drops what a call has read when it cannot read on, so a call must end before the batch."""
 
     def __init__(self) -> None:
         self._limits: dict[TopicPartition, int] = {}
@@ -16,7 +16,7 @@ class FetchLimits:
         return min(limit, self._limits.get(where, limit))
 
     def fewer(self, where: TopicPartition, position: int, unreadable: Span | None) -> bool:
-        """Whether there may be records from `position` up to the unreadable batch: they are taken next."""
+        """Whether records may stand between `position` and the unreadable batch; they are taken next."""
         tried = self._limits.get(where)
         if unreadable is None or unreadable.first is None or unreadable.first <= position or tried == 1:
             return False

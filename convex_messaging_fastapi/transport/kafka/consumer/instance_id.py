@@ -1,7 +1,7 @@
-"""One `group_instance_id` for each process, where several on one machine were given the same.
+"""One `group_instance_id` for each process, also if several on one machine were given the same.
 
-The workers of one server share their environment, and so the id. With it they would take each
-other's place in the group by turns, at every heartbeat, and nobody would be told.
+The workers of one server share their environment, and so the id. Under one id they would take each
+other's place in the group by turns, at every heartbeat, and no log would tell.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MOST_PROCESSES = 256
 class InstanceId:
     """The lowest of `id`, `id-1`, `id-2`, ... that no other living process of this machine has.
 
-    `scope` tells apart what may share an id: clusters and groups. A process that dies gives its
-    name back at once, and so whoever is started in its stead has it again.
+    `scope` keeps clusters and groups apart, which may use the same id. A process that dies frees its name at
+    once, so the process that replaces it has the name again.
     """
 
     def __init__(self, id: str | None, scope: str) -> None:
@@ -66,7 +66,7 @@ def _file_of(scope: str, name: str) -> Path:
 
 def _locked(file: Path) -> int | None:
     """An open file that this process alone has locked, or `None` if another has. Raises `OSError`."""
-    # The file stays behind, for to remove it would take it from under a process that waits for it.
+    # The file is never removed: another process may have it open, waiting for the lock.
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""How a member stands with its group, and what the engine does not say of it by itself."""
+"""The state of a member in its group, and faults of it that the engine does not tell."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from convex_messaging_fastapi.transport.kafka.recovery import (
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 EARLY_SECONDS = 0.25
-"""Before the end of a session handlers are told to end; whoever fetches looks more often than this."""
+"""How long before the end of a session handlers are told to end; fetches look more often than this."""
 
 
 class Membership:
-    """Of one group. `topics` are those that are subscribed to; `optional` are others, that may be missing."""
+    """One member of one group. `topics` must be there; `optional` topics are read too, and may be missing."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Membership:
         self._look_at = 0.0
 
     def contact(self) -> Contact:
-        """The engine's, and if that is well the trouble of the group."""
+        """The engine's contact; if that is well, what is wrong with the group."""
         member = self._supervisor.current
         refused = {} if member is None else member.client.refused_topics(self.topics)
         joined = member is not None and member.joined and not self._awaits_topics(refused)
@@ -61,7 +61,7 @@ class Membership:
         return replace(contact, problem=ours.problem, detail=ours.detail)
 
     def look(self) -> None:
-        """Count as alive, and hear what is complained of. An engine that does not recover is replaced."""
+        """Count as polling, and hear complaints. An engine that does not recover is replaced."""
         member = self._supervisor.current
         if member is None:
             return
@@ -79,9 +79,9 @@ class Membership:
                 self._supervisor.replace(member, why)
 
     def rejoin_if_out_of_touch(self, holding: Holding) -> bool:
-        """Whether the group may have given what is held to another by now; then we join it as another.
+        """Whether another member may hold our partitions by now; then we join the group as a new member.
 
-        Nobody tells a member that is cut off, and the engine would go on: two would handle one record.
+        A member that is cut off does not learn of it, and would go on: two would handle one record.
         """
         unheard = holding.member.seconds_since_heartbeat()
         if unheard <= self._terms.session_seconds - EARLY_SECONDS:
@@ -91,21 +91,21 @@ class Membership:
         return True
 
     def _look_for_optional(self, member: Member) -> None:
-        """Now and then: whoever misses a topic that must be there asks each second, and is told of."""
+        """Ask for missing optional topics, and seldom; for others the supervisor asks each second."""
         if self.optional and (now := self._clock.now()) >= self._look_at:
             self._look_at = now + self._tuning.optional_seconds
             if member.missing(self.optional):
                 member.client.refresh_metadata()
 
     def _rival(self) -> Explanation | None:
-        """Whether another process seems to be a member under the same name: the engine never says so."""
+        """Why another process seems to use our instance id, which the engine never tells; or `None`."""
         within = self._tuning.rival_seconds
         if self._instance.id is None or not self._ownership.lost_membership_thrice(within):
             return None
         return Explanation(Problem.GROUP_REFUSED, f"{self._instance.claim()}: {RIVAL}")
 
     def _awaits_topics(self, refused: Mapping[str, type[BaseException]]) -> bool:
-        """Whether nothing is held because a topic is too new to be known to each broker."""
+        """Whether nothing is held because a topic is so new that not every broker knows it."""
         holding = self._ownership.holding
         return (holding is None or not holding.partitions) and self._missing.may_come(refused)
 

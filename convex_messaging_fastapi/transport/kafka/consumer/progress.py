@@ -17,7 +17,7 @@ class _Seen:
 
 
 class Progress:
-    """Remembers when each wanted partition last got anywhere."""
+    """Remembers when each wanted partition last moved."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
@@ -26,7 +26,7 @@ class Progress:
     def stuck(
         self, member: Member, at: Mapping[TopicPartition, int], wanted: Iterable[TopicPartition], now: float
     ) -> TopicPartition | None:
-        """One of `wanted` that stood still for too long; `at` are our own next offsets."""
+        """One of `wanted` that has stood still for too long; `at` has our own next offsets."""
         wanted = [where for where in wanted if where in at]
         self._seen = {where: self._look(member, where, at[where], now) for where in wanted}
         overdue = (where for where, seen in self._seen.items() if now - seen.since > self._patience)

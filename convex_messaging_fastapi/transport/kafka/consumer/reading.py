@@ -1,4 +1,4 @@
-"""Takes what the engine has fetched, partition by partition: one that cannot be read holds up no other."""
+"""Takes records that the engine has fetched, partition by partition: one that fails holds up no other."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Reading:
         self._complaints.forget_partitions()
 
     def finish_moves(self) -> tuple[dict[TopicPartition, int], Moves | None]:
-        """Go on where that was found out: the new positions, and what was found of a log that is another.
+        """Go on from positions that were found: the new positions, and moves to a log that is another one.
 
-        Nothing of that one is to be committed, and its offsets may be smaller.
+        Of the latter nothing is to be committed any more, and the offsets may be smaller.
         """
         positions: dict[TopicPartition, int] = {}
         for where, found in self.course.found():
@@ -53,7 +53,7 @@ class Reading:
     async def take(
         self, wanted: Mapping[TopicPartition, int], positions: dict[TopicPartition, int]
     ) -> Fetched:
-        """What is here already, until it is enough; `positions` are told too."""
+        """Take records that were fetched already, until they are enough; adds to `positions`."""
         holding, count = self.holding, 0
         records: dict[TopicPartition, list[Record]] = {}
         ends: dict[TopicPartition, int] = {}
@@ -81,7 +81,7 @@ class Reading:
         return Fetched(holding.epoch, records, positions, self._complaints.tries.given_up(), ends)
 
     def stuck(self, wanted: Mapping[TopicPartition, int]) -> str | None:
-        """Which partition stands still although its log goes on; looked for now and then."""
+        """A partition that stands still although its log goes on, in words; looked for now and then."""
         now = self._clock.now()
         if now < self._look_at or not self.holding.open:
             return None
@@ -102,7 +102,7 @@ class Reading:
         )
 
     def _is_free(self, where: TopicPartition) -> bool:
-        """Whether nothing keeps us from reading on: no move under way, no rest after a failure."""
+        """Whether the partition may be read: no move is under way, and no pause after a failure."""
         return not self.course.is_moving(where) and not self._complaints.rests(where)
 
     def _is_read(self, where: TopicPartition) -> None:
@@ -116,7 +116,7 @@ class Reading:
         return gone
 
     def _unreadable(self, where: TopicPartition, error: Exception) -> None:
-        """The engine could not read one partition: go back to what was delivered, and say so."""
+        """The engine could not read one partition: go back to what was delivered, and report it."""
         member, offset = self.holding.member, self.holding.next[where]
         if isinstance(error, OffsetOutOfRangeError):
             self.course.move(where)

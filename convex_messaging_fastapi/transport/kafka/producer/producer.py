@@ -1,4 +1,4 @@
-"""The way to the log over aiokafka: batches, honest verdicts, a fresh producer after any failure."""
+"""Writes to logs over aiokafka: in batches, with honest verdicts, by a new engine after a failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 _CERTAINLY_REFUSED = (Verdict.TOO_LARGE, Verdict.REFUSED)
 
 _IN_PARTS = Sent(0, Verdict.REFUSED, reason="one of the batch is no record for its topic")
-"""Kafka answers for a batch as a whole: in ever smaller ones the good are told from the bad."""
+"""Kafka answers for a batch as a whole; ever smaller batches tell good records from bad."""
 
 
 class KafkaProducer:
@@ -131,17 +131,17 @@ class KafkaProducer:
     async def _send(
         self, writer: Writer, where: TopicPartition, packed: Pack, timestamp_ms: int
     ) -> Sent | None:
-        """What became of one batch; `None` when it must be packed and sent again."""
+        """What became of one batch; `None` if it must be packed and sent again."""
         try:
             fate = await writer.submit(packed.batch, where)
         except KafkaTimeoutError:
-            return None  # An older batch of this partition, whose caller went away, is still waiting.
+            return None  # an older batch of this partition still waits, though its caller has gone
         except KafkaError as error:
             self._replace(writer, error)
             return None
         fate.add_done_callback(partial(self._after, writer, where, packed))
         try:
-            # Shielded, for `_after` must see the fate also when the caller goes away.
+            # Shielded, because `_after` must see the result even if the caller goes away.
             written = await asyncio.shield(fate)
         except KafkaError as error:
             return self._judge(writer, where, packed, error)
@@ -181,7 +181,7 @@ class KafkaProducer:
         return Sent(1, verdict, reason=f"{packed.size} bytes in all are more than max.message.bytes there")
 
     def _known_too_large(self, writer: Writer, topic: str, record: OutgoingRecord) -> Sent | None:
-        """The answer for a record that need not be sent, for one that was no larger was just refused."""
+        """The answer for a record that need not be sent, because one of its size or less was just refused."""
         refused = self._sizes.refused(topic, writer.identity(topic), self._clock.now())
         if refused is None or (size := size_in_batch(record)) < refused:
             return None
@@ -194,9 +194,9 @@ class KafkaProducer:
     def _after(
         self, writer: Writer, where: TopicPartition, packed: Pack, fate: asyncio.Future[RecordMetadata]
     ) -> None:
-        """Make sure that the partition takes what comes next, also when whoever sent this went away.
+        """Make sure that the partition takes the next batch, even if the caller of this one has gone.
 
-        The engine counts a failed batch in its sequence numbers, and the broker does not.
+        The engine counts a failed batch in its sequence numbers, but the broker does not.
         """
         if fate.cancelled() or (error := fate.exception()) is None:
             return
@@ -208,7 +208,7 @@ class KafkaProducer:
         self._supervisor.replace(writer, why, at_once=True)
 
     async def _find(self, writer: Writer, where: TopicPartition) -> Sent | None:
-        """Learn where a partition is; an answer when there is none."""
+        """Learn the leader of a partition; returns the answer to send if there is no such partition."""
         if (error := await self._unavailable(writer, where.topic)) is not None:
             return Sent(1, Verdict.FAILED, reason=str(error))
         if 0 < (count := writer.partitions(where.topic)) <= where.partition:
@@ -247,5 +247,5 @@ def _reason(error: KafkaError, topic: str) -> str:
 
 
 def _written_at(written: RecordMetadata, timestamp_ms: int) -> int:
-    """The log's own time where the topic is set so, else the one that was sent."""
+    """The log's own time, if the topic is set so; else the time that was sent."""
     return int(written.timestamp) if written.timestamp > 0 else timestamp_ms

@@ -1,4 +1,4 @@
-"""What topics were found too small for, so that the same is not sent to them again and again."""
+"""Sizes that topics have refused, so that what is as large is not sent to them again and again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from convex_messaging_fastapi.transport.kafka.engine import TopicId
 
 REMEMBERED_SECONDS = 60.0
-"""So long a refusal is believed; somebody may have raised the topic's limit meanwhile."""
+"""How long a refusal is believed; the topic's limit may be raised meanwhile."""
 
 WORTH_REMEMBERING = 64 * 1024
 """A smaller record is sent again: its refusal costs next to nothing, and a raised limit counts at once."""
@@ -37,11 +37,11 @@ class Sizes:
             _remember(self._records, name, topic, size, now)
 
     def refuse_batch(self, name: str, topic: TopicId | None, size: int, now: float) -> None:
-        """Which says nothing of any record in it."""
+        """A batch was refused, which tells nothing of its records."""
         _remember(self._batches, name, topic, size, now)
 
     def refused(self, name: str, topic: TopicId | None, now: float) -> int | None:
-        """A record of so many bytes is too large, as far as is known; `None` where nothing is known."""
+        """The smallest size in bytes that the topic is known to refuse; `None` if none is known."""
         return _recall(self._records, name, topic, now) if self._records else None
 
     def batch(self, name: str, topic: TopicId | None, now: float, usual: int) -> int:
