@@ -45,7 +45,7 @@ class Buried:
 class Committed:
     """One attempt of a group to commit, and the seconds it took.
 
-    `offsets` are the next offsets that are stored; of the partitions `not_stored` they are not.
+    `offsets` has the next offset of each partition that was stored; those of `not_stored` were not.
     """
 
     group: str

@@ -98,8 +98,8 @@ class Delivery:
     `topic` is the name on the wire. `attempt` starts at 1 and counts in this process only: after a crash
     or a rebalance it starts again. Header names and values are as received and may be anything; of more
     than 256 headers only the first are kept. `headers` is a safe view: the last value of a name wins, bytes
-    that are not UTF-8 are replaced, nulls are left out. `timestamp` is UTC, and 1970 if the log has none.
-    `repr` tells where the message is, and nothing of its content.
+    that are not UTF-8 are replaced, nulls are left out. `timestamp` is UTC, a millisecond before 1970 if the
+    log has none. `repr` tells where the message is, and nothing of its content.
     """
 
     record: Record
