@@ -70,6 +70,29 @@ class Batch:
             rule.check(f"Batch.{name}", getattr(self, name), ConfigurationError)
 
 
+MAX_BREAKER_WAIT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When to believe that an outage makes messages fail, and not the messages themselves.
+
+    The breaker opens when at least `share` of the latest `of` messages have failed, each judged by its
+    last attempt, or when a message is about to be given up although none has succeeded since its first
+    failure; in both cases only where messages of three keys or more fail. It then begins nothing, gives
+    up nothing, and after `wait_seconds` tries one message: success closes it, and each failure doubles
+    the wait, to five minutes at most. With fewer than three keys at work it does not protect.
+    """
+
+    share: float = 0.9
+    of: int = 20
+    wait_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name, rule in _BREAKER_RULES.items():
+            rule.check(f"Breaker.{name}", getattr(self, name), ConfigurationError)
+
+
 @dataclass(frozen=True, slots=True)
 class SubscriberOptions:
     """Everything a subscriber may choose; `choices.py` says what each is for.
@@ -188,6 +211,15 @@ _RETRY_RULES: Mapping[str, _Rule] = {
 }
 
 _BATCH_RULES: Mapping[str, _Rule] = {"max_records": _COUNT, "max_wait_seconds": _ZERO_OR_MORE}
+
+_BREAKER_RULES: Mapping[str, _Rule] = {
+    "share": _Rule("a share above 0, at most 1", lambda value: _is_number(value, above=0) and value <= 1),
+    "of": _Rule("a whole number from 3 to 1,000", lambda value: _is_count(value) and 3 <= value <= 1000),
+    "wait_seconds": _Rule(
+        f"seconds, a number above 0 and at most {MAX_BREAKER_WAIT_SECONDS:g}",
+        lambda value: _is_number(value, above=0) and value <= MAX_BREAKER_WAIT_SECONDS,
+    ),
+}
 
 _OPTION_RULES: Mapping[str, _Rule] = {
     "group": _Rule("the name of a consumer group, or None for the settings' own", _or_none(_is_name)),
