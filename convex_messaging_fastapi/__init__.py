@@ -74,12 +74,20 @@ if TYPE_CHECKING:
         health_routes,
     )
     from convex_messaging_fastapi.plugin.health import Details
-    from convex_messaging_fastapi.policies import Batch, DeadLetterPolicy, Ordering, Retry, SubscriberOptions
+    from convex_messaging_fastapi.policies import (
+        Batch,
+        Breaker,
+        DeadLetterPolicy,
+        Ordering,
+        Retry,
+        SubscriberOptions,
+    )
     from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
     from convex_messaging_fastapi.receipts import Receipt
     from convex_messaging_fastapi.records import Delivery, Lease, Record, TopicPartition
     from convex_messaging_fastapi.settings import MessagingSettings
     from convex_messaging_fastapi.status import (
+        BreakerStatus,
         BusStatus,
         CommitStatus,
         ContactStatus,
@@ -103,6 +111,8 @@ __all__ = [
     "AttemptTimedOut",
     "Batch",
     "BatchFailed",
+    "Breaker",
+    "BreakerStatus",
     "Buried",
     "Bus",
     "BusNotFound",
@@ -230,12 +240,13 @@ _ROOMS = {
     "middleware": ("CallNext", "Middleware", "Outgoing", "PublishNext", "Receipts"),
     "plugin": ("Bus", "CorrelationMiddleware", "MessagingRouter", "get_bus", "health_routes"),
     "plugin.health": ("Details",),
-    "policies": ("Batch", "DeadLetterPolicy", "Ordering", "Retry", "SubscriberOptions"),
+    "policies": ("Batch", "Breaker", "DeadLetterPolicy", "Ordering", "Retry", "SubscriberOptions"),
     "publishing.outgoing": ("Key", "UserHeaders"),
     "receipts": ("Receipt",),
     "records": ("Delivery", "Lease", "Record", "TopicPartition"),
     "settings": ("MessagingSettings",),
     "status": (
+        "BreakerStatus",
         "BusStatus",
         "CommitStatus",
         "ContactStatus",

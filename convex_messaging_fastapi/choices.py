@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache, wraps
 from textwrap import fill
-from typing import Annotated, Any, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 from typing_extensions import Doc
 
@@ -80,6 +80,14 @@ Filter = Annotated[
         "If it raises, that is a failed attempt."
     ),
 ]
+Breaker = Annotated[
+    policies.Breaker | Literal[False] | None,
+    Doc(
+        "What an outage of something that the handler needs does to its messages: with `Breaker(share=0.9, "
+        "of=20, wait_seconds=30)` none is given up while nothing succeeds, and one at a time is tried until "
+        "one does. `None`: the settings `breaker` and `breaker_...`. `False`: none, whatever they say."
+    ),
+]
 
 _KINDS = {
     "group": Group,
@@ -91,6 +99,7 @@ _KINDS = {
     "timeout": Timeout,
     "batch": Batch,
     "filter": Filter,
+    "breaker": Breaker,
 }
 
 _RETRY = "say retry=Retry(attempts=5, delay_seconds=1.0)"
@@ -120,6 +129,7 @@ _HABITS = {
     **dict.fromkeys(("ack_policy", "no_ack", "ack_first", "auto_ack", "auto_commit"), _OFFSETS),
     **dict.fromkeys(("enable_auto_commit", "auto_commit_interval_ms"), _OFFSETS),
     **dict.fromkeys(("decoder", "parser", "model", "schema", "value_deserializer"), _TYPED),
+    **dict.fromkeys(("circuit_breaker", "circuit"), "say breaker=Breaker(wait_seconds=30)"),
     **dict.fromkeys(("type", "types", "message_type", "of_type"), "say filter=of_type(Model)"),
 }
 """What other libraries, and other places of this one, call it; and how it is said here."""

@@ -109,6 +109,7 @@ class SubscriberOptions:
     timeout: float | None = None
     batch: Batch | None = field(default=None)
     filter: Filter | None = field(default=None)
+    breaker: Breaker | Literal[False] | None = None
 
     def __post_init__(self) -> None:
         for name, rule in _OPTION_RULES.items():
@@ -241,5 +242,9 @@ _OPTION_RULES: Mapping[str, _Rule] = {
     "filter": _Rule(
         "a plain function of the Delivery that answers True or False, such as of_type(Model), or None",
         _or_none(_is_sync_function),
+    ),
+    "breaker": _Rule(
+        "a Breaker, such as Breaker(wait_seconds=30), False for none, or None for the settings' own",
+        lambda value: value is None or value is False or isinstance(value, Breaker),
     ),
 }

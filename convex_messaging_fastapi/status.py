@@ -48,7 +48,7 @@ class Phase(Enum):
 class PartitionStatus:
     """One partition that a worker owns. Offsets are next offsets.
 
-    `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`), or `None`.
+    `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`, `breaker_open`), or `None`.
     `passed_over` counts records of this assignment that were not handed out, because the last commit
     says that an earlier owner had finished them. `end` is where the log ended when records of this
     partition were last fetched, `None` before; the log may have grown since.
@@ -67,10 +67,19 @@ class PartitionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerStatus:
+    """The breaker of one subscription: whether it is open, for how long, and how often it has opened."""
+
+    is_open: bool
+    open_seconds: float
+    openings: int
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionStatus:
     """One subscription's counts since the bus started, and what it is doing now.
 
-    `filtered` counts the records that its filter did not want.
+    `filtered` counts the records that its filter did not want. `breaker` is `None` where it has none.
     """
 
     id: str
@@ -86,6 +95,7 @@ class SubscriptionStatus:
     buried: int
     discarded: int
     filtered: int = 0
+    breaker: BreakerStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from weakref import WeakMethod
 
 from convex_messaging_fastapi.choices import (
     Batch,
+    Breaker,
     Concurrency,
     DeadLetter,
     Filter,
@@ -61,6 +62,7 @@ class Declares:
         timeout: Timeout = None,
         batch: Batch = None,
         filter: Filter = None,
+        breaker: Breaker = None,
     ) -> Callable[[F], F]:
         """Declare a handler of events; the function itself stays as it is.
 
@@ -69,7 +71,7 @@ class Declares:
         `await bus.subscribe(...)`.
         """
         options = SubscriberOptions(
-            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter, breaker
         )
         return declaring("event", topics, options, self._declare)
 
@@ -87,10 +89,11 @@ class Declares:
         timeout: Timeout = None,
         batch: Batch = None,
         filter: Filter = None,
+        breaker: Breaker = None,
     ) -> Callable[[F], F]:
         """Declare the one handler of a queue; otherwise as `subscriber`."""
         options = SubscriberOptions(
-            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter, breaker
         )
         return declaring("command", (queue,), options, self._declare)
 
@@ -117,6 +120,7 @@ class Joins:
         timeout: Timeout = None,
         batch: Batch = None,
         filter: Filter = None,
+        breaker: Breaker = None,
     ) -> str:
         """Add a handler of events while the bus runs; returns the id that `unsubscribe` takes.
 
@@ -127,7 +131,7 @@ class Joins:
         handler of the same group if the drain would wait for that handler.
         """
         options = SubscriberOptions(
-            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter, breaker
         )
         return await self._join(declaration("event", (topic,), handler, options))
 
@@ -146,10 +150,11 @@ class Joins:
         timeout: Timeout = None,
         batch: Batch = None,
         filter: Filter = None,
+        breaker: Breaker = None,
     ) -> str:
         """Add the one handler of a queue while the bus runs; otherwise as `subscribe`."""
         options = SubscriberOptions(
-            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter
+            group, id, concurrency, ordering, retry, dead_letter, timeout, batch, filter, breaker
         )
         return await self._join(declaration("command", (queue,), handler, options))
 

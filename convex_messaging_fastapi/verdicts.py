@@ -45,6 +45,7 @@ REASONS = frozenset(
         "rebalancing",
         "dlq_unavailable",
         "dead_letter_held",
+        "breaker_open",
         "records_lost",
         "commits_failing",
         "buffer_full",
@@ -170,6 +171,8 @@ def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:
     if worker.commits_failing:
         yield _of_trouble("commits_failing")
     yield from (_of_trouble(partition.held) for partition in worker.partitions if partition.held is not None)
+    if any(each.breaker is not None and each.breaker.is_open for each in worker.subscriptions):
+        yield _of_trouble("breaker_open")
     if worker.full_by is not None:
         yield _of_trouble("buffer_full")
 

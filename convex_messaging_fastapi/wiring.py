@@ -12,19 +12,21 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.consuming.breaking import CircuitBreaker
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.dead_letters import DeadLetterTopic, DeadLetterWriter
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import ending_for
 from convex_messaging_fastapi.consuming.outcome import Tally
-from convex_messaging_fastapi.consuming.subscription import Subscription, SubscriptionConfig
+from convex_messaging_fastapi.consuming.subscription import Subscription, SubscriptionConfig, lane_key_of
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.machine import Machine, ShutdownTimeouts
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.parts import Parts
+from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.subscribers import Declaration
@@ -105,6 +107,7 @@ class Wiring:
             error_texts=settings.error_texts,
             middleware=parts.middleware,
             observers=parts.observers,
+            breaker=self._breaker(options, config),
         )
         topic, tally = parts.naming.dead_letters, Tally()
         ending = ending_for(
@@ -134,6 +137,12 @@ class Wiring:
             return ()
         names = {topic for subscription in subscriptions for topic in subscription.config.topics}
         return tuple(parts.new_topic(name) for name in sorted(names - {parts.naming.dead_letters}))
+
+    def _breaker(self, options: SubscriberOptions, config: SubscriptionConfig) -> CircuitBreaker | None:
+        policy = self._parts.settings.default_breaker if options.breaker is None else options.breaker
+        if not policy:
+            return None
+        return CircuitBreaker(policy, lane_key_of(config), self._parts.clock, config.group, config.id)
 
     def _bounds_of(self, config: SubscriptionConfig) -> Bounds:
         """The limits of its messages; a dead letter holds a whole message, and may be larger."""

@@ -14,6 +14,7 @@ from typing_extensions import Doc
 
 from convex_messaging_fastapi import (
     Batch,
+    Breaker,
     ConvexMessage,
     DeclarationError,
     Delivery,
@@ -65,6 +66,7 @@ RIGHT: dict[str, list[Any]] = {
     "timeout": [1, 0.5, None],
     "batch": [Batch(10), None],
     "filter": [plain, of_type(Shipped), partial(plain), lambda delivery: False, None],
+    "breaker": [Breaker(), Breaker(share=1, of=3, wait_seconds=0.5), False, None],
 }
 
 WRONG: dict[str, list[Any]] = {
@@ -80,6 +82,7 @@ WRONG: dict[str, list[Any]] = {
         *("Shipped", Shipped, True, [plain], lambda: True, lambda a, b: True),
         *(asynchronous, generator, async_generator, AsyncObject(), partial(asynchronous)),
     ],
+    "breaker": [True, 0, 30, Breaker, "on", {"share": 0.9}],
 }
 
 

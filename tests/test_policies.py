@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Batch, ConfigurationError, Retry
+from convex_messaging_fastapi import Batch, Breaker, ConfigurationError, Retry
 
 WRONG: dict[tuple[type, str], list[Any]] = {
     (Retry, "attempts"): [0, -1, "3", 2.0, True, float("nan")],
@@ -18,6 +18,9 @@ WRONG: dict[tuple[type, str], list[Any]] = {
     (Retry, "never"): [ValueError, [ValueError], (1,), (int,), None],
     (Batch, "max_records"): [0, -1, "10", 1.5, True, None],
     (Batch, "max_wait_seconds"): [-1, "1", None, float("nan")],
+    (Breaker, "share"): [0, 1.1, -1, "0.9", None, True, float("nan")],
+    (Breaker, "of"): [2, 1001, 20.0, "20", None, True],
+    (Breaker, "wait_seconds"): [0, 301, -1, "30", None, True, float("inf"), float("nan")],
 }
 
 
@@ -34,7 +37,7 @@ def test_what_it_cannot_mean_is_refused_with_what_was_given(kind: Any, name: str
 
 
 def test_the_table_has_every_choice() -> None:
-    chosen = {(kind, name) for kind in (Retry, Batch) for name in kind.__dataclass_fields__}
+    chosen = {(kind, name) for kind in (Retry, Batch, Breaker) for name in kind.__dataclass_fields__}
     assert set(WRONG) == chosen
 
 

@@ -47,8 +47,8 @@ class Circuit:
         self._last_good = 0  # the highest number among the attempts that succeeded
         self._probe: Hashable | None = None
         self.wait_seconds: float | None = None  # of an open circuit, before it tries one message
-        self.tries_at = 0.0
-        self.failed_probes = 0
+        self.tries_at: float = 0.0
+        self.failed_probes: int = 0
 
     @property
     def is_open(self) -> bool:

@@ -11,14 +11,17 @@ from typing import Any
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job
 from convex_messaging_fastapi.consuming.attempts import blamed_on_message
+from convex_messaging_fastapi.consuming.breaking import CircuitBreaker
 from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
 from convex_messaging_fastapi.consuming.endings import Ending
 from convex_messaging_fastapi.consuming.outcome import Outcome, Tally
 from convex_messaging_fastapi.consuming.retry import (
+    Decision,
     Discarded,
     GiveUp,
     TryAgain,
     decide,
+    may_be_retried,
     members_done,
     outcome_of,
 )
@@ -48,6 +51,7 @@ class HandlerConfig:
     middleware: Sequence[Middleware] = ()
     """The outermost first; the timeout is around all of them."""
     observers: Observers = ONLY_THE_LOG
+    breaker: CircuitBreaker | None = None
 
 
 class Dispatch:
@@ -77,6 +81,10 @@ class Dispatch:
         self._random = random
         self.runners: Runners = Runners(clock)
         self.tally = tally
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        return self._config.breaker
 
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
         """One turn of these jobs: a single one, or the members of a batch in order.
@@ -170,13 +178,12 @@ class Dispatch:
         if not members:
             return Outcome()
         error = await self._failure_of_batch(members, messages)
-        if error is None:
-            self.tally.handled += len(members)
-            return Outcome(finished=members)
-        done = members_done(error)
+        done = len(members) if error is None else members_done(error)
         finished, rest = members[:done], members[done:]
         self.tally.handled += len(finished)
-        if not rest:
+        if finished and self.breaker is not None:
+            self.breaker.succeeded(finished)
+        if error is None or not rest:
             return Outcome(finished=finished)
         judged = self._judge(rest, error)
         if judged is not None:
@@ -222,6 +229,10 @@ class Dispatch:
         for job in jobs:
             job.attempts += 1
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
+        if self._is_kept(jobs, error, decision):
+            return Outcome(
+                again=jobs, delay=decision.delay_seconds if isinstance(decision, TryAgain) else 0.0
+            )
         match decision:
             case TryAgain(delay):
                 retried = Retried(jobs[0].record, self._failure(jobs[0], error), delay)
@@ -232,6 +243,12 @@ class Dispatch:
                 return Outcome(finished=jobs)
             case GiveUp():
                 return None
+
+    def _is_kept(self, jobs: Sequence[Job], error: BaseException, decision: Decision) -> bool:
+        if self.breaker is None:
+            return False
+        may_help, gives_up = may_be_retried(self._config.retry, error), isinstance(decision, GiveUp)
+        return self.breaker.keeps(jobs, error, may_be_retried=may_help, gives_up=gives_up)
 
     def _note_failure(self, job: Job, error: BaseException) -> None:
         job.failure = self._failure(job, error)

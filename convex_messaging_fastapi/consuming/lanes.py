@@ -102,6 +102,16 @@ class Lanes:
         """
         return len(self._ready) + len(self._unsorted)
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is a job that may start now."""
+        return bool(self._unsorted) or any(lane.state is READY for lane in self._ready)
+
+    @property
+    def number(self) -> int:
+        """How many lanes have a job, handled or not. Each job that is not sorted yet counts as a lane."""
+        return self._standing + len(self._unsorted) + (self._unsorted_lane.job is not None)
+
     def add(self, owned: OwnedPartition, jobs: Sequence[Job]) -> list[Lane]:
         """Queue jobs of one partition at the end of their lanes; returns the lanes that began a batch."""
         self.waiting += len(jobs)

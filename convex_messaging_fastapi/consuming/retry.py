@@ -57,13 +57,19 @@ def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -
     first = deciding[0]
     if isinstance(first, Discard):
         return Discarded()
-    if any(isinstance(each, NEVER_AGAIN) for each in deciding) or attempts_are_spent(policy, attempt):
+    if attempts_are_spent(policy, attempt) or not may_be_retried(policy, failure):
         return GiveUp()
     if isinstance(first, RetryAfterSignal):
         return TryAgain(max(each.seconds for each in deciding if isinstance(each, RetryAfterSignal)))
-    if isinstance(first, BatchFailed) or is_retried(policy, deciding):
-        return TryAgain(backoff(policy, attempt, random))
-    return GiveUp()
+    return TryAgain(backoff(policy, attempt, random))
+
+
+def may_be_retried(policy: Retry, failure: BaseException) -> bool:
+    """Whether another try could help, however many there were before."""
+    deciding = what_decides(failure)
+    if any(isinstance(each, (*NEVER_AGAIN, Discard)) for each in deciding):
+        return False
+    return isinstance(deciding[0], RetryAfterSignal | BatchFailed) or is_retried(policy, deciding)
 
 
 def what_decides(failure: BaseException) -> Sequence[BaseException]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,11 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.batch_timers import BatchTimers
+from convex_messaging_fastapi.consuming.breaking import Handle
 from convex_messaging_fastapi.consuming.dispatch import Dispatch
 from convex_messaging_fastapi.consuming.filtering import Filtering
+from convex_messaging_fastapi.consuming.gate import Gate
+from convex_messaging_fastapi.consuming.holds import Hold
 from convex_messaging_fastapi.consuming.lanes import (
     IDLE,
     Lane,
@@ -62,6 +65,9 @@ class Feeder:
     """These will never be finished here: the subscription was taken away."""
     idle: Callable[[], None]
     """A handler has nothing to do."""
+    hold: Callable[[str, Hashable, Hold], None]
+    """Fetch nothing more of this topic."""
+    lift: Callable[[str, Hashable], None]
 
 
 class Subscription:
@@ -74,7 +80,7 @@ class Subscription:
         self, config: SubscriptionConfig, dispatch: Dispatch, clock: Clock, context: Context
     ) -> None:
         self.config = config
-        self.feeder: Feeder = Feeder(_unfed, _unfed, _unwatched)
+        self.feeder: Feeder = Feeder(_unfed, _unfed, _unwatched, _unwatched, _unwatched)
         self._dispatch = dispatch
         self._filtering = Filtering(config.id, config.filter, dispatch) if config.filter is not None else None
         self._runners = dispatch.runners
@@ -84,8 +90,10 @@ class Subscription:
         self._batch_timers = BatchTimers(self._lanes, clock, max_wait_seconds, self.start_ready)
         self._context = context
         self._finished: list[Job] = []  # in this turn of the loop; the feeder hears of them in the next
-        self._closed = False
+        self.gate: Gate = Gate()
         self.failed: bool = False
+        if dispatch.breaker is not None:
+            dispatch.breaker.protect(self)
 
     def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> Sequence[Job]:
         """Queue jobs of one partition; call `start_ready` after the last ones. Returns those filtered out."""
@@ -110,6 +118,15 @@ class Subscription:
         return self._lanes.ready + len(self._runners.jobs) <= self.config.concurrency
 
     @property
+    def has_ready(self) -> bool:
+        """Whether some message could begin now."""
+        return self._lanes.has_ready
+
+    @property
+    def lanes_with_work(self) -> int:
+        return self._lanes.number
+
+    @property
     def is_at_work(self) -> bool:
         return bool(self._runners.jobs)
 
@@ -132,7 +149,7 @@ class Subscription:
 
     def _start_runners(self, most: int) -> None:
         # A runner between two jobs takes the next one itself, and then starts others.
-        if self._closed or self._runners.is_one_between_jobs:
+        if not self.gate.begins or self._runners.is_one_between_jobs:
             return
         for _ in range(min(most, self.config.concurrency - len(self._runners.jobs), self._lanes.ready)):
             context = self._context.copy()
@@ -144,12 +161,26 @@ class Subscription:
 
     def close(self) -> None:
         """Start nothing from now on. Running handlers go on; what they do not finish is left to others."""
-        self._closed = True
+        self.gate.close()
+        if self._dispatch.breaker is not None:
+            self._dispatch.breaker.end()
+
+    def hold(self, owner: Hashable, hold: Hold) -> None:
+        """Fetch nothing more of its topics, whoever else reads them in this worker."""
+        for topic in self.config.topics:
+            self.feeder.hold(topic, owner, hold)
+
+    def lift(self, owner: Hashable) -> None:
+        """End what `hold` has begun for this owner."""
+        for topic in self.config.topics:
+            self.feeder.lift(topic, owner)
 
     def drop(self, owned: OwnedPartition) -> list[Job]:
         """Remove the waiting jobs of one ownership, and return them; running handlers go on."""
         dropped = self._lanes.drop(owned)
         owned.holds.lift(dropped)
+        if self._dispatch.breaker is not None:
+            self._dispatch.breaker.forget(owned)
         self._batch_timers.forget_dropped()
         return dropped
 
@@ -187,7 +218,7 @@ class Subscription:
         told = [(job, False) for jobs in cancelled for job in jobs]
         told += [(job, True) for jobs in running for job in jobs]
         for job, runs in told[:most]:
-            reports.given_up(self._work_on(job), seconds, runs=runs, left=self._closed)
+            reports.given_up(self._work_on(job), seconds, runs=runs, left=self.gate.closed)
         if len(told) > most:
             reports.more_given_up(self.config.group, len(told) - most)
 
@@ -212,6 +243,7 @@ class Subscription:
             buried=tally.buried,
             discarded=tally.discarded,
             filtered=tally.filtered,
+            breaker=None if self._dispatch.breaker is None else self._dispatch.breaker.status(),
         )
 
     async def _run(self, context: Context) -> None:
@@ -220,9 +252,9 @@ class Subscription:
         assert task is not None  # noqa: S101 - this coroutine only ever runs as a task
         runners, lanes, timers = self._runners, self._lanes, self._batch_timers.timers
         running, now, cancelling = runners.jobs, self._clock.now, task.cancelling
-        handle = self._dispatch.handle if self._filtering is None else self._filtering.handle
+        handle, gate = self._handling(), self.gate
         turn_began, loop = now(), asyncio.get_running_loop()
-        while not self._closed and (taken := lanes.next()) is not None:
+        while gate.begins and (taken := lanes.next()) is not None:
             lane, jobs = taken
             running[task] = jobs
             if timers:
@@ -255,6 +287,10 @@ class Subscription:
                 self._start_others_soon()
         running.pop(task, None)  # now, for until the callback of this task nobody would take its place
 
+    def _handling(self) -> Handle:
+        handle: Handle = self._dispatch.handle if self._filtering is None else self._filtering.handle
+        return handle if self._dispatch.breaker is None else self._dispatch.breaker.watching(handle)
+
     def _tell_finished(self) -> None:
         finished, self._finished = self._finished, []
         if not finished:
@@ -268,7 +304,7 @@ class Subscription:
         self.feeder.finished(outcome.finished)
         # A message whose partition was revoked is not tried again here, and holds up nothing behind it.
         again = [job for job in outcome.again if not job.owned.lease.revoked]
-        if not again or outcome.delay == 0 or self._closed:
+        if not again or outcome.delay == 0 or self.gate.closed:
             self._give_back(lane, again)
             return
         if outcome.hold is not None:
@@ -280,7 +316,7 @@ class Subscription:
 
     def _give_back(self, lane: Lane, jobs: Sequence[Job]) -> None:
         """Put unfinished jobs back at the head of their lane; a closed subscription leaves them to others."""
-        if not self._closed:
+        if not self.gate.closed:
             self._release(lane, jobs)
             return
         self._lanes.release(lane)
@@ -318,7 +354,7 @@ def _unfed(jobs: Sequence[Job]) -> None:
     raise RuntimeError(f"a subscription finished {len(jobs)} jobs although no worker feeds it")
 
 
-def _unwatched() -> None:
+def _unwatched(*_: object) -> None:
     """No worker is to be told."""
 
 

@@ -90,7 +90,7 @@ class Worker:
 
     def add(self, subscription: Subscription) -> None:
         """Give a subscription every record that is handed out from now on."""
-        subscription.feeder = Feeder(self._finished, self._left, self._flow.note_idle)
+        subscription.feeder = Feeder(self._finished, self._left, self._flow.note_idle, self.hold, self.lift)
         self.routes.add(subscription)
 
     def hold(self, topic: str, owner: Hashable, hold: Hold) -> None:

@@ -63,6 +63,11 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "passed_over": sum(partition.passed_over for partition in partitions),
         "oldest_unfinished": _oldest(partitions),
         "held": [_held(partition) for partition in partitions if partition.held is not None],
+        "breakers_open": [
+            {"handler": each.id, "seconds": round(each.breaker.open_seconds, 3)}
+            for each in worker.subscriptions
+            if each.breaker is not None and each.breaker.is_open
+        ],
         "records_lost": worker.records_lost,
         "losses": [_loss(loss) for loss in worker.losses],
         "commits_failing": [_commits(commits) for commits in worker.commits_failing],

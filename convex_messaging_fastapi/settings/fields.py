@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from convex_messaging_fastapi.policies import MAX_DELAY_SECONDS, Retry
+from convex_messaging_fastapi.policies import MAX_BREAKER_WAIT_SECONDS, MAX_DELAY_SECONDS, Breaker, Retry
 from convex_messaging_fastapi.settings.field_types import (
     MEMORY,
     AutoOffsetReset,
@@ -206,6 +206,27 @@ class SettingsFields(BaseSettings):
         description="what becomes of a batch that cannot be read: `hold`, its partition waits; `bury`, after "
         "three tries in a minute a letter that points to it is written, and reading goes on behind it",
     )
+    breaker: bool = Field(
+        default=False,
+        description="whether a subscriber that says nothing of it has a breaker, which keeps its messages "
+        "while nothing succeeds",
+    )
+    breaker_share: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        description="the share of the latest messages that must have failed to open it",
+    )
+    breaker_of: int = Field(
+        default=20, ge=3, le=1000, description="how many of the latest messages it looks at"
+    )
+    breaker_wait_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=MAX_BREAKER_WAIT_SECONDS,
+        description="seconds before an open breaker has one message tried; doubles with every one that "
+        f"fails, at most {MAX_BREAKER_WAIT_SECONDS:g}",
+    )
     create_topics: bool = Field(default=False, description="whether topics that are missing are created")
     topic_partitions: int | None = Field(
         default=None, ge=1, description="partitions of topics that we create; by default the broker's choice"
@@ -277,6 +298,12 @@ class SettingsFields(BaseSettings):
     @property
     def default_retry(self) -> Retry:
         return Retry(attempts=self.max_retry_attempts, delay_seconds=self.retry_delay_seconds)
+
+    @property
+    def default_breaker(self) -> Breaker | None:
+        if not self.breaker:
+            return None
+        return Breaker(self.breaker_share, self.breaker_of, self.breaker_wait_seconds)
 
     def queue_group_for(self, queue: str) -> str:
         """The group that the receivers of `queue` share, in every process."""

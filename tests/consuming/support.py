@@ -11,18 +11,19 @@ from typing import Any
 
 from convex_messaging_fastapi.clock import Clock, ManualClock, time_limit
 from convex_messaging_fastapi.consuming.assignment import OwnedPartition
+from convex_messaging_fastapi.consuming.breaking import CircuitBreaker
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.calling import CallContext, compile_call
 from convex_messaging_fastapi.consuming.dispatch import Dispatch, HandlerConfig
 from convex_messaging_fastapi.consuming.endings import DeadLetters, ending_for
 from convex_messaging_fastapi.consuming.outcome import Tally
-from convex_messaging_fastapi.consuming.subscription import Subscription, SubscriptionConfig
+from convex_messaging_fastapi.consuming.subscription import Subscription, SubscriptionConfig, lane_key_of
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishFailed
 from convex_messaging_fastapi.failures import Failure
-from convex_messaging_fastapi.policies import DeadLetterPolicy, Retry
+from convex_messaging_fastapi.policies import Breaker, DeadLetterPolicy, Retry
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition, utc
 from convex_messaging_fastapi.transport.base import (
@@ -162,10 +163,13 @@ def subscription(
     retry: Retry = Retry(attempts=2, delay_seconds=10, jitter=0),  # noqa: B008 - frozen
     dead_letter: DeadLetterPolicy = "bury",
     timeout: float | None = None,
+    breaker: Breaker | None = None,
     **config: Any,
 ) -> Subscription:
     choices = {"ordering": "key", "concurrency": 8, "batch": None, "topics": (TOPIC,), **config}
     is_batch = choices["batch"] is not None
+    subscription_config = SubscriptionConfig(id=id, kind="event", group="g", **choices)
+    lane_key = lane_key_of(subscription_config)
     handler_config = HandlerConfig(
         plan=compile_call(handler, batch=is_batch),
         group="g",
@@ -173,14 +177,13 @@ def subscription(
         retry=retry,
         timeout=timeout,
         is_batch=is_batch,
+        breaker=None if breaker is None else CircuitBreaker(breaker, lane_key, clock, "g", id),
     )
     call_context = CallContext(app=None, state={}, threads=threads)
     tally = Tally()
     ending = ending_for(dead_letter, dead_letters, LETTERS, tally, random=lambda: 0.0)
     dispatch = Dispatch(handler_config, call_context, ending, tally, clock, random=lambda: 0.0)
-    return Subscription(
-        SubscriptionConfig(id=id, kind="event", group="g", **choices), dispatch, clock, copy_context()
-    )
+    return Subscription(subscription_config, dispatch, clock, copy_context())
 
 
 class Bench:

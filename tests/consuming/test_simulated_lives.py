@@ -89,7 +89,7 @@ def a_batch_lane_is_given_back_without_its_timer(patch: pytest.MonkeyPatch) -> N
     give_back = Subscription._give_back
 
     def without_timer(self: Subscription, lane: Lane, jobs: Sequence[Job]) -> None:
-        if isinstance(sys.exc_info()[1], asyncio.CancelledError) and not self._closed:
+        if isinstance(sys.exc_info()[1], asyncio.CancelledError) and not self.gate.closed:
             self._lanes.release(lane, jobs)
         else:
             give_back(self, lane, jobs)

@@ -15,6 +15,7 @@ from convex_messaging_fastapi.status import BusStatus, SubscriptionStatus
 from convex_messaging_fastapi.verdicts import REASONS, STATUSES
 from tests.plugin.calls import ScriptedBus, call
 from tests.support.snapshots import (
+    BROKEN,
     COMMITS_FAILING,
     DLQ_UNAVAILABLE,
     LOSS,
@@ -374,6 +375,14 @@ async def test_details_say_what_was_lost() -> None:
             "seconds_ago": 61.5,
         }
     ]
+
+
+async def test_details_say_whose_breaker_is_open_and_for_how_long() -> None:
+    app = app_of(
+        replace(UP, workers=(replace(WORKER, subscriptions=(BROKEN,)),)), details=lambda request: True
+    )
+    (consumer,) = (await call(app, "/health/kafka")).json()["consumers"]
+    assert consumer["breakers_open"] == [{"handler": "orders.charge", "seconds": 12.5}]
 
 
 async def test_details_say_which_offsets_cannot_be_committed_and_why() -> None:

@@ -152,6 +152,17 @@ async def http_exception(main: Any) -> None:
         assert letter.error_message.endswith("404: no such user")
 
 
+@scene("breaker=Breaker(")
+async def breaker(main: Any) -> None:
+    async with played(main) as stage:
+        await main.bus.publish("user.created", user(main))
+        await stage.bench.settle()
+        (worker,) = main.bus.status().workers
+        breakers = {each.id: each.breaker for each in worker.subscriptions if each.breaker is not None}
+        assert {id: each.is_open for id, each in breakers.items()} == {"main.store": False}
+    assert "insert 1" in stage.said
+
+
 @scene("class Shipped")
 async def kinds_on_one_topic(main: Any) -> None:
     async with played(main) as stage:

@@ -12,6 +12,7 @@ import pytest
 import convex_messaging_fastapi
 from convex_messaging_fastapi import (
     Batch,
+    Breaker,
     ConvexMessage,
     Delivery,
     MessageBus,
@@ -88,6 +89,9 @@ def test_every_field_of_a_policy_stands_beside_its_default() -> None:
     (batch,) = re.findall(r"^`Batch` takes.*$", PROSE, re.MULTILINE)
     for policy in dataclasses.fields(Batch):
         assert f"`{policy.name}` ({policy.default:g})" in batch
+    (breaker,) = re.findall(r"`Breaker` takes.*$", PROSE, re.MULTILINE)
+    for policy in dataclasses.fields(Breaker):
+        assert f"`{policy.name}` ({policy.default:g})" in breaker
 
 
 def test_the_defaults_of_retrying_are_those_of_the_code() -> None:

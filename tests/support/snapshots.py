@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from convex_messaging_fastapi.status import (
+    BreakerStatus,
     BusStatus,
     CommitStatus,
     ContactStatus,
@@ -13,10 +14,12 @@ from convex_messaging_fastapi.status import (
     PartitionStatus,
     Phase,
     ProducerStatus,
+    SubscriptionStatus,
     WorkerStatus,
 )
 from convex_messaging_fastapi.verdicts import CONTACT_SECONDS, LOSS_SECONDS, REBALANCE_SECONDS
 
+BREAKER_OPEN = "breaker_open"
 DLQ_UNAVAILABLE, DEAD_LETTER_HELD = "dlq_unavailable", "dead_letter_held"
 
 FRESH = ContactStatus(age_seconds=0.8, member=True, problem=None, detail="", rebuilds=0)
@@ -48,6 +51,21 @@ LOSS = LossStatus(
 )
 COMMITS_FAILING = CommitStatus(
     topic="convex.orders", partition=3, seconds=31.25, times=7, reason="the topic was deleted"
+)
+BROKEN = SubscriptionStatus(
+    id="orders.charge",
+    topics=("convex.orders",),
+    group="billing",
+    ordering="key",
+    concurrency=32,
+    running=0,
+    waiting=7,
+    backing_off=0,
+    handled=0,
+    failed_attempts=20,
+    buried=0,
+    discarded=0,
+    breaker=BreakerStatus(is_open=True, open_seconds=12.5, openings=1),
 )
 PRODUCER = ProducerStatus(alive=True, contact=FRESH, pending=0, published=1, failed=0, unknown=0)
 WORKER = WorkerStatus(
@@ -121,6 +139,21 @@ SITUATIONS = {
         (200, 200, 200, 503),
         "down",
         ["auth_failed", "rebalancing"],
+    ),
+    "a breaker is open": Situation(
+        with_worker(subscriptions=(BROKEN,)), (200, 200, 200, 200), "degraded", [BREAKER_OPEN]
+    ),
+    "a breaker is open and holds its partitions": Situation(
+        with_worker(subscriptions=(BROKEN,), partitions=(replace(PARTITION, held=BREAKER_OPEN),)),
+        (200, 200, 200, 200),
+        "degraded",
+        [BREAKER_OPEN],
+    ),
+    "a breaker has closed": Situation(
+        with_worker(subscriptions=(replace(BROKEN, breaker=BreakerStatus(False, 0.0, 1)),)),
+        (200, 200, 200, 200),
+        "up",
+        [],
     ),
     "records lost to retention": Situation(
         with_worker(losses=(LOSS,), records_lost=6), (200, 200, 200, 200), "degraded", ["records_lost"]

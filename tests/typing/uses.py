@@ -22,6 +22,7 @@ from typing_extensions import TypedDict
 from convex_messaging_fastapi import (
     Batch,
     BatchFailed,
+    Breaker,
     Bus,
     ConvexMessage,
     Delivery,
@@ -123,7 +124,7 @@ def is_first(delivery: Delivery) -> bool:
 async def settle(event: UserCreated | BetPlaced) -> None: ...
 
 
-@bus.receiver("refunds", filter=is_first, group="refunds", batch=None, retry=None)
+@bus.receiver("refunds", filter=is_first, group="refunds", batch=None, retry=None, breaker=False)
 async def refund(command: Payment) -> None: ...
 
 
@@ -241,6 +242,7 @@ async def change_at_run_time() -> None:
                 timeout=1.5,
                 batch=Batch(10),
                 filter=is_first,
+                breaker=Breaker(of=10),
             ),
             str,
         )

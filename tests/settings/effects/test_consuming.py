@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings
+from convex_messaging_fastapi import ConvexMessage, MessageBus, MessagingSettings, Retry
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.testing import TestBench
 from convex_messaging_fastapi.transport.base import NewTopic
@@ -150,6 +150,46 @@ async def test_max_retry_attempts_is_the_number_of_tries_before_the_burial(attem
         await t.settle()
         assert len(tries) == attempts
         assert [letter.attempts for letter in t.dead_letters()] == [attempts]
+
+
+async def test_breaker_and_its_numbers_are_those_of_every_subscriber_that_says_nothing_of_it() -> None:
+    bus = bus_with(breaker=True, breaker_share=0.5, breaker_of=4, breaker_wait_seconds=7)
+    at: list[float] = []
+    async with bus.test() as t:
+
+        async def note(bet: Bet) -> None:
+            at.append(t.clock.now())
+            raise LookupError("not there")
+
+        async def without(bet: Bet) -> None:
+            raise LookupError("not there")
+
+        await bus.subscribe("bet.placed", note, retry=Retry(attempts=1), concurrency=1)
+        await bus.subscribe("bet.lost", without, breaker=False, retry=Retry(attempts=1))
+        for n in range(4):
+            await bus.publish("bet.placed", Bet(bet_id=n), key=str(n))
+            await bus.publish("bet.lost", Bet(bet_id=n), key=str(n))
+        await t.advance(30)
+        assert at == [0, 0, 0, 7, 21]
+        # With one try a message the first two are given up before a third can tell that it is an outage.
+        given_up = Counter(letter.original_topic for letter in t.dead_letters())
+        assert given_up == {"convex.bet.lost": 4, "convex.bet.placed": 2}
+
+
+@pytest.mark.parametrize(("share", "opens"), [(0.5, True), (0.6, False)])
+async def test_breaker_share_is_of_the_latest_breaker_of_messages(share: float, opens: bool) -> None:
+    bus = bus_with(breaker=True, breaker_share=share, breaker_of=6, retry_delay_seconds=0)
+    async with bus.test() as t:
+
+        async def half(bet: Bet) -> None:
+            if bet.bet_id % 2:
+                raise LookupError("not there")
+
+        await bus.subscribe("bet.placed", half, retry=Retry(attempts=1), concurrency=1)
+        for n in range(6):
+            await bus.publish("bet.placed", Bet(bet_id=n), key=str(n))
+            await t.advance(0)
+        assert len(t.dead_letters()) == (2 if opens else 3)
 
 
 async def test_retry_delay_seconds_is_the_first_wait_and_doubles() -> None:
