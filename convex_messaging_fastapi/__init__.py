@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.events import (
         AttemptEnded,
         AttemptOutcome,
+        BreakerClosed,
+        BreakerOpened,
         Buried,
         Committed,
         ContactLost,
@@ -112,6 +114,8 @@ __all__ = [
     "Batch",
     "BatchFailed",
     "Breaker",
+    "BreakerClosed",
+    "BreakerOpened",
     "BreakerStatus",
     "Buried",
     "Bus",
@@ -223,6 +227,8 @@ _ROOMS = {
     "events": (
         "AttemptEnded",
         "AttemptOutcome",
+        "BreakerClosed",
+        "BreakerOpened",
         "Buried",
         "Committed",
         "ContactLost",

@@ -91,6 +91,25 @@ class ContactRegained:
     lines_held_back: int
 
 
+@dataclass(frozen=True, slots=True)
+class BreakerOpened:
+    """Nothing succeeds any more, last with this failure: one message is tried in so many seconds."""
+
+    group: str
+    handler: str
+    exception_type: str
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerClosed:
+    """A message has succeeded, or an operator has closed it, after so many seconds: everything goes on."""
+
+    group: str
+    handler: str
+    seconds: float
+
+
 class Observer:
     """Hears what a bus does. Derive from it, override what you want to hear, and give that to the bus.
 
@@ -132,3 +151,7 @@ class Observer:
     def contact_lost(self, event: ContactLost) -> None: ...
 
     def contact_regained(self, event: ContactRegained) -> None: ...
+
+    def breaker_opened(self, event: BreakerOpened) -> None: ...
+
+    def breaker_closed(self, event: BreakerClosed) -> None: ...

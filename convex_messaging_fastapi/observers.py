@@ -8,6 +8,8 @@ from typing import TypeVar
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.events import (
     AttemptEnded,
+    BreakerClosed,
+    BreakerOpened,
     Buried,
     Committed,
     ContactLost,
@@ -43,6 +45,8 @@ class Observers:
         self.contact_regained: Callable[[ContactRegained], None] = (
             self._tell(Observer.contact_regained) or _nobody
         )
+        self.breaker_opened: Callable[[BreakerOpened], None] = self._tell(Observer.breaker_opened) or _nobody
+        self.breaker_closed: Callable[[BreakerClosed], None] = self._tell(Observer.breaker_closed) or _nobody
 
     def attempts_of(self, group: str, handler: str) -> AttemptBegins | None:
         """What to call when an attempt of this handler begins."""

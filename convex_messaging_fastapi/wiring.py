@@ -142,7 +142,8 @@ class Wiring:
         policy = self._parts.settings.default_breaker if options.breaker is None else options.breaker
         if not policy:
             return None
-        return CircuitBreaker(policy, lane_key_of(config), self._parts.clock, config.group, config.id)
+        clock, observers = self._parts.clock, self._parts.observers
+        return CircuitBreaker(policy, lane_key_of(config), clock, config.group, config.id, observers)
 
     def _bounds_of(self, config: SubscriptionConfig) -> Bounds:
         """The limits of its messages; a dead letter holds a whole message, and may be larger."""

@@ -6,14 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Protocol
 
-from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, Timer
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition
 from convex_messaging_fastapi.consuming.circuit import Circuit
 from convex_messaging_fastapi.consuming.gate import Gate
 from convex_messaging_fastapi.consuming.holds import Hold
 from convex_messaging_fastapi.consuming.outcome import Outcome
+from convex_messaging_fastapi.events import BreakerClosed, BreakerOpened
 from convex_messaging_fastapi.failures import type_name
+from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Breaker
 from convex_messaging_fastapi.status import BreakerStatus
 
@@ -50,12 +51,19 @@ class CircuitBreaker:
     """Keeps the messages of one subscription while an outage lasts. The member stays in its group."""
 
     def __init__(
-        self, policy: Breaker, lane_key: Callable[[Job], Hashable], clock: Clock, group: str, handler: str
+        self,
+        policy: Breaker,
+        lane_key: Callable[[Job], Hashable],
+        clock: Clock,
+        group: str,
+        handler: str,
+        observers: Observers = ONLY_THE_LOG,
     ) -> None:
         self._circuit = Circuit(policy)
         self._lane_key = lane_key
         self._clock = clock
-        self._names = handler, group
+        self._names = group, handler
+        self._observers = observers
         self._protected: Protected | None = None
         self._failing: dict[Hashable, Sequence[Job]] = {}  # by their lanes
         self._timer: Timer | None = None
@@ -163,7 +171,7 @@ class CircuitBreaker:
         self._opened_at = self._clock.now()
         self._openings += 1
         seconds = self._circuit.tries_at - self._opened_at
-        reports.breaker_opened(*self._names, type_name(error), seconds)
+        self._observers.breaker_opened(BreakerOpened(*self._names, type_name(error), seconds))
 
     def _wait(self) -> None:
         subscription = self._subscription
@@ -195,7 +203,8 @@ class CircuitBreaker:
     def _has_closed(self) -> None:
         self._failing.clear()
         self._stop_waiting()
-        reports.breaker_closed(*self._names, self._clock.now() - self._opened_at)
+        seconds = self._clock.now() - self._opened_at
+        self._observers.breaker_closed(BreakerClosed(*self._names, seconds))
         self._subscription.lift(self)
         self._subscription.gate.open(self)
         # Later, for this may be a runner that is not done with its message.

@@ -8,8 +8,6 @@ payload or a secret. The text of a handler's exception is told unless the settin
 from __future__ import annotations
 
 from convex_messaging_fastapi.reports.groups import (
-    breaker_closed,
-    breaker_opened,
     cannot_read,
     commits_fail,
     commits_work,
@@ -60,8 +58,6 @@ from convex_messaging_fastapi.reports.process import (
 __all__ = [
     "AtWork",
     "LogLines",
-    "breaker_closed",
-    "breaker_opened",
     "bus_starts",
     "bus_stopped",
     "cannot_bury",

@@ -115,15 +115,3 @@ def topic_not_made(reason: str, again_seconds: float) -> None:
 def no_answer(question: str, why: object) -> None:
     """For whoever debugs this package; nobody else can use it."""
     say(logging.DEBUG, f"{question} got no answer: {why}")
-
-
-def breaker_opened(handler: str, group: str, exception_type: str, seconds: float) -> None:
-    text = (
-        f"the breaker of {handler} opens: its messages fail ({exception_type}), one is tried in {seconds:g} s"
-    )
-    say(logging.WARNING, text, extra={"group": group, "handler": handler, "exception_type": exception_type})
-
-
-def breaker_closed(handler: str, group: str, seconds: float) -> None:
-    text = f"the breaker of {handler} closes after {seconds:.1f} s, and it goes on"
-    say(logging.WARNING, text, extra={"group": group, "handler": handler})

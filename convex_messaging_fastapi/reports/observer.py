@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 
 from convex_messaging_fastapi.events import (
+    BreakerClosed,
+    BreakerOpened,
     Buried,
     ContactLost,
     ContactRegained,
@@ -49,3 +51,13 @@ class LogLines(Observer):
             logging.WARNING,
             f"Kafka at {event.cluster} is in contact after {event.seconds:.1f} s without{told}",
         )
+
+    def breaker_opened(self, event: BreakerOpened) -> None:
+        kind, wait = event.exception_type, event.wait_seconds
+        text = f"the breaker of {event.handler} opens: its messages fail ({kind}), one is tried in {wait:g} s"
+        about = {"group": event.group, "handler": event.handler, "exception_type": kind}
+        say(logging.WARNING, text, extra=about)
+
+    def breaker_closed(self, event: BreakerClosed) -> None:
+        text = f"the breaker of {event.handler} closes after {event.seconds:.1f} s, and it goes on"
+        say(logging.WARNING, text, extra={"group": event.group, "handler": event.handler})

@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Batch, Breaker, DeadLetterMessage, MessageBus
+from convex_messaging_fastapi import (
+    Batch,
+    Breaker,
+    BreakerClosed,
+    BreakerOpened,
+    Buried,
+    DeadLetterMessage,
+    MessageBus,
+)
 from convex_messaging_fastapi.testing import TestBench
 from convex_messaging_fastapi.verdicts import ready
 from tests.bus.support import Bet, memory_bus
+from tests.support.hearing import Hears
 
 HOUR = 3600.0
 STEP = 0.5
@@ -186,6 +195,29 @@ async def test_one_poisoned_key_among_healthy_ones_never_opens_it(healthy_keys: 
         await t.settle(HOUR)
         assert openings(bus) == 0
         assert len(t.dead_letters()) == 20
+
+
+async def test_observers_hear_when_it_opens_and_when_it_closes() -> None:
+    hears, away = Hears(), True
+    bus = memory_bus(observers=[hears])
+
+    @bus.subscriber("bet.placed", id="bets", group="g", breaker=Breaker(of=3, wait_seconds=30))
+    async def handle(bet: Bet) -> None:
+        if away:
+            raise ConnectionError("the database is away")
+
+    async with bus.test() as t:
+        await bus.publish_many(
+            "bet.placed", [Bet(bet_id=n) for n in range(9)], key=lambda bet: str(bet.bet_id)
+        )
+        await t.advance(31)
+        away = False
+        await t.settle()
+    [opening], [closing] = hears.of(BreakerOpened), hears.of(BreakerClosed)
+    assert opening == BreakerOpened("g", "bets", "ConnectionError", 30)
+    assert (closing.group, closing.handler) == ("g", "bets")
+    assert closing.seconds == pytest.approx(90, abs=1)
+    assert not hears.of(Buried)
 
 
 def openings(bus: MessageBus) -> int:

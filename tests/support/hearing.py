@@ -8,6 +8,8 @@ from typing import Any
 from convex_messaging_fastapi import (
     AttemptEnded,
     AttemptOutcome,
+    BreakerClosed,
+    BreakerOpened,
     Buried,
     Committed,
     Observer,
@@ -54,6 +56,12 @@ class Hears(Observer):
         self.events.append(event)
 
     def rebalanced(self, event: Rebalanced) -> None:
+        self.events.append(event)
+
+    def breaker_opened(self, event: BreakerOpened) -> None:
+        self.events.append(event)
+
+    def breaker_closed(self, event: BreakerClosed) -> None:
         self.events.append(event)
 
     def of(self, kind: type) -> list[Any]:
