@@ -165,6 +165,11 @@ class Subscription:
         if self._dispatch.breaker is not None:
             self._dispatch.breaker.end()
 
+    def close_breaker(self) -> None:
+        """What its handler needs is back, an operator says. Harmless without an open breaker."""
+        if self._dispatch.breaker is not None:
+            self._dispatch.breaker.close()
+
     def hold(self, owner: Hashable, hold: Hold) -> None:
         """Fetch nothing more of its topics, whoever else reads them in this worker."""
         for topic in self.config.topics:

@@ -322,10 +322,8 @@ async def test_an_operator_may_close_it() -> None:
     async with bench_with(handler) as bench:
         await opened(bench)
         handler.error = well
-        breaker = bench.subscription._dispatch.breaker
-        assert breaker is not None
-        breaker.close()
-        breaker.close()
+        bench.subscription.close_breaker()
+        bench.subscription.close_breaker()
         await bench.turns()
 
         assert handler.tried[3:] == [3, 4]
