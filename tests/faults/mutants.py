@@ -1,4 +1,4 @@
-"""Sixteen ways to make this package wrong, each where it decides; tests that do not notice prove nothing.
+"""Ways to make this package wrong, each where it decides; tests that do not notice prove nothing.
 
 As a pytest plugin (`-p tests.faults.mutants`) it applies the one that `MUTANT` names to the whole
 run. The app of these tests does so too, for runs on a real Kafka.
@@ -16,6 +16,7 @@ import pytest
 
 from convex_messaging_fastapi.consuming import commits, subscription, worker
 from convex_messaging_fastapi.consuming.assignment import Assignment, Job
+from convex_messaging_fastapi.consuming.breaking import CircuitBreaker
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.dispatch import Dispatch
 from convex_messaging_fastapi.consuming.endings import BuryEnding
@@ -243,6 +244,11 @@ def join_as_another_without_leaving(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ghosts.Coordinator, "_leave_as_others", say_nothing)
 
 
+def give_no_attempts_back(patch: pytest.MonkeyPatch) -> None:
+    """What failed in an outage before the breaker opened has so many tries less afterwards."""
+    patch.setattr(CircuitBreaker, "_give_attempts_back", lambda breaker: breaker._failing.clear())
+
+
 MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -264,11 +270,17 @@ MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
         join_as_another_without_leaving,
     )
 }
+"""Sixteen that the checks of a run on a real Kafka catch, and tests as well."""
+
+OF_OPERATING: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
+    mutant.__name__: mutant for mutant in (give_no_attempts_back,)
+}
+"""Those that tests catch: what they spoil happens in no run of `trial.py`."""
 
 
 def apply(name: str) -> None:
     """Apply it to this process, for good. Fails when the package has no such place any more."""
-    MUTANTS[name](pytest.MonkeyPatch())
+    {**MUTANTS, **OF_OPERATING}[name](pytest.MonkeyPatch())
 
 
 def pytest_configure() -> None:

@@ -11,9 +11,18 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi import Batch, Breaker, MessageBus, Retry
+from convex_messaging_fastapi import (
+    Batch,
+    Breaker,
+    BreakerClosed,
+    BreakerOpened,
+    BreakerStatus,
+    MessageBus,
+    Retry,
+)
 from convex_messaging_fastapi.verdicts import ready
 from tests.promises.fleet import Bet, Fleet
+from tests.support.hearing import Hears
 from tests.support.waiting import eventually
 
 QUICK: dict[str, Any] = {
@@ -29,6 +38,7 @@ class Database:
 
     def __init__(self) -> None:
         self.is_away = False
+        self.away_after: int | None = None
         self.poison: int | None = None
         self.handled: list[tuple[str, int]] = []
         self.failed = 0
@@ -38,6 +48,13 @@ class Database:
             self.failed += 1
             raise ValueError("poison") if bet.bet_id == self.poison else ConnectionError("away")
         self.handled.append((bet.player, bet.bet_id))
+        if len(self.handled) == self.away_after:
+            self.is_away = True
+
+    def come_back_for_one(self) -> None:
+        """And be away again for all that come after it."""
+        self.away_after = len(self.handled) + 1
+        self.is_away = False
 
     @property
     def ids(self) -> set[int]:
@@ -64,11 +81,16 @@ def subscribed(bus: MessageBus, database: Database, **choices: Any) -> MessageBu
 
 
 def is_open(bus: MessageBus) -> bool:
-    return any(
-        each.breaker is not None and each.breaker.is_open
-        for worker in bus.status().workers
-        for each in worker.subscriptions
-    )
+    return any(breaker.is_open for breaker in breakers(bus))
+
+
+def openings(bus: MessageBus) -> int:
+    return sum(breaker.openings for breaker in breakers(bus))
+
+
+def breakers(bus: MessageBus) -> list[BreakerStatus]:
+    subscriptions = [each for worker in bus.status().workers for each in worker.subscriptions]
+    return [each.breaker for each in subscriptions if each.breaker is not None]
 
 
 async def publish(bus: MessageBus, first: int, count: int, keys: int = 20) -> None:
@@ -76,13 +98,20 @@ async def publish(bus: MessageBus, first: int, count: int, keys: int = 20) -> No
     await bus.publish_many("bet.placed", bets, key=lambda bet: bet.player)
 
 
-async def opened(fleet: Fleet, database: Database, bus: MessageBus) -> None:
+async def opened(fleet: Fleet, database: Database, bus: MessageBus, keys: int = 20) -> None:
     """Some were handled before, and more wait now."""
-    await publish(bus, 0, 40)
+    await publish(bus, 0, 40, keys)
     await eventually(lambda: len(database.ids) == 40, MINUTE, "the first ones are handled")
     database.is_away = True
-    await publish(bus, 40, 160)
+    await publish(bus, 40, 160, keys)
     await eventually(lambda: is_open(bus), MINUTE, "the breaker is open")
+
+
+async def away_again(database: Database, bus: MessageBus) -> None:
+    """After one message, which closes the breaker."""
+    before = openings(bus)
+    database.come_back_for_one()
+    await eventually(lambda: openings(bus) > before, MINUTE, "the breaker opens again")
 
 
 async def all_handled(fleet: Fleet, database: Database, count: int) -> None:
@@ -94,7 +123,8 @@ async def all_handled(fleet: Fleet, database: Database, count: int) -> None:
 async def test_an_outage_is_waited_for_by_a_member_that_stays(fleet: Fleet) -> None:
     await fleet.topic("bet.placed")
     await fleet.topic("dlq", partitions=1)
-    database, bus = Database(), fleet.bus()
+    database, hears = Database(), Hears()
+    bus = fleet.bus(observers=[hears])
     async with subscribed(bus, database):
         await opened(fleet, database, bus)
         revision = bus.status().workers[0].revision
@@ -106,6 +136,27 @@ async def test_an_outage_is_waited_for_by_a_member_that_stays(fleet: Fleet) -> N
         await all_handled(fleet, database, 200)
         assert bus.status().workers[0].revision == revision
         assert max(Counter(database.handled).values()) == 1
+    assert await fleet.all_is_committed("bet.placed")
+    [opening], [closing] = hears.of(BreakerOpened), hears.of(BreakerClosed)
+    assert (opening.group, opening.exception_type) == (fleet.group, "ConnectionError")
+    assert (closing.group, closing.handler) == (fleet.group, opening.handler)
+
+
+async def test_what_failed_in_one_outage_has_all_its_attempts_in_the_next(fleet: Fleet) -> None:
+    """Else the second one buries the first messages that fail in it, before three keys tell of it."""
+    await fleet.topic("bet.placed")
+    await fleet.topic("dlq", partitions=1)
+    database, bus = Database(), fleet.bus()
+    async with subscribed(bus, database, retry=Retry(attempts=2, delay_seconds=0.1)):
+        await opened(fleet, database, bus, keys=10)
+        for _ in range(3):
+            await away_again(database, bus)
+        database.is_away = False
+        await eventually(
+            lambda: _buried(bus) or len(database.ids) == 200, MINUTE, "all are handled or buried"
+        )
+        assert _buried(bus) == 0
+        await all_handled(fleet, database, 200)
     assert await fleet.all_is_committed("bet.placed")
 
 
@@ -155,8 +206,7 @@ async def test_one_poisoned_key_is_buried_and_opens_nothing(fleet: Fleet) -> Non
         await eventually(lambda: len(database.ids) == 399, MINUTE, "the healthy ones are handled")
         assert database.failed == 3
         assert len(await fleet.letters()) == 1
-        [worker] = bus.status().workers
-        assert [each.breaker.openings for each in worker.subscriptions if each.breaker] == [0]
+        assert openings(bus) == 0
 
 
 def held(bus: MessageBus) -> int:
@@ -194,15 +244,14 @@ def a_tenth(scenario: Scenario) -> Scenario:
     return replace(scenario, seconds=scenario.seconds / 10, choices=quick | scenario.choices, **few)
 
 
-@pytest.mark.faults
+SIZES = [
+    *(pytest.param(a_tenth(e), id=f"a tenth of {n}", marks=pytest.mark.faults) for n, e in SCENARIOS.items()),
+    *(pytest.param(e, id=n, marks=pytest.mark.long) for n, e in SCENARIOS.items()),
+]
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        *(pytest.param(a_tenth(each), id=f"a tenth of {name}") for name, each in SCENARIOS.items()),
-        *(pytest.param(each, id=name, marks=pytest.mark.long) for name, each in SCENARIOS.items()),
-    ],
-)
+@pytest.mark.parametrize("scenario", SIZES)
 async def test_on_kafka_an_outage_buries_nothing(kafka_fleet: Fleet, scenario: Scenario) -> None:
     fleet, database = kafka_fleet, Database()
     await fleet.topic("bet.placed", partitions=scenario.partitions)
