@@ -286,10 +286,10 @@ class MessageBus(Declares, Joins):
     async def test(self, app: Any | None = None) -> AsyncIterator[TestBench]:
         """Run on an in-process broker and a clock that only `settle` and `advance` turn.
 
-            async with bus.test() as t:
-                await bus.publish("user.created", event)
-                await t.settle()
-                assert t.dead_letters() == []
+        async with bus.test() as t:
+            await bus.publish("user.created", event)
+            await t.settle()
+            assert t.dead_letters() == []
         """
         self._life.refuse_second_start()
         settings = self._read()

@@ -166,10 +166,10 @@ class Joins:
 class Subscribers(Declares):
     """Handlers declared away from the bus; `bus.include(subscribers)` takes them in.
 
-        subscribers = Subscribers()
+    subscribers = Subscribers()
 
-        @subscribers.subscriber("user.created")
-        async def send_welcome(event: UserCreated) -> None: ...
+    @subscribers.subscriber("user.created")
+    async def send_welcome(event: UserCreated) -> None: ...
     """
 
     def __init__(self) -> None:
