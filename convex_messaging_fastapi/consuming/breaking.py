@@ -81,7 +81,7 @@ class CircuitBreaker:
             lane = self._lane(jobs[0])
             self._circuit.begin(lane)
             if self._circuit.is_open:
-                self._subscription.gate.shut(self)  # this one is tried, and no other beside it
+                self._is_tried()
             try:
                 outcome = await handle(jobs)
                 if outcome is None:
@@ -194,6 +194,17 @@ class CircuitBreaker:
             subscription.lift(self)
         subscription.gate.open(self)
         subscription.start_ready()
+
+    def _is_tried(self) -> None:
+        """One has begun, and no other does beside it for as long as it was waited for."""
+        self._subscription.gate.shut(self)
+        self._stop_waiting()
+        self._timer = self._clock.call_later(self._circuit.wait_seconds or 0.0, self._is_late)
+
+    def _is_late(self) -> None:
+        """What hangs in a handler must not keep all others away."""
+        if self._circuit.late(self._clock.now()):
+            self._wait()
 
     def _ended(self, lane: Hashable) -> None:
         self._circuit.ended(lane)

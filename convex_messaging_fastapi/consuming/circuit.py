@@ -45,7 +45,8 @@ class Circuit:
         self._numbers: dict[Hashable, int] = {}  # of the attempts under way, by their lanes
         self._begun = 0  # attempts so far
         self._last_good = 0  # the highest number among the attempts that succeeded
-        self._probe: Hashable | None = None
+        self._tried: set[Hashable] = set()  # lanes whose attempts have begun since it opened
+        self._probe: Hashable | None = None  # the one of them that is waited for
         self.wait_seconds: float | None = None  # of an open circuit, before it tries one message
         self.tries_at: float = 0.0
         self.failed_probes: int = 0
@@ -64,12 +65,13 @@ class Circuit:
         self._numbers[lane] = self._begun
         if self.is_open:
             self._probe = lane
+            self._tried.add(lane)
 
     def succeeded(self, lane: Hashable, message: Hashable, now: float) -> None:
         """The attempt of this lane has. One that began before the circuit opened closes nothing."""
         self._last_good = max(self._last_good, self._numbers.get(lane, 0))
         if self.is_open:
-            if lane == self._probe:
+            if lane in self._tried:
                 self.close()
             return
         self._failing.pop(lane, None)
@@ -88,6 +90,13 @@ class Circuit:
         if self._is_outage(lanes, now):
             self._open(now)
 
+    def late(self, now: float) -> bool:
+        """The message that is tried is not waited for any longer: it may hang. False if there is none."""
+        if self._probe is None:
+            return False
+        self._probe_failed(now)
+        return True
+
     def may_give_up(self, lane: Hashable, now: float) -> bool:
         """Whether the failing message of this lane may be; if not, the circuit is open from now on."""
         failing = self._failing.get(lane)
@@ -102,6 +111,7 @@ class Circuit:
     def ended(self, lane: Hashable) -> None:
         """The attempt of this lane is over. If the circuit learnt nothing from it, another may be tried."""
         self._numbers.pop(lane, None)
+        self._tried.discard(lane)
         if lane == self._probe:
             self._probe = None
 
@@ -114,6 +124,7 @@ class Circuit:
         """Whatever failed is given another chance. Harmless while the circuit is closed."""
         self.wait_seconds = None
         self._probe = None
+        self._tried.clear()
         self._window.clear()
         self._failing.clear()
 

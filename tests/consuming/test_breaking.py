@@ -273,6 +273,28 @@ async def test_what_fails_for_the_last_time_in_the_drain_of_a_revocation_is_not_
         assert bench.transport.committed == {WHERE: 4}
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+async def test_one_that_hangs_does_not_keep_the_others_away(ends_well: bool) -> None:
+    handler = Fails()
+    async with bench_with(handler, concurrency=8) as bench:
+        await opened(bench, 3)
+        handler.tried.clear()
+        hanging = handler.gate = asyncio.Event()
+        await bench.advance(61)
+        assert handler.tried == [0]
+        handler.gate = None
+        if ends_well:
+            handler.error = well
+            hanging.set()
+            await bench.advance(1)
+            assert sorted(handler.tried) == [0, 1, 2]
+        else:
+            await bench.advance(60)
+            assert handler.tried == [0, 1]
+        assert status(bench).is_open is not ends_well
+        hanging.set()
+
+
 async def test_once_every_lane_was_tried_others_are_fetched() -> None:
     """Three poisoned keys look like an outage, and must not keep healthy ones away for ever."""
     handler = Fails()

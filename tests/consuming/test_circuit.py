@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import pytest
 from hypothesis import settings, strategies
@@ -10,6 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from convex_messaging_fastapi.consuming.circuit import FEWEST_LANES, Circuit
 from convex_messaging_fastapi.policies import MAX_BREAKER_WAIT_SECONDS, Breaker
+
+Began = Literal["before", "probe", "late"]
+"""When an attempt began: before the circuit opened, as the one that is tried, or as one that was."""
 
 USUAL = Breaker(share=0.9, of=20, wait_seconds=30)
 
@@ -186,6 +190,28 @@ def test_what_tells_nothing_lets_the_next_be_tried_at_once() -> None:
 
 
 @pytest.mark.parametrize("ends_well", [True, False])
+def test_one_that_hangs_is_as_one_that_failed_until_it_ends_well(ends_well: bool) -> None:
+    told = Told()
+    circuit = told.opened()
+    circuit.begin("hangs")
+    assert circuit.late(60)
+    assert not circuit.late(60)
+    assert (circuit.tries_at, circuit.failed_probes) == (120, 1)
+    assert not circuit.may_begin(119)
+    assert circuit.may_begin(120)
+
+    circuit.begin("next")
+    if ends_well:
+        circuit.succeeded("hangs", "message", 121)
+    else:
+        circuit.failed("hangs", "message", 121, 100)
+    circuit.ended("hangs")
+    assert circuit.is_open is not ends_well
+    assert circuit.may_begin(121) is ends_well
+    assert circuit.failed_probes == 1
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
 def test_attempts_that_began_before_it_opened_change_nothing(ends_well: bool) -> None:
     told = Told()
     told.circuit.begin("slow")
@@ -224,7 +250,7 @@ class Histories(RuleBasedStateMachine):
         self.policy = Breaker(share=share, of=of, wait_seconds=wait)
         self.circuit = Circuit(self.policy)
         self.now = 0.0
-        self.under_way: dict[int, bool] = {}  # lanes at work, and whether each is the probe
+        self.under_way: dict[int, Began] = {}  # by their lanes
         self.attempt = dict.fromkeys(range(6), 0)  # the message at the head of each lane
         self.failing: set[int] = set()
         self.failed_lately: set[int] = set()
@@ -236,27 +262,28 @@ class Histories(RuleBasedStateMachine):
     @rule(lane=strategies.integers(0, 5))
     def an_attempt_begins(self, lane: int) -> None:
         if lane not in self.under_way and self.circuit.may_begin(self.now):
-            self.under_way[lane] = self.circuit.is_open
+            self.under_way[lane] = "probe" if self.circuit.is_open else "before"
             self.circuit.begin(lane)
 
     @precondition(lambda self: self.under_way)
     @rule(data=strategies.data())
     def one_succeeds(self, data: strategies.DataObject) -> None:
         lane = data.draw(strategies.sampled_from(sorted(self.under_way)))
-        was_open, is_probe = self.circuit.is_open, self.under_way[lane]
+        was_open, is_tried = self.circuit.is_open, self.under_way[lane] != "before"
         self.circuit.succeeded(lane, (lane, self.attempt[lane]), self.now)
         self.end(lane)
         self.attempt[lane] += 1
-        assert self.circuit.is_open is (was_open and not is_probe)
+        assert self.circuit.is_open is (was_open and not is_tried)
         self.failing.discard(lane)
-        if was_open and is_probe:
+        if was_open and is_tried:
+            self.nothing_is_tried()
             self.forget_all()
 
     @precondition(lambda self: self.under_way)
     @rule(data=strategies.data(), is_last=strategies.booleans())
     def one_fails(self, data: strategies.DataObject, is_last: bool) -> None:
         lane = data.draw(strategies.sampled_from(sorted(self.under_way)))
-        was_open, is_probe = self.circuit.is_open, self.under_way[lane]
+        was_open, is_probe = self.circuit.is_open, self.under_way[lane] == "probe"
         waited = self.circuit.wait_seconds
         self.circuit.failed(lane, (lane, self.attempt[lane]), self.now, len(self.attempt))
         if not was_open:
@@ -275,14 +302,14 @@ class Histories(RuleBasedStateMachine):
         elif self.circuit.is_open:
             assert len(self.failed_lately) >= FEWEST_LANES, "one poisoned key, or two, open nothing"
             assert self.circuit.tries_at == self.now + self.policy.wait_seconds
-            self.under_way = dict.fromkeys(self.under_way, False)
+            self.nothing_is_tried()
             self.forget_all()
 
     @precondition(lambda self: self.under_way)
     @rule(data=strategies.data())
     def one_tells_nothing(self, data: strategies.DataObject) -> None:
         lane = data.draw(strategies.sampled_from(sorted(self.under_way)))
-        was_open, is_probe = self.circuit.is_open, self.under_way[lane]
+        was_open, is_probe = self.circuit.is_open, self.under_way[lane] == "probe"
         self.circuit.forget([lane])
         self.end(lane)
         self.failing.discard(lane)
@@ -297,8 +324,17 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def it_is_closed_by_hand(self) -> None:
         self.circuit.close()
-        self.under_way = dict.fromkeys(self.under_way, False)
+        self.nothing_is_tried()
         self.forget_all()
+
+    @rule()
+    def one_takes_long(self) -> None:
+        probes = [lane for lane, began in self.under_way.items() if began == "probe"]
+        assert self.circuit.late(self.now) is bool(probes)
+        self.under_way.update(dict.fromkeys(probes, "late"))
+
+    def nothing_is_tried(self) -> None:
+        self.under_way = dict.fromkeys(self.under_way, "before")
 
     def forget_all(self) -> None:
         self.failing.clear()
@@ -306,7 +342,7 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def one_at_most_is_tried(self) -> None:
-        probes = sum(self.under_way.values())
+        probes = list(self.under_way.values()).count("probe")
         assert probes <= 1
         assert not (self.circuit.is_open and probes and self.circuit.may_begin(float("inf")))
 
