@@ -67,6 +67,9 @@ class World:
     all_outlive: bool = False
     hopeless: bytes | None = None
     hangs: bool = False
+    is_away: bool = False
+    """What all handlers need."""
+    has_breakers: bool = False
     letters_fail: bool = False
     commits_fail: float = 0.2
     news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -368,8 +371,8 @@ class Calls:
         ]
 
     def _back_off(self, lease: Lease, places: Sequence[Place]) -> None:
-        if self._in_batches:
-            return  # members of a batch whose attempts are spent run alone at once
+        if self._in_batches or self._world.has_breakers:
+            return  # members of a batch whose attempts are spent run alone at once, and so does what was kept
         for place in places:
             self._not_before[lease, place] = self._world.clock.now() + RETRY.delay_seconds
 
@@ -382,6 +385,8 @@ class Calls:
             await world.wait(10**6)
         if hopeless:
             raise ValueError("this one never works")
+        if world.is_away:
+            raise ConnectionError("away")
         if not world.is_kind:
             await self._misbehave(deliveries[0].lease, places)
         world.finish(self._who, places)

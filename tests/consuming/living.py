@@ -13,7 +13,7 @@ from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
-from convex_messaging_fastapi.policies import Batch
+from convex_messaging_fastapi.policies import MAX_BREAKER_WAIT_SECONDS, Batch, Breaker
 from tests.consuming.lives import (
     GUEST,
     PARTITIONS,
@@ -32,7 +32,7 @@ MIB = 1024 * 1024
 STEP_SECONDS = 0.25
 TURNS = 6
 PATIENCE_SECONDS = 30.0
-"""So long nothing may stand still while every handler, letter and commit is kind."""
+"""So long nothing may stand still while every handler, letter and commit is kind, and no breaker waits."""
 
 
 class Life:
@@ -45,6 +45,10 @@ class Life:
         self.limits = Limits(random.choice((1, 3, 20, 1000)), random.choice((1, 3, 20, 1000)), 64 * MIB)
         self.memberships: list[Membership] = []
         self._concurrency = random.choice((1, 2, 8))
+        # Drawn apart, so that a life without breakers is the same whatever they become.
+        self._outages = Random(f"outages of {seed}")
+        self._breaker = self._outages.choice((None, None, Breaker(1, 3, 0.5), Breaker(0.4, 5, 2)))
+        self.world.has_breakers = self._breaker is not None
         interval = random.choice((None, 1.0, 5.0))
         self.worker = Worker("g", self._connect, self.clock, self.limits, interval)
         self._threads = HandlerThreads(1)
@@ -71,6 +75,7 @@ class Life:
             batch=batch,
             topics=topics,
             concurrency=self._concurrency,
+            breaker=self._breaker,
         )
 
     async def live(self) -> None:
@@ -92,6 +97,8 @@ class Life:
     async def _something_happens(self) -> None:
         random, world = self.random, self.world
         self._settle_membership()
+        if self._breaker is not None and self._outages.random() < 0.15:
+            world.is_away = not world.is_away
         match random.choices(
             ("feed", "pass", "take away", "guest", "letters", "commits"), (35, 35, 12, 10, 5, 3)
         )[0]:
@@ -166,6 +173,7 @@ class Life:
     def _all_is_kind(self) -> None:
         world = self.world
         world.is_kind, world.letters_fail, world.commits_fail = True, False, 0.0
+        world.is_away = False
 
     async def _one_key_is_hopeless(self) -> None:
         """One key fails, hangs or has no letter, with more of it than the buffer holds: the others go on."""
@@ -198,18 +206,21 @@ class Life:
 
     async def _until(self, done: Callable[[], bool], progress: Callable[[], Any], when: str) -> None:
         best, since = None, self.clock.now()
+        patience = PATIENCE_SECONDS if self._breaker is None else 2 * MAX_BREAKER_WAIT_SECONDS
         while not done():
             self._settle_membership()
             await self.advance(1)
             if best is None or progress() > best:
                 best, since = progress(), self.clock.now()
-            if self.clock.now() - since > PATIENCE_SECONDS:
+            if self.clock.now() - since > patience:
                 status = [each.status() for each in self.worker.subscriptions]
                 raise Broken(
                     f"stands still {when}: {progress()}; {status}; {self.world.stored}; {self.limits}"
                 )
 
     async def _stop(self) -> None:
+        breakers = [each.status().breaker for each in self.worker.subscriptions]
+        self.world.met["openings"] += sum(each.openings for each in breakers if each is not None)
         await self._done(self.worker.stop(5, self.clock.now() + 8), 10, "the stop")
         await self.advance(4)  # for handlers that clean up
         left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("convex-")]

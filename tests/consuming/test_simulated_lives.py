@@ -34,6 +34,7 @@ LEAST = {
     "lost": 300,
     "own tasks ended": 200,
     "sieges": 100,
+    "openings": 150,
 }
 """What a thousand lives must have met, or they show nothing."""
 
