@@ -5,7 +5,7 @@ Topics here are names on the wire, prefix included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
@@ -76,6 +76,10 @@ class OutgoingRecords:
 
     def __getitem__(self, index: int) -> OutgoingRecord:
         return self._record_of(index)
+
+    def those(self, indices: Iterable[int]) -> Iterator[OutgoingRecord]:
+        """The records of these, each built when it is reached."""
+        return map(self._record_of, indices)
 
 
 class Lease:

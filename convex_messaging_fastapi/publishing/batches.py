@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import count, repeat
 
@@ -11,7 +11,8 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.offers import Offer
-from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, Records, due
+from convex_messaging_fastapi.publishing.outstanding import Outstanding, due
+from convex_messaging_fastapi.publishing.pending import Batch, Line, Pending
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import TopicPartition, utc
@@ -22,6 +23,8 @@ from convex_messaging_fastapi.transport.base import ProducerTransport, Sent, Ver
 _receipt: Callable[[Iterable[object]], Receipt] = partial(tuple.__new__, Receipt)
 
 _AGAIN = (Verdict.FAILED, Verdict.UNKNOWN)
+
+_NOTHING = Batch((), 0)
 
 
 class PartitionQueue:
@@ -45,7 +48,7 @@ class PartitionQueue:
         self._outstanding = outstanding
         self._pacing = pacing
         self._line = Line()
-        self._in_flight: list[Pending] = []
+        self._in_flight = _NOTHING
         self._offer = Offer()
         self._alone = False  # whether one message is under way that needs no task
         self._task: asyncio.Task[None] | None = None
@@ -54,6 +57,10 @@ class PartitionQueue:
     @property
     def name(self) -> str:
         return publish_errors.named(self._where)
+
+    @property
+    def partition(self) -> int:
+        return self._where.partition
 
     @property
     def task(self) -> asyncio.Task[None] | None:
@@ -74,7 +81,7 @@ class PartitionQueue:
 
     def expire(self, until: float) -> float:
         """Settle what is due by `until`; returns the nearest deadline left."""
-        flying, nearest_flying = due(self._in_flight, until)
+        flying, nearest_flying = due(self._in_flight.pending, until)
         waiting, nearest_waiting = due(self._line.waiting(), until)
         for message in flying + waiting:
             reason = self._why_late(message)
@@ -83,27 +90,22 @@ class PartitionQueue:
 
     def give_up(self) -> None:
         """Settle everything: the publisher stops."""
-        for message in self._in_flight + self._line.waiting():
+        for message in [*self._in_flight.pending, *self._line.waiting()]:
             error = publish_errors.given_up(message, self.name, self._why_late(message))
             self._outstanding.settle(message, error)
 
-    def append_all(self, messages: Sequence[Pending]) -> None:
-        self._line.extend(messages)
-        if self._task is None and not self._alone:
-            self._begin()
-
     def _send_alone(self, message: Pending) -> bool:
         """Send one message at once, since nothing else is being published; whether the transport took it."""
-        answered = partial(self._answered, message)
-        self._alone = self._producer.send_now(self._where, message.record, answered)
+        batch = Batch((message,), 1)
+        self._alone = self._producer.send_now(self._where, batch[0], partial(self._answered, batch))
         if self._alone:
-            self._in_flight = [message]
+            self._in_flight = batch
             self.batches += 1
         return self._alone
 
-    def _answered(self, message: Pending, sent: Sent) -> None:
+    def _answered(self, batch: Batch, sent: Sent) -> None:
         self._alone = False
-        must_wait = self._settle([message], sent)
+        must_wait = self._settle(batch, sent)
         if len(self._line):
             self._begin(must_wait)
 
@@ -121,14 +123,14 @@ class PartitionQueue:
                 if self._settle(batch, sent):
                     await self._wait_before_resending()
         finally:
-            self._in_flight = []
+            self._in_flight = _NOTHING
             self._task = None
 
-    async def _send(self, batch: list[Pending]) -> Sent:
+    async def _send(self, batch: Batch) -> Sent:
         self._in_flight = batch
         self.batches += 1
         try:
-            return await self._producer.send(self._where, Records(batch))
+            return await self._producer.send(self._where, batch)
         except (Exception, asyncio.CancelledError) as problem:
             # A failing engine may cancel its own futures, which must not end this task.
             if isinstance(problem, asyncio.CancelledError) and _cancelled_from_outside():
@@ -139,25 +141,26 @@ class PartitionQueue:
             reason = f"the transport raised {type(problem).__name__}"
             return Sent(len(batch), Verdict.UNKNOWN, reason=reason)
 
-    def _settle(self, batch: list[Pending], sent: Sent) -> bool:
+    def _settle(self, batch: Batch, sent: Sent) -> bool:
         """Settle or requeue a batch by the answer to it; whether to wait before the next send."""
-        self._in_flight = []
+        self._in_flight = _NOTHING
         taken = 1 if sent.verdict is Verdict.TOO_LARGE else sent.taken
+        these, others = batch.split(taken)
+        self._line.put_back(others)
         if sent.verdict in _AGAIN or not taken:
             if sent.verdict is Verdict.UNKNOWN:
-                _doubt(batch[:taken])
-            self._line.put_back(batch)
+                _doubt(these)
+            self._line.put_back(these)
             self._offer.note_failure(sent)
             return True
-        self._line.put_back(batch[taken:])
         self._offer.note_answer(len(batch), taken, sent.verdict)
         if sent.verdict is Verdict.WRITTEN:
-            self._acknowledge(batch[:taken], sent)
+            self._acknowledge(these, sent)
         else:
-            self._refuse(batch[:taken], sent)
+            self._refuse(these, sent)
         return False
 
-    def _acknowledge(self, batch: list[Pending], sent: Sent) -> None:
+    def _acknowledge(self, batch: Batch, sent: Sent) -> None:
         milliseconds = sent.timestamp_ms if sent.timestamp_ms >= 0 else int(self._clock.unix() * 1000)
         topic, partition = self._where
         at = utc(milliseconds)
@@ -165,9 +168,9 @@ class PartitionQueue:
         fields = zip(repeat(topic), repeat(partition), offsets, repeat(at))
         self._outstanding.acknowledge(batch, map(_receipt, fields))
 
-    def _refuse(self, batch: list[Pending], sent: Sent) -> None:
+    def _refuse(self, batch: Batch, sent: Sent) -> None:
         explain = publish_errors.too_large if sent.verdict is Verdict.TOO_LARGE else publish_errors.refused
-        for message in batch:
+        for message in batch.pending:
             # This attempt wrote nothing, but an earlier one may have.
             explain_this = publish_errors.refused_in_doubt if message.doubtful else explain
             self._outstanding.settle(message, explain_this(self._where, sent.reason))
@@ -188,8 +191,8 @@ class PartitionQueue:
         return "the messages before it were still waiting for the cluster"
 
 
-def _doubt(batch: list[Pending]) -> None:
-    for message in batch:
+def _doubt(batch: Batch) -> None:
+    for message in batch.pending:
         message.doubtful = True
 
 

@@ -1,299 +1,235 @@
-"""Messages without an outcome yet, who waits for them, and one timer for all their deadlines."""
+"""Messages without an outcome yet, who waits for them, and where they wait."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from math import inf
-from operator import attrgetter
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import overload
 
-from convex_messaging_fastapi.clock import Clock, Timer
-from convex_messaging_fastapi.errors import PublishError, PublishUnknown
+from convex_messaging_fastapi.errors import PublishError
+from convex_messaging_fastapi.publishing.limits import KEPT_BYTES
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords
 
-SWEEP_SECONDS = 0.05
-"""Deadlines are checked at most this often, so one may be noticed this late."""
 
-_EARLY_SECONDS = 0.001
+class Single:
+    """One message from the call that published it to its outcome, for which its caller waits by `done`.
 
-_record_of: Callable[[Pending], OutgoingRecord] = attrgetter("record")
-
-
-class Call:
-    """One `publish_many`: its caller waits until every message has an outcome.
-
-    `outcomes` has a message at its index until that has an outcome, and then the outcome, so that the
-    message can be freed.
+    `line` is where it waits, `None` while the transport has it. `doubtful` says that an earlier attempt
+    may have written it. `size` is the bytes that it counts among those that wait.
     """
 
-    __slots__ = ("done", "left", "outcomes")
+    __slots__ = ("deadline", "done", "doubtful", "line", "outcome", "partition", "record", "size")
 
-    def __init__(self, messages: int) -> None:
-        self.left: int = messages
-        self.outcomes: list[Pending | Receipt | PublishError | None] = [None] * messages
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-class Pending:
-    """One message from the call that published it to its outcome: number `index` of `records`.
-
-    It belongs to `call`, or has its own caller, who waits for `done`. `line` is where it waits, `None`
-    while the transport has it. `doubtful` says that an earlier attempt may have written it. `size` is
-    the bytes that it counts among those that wait.
-    """
-
-    __slots__ = (
-        "_records",
-        "call",
-        "deadline",
-        "done",
-        "doubtful",
-        "index",
-        "key",
-        "line",
-        "outcome",
-        "partition",
-        "size",
-    )
+    messages: int = 1
 
     def __init__(
         self,
-        records: OutgoingRecords | tuple[OutgoingRecord],
-        index: int,
-        key: bytes | None,
+        record: OutgoingRecord,
         deadline: float,
-        partition: int | None = None,
-        call: Call | None = None,
-        done: asyncio.Future[None] | None = None,
-        size: int = 0,
+        partition: int | None,
+        done: asyncio.Future[None],
+        size: int,
     ) -> None:
-        self._records = records
-        self.index: int = index
-        self.key: bytes | None = key
+        self.record: OutgoingRecord = record
         self.deadline: float = deadline
         self.partition: int | None = partition
-        self.call: Call | None = call
-        self.done: asyncio.Future[None] | None = done
+        self.done: asyncio.Future[None] = done
         self.size: int = size
         self.line: Line | None = None
         self.doubtful: bool = False
         self.outcome: Receipt | PublishError | None = None
 
-    @property
-    def record(self) -> OutgoingRecord:
-        return self._records[self.index]
+    def tell(self) -> None:
+        """Wake its caller: it has its outcome."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Several:
+    """Messages of one list that wait at the same place, and have one outcome: receipts, or one error.
+
+    `indices` say which of the list they are, ascending; `messages` how many. The rest is as in `Single`.
+    With an object for each message the collector would have a long list to walk through once more.
+    """
+
+    __slots__ = ("call", "deadline", "doubtful", "indices", "line", "messages", "outcome")
+
+    def __init__(self, call: Call, indices: Sequence[int], deadline: float) -> None:
+        self.call: Call = call
+        self.indices: Sequence[int] = indices
+        self.messages: int = len(indices)
+        self.deadline: float = deadline
+        self.line: Line | None = None
+        self.doubtful: bool = False
+        self.outcome: Sequence[Receipt] | PublishError | None = None
+        call.waiting.add(self)
 
     @property
-    def certainly_unwritten(self) -> bool:
-        return self.line is not None and not self.doubtful
+    def size(self) -> int:
+        return self.call.size_of(self.indices)
+
+    def records(self) -> Iterator[OutgoingRecord]:
+        return self.call.records.those(self.indices)
+
+    def divide(self, *shares: Sequence[int]) -> list[Several]:
+        """What takes its place: parts that have these indices, each index of its own in one of them."""
+        self.call.waiting.remove(self)
+        parts = [Several(self.call, indices, self.deadline) for indices in shares]
+        for part in parts:
+            part.line, part.doubtful = self.line, self.doubtful
+        return parts
+
+    def tell(self) -> None:
+        """Note the outcome of each, and wake the caller if the whole list has one."""
+        self.call.note(self)
 
 
-class Records(Sequence[OutgoingRecord]):
-    """The records of messages, each put together when it is looked at.
+Pending = Single | Several
+
+
+class Call:
+    """One `publish_many`: its caller waits until every message has an outcome.
+
+    `waiting` are those without one. `outcomes` has each at its index, and `is_written` says that all of
+    them so far are receipts. `is_keyless` says that no message has a key.
+    """
+
+    __slots__ = ("_left", "done", "is_keyless", "is_written", "outcomes", "records", "waiting")
+
+    def __init__(self, records: OutgoingRecords) -> None:
+        self.records: OutgoingRecords = records
+        self.is_keyless: bool = records.keys.count(None) == len(records)
+        self.waiting: set[Several] = set()
+        self.outcomes: list[Receipt | PublishError | None] = [None] * len(records)
+        self.is_written: bool = True
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = len(records)
+
+    def size_of(self, indices: Sequence[int]) -> int:
+        """The bytes that these count among those that wait."""
+        return sum(map(self.records.sizes.__getitem__, indices)) + KEPT_BYTES * len(indices)
+
+    def note(self, several: Several) -> None:
+        """Take the outcome of some, which must have one."""
+        self.waiting.remove(several)
+        outcomes, outcome = self.outcomes, several.outcome
+        if isinstance(outcome, Sequence):
+            for index, receipt in zip(several.indices, outcome, strict=True):
+                outcomes[index] = receipt
+        else:
+            self.is_written = False
+            for index in several.indices:
+                outcomes[index] = outcome
+        self._left -= several.messages
+        if not self._left and not self.done.done():
+            self.done.set_result(None)
+
+
+class Batch(Sequence[OutgoingRecord]):
+    """Messages taken together, as the records of them: each is put together when it is looked at.
 
     A transport that packs them one after another holds one at a time, and makes none that do not fit:
     thousands of tuples that live for one packing would each bring the collector's next full round nearer.
     """
 
-    __slots__ = ("_messages",)
+    __slots__ = ("_messages", "pending")
 
-    def __init__(self, messages: Sequence[Pending]) -> None:
+    def __init__(self, pending: Sequence[Pending], messages: int) -> None:
+        self.pending: Sequence[Pending] = pending
         self._messages = messages
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return self._messages
 
     def __iter__(self) -> Iterator[OutgoingRecord]:
-        return map(_record_of, self._messages)
+        for each in self.pending:
+            if isinstance(each, Single):
+                yield each.record
+            else:
+                yield from each.records()
 
     @overload
     def __getitem__(self, index: int) -> OutgoingRecord: ...
     @overload
-    def __getitem__(self, index: slice) -> Records: ...
-    def __getitem__(self, index: int | slice) -> OutgoingRecord | Records:
+    def __getitem__(self, index: slice) -> Sequence[OutgoingRecord]: ...
+    def __getitem__(self, index: int | slice) -> OutgoingRecord | Sequence[OutgoingRecord]:
         if isinstance(index, slice):
-            return Records(self._messages[index])
-        return self._messages[index].record
+            return list(islice(self, *index.indices(self._messages)))
+        at = range(self._messages)[index]
+        return next(islice(self, at, None))
+
+    def split(self, messages: int) -> tuple[Batch, Batch]:
+        """Its first `messages`, and the others."""
+        if messages >= self._messages:
+            return self, Batch((), 0)
+        first: list[Pending] = []
+        others = deque(self.pending)
+        left = messages
+        while left > 0:
+            each = others.popleft()
+            if each.messages > left and isinstance(each, Several) and each.outcome is None:
+                each, rest = each.divide(each.indices[:left], each.indices[left:])
+                others.appendleft(rest)
+            left -= each.messages
+            first.append(each)
+        return Batch(first, messages), Batch(others, self._messages - messages)
 
 
 class Line:
     """Waiting messages in order. Removing one that is settled while it waits is cheap."""
 
-    __slots__ = ("_gone", "_waiting")
+    __slots__ = ("_gone", "_messages", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: deque[Pending] = deque()
-        self._gone = 0
+        self._messages = 0
+        self._gone = 0  # how many of those in `_waiting` are settled
 
     def __len__(self) -> int:
-        return len(self._waiting) - self._gone
+        return self._messages
 
-    def append(self, message: Pending) -> None:
-        message.line = self
-        self._waiting.append(message)
+    def append(self, pending: Pending) -> None:
+        pending.line = self
+        self._waiting.append(pending)
+        self._messages += pending.messages
 
-    def extend(self, messages: Iterable[Pending]) -> None:
-        for message in messages:
-            self.append(message)
-
-    def take(self, limit: int) -> list[Pending]:
-        """Remove up to `limit` messages from the front, and return them."""
+    def take(self, limit: int) -> Batch:
+        """Remove up to `limit` messages from the front."""
         taken: list[Pending] = []
-        waiting = self._waiting
-        while waiting and len(taken) < limit:
-            message = waiting.popleft()
-            if message.outcome is None:
-                message.line = None
-                taken.append(message)
-            else:
+        waiting, left = self._waiting, limit
+        while waiting and left > 0:
+            each = waiting.popleft()
+            if each.outcome is not None:
                 self._gone -= 1
-        return taken
+                continue
+            if each.messages > left and isinstance(each, Several):
+                each, rest = each.divide(each.indices[:left], each.indices[left:])
+                waiting.appendleft(rest)
+            each.line = None
+            left -= each.messages
+            taken.append(each)
+        self._messages -= limit - left
+        return Batch(taken, limit - left)
 
-    def put_back(self, messages: list[Pending]) -> None:
+    def put_back(self, batch: Batch) -> None:
         """Put messages back at the front, in the same order, without those settled meanwhile."""
-        for message in reversed(messages):
-            if message.outcome is None:
-                message.line = self
-                self._waiting.appendleft(message)
+        for each in reversed(batch.pending):
+            if each.outcome is None:
+                each.line = self
+                self._waiting.appendleft(each)
+                self._messages += each.messages
 
-    def step_out(self) -> None:
-        """One of the waiting messages was settled."""
+    def step_out(self, messages: int) -> None:
+        """So many of the waiting messages, which stand here together, were settled."""
+        self._messages -= messages
         self._gone += 1
         # Rebuilt only when half is gone, so that removing ten thousand takes linear time.
         if self._gone * 2 > len(self._waiting):
-            self._waiting = deque(message for message in self._waiting if message.outcome is None)
+            self._waiting = deque(self.waiting())
             self._gone = 0
 
     def waiting(self) -> list[Pending]:
-        return [message for message in self._waiting if message.outcome is None]
-
-
-class Outstanding:
-    """Counts all messages without an outcome, and watches their deadlines with one timer.
-
-    `sweep(until)` settles what is due by `until`, and returns the nearest deadline that is left, infinity
-    if there is none. `bytes` is the sum of all their sizes.
-    """
-
-    def __init__(self, clock: Clock, sweep: Callable[[float], float]) -> None:
-        self._clock = clock
-        self._sweep = sweep
-        self._timer: Timer | None = None
-        self._wakes_at = inf
-        self._swept_at = -inf
-        self._empty: asyncio.Future[object] | None = None
-        self.pending: int = 0
-        self.bytes: int = 0
-        self.published: int = 0
-        self.failed: int = 0
-        self.unknown: int = 0
-
-    def add(self, messages: int, deadline: float) -> None:
-        """Count `messages` more. The caller raises `bytes`, of a list before its first message is added."""
-        self.pending += messages
-        if deadline < self._wakes_at:
-            self._wake_by(deadline)
-
-    def settle(self, message: Pending, outcome: Receipt | PublishError) -> None:
-        """Give `message` its outcome; the first one counts."""
-        if message.outcome is not None:
-            return
-        message.outcome = outcome
-        if message.line is not None:
-            message.line.step_out()
-        self.bytes -= message.size
-        self._count(outcome)
-        _tell(message)
-
-    def acknowledge(self, batch: Sequence[Pending], receipts: Iterable[Receipt]) -> None:
-        """As `settle`, for a whole batch, none of which is in a line."""
-        settled = freed = 0
-        for message, receipt in zip(batch, receipts, strict=False):
-            if message.outcome is not None:
-                continue
-            message.outcome = receipt
-            settled += 1
-            freed += message.size
-            done = message.done
-            if done is None:
-                _tell(message)
-            elif not done.done():
-                done.set_result(None)
-        self.published += settled
-        self.bytes -= freed
-        self._let_go(settled)
-
-    def emptied(self) -> asyncio.Future[object]:
-        """A future that is done once nothing is outstanding."""
-        empty = self._empty or asyncio.get_running_loop().create_future()
-        self._empty = empty
-        self._tell_if_empty()
-        return empty
-
-    def _count(self, outcome: Receipt | PublishError) -> None:
-        if isinstance(outcome, Receipt):
-            self.published += 1
-        elif isinstance(outcome, PublishUnknown):
-            self.unknown += 1
-        else:
-            self.failed += 1
-        self._let_go(1)
-
-    def _let_go(self, messages: int) -> None:
-        self.pending -= messages
-        if not self.pending:
-            self._stop_timer()
-            self._tell_if_empty()
-
-    def _tell_if_empty(self) -> None:
-        if self._empty is not None and not self.pending:
-            self._empty.set_result(None)
-            self._empty = None
-
-    def _wake_by(self, deadline: float) -> None:
-        at = max(deadline, self._swept_at + SWEEP_SECONDS)
-        if at >= self._wakes_at:
-            return
-        self._stop_timer()
-        self._wakes_at = at
-        self._timer = self._clock.call_later(at - self._clock.now(), self._wake)
-
-    def _wake(self) -> None:
-        self._stop_timer()
-        self._swept_at = self._clock.now()
-        nearest = self._sweep(self._swept_at + _EARLY_SECONDS)
-        if nearest < inf:
-            self._wake_by(nearest)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None
-        self._wakes_at = inf
-
-
-def _tell(message: Pending) -> None:
-    """Wake the caller of this message, unless it waits for others of its call."""
-    call, done = message.call, message.done
-    if call is not None:
-        call.outcomes[message.index] = message.outcome
-        call.left -= 1
-        done = None if call.left else call.done
-    if done is not None and not done.done():
-        done.set_result(None)
-
-
-def due(messages: Sequence[Pending], until: float) -> tuple[list[Pending], float]:
-    """Those without an outcome whose deadline is not after `until`, and the nearest later deadline."""
-    overdue: list[Pending] = []
-    nearest = inf
-    for message in messages:
-        if message.outcome is None:
-            if message.deadline <= until:
-                overdue.append(message)
-            elif message.deadline < nearest:
-                nearest = message.deadline
-    return overdue, nearest
+        return [each for each in self._waiting if each.outcome is None]

@@ -46,7 +46,7 @@ def given_up(message: Pending, where: str, reason: str) -> PublishError:
 
 
 def _too_late(message: Pending, where: str, reason: str, end: _End) -> PublishError:
-    if message.certainly_unwritten:
+    if _is_certainly_unwritten(message):
         return PublishFailed(
             f"A message for {where} was not written before {end.moment}: {reason}. "
             f"{UNWRITTEN}; {end.if_unwritten}."
@@ -59,7 +59,7 @@ def _too_late(message: Pending, where: str, reason: str, end: _End) -> PublishEr
 
 def abandoned(message: Pending, where: str) -> PublishError:
     """The caller was cancelled, so this error is only counted."""
-    kind = PublishFailed if message.certainly_unwritten else PublishUnknown
+    kind = PublishFailed if _is_certainly_unwritten(message) else PublishUnknown
     return kind(f"The caller that published a message to {where} was cancelled.")
 
 
@@ -133,3 +133,7 @@ def not_running(topic: str) -> PublishFailed:
 
 def named(where: TopicPartition) -> str:
     return f"{where.topic!r} (partition {where.partition})"
+
+
+def _is_certainly_unwritten(message: Pending) -> bool:
+    return message.line is not None and not message.doubtful

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
-from itertools import count
 from math import inf
 from typing import cast
 
@@ -14,8 +13,9 @@ from convex_messaging_fastapi.clock import Clock, settled_within, sleep, time_li
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishManyError, PublishUnknown
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.limits import KEPT_BYTES, PublishLimits
+from convex_messaging_fastapi.publishing.outstanding import Outstanding
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
-from convex_messaging_fastapi.publishing.pending import Call, Outstanding, Pending
+from convex_messaging_fastapi.publishing.pending import Call, Pending, Several, Single
 from convex_messaging_fastapi.publishing.room import Room
 from convex_messaging_fastapi.publishing.topics import Topic
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
@@ -91,7 +91,7 @@ class Publisher:
         now = self._clock.now()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         size = size_of(record) + KEPT_BYTES if is_limited else 0
-        message = Pending((record,), 0, record.key, now + timeout, partition, None, done, size)
+        message = Single(record, now + timeout, partition, done, size)
         self._context.run(self._accept, topic, message, now)
         try:
             await done
@@ -131,19 +131,17 @@ class Publisher:
         if not records:
             return []
         self._reserve(topic, records)
-        call = Call(len(records))
+        call = Call(records)
         try:
-            await self._accept_all(topic, records, timeout, call)
+            await self._accept_all(topic, call, timeout)
             await call.done
         except asyncio.CancelledError:
-            for message in call.outcomes:
-                if isinstance(message, Pending):
-                    self._abandon(message, topic)
+            for several in list(call.waiting):
+                self._abandon(several, topic)
             raise
-        receipts = [outcome for outcome in call.outcomes if isinstance(outcome, Receipt)]
-        if len(receipts) < len(call.outcomes):
+        if not call.is_written:
             raise _what_failed(call.outcomes)
-        return receipts
+        return cast("list[Receipt]", call.outcomes)
 
     async def flush(self, seconds: float) -> bool:
         """Wait up to `seconds` until every message has an outcome, also those published meanwhile."""
@@ -187,28 +185,20 @@ class Publisher:
             raise _what_failed([error] * len(records))
         self._outstanding.bytes += size
 
-    async def _accept_all(self, topic: str, records: OutgoingRecords, timeout: float, call: Call) -> None:
+    async def _accept_all(self, topic: str, call: Call, timeout: float) -> None:
         deadline = self._clock.now() + timeout
-        accepted = 0
+        accepted, total = 0, len(call.records)
         try:
-            for start in range(0, len(records), _RECORDS_A_TURN):
-                if start:
+            while accepted < total:
+                if accepted:
                     await sleep(self._clock, 0)  # a long list must not hold up the loop
-                some = slice(start, start + _RECORDS_A_TURN)
-                messages = [
-                    Pending(records, index, key, deadline, None, call, None, size + KEPT_BYTES)
-                    for index, key, size in zip(
-                        count(start), records.keys[some], records.sizes[some], strict=False
-                    )
-                ]
-                accepted += len(messages)
-                call.outcomes[some] = messages
-                self._context.run(self._accept_together, topic, messages, deadline)
+                some = range(accepted, min(accepted + _RECORDS_A_TURN, total))
+                accepted = some.stop
+                self._context.run(self._accept_several, topic, Several(call, some, deadline))
         finally:
-            left = records.sizes[accepted:]
-            self._outstanding.bytes -= sum(left) + KEPT_BYTES * len(left)
+            self._outstanding.bytes -= call.size_of(range(accepted, total))
 
-    def _accept(self, topic: str, message: Pending, now: float) -> None:
+    def _accept(self, topic: str, message: Single, now: float) -> None:
         outstanding, limits, size = self._outstanding, self._limits, message.size
         outstanding.add(1, message.deadline)
         outstanding.bytes = waiting = outstanding.bytes + size
@@ -221,21 +211,21 @@ class Publisher:
         else:
             outstanding.settle(message, publish_errors.not_running(topic))
 
-    def _why_not(self, topic: str, message: Pending) -> PublishError | None:
+    def _why_not(self, topic: str, message: Single) -> PublishError | None:
         """The error of the limit that a message exceeds, if any."""
         limits = self._limits
         if not self._accepting:
             return publish_errors.not_running(topic)
-        if (error := self._too_large(topic, message)) is not None:
+        if (error := self._too_large(topic, message.record, message.size)) is not None:
             return error
         waiting = self._outstanding.bytes - message.size
         if waiting + message.size <= limits.pending_bytes:
             return None
         return publish_errors.crowded(topic, 1, message.size, waiting, limits.pending_bytes)
 
-    def _too_large(self, topic: str, message: Pending) -> MessageTooLarge | None:
-        of_value, limit = len(message.record.value or b""), self._limits.message_bytes
-        rest = message.size - KEPT_BYTES - of_value
+    def _too_large(self, topic: str, record: OutgoingRecord, size: int) -> MessageTooLarge | None:
+        of_value, limit = len(record.value or b""), self._limits.message_bytes
+        rest = size - KEPT_BYTES - of_value
         if of_value > limit:
             return publish_errors.over_limit(topic, f"{of_value} bytes", limit)
         if rest > limit:
@@ -248,22 +238,30 @@ class Publisher:
             if (known := self._topics.get(topic)) is not None:
                 self._drop_unwanted(known)
 
-    def _accept_together(self, topic: str, messages: Sequence[Pending], deadline: float) -> None:
-        self._outstanding.add(len(messages), deadline)
+    def _accept_several(self, topic: str, several: Several) -> None:
+        self._outstanding.add(several.messages, several.deadline)
         if not self._accepting:
-            for message in messages:
-                self._outstanding.settle(message, publish_errors.not_running(topic))
+            self._outstanding.settle(several, publish_errors.not_running(topic))
             return
-        if max(message.size for message in messages) > self._limits.message_bytes + KEPT_BYTES:
-            messages = self._without_too_large(topic, messages)
-        known = self._topics.get(topic) or self._new_topic(topic)
-        known.append_all(messages, self._clock.now())
+        sizes = several.call.records.sizes
+        if max(sizes[index] for index in several.indices) > self._limits.message_bytes:
+            several = self._without_too_large(topic, several)
+        if several.messages:
+            known = self._topics.get(topic) or self._new_topic(topic)
+            known.append(several, self._clock.now())
 
-    def _without_too_large(self, topic: str, messages: Sequence[Pending]) -> Sequence[Pending]:
-        for message in messages:
-            if (error := self._too_large(topic, message)) is not None:
-                self._outstanding.settle(message, error)
-        return [message for message in messages if message.outcome is None]
+    def _without_too_large(self, topic: str, several: Several) -> Several:
+        records = several.call.records
+        errors = {
+            index: error
+            for index in several.indices
+            if (error := self._too_large(topic, records[index], several.call.size_of((index,)))) is not None
+        }
+        fit = [index for index in several.indices if index not in errors]
+        rest, *refused = several.divide(fit, *((index,) for index in errors))
+        for part, error in zip(refused, errors.values(), strict=True):
+            self._outstanding.settle(part, error)
+        return rest
 
     def _new_topic(self, name: str) -> Topic:
         topic = Topic(
@@ -307,7 +305,7 @@ class Publisher:
         await settled_within(self._clock, ended, deadline - self._clock.now())
 
 
-def _what_failed(outcomes: Sequence[Pending | Receipt | PublishError | None]) -> PublishManyError:
+def _what_failed(outcomes: Sequence[Receipt | PublishError | None]) -> PublishManyError:
     receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
     errors = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, PublishError)}
     unknown = {index: error for index, error in errors.items() if isinstance(error, PublishUnknown)}

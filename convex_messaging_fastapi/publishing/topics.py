@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 
@@ -12,8 +13,9 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
+from convex_messaging_fastapi.publishing.outstanding import Outstanding, due
 from convex_messaging_fastapi.publishing.partitioner import Partitioner
-from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending, due
+from convex_messaging_fastapi.publishing.pending import Line, Pending, Several
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.tasks import later
@@ -62,33 +64,21 @@ class Topic:
         return any(queue.load() or queue.task is not None for queue in self._queues)
 
     def append(self, message: Pending, now: float) -> None:
-        count, key = self._count, message.key
+        count = self._count
         if count is None:
             self._line.append(message)
             self._ask()
             return
         if now >= self._stale_at:
             self._ask()
-        if message.partition is not None:
+        if isinstance(message, Several):
+            self._spread(message, count)
+        elif message.partition is not None:
             self._route_to(message.partition, message, count)
-        elif key is None:
+        elif (key := message.record.key) is None:
             self._sticky.queue(count).append(message)
         else:
             self._queues.of(self._partitioner.partition(key, count)).append(message)
-
-    def append_all(self, messages: Sequence[Pending], now: float) -> None:
-        """`append` of each, for a list that names no partitions."""
-        if self._count is None or any(message.key is not None for message in messages):
-            for message in messages:
-                self.append(message, now)
-            return
-        if now >= self._stale_at:
-            self._ask()
-        taken = 0
-        while taken < len(messages):
-            queue, room = self._sticky.take(self._count, len(messages) - taken)
-            queue.append_all(messages[taken : taken + room])
-            taken += room
 
     def expire(self, until: float) -> float:
         """Settle what is due by `until`; returns the nearest deadline left."""
@@ -132,13 +122,38 @@ class Topic:
         self._count = count
         now = self._clock.now()
         self._stale_at = now + REFRESH_SECONDS
-        for message in self._line.take(len(self._line)):
+        for message in self._line.take(len(self._line)).pending:
             self.append(message, now)
 
     def _forget(self, reason: str, remedy: str) -> None:
         self._count = None
         for message in self._line.waiting():
             self._outstanding.settle(message, publish_errors.no_topic(self.name, reason, remedy))
+
+    def _spread(self, several: Several, count: int) -> None:
+        """Each message of a list to its partition, those of one partition in their order."""
+        shares = self._keyless(several, count) if several.call.is_keyless else self._keyed(several, count)
+        parts = several.divide(*(indices for _, indices in shares))
+        for (partition, _), part in zip(shares, parts, strict=True):
+            self._queues.of(partition).append(part)
+
+    def _keyed(self, several: Several, count: int) -> list[tuple[int, Sequence[int]]]:
+        keys, partition = several.call.records.keys, self._partitioner.partition
+        shares: dict[int, list[int]] = defaultdict(list)
+        for index in several.indices:
+            key = keys[index]
+            chosen = self._sticky.take(count, 1)[0] if key is None else partition(key, count)
+            shares[chosen].append(index)
+        return list(shares.items())
+
+    def _keyless(self, several: Several, count: int) -> list[tuple[int, Sequence[int]]]:
+        shares: list[tuple[int, Sequence[int]]] = []
+        left = several.indices
+        while left:
+            partition, messages = self._sticky.take(count, len(left))
+            shares.append((partition, left[:messages]))
+            left = left[messages:]
+        return shares
 
     def _route_to(self, partition: int, message: Pending, count: int) -> None:
         if 0 <= partition < count:
@@ -208,12 +223,12 @@ class Sticky:
         self._given += 1
         return chosen
 
-    def take(self, count: int, wanted: int) -> tuple[PartitionQueue, int]:
-        """The same for several: the queue, and how many of them it gets."""
+    def take(self, count: int, wanted: int) -> tuple[int, int]:
+        """The same for several: their partition, and how many of them it gets."""
         chosen = self.queue(count)
         more = min(wanted - 1, STICKY_RECORDS - self._given)
         self._given += more
-        return chosen, 1 + more
+        return chosen.partition, 1 + more
 
     def _move_on(self, count: int) -> PartitionQueue:
         # The first is random, or the first message of every process would go to partition 0.

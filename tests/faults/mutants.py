@@ -28,7 +28,7 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishError, TransportError
 from convex_messaging_fastapi.plugin import health
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
-from convex_messaging_fastapi.publishing.pending import Pending
+from convex_messaging_fastapi.publishing.pending import Batch
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
@@ -202,7 +202,7 @@ def tie_liveness_to_the_broker(patch: pytest.MonkeyPatch) -> None:
 def take_a_refusal_for_an_acknowledgement(patch: pytest.MonkeyPatch) -> None:
     """Whatever the cluster answered, the publisher is told that its messages are written."""
 
-    def acknowledge(queue: PartitionQueue, batch: list[Pending], sent: Sent) -> None:
+    def acknowledge(queue: PartitionQueue, batch: Batch, sent: Sent) -> None:
         queue._acknowledge(batch, sent)
 
     patch.setattr(PartitionQueue, "_refuse", acknowledge)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import PublishError, PublishFailed, PublishUnknown
 from convex_messaging_fastapi.publishing import Partitioner, Publisher, pending
+from convex_messaging_fastapi.publishing.outstanding import Outstanding
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords, TopicPartition, size_of
 from convex_messaging_fastapi.transport.base import Sent, Verdict
@@ -171,17 +172,17 @@ async def test_ten_thousand_deadlines_at_once_look_at_each_message_a_few_times(
     records = [record(n) for n in range(CROWD)]
     tasks = [asyncio.create_task(publisher.publish("t", each, 5)) for each in records]
     await until(lambda: publisher.status().pending == CROWD and producer.entered.is_set())
-    original = pending.Outstanding.settle
+    original = Outstanding.settle
 
     def counting(self, message, outcome):  # type: ignore[no-untyped-def]
         looked["settled"] += 1
         original(self, message, outcome)
 
-    pending.Outstanding.settle = counting  # type: ignore[method-assign]
+    Outstanding.settle = counting  # type: ignore[method-assign]
     try:
         clock.advance(5.1)
     finally:
-        pending.Outstanding.settle = original  # type: ignore[method-assign]
+        Outstanding.settle = original  # type: ignore[method-assign]
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert looked["settled"] == CROWD
     kinds = Counter(type(outcome) for outcome in outcomes)
@@ -192,7 +193,7 @@ async def test_leaving_a_long_queue_one_by_one_is_linear() -> None:
     """Counted by the messages that rebuilding the queue walks over."""
     walked = 0
 
-    class Watched(pending.Pending):
+    class Watched(pending.Single):
         @property
         def outcome(self) -> Receipt | PublishError | None:
             nonlocal walked
@@ -204,12 +205,12 @@ async def test_leaving_a_long_queue_one_by_one_is_linear() -> None:
             self._gone = value
 
     line = pending.Line()
-    crowd = [Watched((record(n),), 0, None, 10) for n in range(CROWD)]
+    crowd = [Watched(record(n), 10, None, asyncio.Future(), 0) for n in range(CROWD)]
     for message in crowd:
         line.append(message)
     for message in crowd:
         message.outcome = PublishFailed("gone")
-        line.step_out()
+        line.step_out(1)
     assert len(line) == 0
     assert walked < 3 * CROWD
 

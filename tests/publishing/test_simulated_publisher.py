@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from convex_messaging_fastapi.publishing import batches, pending
+from convex_messaging_fastapi.publishing import batches
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
-from convex_messaging_fastapi.publishing.pending import Line, Outstanding, Pending
+from convex_messaging_fastapi.publishing.outstanding import Outstanding
+from convex_messaging_fastapi.publishing.pending import Batch, Line, Pending
 from tests.publishing.simulator import Life, Met
 
 SEEDS = (1, 7_001, 1_000_003)
@@ -79,28 +80,31 @@ def eager(work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Ta
     return asyncio.create_task(work, name=name)
 
 
-def last_outcome_counts(self: Outstanding, message: Pending, outcome: Any) -> None:
-    message.outcome = outcome
-    if message.line is not None:
-        message.line.step_out()
-    self.bytes -= message.size
-    self._count(outcome)
-    pending._tell(message)
+def last_outcome_counts(self: Outstanding, message: Pending, error: Any) -> None:
+    message.outcome = None
+    settle(self, message, error)
 
 
-def behind_what_came_later(self: Line, messages: list[Pending]) -> None:
-    self.extend(message for message in messages if message.outcome is None)
+settle = Outstanding.settle
 
 
-def no_doubt(messages: list[Pending]) -> None:
+def behind_what_came_later(self: Line, batch: Batch) -> None:
+    for message in batch.pending:
+        if message.outcome is None:
+            self.append(message)
+
+
+def no_doubt(batch: Batch) -> None:
     """What may be written is told as unwritten."""
 
 
-def nothing_is_given_back(self: Outstanding, batch: Any, receipts: Any) -> None:
-    for message, receipt in zip(batch, receipts, strict=False):
-        size, message.size = message.size, 0
-        self.settle(message, receipt)
-        message.size = size
+def nothing_is_given_back(self: Outstanding, batch: Batch, receipts: Any) -> None:
+    held = self.bytes
+    acknowledge(self, batch, receipts)
+    self.bytes = held
+
+
+acknowledge = Outstanding.acknowledge
 
 
 MUTANTS = {
