@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.services import ROOT, clean_environment
+from tests.support.services import clean_environment
 
 SERVICE = """
 import pytest
@@ -89,6 +89,10 @@ async def t(anyio_backend):
 """
 
 
+PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "anyio.pytest_plugin")
+"""No others: a user may have these two, and each more takes its time to load."""
+
+
 @pytest.mark.timeout(240)
 def test_a_bench_for_each_test(tmp_path: Path) -> None:
     settings = "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
@@ -96,9 +100,9 @@ def test_a_bench_for_each_test(tmp_path: Path) -> None:
     for name, fixtures in {"asyncio": PYTEST_ASYNCIO, "anyio": ANYIO}.items():
         (tmp_path / f"test_with_{name}.py").write_text(SERVICE + fixtures + STORIES)
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PLUGINS],
         cwd=tmp_path,
-        env=clean_environment() | {"PYTHONPATH": str(ROOT)},
+        env=clean_environment() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=200,

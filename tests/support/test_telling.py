@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PLUGIN = """
+from tests.support.telling import Telling
+
+def pytest_configure(config):
+    config.pluginmanager.register(Telling(config), Telling.NAME)
+"""
 TESTS = """
 from tests.support.telling import telling
 
@@ -23,12 +30,15 @@ def test_other(request):
 
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_every_line_is_printed_and_the_summary_at_the_end(processes: str, tmp_path: Path) -> None:
-    file = tmp_path / "test_of_two.py"
-    file.write_text(TESTS)
-    options = ("-p", "tests.conftest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    (tmp_path / "conftest.py").write_text(PLUGIN)
+    (tmp_path / "test_of_two.py").write_text(TESTS)
+    options = ("-p", "xdist", "-p", "no:cacheprovider", "-n", processes)
+    alone = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "-n", processes, str(file)],
-        cwd=ROOT,
+        [sys.executable, "-m", "pytest", *options],
+        cwd=tmp_path,
+        env=os.environ | alone,
         capture_output=True,
         text=True,
         timeout=100,
