@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol, TypeVar
 
 import pytest
 
 from tests.support.examples import use_them_by_default
+from tests.support.fresh import Fresh, fresh_processes
 from tests.support.guarded import Guarded, guarded_cluster
 from tests.support.independent import Independent
 from tests.support.required import REQUIRED, start_or_skip
@@ -78,6 +79,13 @@ def guarded(pytestconfig: pytest.Config) -> Iterator[Guarded]:
         yield guarded
 
 
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Fresh]:
+    """New processes for programs that need one."""
+    with fresh_processes() as one:
+        yield one
+
+
 @pytest.fixture(autouse=True)
 def _healed(pytestconfig: pytest.Config) -> Iterator[None]:
     """Whatever a test did to a cluster's brokers is undone before the next test."""
@@ -112,10 +120,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("kafka")
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """All tests and what they import stay until the end: no search for garbage need go through them."""
-    gc.collect()
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_report_header() -> str:

@@ -16,6 +16,7 @@ from convex_messaging_fastapi import ConfigurationError, MessageBus, Subscribers
 from convex_messaging_fastapi.unstarted import Unstarted
 from convex_messaging_fastapi.wiring import Wiring
 from tests.bus.support import memory_bus
+from tests.support.fresh import Fresh
 
 ROOT = Path(__file__).parents[1]
 
@@ -178,36 +179,31 @@ stream.close()
 """
 
 
-@pytest.mark.parametrize(
-    "program", ["", "if os.fork(): os.wait()"], ids=["a process alone", "a forked child"]
-)
-def test_a_process_says_it_at_its_end(program: str, tmp_path: Path) -> None:
-    assert stderr_of(DECLARED + program, tmp_path).count("no message has reached __main__.welcome") == 1
-
-
-def test_a_process_whose_log_is_closed_by_then_ends_without_a_word(tmp_path: Path) -> None:
-    assert stderr_of(DECLARED + CLOSED, tmp_path) == ""
-
-
-def test_how_others_log_at_the_end_stays_as_they_have_set_it(tmp_path: Path) -> None:
-    asked_last = "import atexit, logging\natexit.register(lambda: print(logging.raiseExceptions))\n"
-    assert printed_by(asked_last + DECLARED, tmp_path).stdout == "True\n"
-
-
-def stderr_of(program: str, folder: Path) -> str:
-    return printed_by(program, folder).stderr
-
-
-def printed_by(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What it has written by its end, which is a good one."""
-    file = folder / "main.py"
-    file.write_text(program)
-    return subprocess.run(
-        [sys.executable, str(file)],
-        cwd=folder,
+def test_a_process_says_it_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(DECLARED)
+    ended = subprocess.run(
+        [sys.executable, "main.py"],
+        cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=100,
         check=True,
     )
+    assert ended.stderr.count("no message has reached __main__.welcome") == 1
+
+
+def test_a_forked_child_says_it_at_its_end(fresh: Fresh, tmp_path: Path) -> None:
+    ended = fresh.run(DECLARED + "if os.fork(): os.wait()", tmp_path)
+    assert ended.err.count("no message has reached __main__.welcome") == 1
+    assert ended.code == 0
+
+
+def test_a_process_whose_log_is_closed_by_then_ends_without_a_word(fresh: Fresh, tmp_path: Path) -> None:
+    assert fresh.run(DECLARED + CLOSED, tmp_path) == (0, "", "")
+
+
+def test_how_others_log_at_the_end_stays_as_they_have_set_it(fresh: Fresh, tmp_path: Path) -> None:
+    asked_last = "import atexit, logging\natexit.register(lambda: print(logging.raiseExceptions))\n"
+    ended = fresh.run(asked_last + DECLARED, tmp_path)
+    assert (ended.code, ended.out) == (0, "True\n")

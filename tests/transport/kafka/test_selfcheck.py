@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.transport.kafka import selfcheck
 from convex_messaging_fastapi.transport.kafka.selfcheck import check_engine
+from tests.support.fresh import Fresh
 
 ROOT = Path(__file__).parents[3]
 ROOMS = ROOT / "convex_messaging_fastapi" / "transport" / "kafka"
@@ -189,7 +189,9 @@ def _renamed() -> None:
     ],
     ids=["a method removed", "a class moved", "a parameter renamed"],
 )
-def test_another_engine_is_refused_with_one_sentence_and_memory_goes_on(change: Any, lacking: str) -> None:
+def test_another_engine_is_refused_with_one_sentence_and_memory_goes_on(
+    change: Any, lacking: str, fresh: Fresh, tmp_path: Path
+) -> None:
     program = "\n".join(
         [
             "import aiokafka",
@@ -199,12 +201,10 @@ def test_another_engine_is_refused_with_one_sentence_and_memory_goes_on(change: 
             SERVICE,
         ]
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
+    ended = fresh.run(program, tmp_path)
+    assert ended.code == 0, ended.err
     sentence = (
         f"aiokafka {aiokafka.__version__} is not an engine that this version of convex-messaging-fastapi "
         f"knows: it lacks {lacking}. Install aiokafka>=0.14,<0.15."
     )
-    assert ran.stdout.splitlines() == [sentence, sentence, "handled by memory://"]
+    assert ended.out.splitlines() == [sentence, sentence, "handled by memory://"]
