@@ -177,8 +177,7 @@ def _message(annotation: Any, beside: Any) -> type[ConvexMessage]:
 BESIDE: dict[str, dict[str, Any]] = {"alone": {}, "beside a Decimal": {"amount": (Decimal, Decimal("1.10"))}}
 
 
-def _comes_back(annotation: Any, value: Any, beside: dict[str, Any]) -> None:
-    kind: Any = _message(annotation, beside)
+def _comes_back(kind: Any, value: Any) -> None:
     message = kind(the_value=value)
     back = codec_for(kind).decode(encode(message))
     assert back == message
@@ -197,11 +196,12 @@ EVERY: list[tuple[str, Typed]] = [
 @pytest.mark.parametrize(("name", "kind"), EVERY, ids=[f"{name}-{kind[0]}" for name, kind in EVERY])
 def test_every_type_of_the_table_comes_back(name: str, kind: Typed, beside: dict[str, Any]) -> None:
     annotation, values = kind
+    message = _message(annotation, beside)
 
     @examples(20)
     @given(values)
     def check(value: Any) -> None:
-        _comes_back(annotation, value, beside)
+        _comes_back(message, value)
 
     check()
 
@@ -212,7 +212,7 @@ def test_types_of_the_table_in_one_another_come_back(beside: dict[str, Any]) -> 
     @given(st.data())
     def check(data: Any) -> None:
         annotation, values = data.draw(typed())
-        _comes_back(annotation, data.draw(values), beside)
+        _comes_back(_message(annotation, beside), data.draw(values))
 
     check()
 
