@@ -27,6 +27,7 @@ from tests.consuming.lives import (
     World,
 )
 from tests.consuming.support import subscription
+from tests.support.turning import until_idle
 
 MIB = 1024 * 1024
 STEP_SECONDS = 0.25
@@ -144,8 +145,7 @@ class Life:
     async def advance(self, seconds: float) -> None:
         end = self.clock.now() + seconds
         while True:
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
+            await until_idle(TURNS)
             self._look()
             if self.clock.now() >= end:
                 return

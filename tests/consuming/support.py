@@ -34,6 +34,7 @@ from convex_messaging_fastapi.transport.base import (
     Position,
     Unreadable,
 )
+from tests.support.turning import until_idle
 
 TOPIC = "convex.bets"
 LETTERS = "convex.dlq"
@@ -240,8 +241,7 @@ class Bench:
 
     async def turns(self) -> None:
         """Let everything go on that does not wait for time."""
-        for _ in range(30):
-            await asyncio.sleep(0)
+        await until_idle(30)
 
     async def advance(self, seconds: float) -> None:
         """Let time pass in steps no longer than a fetch waits."""

@@ -198,10 +198,8 @@ async def settled(bench: Bench) -> None:
         status = bench.subscription.status()
         if bench.graveyard.buried and not status.running and not status.waiting:
             return
-        for _ in range(100_000):
-            if not bench.threads.status().running:
-                break
-            await asyncio.sleep(0)
+        while calls := [call.settled for thread in bench.threads._threads for call in thread._calls]:
+            await asyncio.wait(calls)
 
 
 async def test_a_keyboard_interrupt_is_no_failure_of_the_message() -> None:

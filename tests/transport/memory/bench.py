@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import Position, ProducerTransport, Sent
 from convex_messaging_fastapi.transport.memory import MemoryTransport
+from tests.support.turning import until_idle
 
 NOTHING: Mapping[TopicPartition, int] = {}
 
@@ -31,8 +31,7 @@ class Listener:
 
 async def turns(count: int = 20) -> None:
     """Let everything go on that waits for nothing but its turn."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+    await until_idle(count)
 
 
 async def started(transport: MemoryTransport) -> ProducerTransport:

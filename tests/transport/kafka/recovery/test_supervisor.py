@@ -17,6 +17,7 @@ from convex_messaging_fastapi.transport.kafka.recovery.outage import Outage
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached
 from convex_messaging_fastapi.transport.kafka.recovery.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+from tests.support.turning import until_idle
 
 REACHED = Reached({"bootstrap_servers": ["kafka:9092"]})
 UNREACHABLE = Explanation(Problem.BROKER_UNREACHABLE, "kafka:9092: Connection refused")
@@ -108,8 +109,7 @@ class Stage:
         for _ in range(max(1, round(seconds / step))):
             if seconds:
                 self.clock.advance(step)
-            for _ in range(12):
-                await asyncio.sleep(0)
+            await until_idle(12)
 
     @property
     def problem(self) -> Problem | None:
