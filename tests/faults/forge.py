@@ -1,5 +1,6 @@
 """A process that has loaded what mutants need, and becomes one of them in a fork for each that is asked for.
 
+It is told the tests that may be asked for, and collects them once: a fork finds their modules loaded.
 It takes a line of JSON a mutant: its name, the arguments of pytest, and the file for what pytest prints.
 It answers with a line when that run has ended.
 """
@@ -10,23 +11,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from threading import Timer
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 100
-
-LOADED = (
-    "convex_messaging_fastapi.transport.kafka",
-    "confluent_kafka",
-    "hypothesis",
-    "httpx",
-    "pytest_asyncio",
-)
-"""What takes long to load. Nothing of the tests: pytest wants to load those itself."""
 
 ALREADY_LOADED = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 
@@ -53,10 +46,10 @@ class Forge:
 
 
 @contextmanager
-def forge() -> Iterator[Forge]:
-    """One that is loading; gone at the end."""
+def forge(tests: Iterable[str]) -> Iterator[Forge]:
+    """One that is loading what these tests need; gone at the end."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.forge"],
+        [sys.executable, "-m", "tests.faults.forge", *sorted(tests)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -67,8 +60,7 @@ def forge() -> Iterator[Forge]:
 
 
 def main() -> None:
-    for name in LOADED:
-        import_module(name)
+    _collect(sys.argv[1:])
     for line in sys.stdin:
         child = os.fork()
         if not child:
@@ -78,9 +70,13 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _become(variable: str, mutant: str, arguments: list[str], log: str) -> int:
-    import pytest
+def _collect(tests: list[str]) -> None:
+    options = ("-p", "tests.faults.mutants", "-p", "no:cacheprovider", "--collect-only", "-q")
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        pytest.main([*options, *tests])
 
+
+def _become(variable: str, mutant: str, arguments: list[str], log: str) -> int:
     out = os.open(log, os.O_WRONLY | os.O_CREAT)
     for descriptor in (1, 2):
         os.dup2(out, descriptor)

@@ -82,9 +82,12 @@ OTHERS: Mapping[str, set[str]] = {
 }
 
 
+EVERY_TEST = set[str]().union(*COMMITS.values(), *OTHERS.values())
+
+
 @pytest.fixture(scope="module")
 def forged() -> Iterator[Forge]:
-    with forge() as one:
+    with forge(EVERY_TEST) as one:
         yield one
 
 
@@ -107,9 +110,7 @@ def test_a_mutant_fails_the_test_that_is_named_for_it(forged: Forge, mutant: str
 
 
 def test_without_a_mutant_the_same_tests_pass(forged: Forge, tmp_path: Path) -> None:
-    named = set[str]().union(*COMMITS.values(), *OTHERS.values())
-
-    assert run(forged, tmp_path, "", named) == dict.fromkeys(named, "")
+    assert run(forged, tmp_path, "", EVERY_TEST) == dict.fromkeys(EVERY_TEST, "")
 
 
 def test_every_mutant_has_its_tests() -> None:
