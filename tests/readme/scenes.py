@@ -24,6 +24,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
+import convex_messaging_fastapi
 from convex_messaging_fastapi import Reject, Retry
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.testing import TestBench
@@ -419,6 +420,8 @@ def play(name: str, folder: Path) -> None:
 
 def main(names: Sequence[str]) -> None:
     """Each in a fork of this process, which has imported what takes long, and in a folder of its own."""
+    for shown in convex_messaging_fastapi.__all__:
+        getattr(convex_messaging_fastapi, shown)  # loads it, here once for all
     failed = []
     for name in names:
         sys.stderr.write(f"\n{name}, README.md line {block(SCENES[name].showing).line}:\n")
