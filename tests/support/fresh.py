@@ -6,9 +6,7 @@ loaded by each program for itself, and each ends as any process does.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-ROOT = Path(__file__).parents[2]
+from tests.support.forks import Forks, forks_of, serve
 
 NOT_OURS = ("aiokafka", "fastapi.testclient", "pydantic_settings")
 
@@ -33,47 +31,30 @@ class Ended(NamedTuple):
 class Fresh:
     """The other end of that process."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
+    def __init__(self, forks: Forks) -> None:
+        self._forks = forks
 
     def run(self, program: str, folder: Path) -> Ended:
-        """As `python main.py`, in a folder that has nothing else."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        """As `python main.py`, in a folder that has nothing else; it has 100 s."""
         (folder / "main.py").write_text(program)
-        self._process.stdin.write(json.dumps(str(folder)) + "\n")
-        self._process.stdin.flush()
-        code = int(self._process.stdout.readline())
+        code = self._forks.run("the program", [str(folder)])
         return Ended(code, (folder / "out").read_text(), (folder / "err").read_text())
 
 
 @contextmanager
 def fresh_processes() -> Iterator[Fresh]:
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.fresh"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield Fresh(process)
-        process.kill()
+    with forks_of("tests.support.fresh") as forks:
+        yield Fresh(forks)
 
 
 def main() -> None:
     for name in NOT_OURS:
         import_module(name)
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            _become(Path(json.loads(line)))
-            return
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+    serve(_become)
 
 
-def _become(folder: Path) -> None:
+def _become(folder_name: str) -> None:
+    folder = Path(folder_name)
     for descriptor, path in enumerate((Path(os.devnull), folder / "out", folder / "err")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), descriptor)
     os.chdir(folder)
