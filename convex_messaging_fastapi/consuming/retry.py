@@ -57,7 +57,7 @@ def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -
     first = deciding[0]
     if isinstance(first, Discard):
         return Discarded()
-    if attempts_are_spent(policy, attempt) or not may_be_retried(policy, failure):
+    if attempts_are_spent(policy, attempt) or not _may_help(policy, deciding):
         return GiveUp()
     if isinstance(first, RetryAfterSignal):
         return TryAgain(max(each.seconds for each in deciding if isinstance(each, RetryAfterSignal)))
@@ -66,7 +66,10 @@ def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -
 
 def may_be_retried(policy: Retry, failure: BaseException) -> bool:
     """Whether another try could help, however many there were before."""
-    deciding = what_decides(failure)
+    return _may_help(policy, what_decides(failure))
+
+
+def _may_help(policy: Retry, deciding: Sequence[BaseException]) -> bool:
     if any(isinstance(each, (*NEVER_AGAIN, Discard)) for each in deciding):
         return False
     return isinstance(deciding[0], RetryAfterSignal | BatchFailed) or is_retried(policy, deciding)
