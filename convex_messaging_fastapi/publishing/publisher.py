@@ -244,7 +244,7 @@ class Publisher:
             self._outstanding.settle(several, publish_errors.not_running(topic))
             return
         sizes = several.call.records.sizes
-        if max(sizes[index] for index in several.indices) > self._limits.message_bytes:
+        if max(map(sizes.__getitem__, several.indices)) > self._limits.message_bytes:
             several = self._without_too_large(topic, several)
         if several.messages:
             known = self._topics.get(topic) or self._new_topic(topic)
