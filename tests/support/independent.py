@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
     Consumer,
@@ -14,7 +14,22 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from tests.support.waiting import until
+
 PATIENCE_SECONDS = 30.0
+
+T = TypeVar("T")
+
+ELSEWHERE = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+    }
+)
+"""A leader or a coordinator moves: librdkafka asks for the new one, and leaves the question to its user."""
 
 
 class Seen(NamedTuple):
@@ -65,7 +80,7 @@ class Independent:
         consumer = self._consumer("read_uncommitted", group)
         try:
             asked = [TopicPartition(topic, p) for p in _partitions(consumer, topic)]
-            answer = consumer.committed(asked, timeout=PATIENCE_SECONDS)
+            answer = answered(lambda: consumer.committed(asked, timeout=PATIENCE_SECONDS))
         finally:
             consumer.close()
         return {found.partition: Committed(found.offset) for found in answer if found.offset >= 0}
@@ -113,6 +128,22 @@ class Independent:
         )
 
 
+def answered(ask: Callable[[], T]) -> T:
+    """What `ask` returns, asked again for up to 30 s while brokers say that somebody else is to be asked."""
+    answers: list[T] = []
+
+    def is_answered() -> bool:
+        try:
+            answers.append(ask())
+        except KafkaException as error:
+            if error.args[0].code() not in ELSEWHERE:
+                raise
+        return bool(answers)
+
+    until(is_answered, PATIENCE_SECONDS, "the new leader or coordinator")
+    return answers[0]
+
+
 def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Message]:
     partitions = _partitions(consumer, topic)
     starts = [TopicPartition(topic, p, _watermarks(consumer, topic, p)[0]) for p in partitions]
@@ -132,6 +163,10 @@ def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Message]:
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    return answered(lambda: _partitions_now(consumer, topic))
+
+
+def _partitions_now(consumer: Consumer, topic: str) -> list[int]:
     found = consumer.list_topics(topic, timeout=10).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
@@ -139,7 +174,7 @@ def _partitions(consumer: Consumer, topic: str) -> list[int]:
 
 
 def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+    low, high = answered(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10))
     return low, high
 
 
