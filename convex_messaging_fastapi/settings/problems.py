@@ -7,7 +7,7 @@ but may be intended, is a warning.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, get_args, get_origin
 
 from pydantic import ConfigDict
@@ -325,20 +325,23 @@ def _is_one_of(given: str, known: Iterable[str]) -> bool:
     return given.lower() in {name.lower() for name in known}
 
 
-def _nearly(given: str, known: Iterable[str]) -> str | None:
+def _nearly(given: str, known: Collection[str]) -> str | None:
     """The known name that differs from `given` in one or two letters; `None` for a known or a strange name.
 
     `KAFKA_SASL_USERNAME_FILE` is like `KAFKA_SASL_USERNAME`: only secrets may stand in files.
     """
+    if _is_one_of(given, known):
+        return None
     apart = {name: _letters_between(given.lower(), name.lower()) for name in known}
     nearest = min(apart, key=lambda name: apart[name])
     if apart[nearest] <= MOST_LETTERS_WRONG:
-        return nearest if apart[nearest] else None
+        return nearest
     return next((name for name in apart if f"{name}_FILE".lower() == given.lower()), None)
 
 
 def _letters_between(one: str, other: str) -> int:
-    """How many letters must be changed, added or removed to make one word of the other."""
+    """How many letters must be changed, added or removed to make one word of the other; more than two are
+    one too many, however many they are."""
     if abs(len(one) - len(other)) > MOST_LETTERS_WRONG:
         return MOST_LETTERS_WRONG + 1
     row = list(range(len(other) + 1))
@@ -348,4 +351,6 @@ def _letters_between(one: str, other: str) -> int:
             changed = above + (letter != wanted)
             above = row[column]
             row[column] = min(changed, above + 1, row[column - 1] + 1)
+        if min(row) > MOST_LETTERS_WRONG:  # what follows can only add to it
+            return MOST_LETTERS_WRONG + 1
     return row[-1]
