@@ -65,6 +65,21 @@ def watched(plan: CallPlan, note: Callable[[Any], None]) -> CallPlan:
     return WatchedPlan(**known | {"is_direct": False}, note=note)
 
 
+async def until_idle(most: int) -> bool:
+    """Let the loop go on until nothing is ready to run, for at most so many turns; whether that is so.
+
+    Once nothing is ready, everything waits for time, for a thread or for the outside. The loop tells by an
+    attribute of its own, as asyncio's do; one that has none gets all turns.
+    """
+    # To take all turns at each step of the clock is most of what a test costs.
+    ready = getattr(asyncio.get_running_loop(), "_ready", None)
+    for _ in range(most):
+        await asyncio.sleep(0)
+        if ready is not None and not ready:
+            return True
+    return False
+
+
 class TestBench:
     """What `async with bus.test() as t` gives: turn the clock, and look at what came of it.
 
@@ -203,7 +218,7 @@ class TestBench:
 
     async def _turning(self, stopping: asyncio.Future[None]) -> None:
         while not stopping.done():
-            await self._is_idle()
+            await until_idle(TURNS)
             if not stopping.done() and (due := self.clock.next_due()) is not None:
                 self.clock.advance(due)
         await stopping
@@ -212,7 +227,7 @@ class TestBench:
         """Return once nothing goes on without time passing, at the latest after `limit` real seconds."""
         gives_up_at = time.monotonic() + limit
         while True:
-            if not await self._is_idle() and await self._goes_on():
+            if not await until_idle(TURNS) and await self._goes_on():
                 continue
             if time.monotonic() >= gives_up_at or not self._running():
                 return
@@ -230,20 +245,10 @@ class TestBench:
         workers = self._snapshot().workers
         return [sub.id for worker in workers for sub in worker.subscriptions if sub.backing_off]
 
-    async def _is_idle(self) -> bool:
-        """Give the loop its turns; whether it has nothing left to run, if it is a loop that tells."""
-        # asyncio's own loops do; to take all turns at each step of the clock is most of what a test costs.
-        ready = getattr(self._loop, "_ready", None)
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-            if ready is not None and not ready:
-                return True
-        return False
-
     async def _goes_on(self) -> bool:
         """Whether further turns change anything that the bus shows."""
         before = self._snapshot()
-        await self._is_idle()
+        await until_idle(TURNS)
         return before != self._snapshot()
 
     def _snapshot(self) -> BusStatus:

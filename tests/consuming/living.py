@@ -14,6 +14,7 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.policies import MAX_BREAKER_WAIT_SECONDS, Batch, Breaker
+from convex_messaging_fastapi.testing import until_idle
 from tests.consuming.lives import (
     GUEST,
     PARTITIONS,
@@ -27,7 +28,6 @@ from tests.consuming.lives import (
     World,
 )
 from tests.consuming.support import subscription
-from tests.support.turning import until_idle
 
 MIB = 1024 * 1024
 STEP_SECONDS = 0.25

@@ -26,6 +26,7 @@ from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.policies import Breaker, DeadLetterPolicy, Retry
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, TopicPartition, utc
+from convex_messaging_fastapi.testing import until_idle
 from convex_messaging_fastapi.transport.base import (
     AssignmentListener,
     CommitOutcome,
@@ -34,7 +35,6 @@ from convex_messaging_fastapi.transport.base import (
     Position,
     Unreadable,
 )
-from tests.support.turning import until_idle
 
 TOPIC = "convex.bets"
 LETTERS = "convex.dlq"

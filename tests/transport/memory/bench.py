@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
+from convex_messaging_fastapi.testing import until_idle
 from convex_messaging_fastapi.transport.base import Position, ProducerTransport, Sent
 from convex_messaging_fastapi.transport.memory import MemoryTransport
-from tests.support.turning import until_idle
 
 NOTHING: Mapping[TopicPartition, int] = {}
 

@@ -10,6 +10,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from convex_messaging_fastapi.clock import Clock, ManualClock
+from convex_messaging_fastapi.testing import until_idle
 from convex_messaging_fastapi.transport.base import Problem
 from convex_messaging_fastapi.transport.kafka.recovery.diagnosis import Explanation
 from convex_messaging_fastapi.transport.kafka.recovery.engines import Ended, EngineKind
@@ -17,7 +18,6 @@ from convex_messaging_fastapi.transport.kafka.recovery.outage import Outage
 from convex_messaging_fastapi.transport.kafka.recovery.probe import Reached
 from convex_messaging_fastapi.transport.kafka.recovery.supervisor import Supervisor
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
-from tests.support.turning import until_idle
 
 REACHED = Reached({"bootstrap_servers": ["kafka:9092"]})
 UNREACHABLE = Explanation(Problem.BROKER_UNREACHABLE, "kafka:9092: Connection refused")
