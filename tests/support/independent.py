@@ -20,16 +20,20 @@ PATIENCE_SECONDS = 30.0
 
 T = TypeVar("T")
 
-ELSEWHERE = frozenset(
+ASKED_AGAIN = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
     }
 )
-"""A leader or a coordinator moves: librdkafka asks for the new one, and leaves the question to its user."""
+"""A leader or a coordinator moves, or a broker went away over the question: librdkafka finds the one to ask,
+and leaves it to its user to ask again."""
 
 
 class Seen(NamedTuple):
@@ -112,7 +116,8 @@ class Independent:
                 headers=headers or [],
                 on_delivery=lambda error, message: landed.append(error or message),
             )
-        producer.flush(PATIENCE_SECONDS)
+        if unsent := producer.flush(PATIENCE_SECONDS):
+            raise TimeoutError(f"{unsent} records were not written to {topic} within {PATIENCE_SECONDS:g} s")
         return [_where(answer) for answer in landed]
 
     def _consumer(self, isolation: str, group: str = "independent") -> Consumer:
@@ -129,18 +134,18 @@ class Independent:
 
 
 def answered(ask: Callable[[], T]) -> T:
-    """What `ask` returns, asked again for up to 30 s while brokers say that somebody else is to be asked."""
+    """What `ask` returns, asked again for up to 30 s while no broker that knows is there to answer."""
     answers: list[T] = []
 
     def is_answered() -> bool:
         try:
             answers.append(ask())
         except KafkaException as error:
-            if error.args[0].code() not in ELSEWHERE:
+            if error.args[0].code() not in ASKED_AGAIN:
                 raise
         return bool(answers)
 
-    until(is_answered, PATIENCE_SECONDS, "the new leader or coordinator")
+    until(is_answered, PATIENCE_SECONDS, "an answer by the leader or the coordinator")
     return answers[0]
 
 
@@ -158,7 +163,7 @@ def _read_to_end(consumer: Consumer, topic: str) -> Iterable[Message]:
             yield message
         elif error.code() == KafkaError._PARTITION_EOF:
             unread.discard(message.partition())
-        else:
+        elif error.code() not in ASKED_AGAIN:  # librdkafka asks again by itself, and tells of it
             raise KafkaException(error)
 
 

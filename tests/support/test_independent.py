@@ -1,4 +1,4 @@
-"""What is asked of the wrong broker is asked again; every other answer is one."""
+"""What no broker that knows has answered is asked again; every other answer is one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tests.support.independent import ELSEWHERE, answered
+from tests.support.independent import ASKED_AGAIN, answered
 
 
-@pytest.mark.parametrize("code", sorted(ELSEWHERE))
-def test_a_question_to_a_broker_that_is_not_the_one_is_asked_again(code: int) -> None:
+@pytest.mark.parametrize("code", sorted(ASKED_AGAIN))
+def test_a_question_that_no_broker_that_knows_has_answered_is_asked_again(code: int) -> None:
     refusals = iter([KafkaError(code), KafkaError(code)])
 
     assert answered(lambda: _answer(refusals)) == "an answer"
