@@ -18,8 +18,12 @@
     ├── AttemptTimedOut             a handler did not return within its `timeout`
     ├── HandlerCancelled            a handler raised `CancelledError` although nobody cancelled it
     ├── HandlerExited               a handler raised `SystemExit`
-    └── TransportError              Kafka could not do what was asked
-        └── TopicUnavailable        a topic is missing, or these credentials may not use it
+    ├── TransportError              Kafka could not do what was asked
+    │   ├── TopicUnavailable        a topic is missing, or these credentials may not use it
+    │   └── LettersUnavailable      dead letters, or what became of them, cannot be read
+    ├── LetterNotFound              there is no dead letter of this id
+    ├── ReplayRefused               a replay, or another action on letters, was not begun
+    └── ReplayFenced                another operator has taken the replay over
 
     HandlerSignal                   raised by handlers, on purpose
     ├── Reject                      dead letter now
@@ -33,6 +37,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from convex_messaging_fastapi.receipts import Receipt
 
@@ -182,6 +187,58 @@ class TopicUnavailable(TransportError):
     ) -> None:
         self.remedy = remedy
         super().__init__(reason)
+
+
+class LettersUnavailable(TransportError):
+    """Dead letters, or the states that say what became of them, cannot be read now.
+
+    Its text names the topic and what the cluster said. Read on the dead-letter topics is all that a list
+    needs; Read on `{prefix}.dlq.state` as well, whoever acts on letters.
+    """
+
+
+class LetterNotFound(MessagingError, LookupError):
+    """No dead letter has this id: it was never written, or its topic keeps it no longer. List them again."""
+
+
+RefusalReason = Literal[
+    "states_unreadable",
+    "states_unwritable",
+    "no_transactions",
+    "no_group",
+    "no_live_member",
+    "not_subscribed",
+    "no_handler",
+    "target_not_allowed",
+    "target_unwritable",
+    "more_than_shown",
+    "not_here",
+]
+"""Why nothing was begun.
+
+`states_unreadable`, `states_unwritable`: rights on `{prefix}.dlq.state` are missing. `no_transactions`:
+Write on the transactional id is. `no_group`: the cluster does not know the group. `no_live_member`: nobody
+of it runs. `not_subscribed`: its members do not read their replay topic, as those of older releases.
+`no_handler`: the group has no such handler. `target_not_allowed`: copies may go to replay topics of known
+groups, and to topics under `topic_prefix`, alone. `target_unwritable`: Write on that topic is missing, or it
+is. `more_than_shown`: more letters match than the dry run told. `not_here`: `memory://` of another process.
+"""
+
+
+class ReplayRefused(MessagingError):
+    """An action on dead letters was not begun: nothing was written. Its text says what to do about it."""
+
+    def __init__(self, reason: RefusalReason, text: str) -> None:
+        self.reason: RefusalReason = reason
+        super().__init__(text)
+
+
+class ReplayFenced(MessagingError):
+    """Another operator has begun to act on the same letters, and this action has stopped.
+
+    What it had done is done, once each. To go on with the rest, see what the other one does (`jobs`), then
+    run the same command again.
+    """
 
 
 class HandlerSignal(Exception):

@@ -95,7 +95,7 @@ CONSUMING = f"{PACKAGE.name}.consuming"
 
 @pytest.mark.parametrize(
     "folder",
-    [PACKAGE.name, CONSUMING, *(f"{CONSUMING}.{wing}" for wing in ("calling", "dead_letters", "endings"))],
+    [PACKAGE.name, f"{PACKAGE.name}.operations", CONSUMING, *(f"{CONSUMING}.{wing}" for wing in ("calling", "dead_letters", "endings"))],
 )
 def test_every_room_has_a_floor(folder: str) -> None:
     """A new one must be given one: `exhaustive` refuses it until then."""
