@@ -17,7 +17,13 @@ Headers = tuple[tuple[str, bytes | None], ...]
 MAX_HEADERS = 256
 """How many headers of a record are kept when it is read; the last of them then counts those left out."""
 
-HEADERS_LEFT_OUT = "x-convex-headers-left-out"
+OURS = "x-convex-"
+"""What the names of headers begin with that only this package writes."""
+
+HEADERS_LEFT_OUT = f"{OURS}headers-left-out"
+
+MAX_OURS = 8
+"""How many more are kept where the first is ours: a copy of a record that had `MAX_HEADERS`."""
 
 HEADER_BYTES = 150
 """The bytes that a header takes in memory beside its name and value."""
@@ -236,12 +242,14 @@ def header_text(headers: Headers, wanted: str) -> str | None:
 def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
     """All headers, or the first of more than `MAX_HEADERS` and one that tells how many were left out.
 
-    A header of a few bytes costs its sender nothing, and takes a hundred times as much in memory.
+    Where the first is ours, `MAX_OURS` more may be kept. A header of a few bytes costs its sender nothing,
+    and takes a hundred times as much in memory.
     """
-    if len(headers) <= MAX_HEADERS:
+    most = MAX_HEADERS + (MAX_OURS if headers and headers[0][0].startswith(OURS) else 0)
+    if len(headers) <= most:
         return tuple(headers)
-    left_out = len(headers) - MAX_HEADERS + 1
-    return (*headers[: MAX_HEADERS - 1], (HEADERS_LEFT_OUT, b"%d" % left_out))
+    left_out = len(headers) - most + 1
+    return (*headers[: most - 1], (HEADERS_LEFT_OUT, b"%d" % left_out))
 
 
 def sizes_of(records: Iterable[Record]) -> list[int]:
