@@ -9,19 +9,19 @@ from datetime import datetime
 from convex_messaging_fastapi.consuming.dead_letters.fitting import encodable, fields_that_fit
 from convex_messaging_fastapi.failures import MAX_TEXT, Failure, untold
 from convex_messaging_fastapi.messages import DeadLetterMessage, encode, outgoing_headers
+from convex_messaging_fastapi.messages.copies import COUNT
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.messages.validation_errors import MAX_NAME, one_line, short
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, utc
 from convex_messaging_fastapi.transport.base import Unreadable
 
-REPLAY_COUNT = "x-convex-replay-count"
 MAX_REPLAY_COUNT = 1000
 
 MAX_SMALLEST = 64
 
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, and of every calendar here
 _LETTERS = uuid.UUID("6f0c9a0e-6b1d-5d0c-9a52-5a0c7a3f0d11")
-_KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, REPLAY_COUNT})
+_KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, COUNT})
 
 KnownHeaders = Mapping[str, bytes]
 """The original's headers that a dead letter tells of."""
@@ -50,9 +50,9 @@ def build_dead_letter(
     at last the payload, for which the dead letter then names the original's partition and offset. More
     than 2,000 headers are left out in any case. The record's key is the original key, unless that alone
     does not fit. Below 64 KiB it may have to be the smallest dead letter, of about a thousand bytes,
-    even if that does not fit. The same failure of the same record has the same `message-id`. The cost
-    is in proportion to the bytes of the record. About a batch that could not be read the dead letter
-    says only where it is.
+    even if that does not fit. The same failure of the same record has the same `message-id`, and its
+    failure after a replay another one. The cost is in proportion to the bytes of the record. About a
+    batch that could not be read the dead letter says only where it is.
     """
     known = _known(record.headers)
     headers = _own_headers(record, failure, failed_at, known)
@@ -106,7 +106,7 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: KnownHe
         consumer_group=failure.group,
         handler=failure.handler,
         message_id=short(known.get(MESSAGE_ID)),
-        replay_count=_replay_count(known.get(REPLAY_COUNT)),
+        replay_count=_replay_count(known),
         payload_omitted=True,
         headers_omitted=True,
         key_omitted=True,
@@ -114,8 +114,10 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: KnownHe
 
 
 def _own_headers(record: Record, failure: Failure, failed_at: datetime, known: KnownHeaders) -> Headers:
-    where = f"{record.topic}/{record.partition}/{record.offset}/{failure.group}/{failure.handler}"
-    message_id = str(uuid.uuid5(_LETTERS, encodable(where)))
+    what = f"{record.topic}/{record.partition}/{record.offset}/{failure.group}/{failure.handler}"
+    if (count := _replay_count(known)) > 0:
+        what = f"{count}//{what}"  # the failure of a replay is another one; no topic's name holds a slash
+    message_id = str(uuid.uuid5(_LETTERS, encodable(what)))
     return outgoing_headers(
         message_type=DeadLetterMessage.__name__,
         unix_seconds=failed_at.timestamp(),
@@ -129,7 +131,7 @@ def _known(headers: Headers) -> KnownHeaders:
     return {name: value for name, value in headers if name in _KNOWN and value is not None}
 
 
-def _replay_count(value: bytes | None) -> int:
+def _replay_count(known: KnownHeaders) -> int:
     """Anybody may have written this header: anything but a small number counts as 0."""
-    text = (value or b"")[:10].decode("utf-8", "replace")
+    text = known.get(COUNT, b"")[:10].decode("utf-8", "replace")
     return min(int(text), MAX_REPLAY_COUNT) if text.isascii() and text.isdigit() and len(text) < 10 else 0

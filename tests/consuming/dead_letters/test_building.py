@@ -78,6 +78,19 @@ def test_the_same_failure_written_twice_has_the_same_message_id() -> None:
     assert id_of() != id_of(offset=42)
 
 
+def test_the_failure_of_each_replay_has_a_message_id_of_its_own() -> None:
+    """Whoever remembers ids would take it for the first failure, written twice."""
+
+    def id_of(count: bytes | None) -> bytes | None:
+        headers = (("x-convex-replay-count", count),)
+        return dict(buried(a_record(headers=headers)).headers)["message-id"]
+
+    counts = [b"1", b"2", b"3", b"1000"]
+    assert len({id_of(count) for count in (None, *counts)}) == 1 + len(counts)
+    assert [id_of(count) for count in counts] == [id_of(count) for count in counts]
+    assert id_of(b"0") == id_of(None) == dict(buried(a_record()).headers)["message-id"]
+
+
 headers = st.lists(st.tuples(st.text(max_size=8), st.none() | st.binary(max_size=8)), max_size=6).map(tuple)
 
 
