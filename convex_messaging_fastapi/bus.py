@@ -368,6 +368,7 @@ class MessageBus(Declares, Joins):
         taken = self._declarations.add(declared)
         unstarted.started(self._declarations)
         try:
+            running.parts.naming.take_in(self._declarations)
             subscription = running.wiring.subscription(taken, self._plan_of(taken))
             topics, asker = running.wiring.topics_to_create([subscription]), running.wiring.asker()
             coming = running.machine.attach(subscription, topics, asker)

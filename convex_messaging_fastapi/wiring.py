@@ -63,7 +63,9 @@ class Wiring:
     def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
         """Everything that is needed to run these declarations. Does no I/O."""
         parts, settings = self._parts, self._parts.settings
-        subscriptions = [self.subscription(declared, plan) for declared, plan in declarations]
+        all_declared = tuple(declarations)
+        parts.naming.take_in(declared for declared, _ in all_declared)
+        subscriptions = [self.subscription(declared, plan) for declared, plan in all_declared]
         machine = Machine(
             clock=parts.clock,
             publishing=parts.publishing,

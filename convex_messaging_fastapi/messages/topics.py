@@ -49,13 +49,16 @@ def replay_topic(prefix: str, group: str) -> str:
     return _checked(f"{_of_group(prefix, group)}{_REPLAY}")
 
 
-@lru_cache(maxsize=1024)
-def retry_topics(prefix: str, group: str) -> str:
-    """What the names of the topics begin with in which messages of this group wait for another try."""
-    return f"{_of_group(prefix, group)}.retry."
+def replay_topics_beside(topic: str) -> list[str]:
+    """If `topic` is one in which messages of some group wait for another try: where they are replayed to.
+
+    Such a topic is called as its group, then `.retry.`, then anything, which may be the same again.
+    """
+    return [f"{topic[: found.start()]}{_REPLAY}" for found in _RETRY.finditer(topic)]
 
 
 _REPLAY = ".replay"
+_RETRY = re.compile(r"(?=\.retry\.)")
 
 
 def _of_group(prefix: str, group: str) -> str:

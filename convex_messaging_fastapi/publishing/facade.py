@@ -75,10 +75,10 @@ class Publishing:
         """The wire name of a topic, and the record of a message for it. Writes nothing.
 
         Raises `EncodeError` when the message cannot become JSON, `ConfigurationError` for what
-        cannot be the name of a topic.
+        cannot be the name of a topic, and for a topic of ours.
         """
         record = outgoing(message, key, headers, correlation_id, self.clock.unix())
-        return self._naming.topic(topic), record
+        return self._naming.to_publish(topic), record
 
     # These three are not async, so that the caller awaits the publisher itself: a frame less for each.
     def publish(
@@ -120,7 +120,7 @@ class Publishing:
             outgoing = Outgoing(topic, None, key, headers or {}, None, timeout, "tombstone")
             return cast("Coroutine[Any, Any, Receipt]", self._wrapped(outgoing))
         record = outgoing_tombstone(key, headers, self.clock.unix())
-        return self._publisher.publish(self._naming.topic(topic), record, self.seconds(timeout))
+        return self._publisher.publish(self._naming.to_publish(topic), record, self.seconds(timeout))
 
     def room_for_dead_letter(self, size: int) -> AbstractAsyncContextManager[None]:
         """Reserve room for a dead letter of `size` bytes; raises as `Publisher.room_for_dead_letter` does."""
@@ -157,7 +157,8 @@ class Publishing:
         elif outgoing.message is not None:
             raise EncodeError("a tombstone has no message: a middleware of publishing has given it one")
         else:
-            topic, record = self._naming.topic(topic), outgoing_tombstone(key, headers, self.clock.unix())
+            topic = self._naming.to_publish(topic)
+            record = outgoing_tombstone(key, headers, self.clock.unix())
         return await self._publisher.publish(topic, record, self.seconds(timeout))
 
     async def _write_many(
@@ -170,7 +171,9 @@ class Publishing:
         timeout: float | None,
     ) -> list[Receipt]:
         records = await outgoing_many(messages, key, headers, correlation_id, self.clock.unix())
-        return await self._publisher.publish_many(self._naming.topic(topic), records, self.seconds(timeout))
+        return await self._publisher.publish_many(
+            self._naming.to_publish(topic), records, self.seconds(timeout)
+        )
 
     def seconds(self, timeout: float | None) -> float:
         """Seconds that a message may take to be written. Raises `ConfigurationError` for anything invalid."""

@@ -16,7 +16,7 @@ from convex_messaging_fastapi.messages.topics import (
     dead_letter_states,
     is_legal,
     replay_topic,
-    retry_topics,
+    replay_topics_beside,
 )
 
 names = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=40)
@@ -89,7 +89,7 @@ def test_states_and_pauses_live_under_the_prefix_too() -> None:
 def test_a_group_has_a_topic_for_its_replays(prefix: str, group: str, topic: str) -> None:
     """Written out, since processes of different releases must agree on it."""
     assert replay_topic(prefix, group) == topic
-    assert retry_topics(prefix, group) == topic.removesuffix("replay") + "retry."
+    assert replay_topics_beside(topic.removesuffix("replay") + "retry.5s") == [topic]
 
 
 @given(prefix=st.just("") | names, group=st.text(min_size=1) | st.text(min_size=200))
@@ -102,6 +102,22 @@ def test_whatever_a_group_is_called_its_topic_has_a_legal_name(prefix: str, grou
 def test_groups_that_differ_in_what_is_cut_off_have_topics_of_their_own() -> None:
     groups = [f"{'g' * 236}{n}" for n in range(100)] + [f"pay{mark}ments" for mark in ":;/ \u00fc"]
     assert len({replay_topic("convex", group) for group in groups}) == len(groups)
+
+
+@pytest.mark.parametrize(
+    ("topic", "beside"),
+    [
+        ("convex.bets.retry.", ["convex.bets.replay"]),
+        ("convex.bets.retry.retry.5s", ["convex.bets.replay", "convex.bets.retry.replay"]),
+        ("convex.bets.retry", []),
+        ("convex.bets.retry-5s", []),
+        ("convex.bets", []),
+    ],
+)
+def test_a_topic_in_which_messages_wait_for_another_try_shows_by_its_name(
+    topic: str, beside: list[str]
+) -> None:
+    assert replay_topics_beside(topic) == beside
 
 
 def test_under_a_prefix_that_leaves_no_room_a_group_is_refused() -> None:
