@@ -77,7 +77,8 @@ Filter = Annotated[
         "Which messages are for this handler: a plain function of the `Delivery` that answers `True` or "
         "`False`, such as `of_type(Model)`. It is asked once a message, before decoding, and must be quick, "
         "for it runs on the event loop. The others are passed over: finished, and counted as `filtered`. "
-        "If it raises, that is a failed attempt."
+        "If it raises, that is a failed attempt. It is not asked about a message that is replayed to the "
+        "handler: that failed there, so it was wanted."
     ),
 ]
 Breaker = Annotated[

@@ -18,6 +18,7 @@
     ├── AttemptTimedOut             a handler did not return within its `timeout`
     ├── HandlerCancelled            a handler raised `CancelledError` although nobody cancelled it
     ├── HandlerExited               a handler raised `SystemExit`
+    ├── NoSuchHandler               a dead letter was replayed to a handler that is gone
     ├── TransportError              Kafka could not do what was asked
     │   ├── TopicUnavailable        a topic is missing, or these credentials may not use it
     │   └── LettersUnavailable      dead letters, or what became of them, cannot be read
@@ -166,6 +167,13 @@ class HandlerExited(MessagingError):
     """A handler raised `SystemExit`. It is an attempt that failed: one message ends no process."""
 
     may_retry = True
+
+
+class NoSuchHandler(MessagingError):
+    """A dead letter was replayed to a handler that its group has no more: it is buried again.
+
+    Replay it to a handler that there is, or bring that one back under the same id.
+    """
 
 
 class TransportError(MessagingError):

@@ -109,7 +109,8 @@ class Delivery:
     or a rebalance it starts again. Header names and values are as received and may be anything; of more
     than 256 headers only the first are kept. `headers` is a safe view: the last value of a name wins, bytes
     that are not UTF-8 are replaced, nulls are left out. `timestamp` is UTC, a millisecond before 1970 if the
-    log has none. `repr` tells where the message is, and nothing of its content.
+    log has none. Of a message that is replayed all this is as it was when it failed, and headers that begin
+    with `x-convex-replay-` tell of the replay. `repr` tells where the message is, and nothing of its content.
     """
 
     record: Record

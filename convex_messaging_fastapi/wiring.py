@@ -175,6 +175,7 @@ class Wiring:
             interval,
             self._unreadable(group),
             parts.observers,
+            parts.naming.replay(group),
         )
 
     def _unreadable(self, group: str) -> UnreadableBatches | None:

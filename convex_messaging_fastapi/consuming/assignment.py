@@ -65,13 +65,15 @@ class Assignment:
 class Job:
     """One record for one subscription. `attempts` counts tries that failed so far.
 
-    `size` is the bytes that it is counted as while it is buffered: key, value and headers.
+    `size` is the bytes that it is counted as while it is buffered: key, value and headers. `offset` is
+    the one in the log of `owned`: the record of a replay says where the original stood.
     """
 
-    __slots__ = ("attempts", "burials", "failure", "owned", "record", "single", "size")
+    __slots__ = ("attempts", "burials", "failure", "offset", "owned", "record", "single", "size")
 
     def __init__(self, record: Record, owned: OwnedPartition, size: int) -> None:
         self.record: Record = record
+        self.offset: int = record.offset
         self.size: int = size
         self.owned: OwnedPartition = owned
         self.attempts: int = 0
@@ -84,6 +86,17 @@ class Job:
         """Why it is to end; only for a job whose attempts are spent."""
         assert self.failure is not None  # noqa: S101 - an ending comes after its attempts
         return self.failure
+
+
+class Stray(Job):
+    """A job that is for no subscription here: whichever one is handed it only has it buried."""
+
+    __slots__ = ()
+
+    def __init__(self, job: Job, record: Record, failure: Failure) -> None:
+        super().__init__(record, job.owned, job.size)
+        self.offset = job.offset
+        self.failure = failure
 
 
 def by_ownership(jobs: Iterable[Job]) -> Iterator[tuple[OwnedPartition, Iterator[Job]]]:

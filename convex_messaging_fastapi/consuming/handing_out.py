@@ -28,8 +28,8 @@ def hand_out(
 def _in_all(filtered_out: Sequence[Sequence[Job]]) -> Sequence[Record]:
     if not all(filtered_out):  # nearly always: one of them filters out nothing
         return ()
-    offsets = set[int].intersection(*({job.record.offset for job in jobs} for jobs in filtered_out))
-    return [job.record for job in filtered_out[0] if job.record.offset in offsets]
+    offsets = set[int].intersection(*({job.offset for job in jobs} for jobs in filtered_out))
+    return [job.record for job in filtered_out[0] if job.offset in offsets]
 
 
 def jobs_for(records: Sequence[Record], owned: OwnedPartition, owners: int) -> list[Job]:

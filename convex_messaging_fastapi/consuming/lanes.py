@@ -64,7 +64,7 @@ def by_key(job: Job) -> LaneKey:
 def by_key_or_unordered(job: Job) -> LaneKey:
     """One lane a key; records without a key have no order. Keys are bytes, so no offset equals one."""
     key = job.record.key
-    return job.record.offset if key is None else key
+    return job.offset if key is None else key
 
 
 def by_partition(job: Job) -> LaneKey:
@@ -73,7 +73,7 @@ def by_partition(job: Job) -> LaneKey:
 
 def unordered(job: Job) -> LaneKey:
     """Every record in a lane of its own."""
-    return job.record.offset
+    return job.offset
 
 
 class Lanes:

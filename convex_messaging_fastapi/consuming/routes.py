@@ -9,9 +9,14 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 
 
 class Routes:
-    """Those of one group in one process. `leaving` get no more records, and may have a handler at work."""
+    """Those of one group in one process. `leaving` get no more records, and may have a handler at work.
 
-    def __init__(self, group: str) -> None:
+    Of what is in `replay_topic`, if there is such a topic, any of them may be named.
+    """
+
+    def __init__(self, group: str, replay_topic: str | None = None) -> None:
+        self.group = group
+        self.replay_topic = replay_topic
         self._by_id: dict[str, Subscription] = {}
         self.by_topic: Mapping[str, tuple[Subscription, ...]] = {}
         self.leaving: tuple[Subscription, ...] = ()
@@ -27,6 +32,11 @@ class Routes:
         return tuple(sorted({topic for sub in self.subscriptions for topic in sub.config.topics}))
 
     @property
+    def optional_topics(self) -> tuple[str, ...]:
+        """What is read besides, though it may be missing."""
+        return () if self.replay_topic is None else (self.replay_topic,)
+
+    @property
     def begun(self) -> tuple[Subscription, ...]:
         """All that may have a handler at work."""
         return (*self.subscriptions, *self.leaving)
@@ -38,6 +48,9 @@ class Routes:
 
     def has(self, id: str) -> bool:
         return id in self._by_id
+
+    def get(self, id: str) -> Subscription | None:
+        return self._by_id.get(id)
 
     def add(self, subscription: Subscription) -> None:
         self._by_id[subscription.config.id] = subscription
@@ -55,8 +68,11 @@ class Routes:
         self.leaving = ()
 
     def _route(self) -> None:
-        self.by_topic = {
+        by_topic = {
             topic: tuple(sub for sub in self.subscriptions if topic in sub.config.topics)
             for topic in self.topics
         }
+        if by_topic:  # what stays when the last one leaves is for another process to handle
+            by_topic |= dict.fromkeys(self.optional_topics, tuple(self.subscriptions))
+        self.by_topic = by_topic
         self.has_batches = any(sub.config.batch is not None for sub in self.subscriptions)

@@ -95,10 +95,13 @@ class Subscription:
         if dispatch.breaker is not None:
             dispatch.breaker.protect(self)
 
-    def offer(self, owned: OwnedPartition, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Queue jobs of one partition; call `start_ready` after the last ones. Returns those filtered out."""
+    def offer(self, owned: OwnedPartition, jobs: Sequence[Job], *, is_wanted: bool = False) -> Sequence[Job]:
+        """Queue jobs of one partition; call `start_ready` after the last ones. Returns those filtered out.
+
+        Where `is_wanted` the filter is not asked.
+        """
         filtered_out: Sequence[Job] = ()
-        if self._filtering is not None:
+        if self._filtering is not None and not is_wanted:
             jobs, filtered_out = self._filtering.split(jobs)
             if filtered_out and not self._finished:
                 asyncio.get_running_loop().call_soon(self._tell_finished)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 from convex_messaging_fastapi.clock import Clock, time_limit
 from convex_messaging_fastapi.consuming.assignment import Job, OwnedPartition, by_ownership
@@ -20,6 +21,7 @@ from convex_messaging_fastapi.consuming.flow_control import FlowControl, Want
 from convex_messaging_fastapi.consuming.handing_out import hand_out
 from convex_messaging_fastapi.consuming.holds import Hold
 from convex_messaging_fastapi.consuming.loops import Loops, Phase
+from convex_messaging_fastapi.consuming.replays import Replays
 from convex_messaging_fastapi.consuming.routes import Routes
 from convex_messaging_fastapi.consuming.subscription import Feeder, Subscription
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
@@ -49,9 +51,10 @@ class Worker:
         commit_interval: float | None,
         unreadable: UnreadableBatches | None = None,
         observers: Observers = ONLY_THE_LOG,
+        replay_topic: str | None = None,
     ) -> None:
-        self.group = group
-        self.routes: Routes = Routes(group)
+        self.routes: Routes = Routes(group, replay_topic)
+        self._replays = Replays(self.routes, self._finished)
         self._connect = connect
         self._clock = clock
         self._transport = connect()
@@ -78,6 +81,10 @@ class Worker:
     # -- declared from outside ---------------------------------------------------------------
 
     @property
+    def group(self) -> str:
+        return self.routes.group
+
+    @property
     def subscriptions(self) -> Collection[Subscription]:
         return self.routes.subscriptions
 
@@ -90,7 +97,8 @@ class Worker:
 
     def add(self, subscription: Subscription) -> None:
         """Give a subscription every record that is handed out from now on."""
-        subscription.feeder = Feeder(self._finished, self._left, self._flow.note_idle, self.hold, self.lift)
+        left = partial(self._left, subscription)
+        subscription.feeder = Feeder(self._finished, left, self._flow.note_idle, self.hold, self.lift)
         self.routes.add(subscription)
 
     def hold(self, topic: str, owner: Hashable, hold: Hold) -> None:
@@ -105,7 +113,7 @@ class Worker:
     async def start(self) -> None:
         """Begin to join the group. Returns at once; the cluster may be away."""
         self._loops.phase = Phase.AT_WORK
-        await self._transport.start(self.topics, self)
+        await self._transport.start(self.topics, self, self.routes.optional_topics)
         self._loops.start()
 
     async def attach(self, subscription: Subscription, drain_seconds: float) -> None:
@@ -122,7 +130,7 @@ class Worker:
             subscription = self.routes.remove(id)
             # Dropped first: what only waits must not hold up the other handlers of its topic.
             for owned in self.partitions:
-                self._left(subscription.drop(owned))
+                self._left(subscription, subscription.drop(owned))
             held = list(self.partitions)
             await drain(subscription, held, self._clock.now() + drain_seconds, self._clock)
             subscription.report_given_up(held, drain_seconds, MOST_TOLD)
@@ -249,7 +257,10 @@ class Worker:
         for where, records in fetched.records.items():
             if where.topic in by_topic:
                 owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
-                self.routes.unhandled.note(hand_out(records, owned, subscriptions))
+                if where.topic == self.routes.replay_topic:
+                    self._replays.hand_out(records, owned)
+                else:
+                    self.routes.unhandled.note(hand_out(records, owned, subscriptions))
                 owned.note_batch(now)
                 owned.end = fetched.ends.get(where, owned.end)
                 touched.update(subscriptions)
@@ -268,15 +279,16 @@ class Worker:
             some = list(group)
             owned.holds.lift(some)
             ledger = owned.ledger
-            freed += ledger.finish_all([job.record.offset for job in some], [job.size for job in some])
+            freed += ledger.finish_all([job.offset for job in some], [job.size for job in some])
             is_one_empty = is_one_empty or not ledger.unfinished
             if ledger.finished_since_commit >= self._committer.due_at:
                 self._committer.make_due()
         self._flow.note_freed(freed, is_one_empty)
 
-    def _left(self, jobs: Sequence[Job]) -> None:
+    def _left(self, gone: Subscription, jobs: Sequence[Job]) -> None:
         """A removed subscription will never finish these jobs; other handlers of their topic may."""
-        self._finished([job for job in jobs if self.routes.by_topic.get(job.record.topic)])
+        read = [job for job in jobs if self.routes.by_topic.get(job.owned.topic_partition.topic)]
+        self._finished(self._replays.take_back(read, gone.config.id))
 
     # -- coming to an end --------------------------------------------------------------------
 

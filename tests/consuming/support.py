@@ -38,6 +38,7 @@ from convex_messaging_fastapi.transport.base import (
 
 TOPIC = "convex.bets"
 LETTERS = "convex.dlq"
+REPLAYS = "convex.g.replay"
 WHERE = TopicPartition(TOPIC, 0)
 
 
@@ -63,12 +64,13 @@ class ScriptedTransport:
         self.broken: Exception | None = None
         self.stopped = False
         self.listener: AssignmentListener | None = None
+        self.optional: tuple[str, ...] = ()
         self._news = asyncio.Event()
 
     async def start(
         self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
     ) -> None:
-        self.listener = listener
+        self.listener, self.optional = listener, tuple(optional)
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         self.wants.append(wanted)
@@ -126,6 +128,11 @@ class ScriptedTransport:
         """Each with a key of its own, unless all are to have the same."""
         log = self.logs.setdefault(where, deque())
         log.extend(Record(*where, offset, 0, key or b"key-%d" % offset, b"%d" % offset) for offset in offsets)
+        self.ring()
+
+    def feed_records(self, *records: Record) -> None:
+        for record in records:
+            self.logs.setdefault(record.topic_partition, deque()).append(record)
         self.ring()
 
     def ring(self) -> None:
@@ -197,6 +204,7 @@ class Bench:
         limits: Limits = Limits(10_000, 10_000, 64 * 1024 * 1024),  # noqa: B008 - frozen
         commit_interval: float | None = 5.0,
         buries_unreadable: bool = False,
+        replay_topic: str | None = REPLAYS,
         **config: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -212,6 +220,7 @@ class Bench:
             limits,
             commit_interval,
             batches if buries_unreadable else None,
+            replay_topic=replay_topic,
         )
         self.worker.add(self.subscription)
 
