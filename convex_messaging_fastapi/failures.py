@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sysconfig
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,13 +36,17 @@ _MACHINERY = frozenset(
 )
 """Packages whose frames surround the user's code in every stack, and tell nothing about it."""
 
+_LIBRARIES = ("site-packages", "dist-packages")
+_STANDARD_LIBRARY = tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a message could not be handled. Its texts are bounded and safe to print.
 
     Each line of `stack` is a type with its text, or below it a place in the code, the innermost last.
-    `handler` is `None` for a batch that could not be read, which ends at `last_offset`.
+    `handler` is `None` for a batch that could not be read, which ends at `last_offset`. `frame` is the
+    innermost place in the user's own code: the last two parts of the file, the line, the function.
     """
 
     exception_type: str
@@ -50,6 +56,7 @@ class Failure:
     group: str
     handler: str | None
     last_offset: int | None = None
+    frame: str | None = None
 
 
 def failure_of(
@@ -68,6 +75,7 @@ def failure_of(
         attempts=attempts,
         group=one_line(group, MAX_NAME),
         handler=one_line(handler, MAX_NAME),
+        frame=frame_of(exception),
     )
 
 
@@ -109,6 +117,30 @@ def package_of(frame: FrameType) -> str:
 def place_of(frame: FrameType, line: int | None) -> str:
     """File, line and function; no line of code, which may hold a value."""
     return one_line(f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}", MAX_TEXT)
+
+
+def frame_of(exception: BaseException) -> str | None:
+    """Where it was raised in the user's own code: `app/payments.py:41 in charge`.
+
+    Where none of that was running, the innermost place in a library that it called; `None` where the
+    machinery alone was. Of a group it is the place of the first exception in it.
+    """
+    for each in (leaves(exception)[0], exception):
+        own, innermost = None, None
+        for frame, line in walk_tb(each.__traceback__):
+            if is_users(frame):
+                innermost = frame, line
+                own = innermost if _is_own(frame.f_code.co_filename) else own
+        if innermost is not None:
+            frame, line = own or innermost
+            file = "/".join(re.split(r"[\\/]", frame.f_code.co_filename)[-2:])
+            return one_line(f"{file}:{line} in {frame.f_code.co_name}", MAX_NAME)
+    return None
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is neither of Python itself nor of an installed package."""
+    return not file.startswith(_STANDARD_LIBRARY) and not any(part in file for part in _LIBRARIES)
 
 
 def _text_of(exception: BaseException) -> str:

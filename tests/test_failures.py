@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from pydantic import BaseModel, field_validator
 
 from convex_messaging_fastapi import Retry
 from convex_messaging_fastapi.errors import DecodeError, Reject
-from convex_messaging_fastapi.failures import failure_of
+from convex_messaging_fastapi.failures import failure_of, frame_of
 from convex_messaging_fastapi.messages import codec_for
 from convex_messaging_fastapi.messages.convex_message import ConvexMessage
 from convex_messaging_fastapi.records import utc
@@ -71,6 +72,44 @@ def test_control_characters_are_escaped_and_texts_cut() -> None:
     assert len(failure.group) < 300
     assert failure.handler == "h\\n"
     assert failure.stack.replace("\n", "").isprintable()
+
+
+def _charge(card: str) -> NoReturn:
+    int(json.loads(card)["number"])
+    raise AssertionError
+
+
+def test_its_frame_is_the_innermost_place_in_the_users_own_code() -> None:
+    """A failure inside a library is told by who called it, not by the library's own line."""
+    line = _charge.__code__.co_firstlineno + 1
+    for card in ("{", '{"number":"x"}'):
+        failure = failure_of(_caught(lambda card=card: _charge(card)), 1, "g", "h")
+        assert failure.frame == f"tests/test_failures.py:{line} in _charge"
+        assert str(line) in failure.stack
+
+
+def test_the_frame_of_a_group_is_that_of_the_first_exception_in_it() -> None:
+    def both() -> NoReturn:
+        raise ExceptionGroup("two", [_caught(lambda: _charge("{")), ValueError("never raised")])
+
+    frame = failure_of(_caught(both), 1, "g", "h").frame
+    assert frame is not None
+    assert frame.endswith("in _charge")
+
+
+def test_what_has_not_run_any_code_of_the_users_has_no_frame() -> None:
+    assert failure_of(ValueError(), 1, "g", "h").frame is None
+
+
+def test_where_only_a_library_was_running_the_innermost_of_its_places_is_told() -> None:
+    code = compile("def f():\n raise ValueError", "/venv/lib/site-packages/lib/deep.py", "exec")
+    space: dict[str, Any] = {"__name__": "lib"}
+    exec(code, space)  # noqa: S102
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        space["f"]()
+    trace = caught.value.__traceback__
+    assert trace is not None
+    assert frame_of(caught.value.with_traceback(trace.tb_next)) == "lib/deep.py:2 in f"
 
 
 def test_an_exception_whose_text_cannot_be_read_is_still_told() -> None:

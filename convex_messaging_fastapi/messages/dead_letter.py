@@ -41,6 +41,9 @@ class DeadLetterMessage(ConvexMessage):
     A batch that could not be read has one dead letter, which holds none of its records: they are those
     from `original_offset` to `original_last_offset`, both included. `original_last_offset` is `None`
     otherwise.
+
+    `frame` is the place in the user's own code where it failed, `app/payments.py:41 in charge`; `None`
+    where no code of the user's was running, as when a message cannot be decoded.
     """
 
     original_topic: str
@@ -58,6 +61,7 @@ class DeadLetterMessage(ConvexMessage):
     original_header_list: list[OriginalHeader] = _named("OriginalHeaders", default=[])
     exception_type: str | None = None
     stack_trace: str | None = None
+    frame: str | None = None
     attempts: int | None = None
     consumer_group: str | None = None
     handler: str | None = None
@@ -73,13 +77,16 @@ class DeadLetterMessage(ConvexMessage):
         if self.original_last_offset is None:
             for name in ("OriginalLastOffset", "original_last_offset"):
                 written.pop(name, None)
+        if self.frame is None:
+            for name in ("Frame", "frame"):
+                written.pop(name, None)
         return written
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        # Of what a serialiser writes no schema is known; this one writes the fields, but for one at most.
+        # Of what a serialiser writes no schema is known; this one writes the fields, but for two at most.
         return handler(cast("core_schema.CoreSchema", {**schema, "serialization": None}))
 
     @property

@@ -83,6 +83,7 @@ def _smallest(letter: DeadLetterMessage) -> DeadLetterMessage:
             "consumer_group": _shortened(letter.consumer_group),
             "handler": _shortened(letter.handler),
             "message_id": _shortened(letter.message_id),
+            "frame": None,
         }
     )
 
@@ -102,6 +103,7 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: KnownHe
         original_last_offset=failure.last_offset,
         original_timestamp=utc(record.timestamp_ms) if 0 <= record.timestamp_ms <= _LAST_MS else None,
         exception_type=failure.exception_type,
+        frame=None if failure.frame is None else encodable(failure.frame),
         attempts=failure.attempts,
         consumer_group=failure.group,
         handler=failure.handler,

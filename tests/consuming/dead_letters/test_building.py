@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,6 +57,16 @@ def letter_of(outgoing: OutgoingRecord) -> DeadLetterMessage:
 
 def test_a_letter_has_the_golden_bytes() -> None:
     assert buried(a_record()).value == (GOLDEN / "dead_letter.json").read_bytes().strip()
+
+
+def test_a_place_in_the_users_code_stands_behind_the_stack_and_changes_nothing_else() -> None:
+    """Whoever groups letters must not have to find it in a stack that was cut."""
+    placed = replace(FAILURE, frame="app/payments.py:41 in charge")
+    stack = b'"StackTrace":"app.PaymentFailed: card refused"'
+    golden = (GOLDEN / "dead_letter.json").read_bytes().strip()
+    written = buried(a_record(), failure=placed).value
+    assert written == golden.replace(stack, stack + b',"Frame":"app/payments.py:41 in charge"')
+    assert letter_of(OutgoingRecord(None, written)).frame == "app/payments.py:41 in charge"
 
 
 def test_the_record_of_a_letter_has_the_original_key_and_headers_of_its_own() -> None:
