@@ -289,6 +289,10 @@ class AdminTransport(Protocol):
         """The bytes of the largest batch that the topic takes; `None` where the cluster does not say."""
         ...
 
+    async def retention_ms(self, topic: str) -> int | None:
+        """How long the topic keeps a record at least, -1 for ever; `None` where the cluster does not say."""
+        ...
+
 
 class LogRange(NamedTuple):
     """The offsets of one partition from `first` on, below `end`."""

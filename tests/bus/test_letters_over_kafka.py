@@ -50,6 +50,8 @@ async def test_what_a_topic_takes_is_asked_for_before_a_letter_is_written(
     admin = kafka_transport(settings, SystemClock(), ONLY_THE_LOG).admin()
     assert await admin.largest_message(f"{unique}.dlq") == limit
     assert await admin.largest_message(f"{unique}.nowhere") is None
+    assert await admin.retention_ms(f"{unique}.dlq") == MessagingSettings().message_retention_ms
+    assert await admin.retention_ms(f"{unique}.nowhere") is None
 
     bus = MessageBus(settings)
 

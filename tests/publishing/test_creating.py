@@ -28,6 +28,9 @@ class Admin:
     async def largest_message(self, topic: str) -> int | None:
         return None
 
+    async def retention_ms(self, topic: str) -> int | None:
+        return None
+
 
 def describe(name: str) -> NewTopic:
     return NewTopic(name, partitions=4)

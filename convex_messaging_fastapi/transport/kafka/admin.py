@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 _UP_TO_THE_CLUSTER = -1
 _A_TOPIC = 2
 _LIMIT = "max.message.bytes"
+_RETENTION = "retention.ms"
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _MOST_REPLICAS = 3
 
 
@@ -49,13 +52,20 @@ class KafkaAdmin:
             raise TopicUnavailable(f"topic {topic.name!r} could not be created: {error}") from error
 
     async def largest_message(self, topic: str) -> int | None:
+        return await self._setting_of(topic, _LIMIT, f"what topic {topic} takes")
+
+    async def retention_ms(self, topic: str) -> int | None:
+        return await self._setting_of(topic, _RETENTION, f"for how long topic {topic} keeps a record")
+
+    async def _setting_of(self, topic: str, name: str, what: str) -> int | None:
         try:
             async with self._client(topic) as client:
-                answer = await client.send(client.get_random_node(), _question(topic))
+                question = DescribeConfigsRequest([(_A_TOPIC, topic, [name])])
+                answer = await client.send(client.get_random_node(), question)
         except (KafkaError, TopicUnavailable) as error:
-            reports.no_answer(f"what topic {topic} takes", error)
+            reports.no_answer(what, error)
             return None
-        return _largest_told(answer)
+        return _told_of(answer, name)
 
     @asynccontextmanager
     async def _client(self, topic: str) -> AsyncIterator[Client]:
@@ -106,14 +116,10 @@ def _request(client: Client, topic: NewTopic, timeout_ms: int) -> CreateTopicsRe
     return CreateTopicsRequest([described], timeout_ms, False)
 
 
-def _question(topic: str) -> DescribeConfigsRequest:
-    return DescribeConfigsRequest([(_A_TOPIC, topic, [_LIMIT])])
-
-
-def _largest_told(answer: Any) -> int | None:
+def _told_of(answer: Any, name: str) -> int | None:
     """`None` also if these credentials may not describe the topic."""
     for described in answer.to_object()["resources"]:
         for entry in described["config_entries"]:
-            if entry["config_names"] == _LIMIT and str(entry["config_value"]).isdecimal():
+            if entry["config_names"] == name and _NUMBER.fullmatch(str(entry["config_value"])):
                 return int(entry["config_value"])
     return None

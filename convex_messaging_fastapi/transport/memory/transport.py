@@ -64,3 +64,7 @@ class MemoryAdmin:
 
     async def largest_message(self, topic: str) -> int | None:
         return None if self._broker.is_down else self._broker.largest_message(topic)
+
+    async def retention_ms(self, topic: str) -> int | None:
+        """It forgets nothing while it lives."""
+        return -1

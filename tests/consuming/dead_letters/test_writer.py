@@ -69,6 +69,9 @@ class Admin:
     async def largest_message(self, topic: str) -> int | None:
         return self.broker.largest_message(topic) if self.tells else None
 
+    async def retention_ms(self, topic: str) -> int | None:
+        return None
+
 
 class Writer(Publisher):
     """Counts what is written, at once and in all, and how often a letter was too large."""
