@@ -26,6 +26,7 @@ from convex_messaging_fastapi.events import Observer
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.middleware import Middleware
 from convex_messaging_fastapi.observers import Observers
+from convex_messaging_fastapi.operations import Operations, known_handlers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
 from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.publishing import Publishing
@@ -74,6 +75,7 @@ class MessageBus(Declares, Joins):
         self._life = Life()
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
+        self._operations: Operations | None = None  # made when somebody asks
 
     if not TYPE_CHECKING:
 
@@ -314,6 +316,17 @@ class MessageBus(Declares, Joins):
             return BusStatus(phase, None, (), ())
         return read_beside_the_loop(lambda: running.machine.status(phase, publishes=self._has_published))
 
+    @property
+    def operations(self) -> Operations:
+        """What an operator may see and do: dead letters, and what became of them.
+
+        Costs nothing until it is used. Raises `BusNotStarted` and `BusStopped`, as `publish` does.
+        """
+        parts = self._life.get().parts
+        if self._operations is None:
+            self._operations = Operations(parts, partial(known_handlers, self._declarations, parts))
+        return self._operations
+
     # -- inside --------------------------------------------------------------------------------
 
     def _read(self) -> MessagingSettings:
@@ -333,6 +346,7 @@ class MessageBus(Declares, Joins):
         wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
+        self._operations = None
         await self._life.start(Running(machine, wiring, parts, here, is_test))
         register(app, self, self._life)
 

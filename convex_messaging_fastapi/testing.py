@@ -20,6 +20,8 @@ from convex_messaging_fastapi.messages import (
 )
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.messages.headers import CONTENT_TYPE
+from convex_messaging_fastapi.messages.topics import dead_letter_states
+from convex_messaging_fastapi.operations import still_open
 from convex_messaging_fastapi.records import Delivery, Record, header_text
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import BusStatus, PartitionStatus, WorkerStatus
@@ -159,12 +161,12 @@ class TestBench:
             raise ConfigurationError(_unknown(handler, self._handlers))
         return [message for id, message in self._handled if id in ids]
 
-    def dead_letters(self) -> list[DeadLetterMessage]:
-        """Everything that was buried."""
-        return [
-            self._letter.decode(record.value)
-            for record in self.broker.records(dead_letter_topic(self._prefix))
-        ]
+    def dead_letters(self, *, open: bool = False) -> list[DeadLetterMessage]:
+        """Everything that was buried; with `open=True` what nobody has replayed or discarded yet."""
+        letters = self.broker.records(dead_letter_topic(self._prefix))
+        if open:
+            letters = still_open(letters, self.broker.records(dead_letter_states(self._prefix)))
+        return [self._letter.decode(record.value) for record in letters]
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, and let everything happen that is due by then."""

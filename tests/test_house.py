@@ -90,12 +90,17 @@ def named(path: Path, line: int | None = None) -> str:
     return str(path.relative_to(ROOT)) + (f":{line}" if line is not None else "")
 
 
-CONSUMING = f"{PACKAGE.name}.consuming"
+CONSUMING, OPERATIONS = f"{PACKAGE.name}.consuming", f"{PACKAGE.name}.operations"
 
 
 @pytest.mark.parametrize(
     "folder",
-    [PACKAGE.name, f"{PACKAGE.name}.operations", CONSUMING, *(f"{CONSUMING}.{wing}" for wing in ("calling", "dead_letters", "endings"))],
+    [
+        PACKAGE.name,
+        f"{PACKAGE.name}.operations",
+        CONSUMING,
+        *(f"{CONSUMING}.{wing}" for wing in ("calling", "dead_letters", "endings")),
+    ],
 )
 def test_every_room_has_a_floor(folder: str) -> None:
     """A new one must be given one: `exhaustive` refuses it until then."""

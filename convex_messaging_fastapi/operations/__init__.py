@@ -7,6 +7,10 @@ page = await bus.operations.dead_letters(Filter(topic="payments"))
 
 from convex_messaging_fastapi.operations.filtering import Filter as Filter
 from convex_messaging_fastapi.operations.filtering import StateWanted as StateWanted
+from convex_messaging_fastapi.operations.found import still_open as still_open
+from convex_messaging_fastapi.operations.operations import Operations as Operations
+from convex_messaging_fastapi.operations.validating import KnownHandler as KnownHandler
+from convex_messaging_fastapi.operations.validating import known_handlers as known_handlers
 from convex_messaging_fastapi.operations.values import KeptState as KeptState
 from convex_messaging_fastapi.operations.values import Letter as Letter
 from convex_messaging_fastapi.operations.values import LetterGroup as LetterGroup

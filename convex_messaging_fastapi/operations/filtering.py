@@ -53,8 +53,13 @@ class Filter:
             raise ConfigurationError("Filter.until is later than since: nothing lies between them")
 
 
+def is_id(value: object) -> bool:
+    """Whether this can be the id of a letter."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
 def _are_ids(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(id, str) and _ID.fullmatch(id) for id in value)
+    return isinstance(value, tuple) and all(map(is_id, value))
 
 
 def _is_text_or_none(value: object) -> bool:

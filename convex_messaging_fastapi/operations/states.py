@@ -70,6 +70,25 @@ def changed(
     return StateOfLetter(place, (change,), copy)
 
 
+class Kept(NamedTuple):
+    """What is held of a state while letters are read: enough to tell what state a letter is in.
+
+    `state` is `None` where it is `Unclear`, and `timestamp_ms` too where not even that can be read: it may
+    be about any letter of this place then. `partition` and `at` say where it stands in the state topic.
+    """
+
+    timestamp_ms: int | None
+    state: KeptState | None
+    copy: Copy | None
+    job: str | None
+    partition: int
+    at: int
+
+    def is_about(self, timestamp_ms: int) -> bool:
+        """Whether the letter that stands at its place, with this timestamp, is the one that it is about."""
+        return self.timestamp_ms is None or self.timestamp_ms == timestamp_ms
+
+
 class Unclear(NamedTuple):
     """A letter's state that was written, but not by this release or not as it writes them.
 
@@ -118,8 +137,8 @@ def state_of(record: Record) -> StateOfLetter | Unclear | None:
     if where is None or record.value is None:
         return None
     told = _parsed(record.value)
-    timestamp_ms = told.get("LetterTimestamp")
-    if not _is_int(timestamp_ms):
+    timestamp_ms = _int(told.get("LetterTimestamp"))
+    if timestamp_ms is None:
         return Unclear(None)
     latest = _change(told)
     if told.get("V") != VERSION or latest is None:
@@ -128,6 +147,18 @@ def state_of(record: Record) -> StateOfLetter | Unclear | None:
     earlier = [_change(each) for each in before[-MAX_CHANGES:]] if isinstance(before, list) else []
     changes = (*(change for change in earlier if change is not None), latest)
     return StateOfLetter(LetterPlace(*where, timestamp_ms), changes[-MAX_CHANGES:], _copy(told))
+
+
+def kept_of(record: Record) -> Kept:
+    """What `state_of` says, in short and in a third of the time. The record has a letter's key, and a value."""
+    told = _parsed(record.value or b"")
+    timestamp_ms = _int(told.get("LetterTimestamp"))
+    state = told.get("State")
+    clear = told.get("V") == VERSION and _is_state(state) and _time(told.get("At")) is not None
+    if timestamp_ms is None or not clear:
+        return Kept(timestamp_ms, None, None, None, record.partition, record.offset)
+    kept, job = cast("KeptState", state), _text(told.get("Job"))
+    return Kept(timestamp_ms, kept, _copy(told), job, record.partition, record.offset)
 
 
 def _parsed(value: bytes) -> dict[str, Any]:
@@ -151,10 +182,11 @@ def _told(change: StateChange) -> dict[str, Any]:
 
 
 def _change(told: Any) -> StateChange | None:
-    if not isinstance(told, dict) or told.get("State") not in _STATES:
+    if not isinstance(told, dict) or not _is_state(told.get("State")):
         return None
-    at = _time(told.get("At"))
-    return at and StateChange(
+    if (at := _time(told.get("At"))) is None:
+        return None
+    return StateChange(
         cast("KeptState", told["State"]),
         at,
         _text(told.get("By")) or "",
@@ -163,12 +195,16 @@ def _change(told: Any) -> StateChange | None:
     )
 
 
+def _is_state(told: object) -> bool:
+    return isinstance(told, str) and told in _STATES
+
+
 def _copy(told: dict[str, Any]) -> Copy | None:
     group, topic, place = told.get("Group"), told.get("Target"), told.get("Copy")
     if not (isinstance(group, str) and isinstance(topic, str) and isinstance(place, dict)):
         return None
-    partition, offset = place.get("Partition"), place.get("Offset")
-    return Copy(group, topic, partition, offset) if _is_int(partition) and _is_int(offset) else None
+    partition, offset = _int(place.get("Partition")), _int(place.get("Offset"))
+    return None if partition is None or offset is None else Copy(group, topic, partition, offset)
 
 
 def _time(told: object) -> datetime | None:
@@ -185,5 +221,5 @@ def _text(told: object) -> str | None:
     return told if isinstance(told, str) else None
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _int(told: object) -> int | None:
+    return told if isinstance(told, int) and not isinstance(told, bool) else None

@@ -210,6 +210,33 @@ Servers = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
 """`host:port,host:port` without blanks, or `memory://name`; a list of addresses is taken too."""
 
 
+def _as_names(value: object) -> object:
+    """A list of names as one text."""
+    return ",".join(value) if isinstance(value, list | tuple) and all(map(_is_text, value)) else value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _checked_topics(text: str) -> str:
+    """`text` without blanks; raises `ValueError` with the sentence that mends it."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not _TOPIC.fullmatch(name):
+            raise ValueError(
+                f"takes names of topics, with commas between: ASCII letters, digits, '.', '_' and '-', not "
+                f"{name[:80]!r}"
+            )
+    return ",".join(dict.fromkeys(names))
+
+
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+TopicNames = Annotated[str, BeforeValidator(_as_names), AfterValidator(_checked_topics)]
+"""`topic,topic` without blanks, each once; a list of names is taken too."""
+
+
 def is_loopback(address: str) -> bool:
     """Whether what is sent to `host:port` stays on this machine, judged without a name server."""
     host = address.rpartition(":")[0].strip("[]").lower()

@@ -19,6 +19,7 @@ from convex_messaging_fastapi.settings.field_types import (
     SaslMechanism,
     SecurityProtocol,
     Servers,
+    TopicNames,
     TopicPrefix,
     Unreadable,
     queue_group,
@@ -227,6 +228,11 @@ class SettingsFields(BaseSettings):
         description="seconds before an open breaker has one message tried; doubles with every one that "
         f"fails, at most {MAX_BREAKER_WAIT_SECONDS:g}",
     )
+    dead_letter_topics: TopicNames = Field(
+        default="",
+        description="further topics in which operators look for dead letters, by their full names, with "
+        "commas between: those of Spring, SmallRye, Kafka Connect, or of another prefix",
+    )
     create_topics: bool = Field(default=False, description="whether topics that are missing are created")
     topic_partitions: int | None = Field(
         default=None, ge=1, description="partitions of topics that we create; by default the broker's choice"
@@ -272,6 +278,11 @@ class SettingsFields(BaseSettings):
     def memory_name(self) -> str:
         """The name of the in-process broker that buses share; empty for a private one, and for Kafka."""
         return self.bootstrap_servers.removeprefix(MEMORY) if self.is_memory else ""
+
+    @property
+    def further_dead_letter_topics(self) -> tuple[str, ...]:
+        """`dead_letter_topics`, one by one."""
+        return tuple(name for name in self.dead_letter_topics.split(",") if name)
 
     @property
     def uses_sasl(self) -> bool:
@@ -328,4 +339,6 @@ def _default(field: FieldInfo) -> str:
         return "-"
     if isinstance(field.default, bool):
         return f"`{str(field.default).lower()}`"
+    if field.default == "":
+        return "-"
     return f"`{field.default:g}`" if isinstance(field.default, float) else f"`{field.default}`"

@@ -263,6 +263,17 @@ async def dead_letters(main: Any) -> None:
     assert "convex.user.created main.send_welcome 1" in shown
 
 
+@scene("page.groups")
+async def what_failed(main: Any) -> None:
+    async with played(main) as stage:
+        for key in ("1", "2"):
+            await main.bus.publish("user.created", {"Email": "nobody"}, key=key)
+        await stage.bench.settle()
+        told = (await stage.http.get("/failed", params={"topic": "user.created"})).json()
+        assert list(told.values()) == ["2 x main.send_welcome, CreatedAt, UserId"]
+        assert (await stage.http.get("/failed", params={"topic": "orders"})).json() == {}
+
+
 @scene("call_by_name")
 async def shared_things(main: Any) -> None:
     async with played(main) as stage:

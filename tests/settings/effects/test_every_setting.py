@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convex_messaging_fastapi import MessagingSettings
+from tests.operations import test_listing
 from tests.settings import test_contradictions
 from tests.settings.effects import (
     test_access,
@@ -104,6 +105,7 @@ OURS: Mapping[str, tuple[Test, ...]] = {
     "breaker_share": (BROKEN, test_consuming.test_breaker_share_is_of_the_latest_breaker_of_messages),
     "breaker_of": (BROKEN, test_consuming.test_breaker_share_is_of_the_latest_breaker_of_messages),
     "breaker_wait_seconds": (BROKEN,),
+    "dead_letter_topics": (test_listing.test_letters_of_all_topics_that_are_named_are_listed,),
     "create_topics": (
         MADE,
         test_topics.test_without_create_topics_nothing_is_made_but_the_dead_letter_topic,

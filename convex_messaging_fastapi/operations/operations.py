@@ -1,0 +1,119 @@
+"""The verbs of operating: each is a few lines into a room below."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from convex_messaging_fastapi.errors import ConfigurationError, LetterNotFound
+from convex_messaging_fastapi.operations.exporting import as_json
+from convex_messaging_fastapi.operations.filtering import Filter, is_id
+from convex_messaging_fastapi.operations.listing import Listing, checked_limit, cursor_of
+from convex_messaging_fastapi.operations.reading import LetterReader
+from convex_messaging_fastapi.operations.retention import Retention
+from convex_messaging_fastapi.operations.scanning import FOR_ACTIONS, Scan, Scanner
+from convex_messaging_fastapi.operations.selecting import Selector, place_of_id, selected
+from convex_messaging_fastapi.operations.validating import KnownHandler, Validator
+from convex_messaging_fastapi.operations.values import Letter, LetterPage, Validation
+from convex_messaging_fastapi.parts import Parts
+from convex_messaging_fastapi.policies import shown
+
+_OPEN = Filter()
+
+
+class Operations:
+    """What an operator may see and do, over the parts of one bus.
+
+    `bus.operations` is one that knows the bus's handlers; another over `parts_for(settings, ...)` needs no
+    running bus. It reads nothing and connects to nothing until a verb is called, and keeps no connection
+    after it. Verbs raise `LettersUnavailable` where dead letters cannot be read. A list is at most five
+    seconds old; it is of the newest 200,000 letters, and of what can be read within ten seconds.
+
+        page = await bus.operations.dead_letters(Filter(topic="payments"))
+    """
+
+    def __init__(self, parts: Parts, handlers: Callable[[], Iterable[KnownHandler]] = lambda: ()) -> None:
+        self._parts = parts
+        self._handlers = handlers
+        self._own_topic = parts.naming.dead_letters
+        state_topic = parts.naming.dead_letter_states
+        topics = (self._own_topic, *parts.settings.further_dead_letter_topics)
+        reader = parts.transport.log_reader()
+        self._scanner = Scanner(reader, parts.clock, topics, state_topic)
+        self._reader = LetterReader(self._scanner, reader, self._own_topic, state_topic)
+        self._retention = Retention(parts.admin, parts.clock, topics)
+
+    async def dead_letters(
+        self, wanted: Filter = _OPEN, *, limit: int = 200, after: str | None = None
+    ) -> LetterPage:
+        """Up to `limit` letters (0 to 1,000), newest first, and the groups of all that are meant.
+
+        `after` is the `next` of the page before. By default the open ones. Raises `LettersUnavailable`,
+        and `ConfigurationError` for arguments that cannot be meant. Not promised: that pages one after
+        another are of one moment.
+        """
+        cursor = cursor_of(after, self._own_topic)
+        checked_limit(limit)
+        scan = await self._scanner.scan(wanted.text)
+        retention_ms = await self._retention.milliseconds()
+        listing = Listing(scan, self._selector(wanted, scan, retention_ms), self._own_topic)
+        return await listing.page(self._reader, retention_ms, limit, cursor)
+
+    async def dead_letter(self, id: str) -> Letter:
+        """The whole letter, with the failed message byte for byte and its last ten changes.
+
+        Raises `LetterNotFound` where there is none of this id, `LettersUnavailable`, and
+        `ConfigurationError` for what is no id.
+        """
+        if not is_id(id):
+            raise ConfigurationError(f"the id of a letter is such as '2/517', not {shown(id)}")
+        place = place_of_id(id, self._own_topic)
+        scan = await self._scanner.scan()
+        if (row := scan.rows.find(*place)) is None and scan.truncated:
+            scan = await self._scanner.fresh(None, FOR_ACTIONS)
+            row = scan.rows.find(*place)
+        if row is not None:
+            retention_ms = await self._retention.milliseconds()
+            async with aclosing(self._reader.letters(scan, [row], retention_ms, whole=True)) as letters:
+                async for _, letter in letters:
+                    return letter
+        raise LetterNotFound(
+            f"there is no dead letter {id}: it was never written, or its topic keeps it no longer"
+        )
+
+    async def validate(self, wanted: Filter = _OPEN) -> Validation:
+        """Whether today's handlers would be given these messages: decoded by their types, none is called.
+
+        A model's own validators run. Handlers are those of this app; what another app's group would say
+        is not known here. Raises `LettersUnavailable`.
+        """
+        validator = Validator(self._handlers())
+        scan = await self._scanner.scan(wanted.text)
+        async with aclosing(self._whole(wanted, scan)) as letters:
+            async for letter in letters:
+                await validator.check(letter)
+        return validator.result(scan.truncated)
+
+    async def export(self, wanted: Filter = _OPEN) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Each letter as `json.dumps` takes it, whole, in the order of offsets, all to the end of the topic.
+
+        Without their changes where there are more than a thousand. Raises `LettersUnavailable`. Whoever
+        leaves it early closes it (`aclosing`).
+        """
+        scan = await self._scanner.fresh(wanted.text)
+        async with aclosing(self._whole(wanted, scan)) as letters:
+            async for letter in letters:
+                yield as_json(letter)
+
+    async def _whole(self, wanted: Filter, scan: Scan) -> AsyncGenerator[Letter, None]:
+        retention_ms = await self._retention.milliseconds()
+        rows = await selected(self._selector(wanted, scan, retention_ms), scan)
+        async with aclosing(self._reader.letters(scan, rows, retention_ms, whole=True)) as letters:
+            async for _, letter in letters:
+                yield letter
+
+    def _selector(self, wanted: Filter, scan: Scan, retention_ms: Mapping[str, int]) -> Selector:
+        now_ms = self._parts.clock.unix() * 1000
+        prefix = self._parts.settings.topic_prefix
+        return Selector(wanted, scan, self._own_topic, prefix, retention_ms, now_ms)
