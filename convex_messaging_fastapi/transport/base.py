@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
 from convex_messaging_fastapi.status import ContactStatus, LossStatus
 from convex_messaging_fastapi.status import Problem as Problem  # the machine takes it from its seam
+from convex_messaging_fastapi.transport.transactional import TransactionalProducer
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +278,36 @@ class NewTopic(NamedTuple):
     config: Mapping[str, str] = {}
 
 
+class GroupMember(NamedTuple):
+    """Who belongs to a group: as it names itself, from where, and the topics that it subscribes to."""
+
+    client_id: str
+    host: str
+    topics: frozenset[str]
+
+
+class GroupDescription(NamedTuple):
+    """A group as its coordinator knows it. `state` is Kafka's word, "Dead" for a group that it has not.
+
+    While members come and go ("PreparingRebalance") the topics of some may not be known yet.
+    """
+
+    state: str
+    members: tuple[GroupMember, ...] = ()
+
+
+class GroupsTransport(Protocol):
+    """Whoever asks about groups joins none. Every call raises `TransportError`."""
+
+    async def names(self) -> frozenset[str]:
+        """Every group that the cluster has and that may be seen."""
+        ...
+
+    async def describe(self, group: str) -> GroupDescription:
+        """Who belongs to it now."""
+        ...
+
+
 class AdminTransport(Protocol):
     async def ensure_topic(self, topic: NewTopic) -> None:
         """Make sure `topic` exists; one that exists is left as it is.
@@ -336,3 +367,13 @@ class Transport(Protocol):
     def admin(self) -> AdminTransport: ...
 
     def log_reader(self) -> LogReader: ...
+
+    def groups(self) -> GroupsTransport: ...
+
+    def transactional(self, id: str, timeout_seconds: float) -> TransactionalProducer:
+        """A new producer for this id; see `TransactionalProducer.claim`.
+
+        A transaction that is open for longer than the timeout is aborted by the cluster, which looks
+        only every so often: up to 10 s later.
+        """
+        ...

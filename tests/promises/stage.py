@@ -25,6 +25,7 @@ from convex_messaging_fastapi.transport.base import (
     Transport,
     Verdict,
 )
+from convex_messaging_fastapi.transport.transactional import TransactionalProducer
 
 SECONDS = 20.0
 """How long a test waits for what must happen."""
@@ -189,7 +190,7 @@ class Stage:
         self._cannot = cannot
         self._numbers = itertools.count(1)
         self._members: list[Member] = []
-        self._producers: list[ProducerTransport] = []
+        self._producers: list[ProducerTransport | TransactionalProducer] = []
 
     def needs(self, promise: str) -> None:
         """Skip a test of a promise that this transport does not make."""
@@ -213,6 +214,13 @@ class Stage:
         producer = self.transport().producer()
         self._producers.append(producer)
         await producer.start()
+        return producer
+
+    async def owner(self, id: str, timeout_seconds: float = 10.0) -> TransactionalProducer:
+        """One that has just claimed this transactional id."""
+        producer = self.transport().transactional(id, timeout_seconds)
+        self._producers.append(producer)
+        await producer.claim()
         return producer
 
     async def write(self, topic: str, partition: int, records: Sequence[OutgoingRecord]) -> list[Sent]:

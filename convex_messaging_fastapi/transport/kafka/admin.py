@@ -44,7 +44,7 @@ class KafkaAdmin:
 
     async def ensure_topic(self, topic: NewTopic) -> None:
         try:
-            async with self._client(topic.name) as client:
+            async with self._client(f"topic {topic.name!r} could not be created") as client:
                 if not (await client.ask(topic.name)).exists:
                     await self._create(client, topic)
                     await self._until_known(client, topic.name)
@@ -59,7 +59,7 @@ class KafkaAdmin:
 
     async def _setting_of(self, topic: str, name: str, what: str) -> int | None:
         try:
-            async with self._client(topic) as client:
+            async with self._client(f"topic {topic!r} could not be asked about") as client:
                 question = DescribeConfigsRequest([(_A_TOPIC, topic, [name])])
                 answer = await client.send(client.get_random_node(), question)
         except (KafkaError, TopicUnavailable) as error:
@@ -68,10 +68,10 @@ class KafkaAdmin:
         return _told_of(answer, name)
 
     @asynccontextmanager
-    async def _client(self, topic: str) -> AsyncIterator[Client]:
+    async def _client(self, failing: str) -> AsyncIterator[Client]:
         reached = await self._reach()
         if isinstance(reached, Explanation):
-            raise TopicUnavailable(f"topic {topic!r} could not be created: {reached.detail}")
+            raise TopicUnavailable(f"{failing}: {reached.detail}")
         options = self._options(reached)
         client = Client.asking(**options)
         try:

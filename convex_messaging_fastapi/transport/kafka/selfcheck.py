@@ -19,7 +19,7 @@ _TAKEN: Mapping[str, str] = {
     "aiokafka.abc": "AbstractTokenProvider",
     "aiokafka.client": (
         "AIOKafkaClient ConnectionGroup.COORDINATION ConnectionGroup.DEFAULT CoordinationType.GROUP "
-        "collect_hosts create_conn"
+        "CoordinationType.TRANSACTION collect_hosts create_conn"
     ),
     "aiokafka.cluster": "ClusterMetadata",
     "aiokafka.codec": "gzip_decode has_lz4 has_snappy has_zstd lz4_decode snappy_decode zstd_decode",
@@ -30,30 +30,37 @@ _TAKEN: Mapping[str, str] = {
     "aiokafka.consumer.fetcher": "PartitionRecords",
     "aiokafka.consumer.group_coordinator": "GroupCoordinator",
     "aiokafka.coordinator.assignors.roundrobin": "RoundRobinPartitionAssignor",
+    "aiokafka.coordinator.protocol": "ConsumerProtocolMemberMetadata",
     "aiokafka.errors": """
-        AuthenticationFailedError BrokerNotAvailableError BrokerResponseError ClusterAuthorizationFailedError
-        CorruptRecordException GroupAuthorizationFailedError GroupCoordinatorNotAvailableError
-        GroupLoadInProgressError IllegalGenerationError IllegalSaslStateError IncompatibleBrokerVersion
-        InconsistentGroupProtocolError InvalidCommitOffsetSizeError InvalidGroupIdError InvalidRequestError
-        InvalidRequiredAcksError InvalidSessionTimeoutError InvalidTimestampError InvalidTopicError
-        KafkaConnectionError KafkaError KafkaTimeoutError MessageSizeTooLargeError NoError NodeNotReadyError
+        AuthenticationFailedError BrokerNotAvailableError BrokerResponseError
+        ClusterAuthorizationFailedError ConcurrentTransactions CorruptRecordException
+        GroupAuthorizationFailedError GroupCoordinatorNotAvailableError GroupLoadInProgressError
+        IllegalGenerationError IllegalSaslStateError IncompatibleBrokerVersion
+        InconsistentGroupProtocolError InvalidCommitOffsetSizeError InvalidGroupIdError InvalidProducerEpoch
+        InvalidRequestError InvalidRequiredAcksError InvalidSessionTimeoutError InvalidTimestampError
+        InvalidTopicError InvalidTransactionTimeout KafkaConnectionError KafkaError KafkaTimeoutError
+        LeaderNotAvailableError MessageSizeTooLargeError NoError NodeNotReadyError
         NotCoordinatorForGroupError NotEnoughReplicasAfterAppendError NotEnoughReplicasError
-        OffsetMetadataTooLargeError OffsetOutOfRangeError PolicyViolationError ProducerClosed
-        RebalanceInProgressError RecordListTooLargeError ReplicaNotAvailableError RequestTimedOutError
-        SaslAuthenticationFailed StaleLeaderEpochCodeError TopicAlreadyExistsError
+        OffsetMetadataTooLargeError OffsetOutOfRangeError OperationNotAttempted PolicyViolationError
+        ProducerClosed RebalanceInProgressError RecordListTooLargeError ReplicaNotAvailableError
+        RequestTimedOutError SaslAuthenticationFailed StaleLeaderEpochCodeError TopicAlreadyExistsError
         TopicAuthorizationFailedError TransactionalIdAuthorizationFailed UnknownError UnknownMemberIdError
         UnknownTopicOrPartitionError UnsupportedForMessageFormatError UnsupportedSaslMechanismError
         UnsupportedVersionError for_code kafka_errors
     """,
     "aiokafka.producer.message_accumulator": "BatchBuilder MessageAccumulator",
     "aiokafka.protocol.abstract": "AbstractType",
-    "aiokafka.protocol.admin": "ApiVersionRequest CreateTopicsRequest DescribeConfigsRequest",
+    "aiokafka.protocol.admin": (
+        "ApiVersionRequest CreateTopicsRequest DescribeConfigsRequest DescribeGroupsRequest_v0 "
+        "DescribeGroupsRequest_v1 DescribeGroupsRequest_v2 ListGroupsRequest"
+    ),
     "aiokafka.protocol.api": "Request RequestStruct",
     "aiokafka.protocol.commit": "OffsetCommitRequest OffsetFetchRequest",
     "aiokafka.protocol.fetch": "FetchRequest",
     "aiokafka.protocol.group": "HeartbeatRequest JoinGroupRequest LeaveGroupRequest SyncGroupRequest",
     "aiokafka.protocol.metadata": "MetadataRequest MetadataRequestStruct MetadataResponse_v5",
     "aiokafka.protocol.produce": "ProduceRequest",
+    "aiokafka.protocol.transaction": "AddPartitionsToTxnRequest EndTxnRequest InitProducerIdRequest",
     "aiokafka.protocol.types": "Boolean CompactArray CompactString Int16 Int32 Schema TaggedFields",
     "aiokafka.record.control_record": "ABORT_MARKER ControlRecord",
     "aiokafka.record.default_records": "DefaultRecordBatch DefaultRecordBatchBuilder",

@@ -11,19 +11,20 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
-from convex_messaging_fastapi.transport.kafka.consumer import InstanceId, KafkaConsumer, Terms
+from convex_messaging_fastapi.transport.kafka.consumer import InstanceId, KafkaConsumer, KafkaGroups, Terms
 from convex_messaging_fastapi.transport.kafka.engine import (
     Access,
     Client,
     Member,
     PartitionReader,
+    Transactions,
     Writer,
     held_back,
     patch_engine,
 )
 from convex_messaging_fastapi.transport.kafka.log_reader import KafkaLogReader
 from convex_messaging_fastapi.transport.kafka.offsets import History
-from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer
+from convex_messaging_fastapi.transport.kafka.producer import KafkaProducer, KafkaTransactional
 from convex_messaging_fastapi.transport.kafka.recovery import (
     Engine,
     EngineKind,
@@ -103,6 +104,28 @@ class KafkaTransport:
             reach=self._reach,
             client=lambda reached: Client.asking(**self._client_options(reached)),
             reader=self._partition_reader,
+        )
+
+    def groups(self) -> KafkaGroups:
+        return KafkaGroups(
+            self._clock,
+            self._tuning,
+            self._settings.request_timeout_ms / 1000,
+            reach=self._reach,
+            client=lambda reached: Client.asking(**self._client_options(reached)),
+        )
+
+    def transactional(self, id: str, timeout_seconds: float) -> KafkaTransactional:
+        timeout_ms = int(timeout_seconds * 1000)
+        return KafkaTransactional(
+            self._clock,
+            self._tuning,
+            self._settings.request_timeout_ms / 1000,
+            id,
+            reach=self._reach,
+            transactions=lambda reached: Transactions(
+                Client.asking(**self._client_options(reached)), id, timeout_ms
+            ),
         )
 
     async def _reach(self) -> Reached | Explanation:

@@ -34,6 +34,8 @@ class Tuning:
 
     # Producing.
     batch_bytes: int = 512 * 1024
+    markers_seconds: float = 0.02
+    """How soon a transaction is begun again while the ends of the one before are still being written."""
 
     # Consuming.
     partition_pause_seconds: float = 5.0

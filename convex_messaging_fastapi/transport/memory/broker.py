@@ -1,8 +1,8 @@
 """An in-process broker: topics, groups, and the switches by which tests make it fail.
 
-What it does not do: it keeps nothing on disk, forgets nothing while it lives, and has no
-transactions. Everything goes through one lock, since buses that share a broker may run in threads
-of their own.
+What it does not do: it keeps nothing on disk, and forgets nothing while it lives but what a compacted
+topic has a later record for. Everything goes through one lock, since buses that share a broker may run
+in threads of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TopicUnavailable
@@ -20,8 +21,17 @@ from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, NewTopic, Po
 from convex_messaging_fastapi.transport.memory.bell import Bell
 from convex_messaging_fastapi.transport.memory.groups import Group
 from convex_messaging_fastapi.transport.memory.topics import MAX_MESSAGE_BYTES, Topic, is_name
+from convex_messaging_fastapi.transport.memory.transactions import Owner, Transactions
 
 DEFAULT_PARTITIONS = 4
+
+
+class Read(NamedTuple):
+    """Of each partition that has any: records, where to read on, and where its log ends."""
+
+    records: dict[TopicPartition, list[Record]]
+    positions: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
 
 
 class MemoryBroker:
@@ -34,6 +44,7 @@ class MemoryBroker:
         self._topics: dict[str, Topic] = {}
         self._groups: dict[str, Group] = {}
         self._bells: set[Bell] = set()
+        self._transactions = Transactions(self._topics)
         self._refusals: Counter[str] = Counter()
         self._down_since: float | None = None
 
@@ -47,6 +58,7 @@ class MemoryBroker:
     def end_offsets(self, topic: str) -> tuple[int, ...]:
         """The next offset of each partition; empty where there is no such topic."""
         with self._lock:
+            self._expire()
             return self._topics[topic].end_offsets() if topic in self._topics else ()
 
     def committed(self, group: str) -> dict[TopicPartition, Position]:
@@ -105,7 +117,8 @@ class MemoryBroker:
             if wanted.name not in self._topics:
                 limit = int(wanted.config.get("max.message.bytes", MAX_MESSAGE_BYTES))
                 partitions = wanted.partitions or self._default_partitions
-                self._topics[wanted.name] = Topic(wanted.name, partitions, limit)
+                compacted = "compact" in wanted.config.get("cleanup.policy", "")
+                self._topics[wanted.name] = Topic(wanted.name, partitions, limit, compacted=compacted)
                 for group in self._groups.values():
                     group.topic_made(wanted.name, self.clock.now())
                 self.ring()
@@ -113,37 +126,73 @@ class MemoryBroker:
 
     def append(self, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
         with self._lock:
-            topic = self.ensure(NewTopic(where.topic))
-            if self._refusals[where.topic] > 0:
-                self._refusals[where.topic] -= 1
-                return Sent(len(records), Verdict.FAILED, reason="the memory broker was told to refuse")
-            if where.partition >= len(topic.logs):
-                return Sent(1, Verdict.REFUSED, reason=f"the topic has {len(topic.logs)} partitions")
-            written = topic.append(where.partition, records, int(self.clock.unix() * 1000))
-            if written is None:
-                return Sent(1, Verdict.TOO_LARGE, reason=_too_large(records[0], topic))
+            return self._append(where, records)
+
+    def _append(
+        self, where: TopicPartition, records: Sequence[OutgoingRecord], *, open: bool = False
+    ) -> Sent:
+        topic = self.ensure(NewTopic(where.topic))
+        if self._refusals[where.topic] > 0:
+            self._refusals[where.topic] -= 1
+            return Sent(len(records), Verdict.FAILED, reason="the memory broker was told to refuse")
+        if where.partition >= len(topic.logs):
+            return Sent(1, Verdict.REFUSED, reason=f"the topic has {len(topic.logs)} partitions")
+        if not all(topic.takes(record) for record in records):
+            return Sent(1, Verdict.REFUSED, reason="a compacted topic takes no record without a key")
+        written = topic.append(where.partition, records, int(self.clock.unix() * 1000), open=open)
+        if written is None:
+            return Sent(1, Verdict.TOO_LARGE, reason=_too_large(records[0], topic))
+        self.ring()
+        return Sent(written.taken, Verdict.WRITTEN, written.base_offset, written.timestamp_ms)
+
+    def claim(self, id: str) -> int:
+        """A new epoch of a transactional id; what is open under it is aborted."""
+        with self._lock:
             self.ring()
-            return Sent(written.taken, Verdict.WRITTEN, written.base_offset, written.timestamp_ms)
+            return self._transactions.claim(id)
 
-    def read(
-        self, wanted: Mapping[TopicPartition, tuple[int, int]]
-    ) -> tuple[dict[TopicPartition, list[Record]], dict[TopicPartition, int]]:
-        """Of each partition, from an offset on, at most so many records; only those that have any.
+    def write(self, owner: Owner, where: TopicPartition, records: Sequence[OutgoingRecord]) -> Sent:
+        """As `append`, in the transaction of that owner, which begins with it. Raises `NotCommitted`."""
+        with self._lock:
+            self._expire()
+            self._transactions.begin(owner, self.clock.now())
+            sent = self._append(where, records, open=True)
+            if sent.verdict is Verdict.WRITTEN:
+                self._transactions.wrote(owner, where, range(sent.base_offset, sent.base_offset + sent.taken))
+            return sent
 
-        And where the logs of these end.
-        """
-        found: dict[TopicPartition, list[Record]] = {}
-        ends: dict[TopicPartition, int] = {}
+    def end(self, owner: Owner, *, commit: bool) -> None:
+        """End the transaction of that owner. Raises `NotCommitted`."""
+        with self._lock:
+            self._expire()
+            self._transactions.end(owner, commit=commit)
+            self.ring()
+
+    def _expire(self) -> None:
+        if self._transactions.expire(self.clock.now()):
+            self.ring()
+
+    def read(self, wanted: Mapping[TopicPartition, tuple[int, int]]) -> Read:
+        """Of each partition, from an offset on, at most so many records."""
+        read = Read({}, {}, {})
         count = 0
         with self._lock:
+            self._expire()
             for where, (offset, limit) in wanted.items():
-                if records := self._topics[where.topic].read(where.partition, offset, limit):
-                    found[where] = records
-                    ends[where] = self._topics[where.topic].end_offsets()[where.partition]
+                records, position = self._topics[where.topic].read(where.partition, offset, limit)
+                if position > offset:
+                    read.positions[where] = position
+                if records:
+                    read.records[where] = records
+                    read.ends[where] = self._topics[where.topic].end_offsets()[where.partition]
                     count += len(records)
                 if count >= ENOUGH_RECORDS:
                     break
-        return found, ends
+        return read
+
+    def group_names(self) -> list[str]:
+        with self._lock:
+            return list(self._groups)
 
     @contextmanager
     def group(self, name: str) -> Iterator[Group]:

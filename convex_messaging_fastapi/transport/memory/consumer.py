@@ -94,7 +94,7 @@ class MemoryConsumer:
                     await self._keep_up()
                 fetched = self._take(wanted)
                 # Whoever has just been assigned partitions could not want them yet: let him.
-                news = fetched.records or self._epoch != epoch or self._member is None
+                news = fetched.positions or self._epoch != epoch or self._member is None
                 if news or self._clock.now() >= until:
                     return fetched
                 await bell.wait(self._clock, self._next_look(until))
@@ -164,10 +164,9 @@ class MemoryConsumer:
         if self._broker.is_down or self._held is None:
             return Fetched(self._epoch, {}, {})
         ours = {where: (self._next[where], limit) for where, limit in wanted.items() if where in self._next}
-        records, ends = self._broker.read({where: ask for where, ask in ours.items() if ask[1] > 0})
-        positions = {where: found[-1].offset + 1 for where, found in records.items()}
-        self._next.update(positions)
-        return Fetched(self._epoch, records, positions, ends=ends)
+        read = self._broker.read({where: ask for where, ask in ours.items() if ask[1] > 0})
+        self._next.update(read.positions)
+        return Fetched(self._epoch, read.records, read.positions, ends=read.ends)
 
 
 class _Nobody:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.transport.base import CommitOutcome, Position
+from convex_messaging_fastapi.transport.base import CommitOutcome, GroupDescription, GroupMember, Position
 from convex_messaging_fastapi.transport.memory.topics import Topic
 
 
@@ -92,6 +92,14 @@ class Group:
         """Whoever waits for it is given its share in the next generation."""
         if any(topic in member.topics for member in self._members):
             self._form(now)
+
+    def describe(self, client_id: str) -> GroupDescription:
+        if not self._members:
+            return GroupDescription("Empty" if self.offsets else "Dead")
+        state = "Stable" if self._forms_until is None else "PreparingRebalance"
+        return GroupDescription(
+            state, tuple(GroupMember(client_id, "memory", member.topics) for member in self._members)
+        )
 
     def hand_back(self, member: Member) -> None:
         """The member holds nothing any more and waits for the next generation."""

@@ -27,11 +27,12 @@ class MemoryLogReader:
         for where, (offset, end) in ranges.items():
             while offset < end and where.partition < len(self._broker.end_offsets(where.topic)):
                 self._reach()
-                found, _ = self._broker.read({where: (offset, min(ENOUGH_RECORDS, end - offset))})
-                if where not in found:
+                read = self._broker.read({where: (offset, min(ENOUGH_RECORDS, end - offset))})
+                if where not in read.positions:
                     break
-                offset = found[where][-1].offset + 1
-                yield found[where]
+                offset = read.positions[where]
+                if records := [record for record in read.records.get(where, ()) if record.offset < end]:
+                    yield records
                 await asyncio.sleep(0)  # a turn for others, or a long log would never let them run
 
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from convex_messaging_fastapi.errors import TopicUnavailable
-from convex_messaging_fastapi.transport.base import NewTopic
+from convex_messaging_fastapi.errors import TopicUnavailable, TransportError
+from convex_messaging_fastapi.transport.base import GroupDescription, NewTopic
 from convex_messaging_fastapi.transport.memory.broker import MemoryBroker
 from convex_messaging_fastapi.transport.memory.consumer import MemoryConsumer
 from convex_messaging_fastapi.transport.memory.groups import Terms
 from convex_messaging_fastapi.transport.memory.log_reader import MemoryLogReader
 from convex_messaging_fastapi.transport.memory.producer import MemoryProducer
+from convex_messaging_fastapi.transport.memory.transactional import MemoryTransactional
 
 _MORE_THAN_THE_DRAIN = 10.0
 
@@ -50,6 +51,12 @@ class MemoryTransport:
     def log_reader(self) -> MemoryLogReader:
         return MemoryLogReader(self._broker)
 
+    def groups(self) -> MemoryGroups:
+        return MemoryGroups(self._broker)
+
+    def transactional(self, id: str, timeout_seconds: float) -> MemoryTransactional:
+        return MemoryTransactional(self._broker, id, timeout_seconds)
+
 
 class MemoryAdmin:
     """Implements `AdminTransport`."""
@@ -68,3 +75,21 @@ class MemoryAdmin:
     async def retention_ms(self, topic: str) -> int | None:
         """It forgets nothing while it lives."""
         return -1
+
+class MemoryGroups:
+    """Implements `GroupsTransport`."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    async def names(self) -> frozenset[str]:
+        return frozenset(name for name in self._broker.group_names() if self._described(name).state != "Dead")
+
+    async def describe(self, group: str) -> GroupDescription:
+        return self._described(group)
+
+    def _described(self, name: str) -> GroupDescription:
+        if self._broker.is_down:
+            raise TransportError("no group can be described: the memory broker is down")
+        with self._broker.group(name) as group:
+            return group.describe(client_id="memory")

@@ -17,6 +17,7 @@ from convex_messaging_fastapi.transport.kafka.engine.batches import (
 )
 from convex_messaging_fastapi.transport.kafka.engine.codes import (
     FencedInstanceId,
+    FencedProducer,
     GroupMaxSizeReached,
     InvalidRecord,
     for_code,
@@ -36,12 +37,15 @@ from convex_messaging_fastapi.transport.kafka.engine.groups import (
     Identity,
     Member,
     NotStored,
+    described,
+    listed,
     stored_by,
 )
 from convex_messaging_fastapi.transport.kafka.engine.log_filter import held_back
 from convex_messaging_fastapi.transport.kafka.engine.ours import ours, theirs
 from convex_messaging_fastapi.transport.kafka.engine.partition_reader import PartitionReader
 from convex_messaging_fastapi.transport.kafka.engine.patches import patch_engine
+from convex_messaging_fastapi.transport.kafka.engine.transactions import Transactions, may_pass
 from convex_messaging_fastapi.transport.kafka.engine.writer import Writer
 
 __all__ = [
@@ -51,6 +55,7 @@ __all__ = [
     "Client",
     "Distrusted",
     "FencedInstanceId",
+    "FencedProducer",
     "Ghosts",
     "GroupMaxSizeReached",
     "Identity",
@@ -63,11 +68,15 @@ __all__ = [
     "Span",
     "TopicAnswer",
     "TopicId",
+    "Transactions",
     "UnpacksTooLarge",
     "Writer",
+    "described",
     "exposure",
     "for_code",
     "held_back",
+    "listed",
+    "may_pass",
     "ours",
     "pack",
     "patch_engine",

@@ -23,14 +23,22 @@ class FencedInstanceId(BrokerResponseError):  # type: ignore[misc]
     description = "Another member has joined under the same group_instance_id."
 
 
+class FencedProducer(BrokerResponseError):  # type: ignore[misc]
+    errno = 90
+    message = "PRODUCER_FENCED"
+    description = "Another producer has claimed the transactional id, or the transaction timed out."
+
+
 class InvalidRecord(BrokerResponseError):  # type: ignore[misc]
     errno = 87
     message = "INVALID_RECORD"
     description = "the topic takes no such record (a compacted topic takes none without a key)"
 
 
+_OURS = (GroupMaxSizeReached, FencedInstanceId, InvalidRecord, FencedProducer)
+
 NAMES: Mapping[int, type[BrokerResponseError]] = {
-    **{error.errno: error for error in (GroupMaxSizeReached, FencedInstanceId, InvalidRecord)},
+    **{error.errno: error for error in _OURS},
     **errors.kafka_errors,
 }
 

@@ -1,7 +1,8 @@
-"""The producer: the way to the log."""
+"""The ways to the log: the producer, and another for transactions."""
 
 from __future__ import annotations
 
 from convex_messaging_fastapi.transport.kafka.producer.producer import KafkaProducer
+from convex_messaging_fastapi.transport.kafka.producer.transactional import KafkaTransactional
 
-__all__ = ["KafkaProducer"]
+__all__ = ["KafkaProducer", "KafkaTransactional"]

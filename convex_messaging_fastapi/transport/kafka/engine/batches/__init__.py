@@ -8,6 +8,7 @@ from convex_messaging_fastapi.transport.kafka.engine.batches.packing import (
     Accumulator,
     Batch,
     Pack,
+    Producer,
     pack,
     size_in_batch,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Accumulator",
     "Batch",
     "Pack",
+    "Producer",
     "Span",
     "UnpacksTooLarge",
     "bound_unpacking",

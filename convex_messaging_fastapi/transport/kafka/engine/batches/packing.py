@@ -36,6 +36,19 @@ class Batch(BatchBuilder):  # type: ignore[misc]
         self.first_number = base_sequence
         super()._set_producer_state(producer_id, producer_epoch, base_sequence)
 
+    def as_sent(self, producer: Producer, first_number: int) -> bytes:
+        """Its bytes, as written by this producer; the same each time."""
+        if self._buffer is None:
+            self._set_producer_state(producer.id, producer.epoch, first_number)
+        return bytes(self._build())
+
+
+class Producer(NamedTuple):
+    """Whose records they are: brokers refuse those of an older epoch."""
+
+    id: int
+    epoch: int
+
 
 class Pack(NamedTuple):
     """Leading records, packed into one batch."""
@@ -45,9 +58,11 @@ class Pack(NamedTuple):
     size: int
 
 
-def pack(records: Sequence[OutgoingRecord], timestamp_ms: int, limit: int) -> Pack:
+def pack(
+    records: Sequence[OutgoingRecord], timestamp_ms: int, limit: int, *, in_transaction: bool = False
+) -> Pack:
     """As many leading records as fit `limit` bytes, and always the first."""
-    batch = Batch(limit, _NO_CODEC)
+    batch = Batch(limit, _NO_CODEC, is_transactional=in_transaction)
     # Not `batch.append`, which takes half as long again for checks that cannot fail here.
     append = batch._builder.append
     count = 0

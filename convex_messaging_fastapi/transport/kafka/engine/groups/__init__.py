@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convex_messaging_fastapi.transport.kafka.engine.groups.commits import Identity, NotStored
+from convex_messaging_fastapi.transport.kafka.engine.groups.described import described, listed
 from convex_messaging_fastapi.transport.kafka.engine.groups.ghosts import Ghosts
 from convex_messaging_fastapi.transport.kafka.engine.groups.member import Member
 from convex_messaging_fastapi.transport.kafka.engine.groups.stored import stored_by
@@ -12,5 +13,7 @@ __all__ = [
     "Identity",
     "Member",
     "NotStored",
+    "described",
+    "listed",
     "stored_by",
 ]
