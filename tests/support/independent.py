@@ -89,6 +89,14 @@ class Independent:
             consumer.close()
         return {found.partition: Committed(found.offset) for found in answer if found.offset >= 0}
 
+    def commit(self, group: str, topic: str, partition: int, offset: int) -> None:
+        """Commit for a group that has no members, which makes it known to the cluster."""
+        consumer = self._consumer("read_uncommitted", group)
+        try:
+            consumer.commit(offsets=[TopicPartition(topic, partition, offset)], asynchronous=False)
+        finally:
+            consumer.close()
+
     def lag(self, group: str, topic: str) -> int:
         """How many offsets lie between what the group committed and the log's end."""
         committed = self.committed(group, topic)
