@@ -16,7 +16,7 @@ from convex_messaging_fastapi.errors import (
 )
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.choosing import MAX_REPLAYS, Terms
+from convex_messaging_fastapi.operations.replaying.choosing import MAX_REPLAYS, Terms, group_for
 from convex_messaging_fastapi.operations.replaying.jobs import Job, as_seen, record_of_job
 from convex_messaging_fastapi.operations.replaying.plain import WithoutTransactions
 from convex_messaging_fastapi.operations.replaying.planning import HandlersHere, Plan, Planner
@@ -68,6 +68,7 @@ class Actions:
         limit: int | None = None,
         to: To = "handler",
         handler: str | None = None,
+        into: str | None = None,
         max_replays: int = MAX_REPLAYS,
         allow_topics: Collection[str] = (),
         anyway: bool = False,
@@ -78,7 +79,7 @@ class Actions:
         """See `Operations.replay`."""
         if not rate > 0:
             raise ConfigurationError(f"rate is letters a second, more than 0, not {rate!r}")
-        terms = Terms("replay", to == "topic", handler, max_replays)
+        terms = Terms("replay", to == "topic", handler, into, max_replays)
         planner = replace(self._planner, targets=partial(self._targets, allowed=allow_topics))
         plan = await planner.plan(wanted, terms, limit=limit, anyway=anyway)
         job = self._planned(plan, terms, wanted, by, rate)
@@ -86,7 +87,7 @@ class Actions:
             return job
         _no_more_than(expected, plan.selected)
         await self._topics.ensure(plan, anyway=anyway)
-        work = Work(terms, wanted, plan.ends, await self._addresses(plan), limit=limit)
+        work = Work(terms, wanted, plan.ends, await self._addresses(plan, terms), limit=limit)
         return await self._begin(work, job, without_transaction=without_transaction)
 
     async def discard(
@@ -218,13 +219,13 @@ class Actions:
         naming = self._parts.naming
         return Targets(naming, self._parts.settings.topic_prefix, groups, (naming.dead_letters,), allowed)
 
-    async def _addresses(self, plan: Plan) -> dict[str, Address]:
+    async def _addresses(self, plan: Plan, terms: Terms) -> dict[str, Address]:
         partitioner = Partitioner(self._parts.settings.partitioner)
         counts = {topic: len(await self._logs.ranges(topic)) for topic in plan.targets}
         limits = {topic: await self._parts.admin.largest_message(topic) for topic in plan.targets}
         largest = {topic: limit for topic, limit in limits.items() if limit is not None}
         return {
-            group: Address(group, plan.topics.get(group), counts, partitioner, largest)
+            group: Address(group_for(group, terms), plan.topics.get(group), counts, partitioner, largest)
             for group in plan.letters
         }
 

@@ -54,11 +54,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the operator asked for. `handler` names one for letters that do not, or another than they do."""
+    """What the operator asked for. `handler` names one for letters that do not, or another than they do.
+
+    `into` is the group for letters that tell none; of all others it is their own.
+    """
 
     kind: Kind = "replay"
     to_topic: bool = False
     handler: str | None = None
+    into: str | None = None
     max_replays: int = MAX_REPLAYS
 
 
@@ -74,9 +78,14 @@ def against(letter: Letter, terms: Terms) -> NotReplayed | None:
         return "names_cut"
     if letter.origin.last_offset is not None:
         return "payload_gone"  # a batch that could not be read: there is nothing to copy
-    if not terms.to_topic and (letter.group == NOT_KNOWN or handler_of(letter, terms) == NOT_KNOWN):
+    if not terms.to_topic and NOT_KNOWN in (group_for(letter.group, terms), handler_of(letter, terms)):
         return "no_handler"
     return None
+
+
+def group_for(group: str, terms: Terms) -> str:
+    """Who handles the copies of a group's letters."""
+    return terms.into or NOT_KNOWN if group == NOT_KNOWN else group
 
 
 def handler_of(letter: Letter, terms: Terms) -> str:

@@ -14,6 +14,7 @@ from convex_messaging_fastapi.operations.replaying.choosing import (
     NotReplayed,
     Terms,
     against,
+    group_for,
     handler_of,
 )
 from convex_messaging_fastapi.operations.replaying.source import Ends, LetterSource
@@ -80,7 +81,7 @@ class Planner:
                     omitted += bool(letter.omitted)
                     plan.originals.add(letter.origin.topic)
                     if not terms.to_topic and _is_missing(letter, terms, here):
-                        without[letter.group, handler_of(letter, terms)] += 1
+                        without[group_for(letter.group, terms), handler_of(letter, terms)] += 1
         if omitted:
             plan.notes.append(f"{omitted} letters do not hold their message: it is read where it stands")
         for (group, handler), count in sorted(without.items()):
@@ -100,11 +101,13 @@ class Planner:
             return
         plan.originals = set()
         for group in plan.letters:
-            if group != NOT_KNOWN:
-                plan.topics[group] = targets.of_group(group)
-                await self._must_read(group, plan.topics[group] or "", anyway=anyway)
-                if group not in self.handlers_here():
-                    plan.notes.append(f"group {group} is not of this app: its handlers are not known here")
+            into = group_for(group, terms)
+            if into == NOT_KNOWN:
+                continue
+            plan.topics[group] = topic = targets.of_group(into)
+            await self._must_read(into, topic, anyway=anyway)
+            if into not in self.handlers_here():
+                plan.notes.append(f"group {into} is not of this app: its handlers are not known here")
 
     async def _must_read(self, group: str, topic: str, *, anyway: bool) -> None:
         """Refuse a group whose members would leave the copies where they are."""
@@ -142,4 +145,5 @@ def _limited(choice: Choice, limit: int | None) -> Choice:
 
 
 def _is_missing(letter: Letter, terms: Terms, here: Mapping[str, Collection[str]]) -> bool:
-    return letter.group in here and handler_of(letter, terms) not in here[letter.group]
+    handlers = here.get(group_for(letter.group, terms))
+    return handlers is not None and handler_of(letter, terms) not in handlers

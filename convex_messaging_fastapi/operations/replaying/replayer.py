@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import ReplayFenced, TransportError
 from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.choosing import Chosen, Terms, against, slices
+from convex_messaging_fastapi.operations.replaying.choosing import Chosen, Terms, against, group_for, slices
 from convex_messaging_fastapi.operations.replaying.following import Following
 from convex_messaging_fastapi.operations.replaying.jobs import Job, record_of_job
 from convex_messaging_fastapi.operations.replaying.originals import original_of
@@ -146,13 +146,14 @@ class Replayer:
 
     async def _follow(self, group: str) -> None:
         """Whose letters do not say their group, nobody can be asked about."""
-        if self._following is not None and self._following.group == group:
+        into = group_for(group, self._work.terms)
+        if self._following is not None and self._following.group == into:
             return
         self._following = None
-        if self._work.terms.kind == "replay" and group != NOT_KNOWN:
+        if self._work.terms.kind == "replay" and into != NOT_KNOWN:
             tools = self._tools
             job = self._progress.job.id
-            self._following = Following(tools.logs, tools.clock, group, job, tools.dead_letters)
+            self._following = Following(tools.logs, tools.clock, into, job, tools.dead_letters)
             await self._following.begin()
 
     def _owner(self, group: str) -> TransactionalProducer:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from convex_messaging_fastapi.messages.copies import ReplayMarks, copy_for_handler, copy_for_topic
 from convex_messaging_fastapi.operations.replaying.choosing import Chosen, Kind, Terms, handler_of
 from convex_messaging_fastapi.operations.states import Copy, changed, record_of
-from convex_messaging_fastapi.operations.values import KeptState, Letter, StateChange
+from convex_messaging_fastapi.operations.values import NOT_KNOWN, KeptState, Letter, StateChange
 from convex_messaging_fastapi.publishing import Partitioner
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition, size_of
 
@@ -22,11 +22,12 @@ Written = Mapping[TopicPartition, Sequence[int]]
 
 
 class Ready(NamedTuple):
-    """A letter of one slice, and its copy where it is replayed."""
+    """A letter of one slice, and its copy where it is replayed, which `group` is to handle."""
 
     chosen: Chosen
     copy: OutgoingRecord | None = None
     where: TopicPartition | None = None
+    group: str = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def ready(
         copy = copy_for_topic(original, marks)
     else:
         copy = copy_for_handler(original, address.group, handler_of(letter, terms), marks)
-    return Ready(chosen, copy, address.of(original))
+    return Ready(chosen, copy, address.of(original), address.group)
 
 
 def copies_of(slice: Iterable[Ready]) -> dict[TopicPartition, list[OutgoingRecord]]:
@@ -92,9 +93,9 @@ class Change:
         offsets = {where: iter(some) for where, some in written.items()}
         change = StateChange(BECOMES[self.kind], self.at, self.by, self.reason, self.job)
         states: list[OutgoingRecord] = []
-        for chosen, copy, where in slice:
+        for chosen, copy, where, group in slice:
             landed = None
             if copy is not None and where is not None:
-                landed = Copy(chosen.group, where.topic, where.partition, next(offsets[where]))
+                landed = Copy(group, where.topic, where.partition, next(offsets[where]))
             states.append(record_of(changed(chosen.place, chosen.before, change, landed)))
         return states

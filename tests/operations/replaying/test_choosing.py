@@ -47,6 +47,8 @@ OF_A_BATCH = Origin("convex.payments", 1, 5, None, 9)
         ({"origin": OF_A_BATCH}, Terms(), "payload_gone"),
         ({"group": "-", "handler": "-"}, Terms(), "no_handler"),
         ({"group": "-", "handler": "-"}, Terms(handler="settle"), "no_handler"),
+        ({"group": "-", "handler": "-"}, Terms(handler="settle", into="billing"), None),
+        ({"group": "-", "handler": "-"}, Terms(into="billing"), "no_handler"),
         ({"group": "-", "handler": "-"}, Terms(to_topic=True), None),
         ({"handler": "-"}, Terms(), "no_handler"),
         ({"handler": "-"}, Terms(handler="settle"), None),
