@@ -347,7 +347,8 @@ class MessageBus(Declares, Joins):
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         self._operations = None
-        await self._life.start(Running(machine, wiring, parts, here, is_test))
+        running = Running(machine, wiring, parts, here, is_test, lambda: self._operations)
+        await self._life.start(running)
         register(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from convex_messaging_fastapi.errors import (
     ConfigurationError,
 )
 from convex_messaging_fastapi.machine import Machine
+from convex_messaging_fastapi.operations import Operations
 from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.status import Phase
 from convex_messaging_fastapi.wiring import Wiring
@@ -32,6 +33,8 @@ class Running:
     parts: Parts
     loop: asyncio.AbstractEventLoop
     is_test: bool = False
+    operations: Callable[[], Operations | None] = lambda: None
+    """What operators began stops before anything else does; `None` where nobody has asked for any."""
 
 
 _AT_BOTH_ENDS = (
@@ -205,6 +208,8 @@ class Life:
             if self._starting is not None:
                 self._starting.reschedule(parts.loop.time())  # what the start waits for may never come
                 await self._has_started.wait()
+            if (operations := parts.operations()) is not None:
+                await operations.stop()
             await parts.machine.stop()
         finally:
             self.phase, self._parts = then, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -11,6 +11,14 @@ from convex_messaging_fastapi.operations.exporting import as_json
 from convex_messaging_fastapi.operations.filtering import Filter, is_id
 from convex_messaging_fastapi.operations.listing import Listing, checked_limit, cursor_of
 from convex_messaging_fastapi.operations.reading import LetterReader
+from convex_messaging_fastapi.operations.replaying import (
+    MAX_REPLAYS,
+    Actions,
+    Asked,
+    Job,
+    ScannedLetters,
+    To,
+)
 from convex_messaging_fastapi.operations.retention import Retention
 from convex_messaging_fastapi.operations.scanning import FOR_ACTIONS, Scan, Scanner
 from convex_messaging_fastapi.operations.selecting import Selector, place_of_id, selected
@@ -18,6 +26,8 @@ from convex_messaging_fastapi.operations.validating import KnownHandler, Validat
 from convex_messaging_fastapi.operations.values import Letter, LetterPage, Validation
 from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.policies import shown
+
+JOBS_END_SECONDS = 5.0
 
 _OPEN = Filter()
 
@@ -43,6 +53,8 @@ class Operations:
         self._scanner = Scanner(reader, parts.clock, topics, state_topic)
         self._reader = LetterReader(self._scanner, reader, self._own_topic, state_topic)
         self._retention = Retention(parts.admin, parts.clock, topics)
+        source = ScannedLetters(parts, self._scanner, reader, self._retention)
+        self._actions = Actions(parts, source, self._handlers_here, topics)
 
     async def dead_letters(
         self, wanted: Filter = _OPEN, *, limit: int = 200, after: str | None = None
@@ -105,6 +117,104 @@ class Operations:
         async with aclosing(self._whole(wanted, scan)) as letters:
             async for letter in letters:
                 yield as_json(letter)
+
+    async def replay(
+        self,
+        wanted: Filter = _OPEN,
+        *,
+        by: str,
+        rate: float = 50.0,
+        limit: int | None = None,
+        to: To = "handler",
+        handler: str | None = None,
+        into: str | None = None,
+        max_replays: int = MAX_REPLAYS,
+        allow_topics: Collection[str] = (),
+        anyway: bool = False,
+        without_transaction: bool = False,
+        expected: int | None = None,
+        dry_run: bool = True,
+    ) -> Job:
+        """Have messages handled again whose dead letters are meant; by default only say what would be done.
+
+        A copy goes to the failed subscription alone, or with `to="topic"` to the message's own topic, for
+        all that read it (`seen_by`). `rate` is letters a second, `limit` the most letters, `by` who is told
+        in states and copies. `handler` names one for letters that do not, or another than they do; `into`
+        the group of letters that tell none. What was replayed `max_replays` times is left. `allow_topics`
+        may be written to outside the prefix. `anyway`: although nobody reads the copies now. `expected` is
+        the count of the dry run: more are refused.
+
+        Without `dry_run` it returns once it is under way; `wait_for` returns when it is over. It stops with
+        the bus, and by itself when more than half of at least 20 settled copies fail again, or none settles
+        for 60 s. Run again, it does what is left. Each letter is copied once; `without_transaction`, for
+        clusters that forbid those, a crash may repeat a copy.
+
+        Raises `ReplayRefused` before anything is written, `LettersUnavailable`, and `ConfigurationError`.
+        Not promised: that a handler succeeds, or the order of copies against other messages of their key.
+        """
+        how = (by, rate, limit, to, handler, into, max_replays, allow_topics)
+        whether = (anyway, without_transaction, expected, dry_run)
+        return await self._actions.replay(wanted, Asked(*how, *whether))
+
+    async def discard(
+        self,
+        wanted: Filter,
+        *,
+        by: str,
+        reason: str,
+        expected: int | None = None,
+        dry_run: bool = True,
+        without_transaction: bool = False,
+    ) -> Job:
+        """Mark letters as done with, so that they are neither listed as open nor replayed.
+
+        They stay where they are, and `reopen` undoes it. `expected` and `dry_run` are as in `replay`;
+        without `dry_run` it returns when it is done. Raises as `replay` does, and `ReplayFenced`.
+        """
+        return await self._actions.discard(
+            wanted,
+            by=by,
+            reason=reason,
+            expected=expected,
+            dry_run=dry_run,
+            without_transaction=without_transaction,
+        )
+
+    async def reopen(self, ids: Sequence[str], *, by: str, without_transaction: bool = False) -> Job:
+        """Make letters open again, whatever was done to them. Raises as `discard` does."""
+        return await self._actions.reopen(ids, by=by, without_transaction=without_transaction)
+
+    async def jobs(self) -> tuple[Job, ...]:
+        """All actions that are remembered, of every process, newest first. Raises `LettersUnavailable`."""
+        return await self._actions.jobs()
+
+    def job(self, id: str) -> Job | None:
+        """An action of this process, as far as it has come; `None` for any other. Asks nobody."""
+        return self._actions.job(id)
+
+    async def wait_for(self, id: str) -> Job:
+        """Return once an action of this process is over. Cancelling this ends the wait alone.
+
+        Raises `ReplayFenced` when another operator has taken over, `LookupError` for any other id.
+        """
+        return await self._actions.wait_for(id)
+
+    async def stop_job(self, id: str, *, by: str) -> Job:
+        """End an action between two slices, in whichever process it runs, and return it as it ended.
+
+        Raises `LookupError` where there is none of this id, `ReplayRefused` and `LettersUnavailable`.
+        """
+        return await self._actions.stop_job(id, by=by)
+
+    async def stop(self) -> None:
+        """End every action of this process between two slices, or after five seconds wherever it is."""
+        await self._actions.stop(JOBS_END_SECONDS)
+
+    def _handlers_here(self) -> Mapping[str, Collection[str]]:
+        here: dict[str, set[str]] = {}
+        for known in self._handlers():
+            here.setdefault(known.group, set()).add(known.id)
+        return here
 
     async def _whole(self, wanted: Filter, scan: Scan) -> AsyncGenerator[Letter, None]:
         retention_ms = await self._retention.milliseconds()

@@ -21,14 +21,12 @@ from aiokafka.protocol.transaction import EndTxnRequest
 
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.errors import ReplayFenced
-from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.actions import Actions
+from convex_messaging_fastapi.operations import Filter, Operations
 from convex_messaging_fastapi.operations.replaying.replayer import Replayer
 from convex_messaging_fastapi.parts import parts_for, transport_for
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.kafka.producer.transactional import KafkaTransactional
 from convex_messaging_fastapi.transport.transactional import Fate, NotCommitted
-from tests.operations.replaying.reading import PlainSource
 from tests.support.waiting import eventually
 
 NOTHING_CLAIMED = "nothing is claimed"
@@ -114,16 +112,12 @@ def _watch_requests(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AIOKafkaConnection, "send", watched)
 
 
-def operator(bootstrap: str, prefix: str) -> Actions:
+def operator(bootstrap: str, prefix: str) -> Operations:
     settings = MessagingSettings(
         bootstrap_servers=bootstrap, topic_prefix=prefix, client_id=f"operator-{os.getpid()}"
     )
     clock = SystemClock()
-    parts = parts_for(settings, transport_for(settings, clock), clock)
-    source = PlainSource(
-        parts.transport.log_reader(), parts.naming.dead_letters, parts.naming.dead_letter_states
-    )
-    return Actions(parts, source, dict)
+    return Operations(parts_for(settings, transport_for(settings, clock), clock))
 
 
 async def act(bootstrap: str, prefix: str, rate: float) -> int:
@@ -141,7 +135,7 @@ async def act(bootstrap: str, prefix: str, rate: float) -> int:
     return 0 if ended.status == "done" else 1
 
 
-async def _until_over(actions: Actions, id: str) -> Any:
+async def _until_over(actions: Operations, id: str) -> Any:
     if os.environ.get("REPLAY_POINT") == STOPPING:
         await _some_done(actions, id)
         stopping: Awaitable[None] = actions.stop()
@@ -151,11 +145,11 @@ async def _until_over(actions: Actions, id: str) -> Any:
     return await actions.wait_for(id)
 
 
-async def _some_done(actions: Actions, id: str) -> None:
+async def _some_done(actions: Operations, id: str) -> None:
     await eventually(lambda: (job := actions.job(id)) is None or job.done or job.is_over, 60, "some copies")
 
 
-async def _tell(actions: Actions, id: str) -> None:
+async def _tell(actions: Operations, id: str) -> None:
     """Where the job is, for whoever waits for it to be under way."""
     await _some_done(actions, id)
     _say(begun=id)

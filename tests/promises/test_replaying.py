@@ -13,9 +13,7 @@ from convex_messaging_fastapi.consuming.dead_letters.building import build_dead_
 from convex_messaging_fastapi.errors import ReplayFenced, ReplayRefused
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.messages.copies import read_copy
-from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.actions import Actions
-from convex_messaging_fastapi.operations.replaying.jobs import Job
+from convex_messaging_fastapi.operations import Filter, Job, Operations
 from convex_messaging_fastapi.operations.states import StateOfLetter
 from convex_messaging_fastapi.parts import Parts, parts_for
 from convex_messaging_fastapi.records import OutgoingRecord, Record, TopicPartition
@@ -44,18 +42,14 @@ class Scene:
         self.group = f"{self.prefix}.billing"
         self.replay_topic = self.naming.replay(self.group)
         self.payments = f"{self.prefix}.payments"
-        self._operators: list[Actions] = []
+        self._operators: list[Operations] = []
 
     def _parts(self) -> Parts:
         settings = MessagingSettings(bootstrap_servers="memory://", topic_prefix=self.prefix)
         return parts_for(settings, self.stage.transport(), self.stage.clock)
 
-    def operator(self) -> Actions:
-        parts = self._parts()
-        source = PlainSource(
-            parts.transport.log_reader(), self.naming.dead_letters, self.naming.dead_letter_states
-        )
-        made = Actions(parts, source, lambda: {self.group: ("settle",)})
+    def operator(self) -> Operations:
+        made = Operations(self._parts())
         self._operators.append(made)
         return made
 
@@ -86,7 +80,7 @@ class Scene:
         await member.holding(3)
         return member
 
-    async def replayed(self, operator: Actions, **options: object) -> Job:
+    async def replayed(self, operator: Operations, **options: object) -> Job:
         chosen: dict[str, object] = {"by": "ada", "rate": FAST, "dry_run": False} | options
         job = await operator.replay(Filter(), **chosen)  # type: ignore[arg-type]
         if job.status != "running":
@@ -98,10 +92,10 @@ class Scene:
         return await self._there(self.replay_topic)
 
     async def states(self) -> dict[tuple[int, int], StateOfLetter]:
-        known = await PlainSource(
+        source = PlainSource(
             self.parts.transport.log_reader(), self.naming.dead_letters, self.naming.dead_letter_states
-        ).known()
-        return {(place.partition, place.offset): state for place, state in known.letters.items()}
+        )
+        return {(place.partition, place.offset): state for place, state in (await source.states()).items()}
 
     async def ends(self) -> dict[str, list[int]]:
         topics = (

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+from convex_messaging_fastapi.clock import settled_within
 from convex_messaging_fastapi.errors import (
     ConfigurationError,
     ReplayFenced,
@@ -39,6 +40,23 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.transactional import Fate, NotCommitted, TransactionalProducer
 
 
+class Asked(NamedTuple):
+    """How a replay is to be done; what each means is said at `Operations.replay`."""
+
+    by: str
+    rate: float = 50.0
+    limit: int | None = None
+    to: To = "handler"
+    handler: str | None = None
+    into: str | None = None
+    max_replays: int = MAX_REPLAYS
+    allow_topics: Collection[str] = ()
+    anyway: bool = False
+    without_transaction: bool = False
+    expected: int | None = None
+    dry_run: bool = True
+
+
 @dataclass(slots=True)
 class Running:
     """An action of this process."""
@@ -51,44 +69,34 @@ class Running:
 class Actions:
     """Everything here may be called from several tasks at once; two actions on one group fence each other."""
 
-    def __init__(self, parts: Parts, source: LetterSource, handlers_here: HandlersHere) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        source: LetterSource,
+        handlers_here: HandlersHere,
+        dead_letter_topics: Collection[str] = (),
+    ) -> None:
         self._parts, self._source = parts, source
         self._logs = parts.transport.log_reader()
         self._topics = ReplayTopics(parts, self._logs)
         self._planner = Planner(source, parts.transport.groups(), self._logs, self._targets, handlers_here)
-        self._allowed: Collection[str] = ()
+        self._dead_letter_topics = dead_letter_topics
         self._running: dict[str, Running] = {}
 
-    async def replay(
-        self,
-        wanted: Filter,
-        *,
-        by: str,
-        rate: float = 50.0,
-        limit: int | None = None,
-        to: To = "handler",
-        handler: str | None = None,
-        into: str | None = None,
-        max_replays: int = MAX_REPLAYS,
-        allow_topics: Collection[str] = (),
-        anyway: bool = False,
-        without_transaction: bool = False,
-        expected: int | None = None,
-        dry_run: bool = True,
-    ) -> Job:
+    async def replay(self, wanted: Filter, asked: Asked) -> Job:
         """See `Operations.replay`."""
-        if not rate > 0:
-            raise ConfigurationError(f"rate is letters a second, more than 0, not {rate!r}")
-        terms = Terms("replay", to == "topic", handler, into, max_replays)
-        planner = replace(self._planner, targets=partial(self._targets, allowed=allow_topics))
-        plan = await planner.plan(wanted, terms, limit=limit, anyway=anyway)
-        job = self._planned(plan, terms, wanted, by, rate)
-        if dry_run or not plan.selected:
+        if not asked.rate > 0:
+            raise ConfigurationError(f"rate is letters a second, more than 0, not {asked.rate!r}")
+        terms = Terms("replay", asked.to == "topic", asked.handler, asked.into, asked.max_replays)
+        planner = replace(self._planner, targets=partial(self._targets, allowed=asked.allow_topics))
+        plan = await planner.plan(wanted, terms, limit=asked.limit, anyway=asked.anyway)
+        job = self._planned(plan, terms, wanted, asked.by, asked.rate)
+        if asked.dry_run or not plan.selected:
             return job
-        _no_more_than(expected, plan.selected)
-        await self._topics.ensure(plan, anyway=anyway)
-        work = Work(terms, wanted, plan.ends, await self._addresses(plan, terms), limit=limit)
-        return await self._begin(work, job, without_transaction=without_transaction)
+        _no_more_than(asked.expected, plan.selected)
+        await self._topics.ensure(plan, anyway=asked.anyway)
+        work = Work(terms, wanted, plan.ends, await self._addresses(plan, terms), limit=asked.limit)
+        return await self._begin(work, job, without_transaction=asked.without_transaction)
 
     async def discard(
         self,
@@ -139,13 +147,18 @@ class Actions:
             return await self.wait_for(id)
         return await self._stop_elsewhere(id, by)
 
-    async def stop(self) -> None:
-        """End every job of this process between two slices."""
+    async def stop(self, seconds: float) -> None:
+        """End every job of this process between two slices, or after so many seconds wherever it is."""
         for running in self._running.values():
             running.stop_reason = running.stop_reason or "the bus was stopped"
         tasks = [running.task for running in self._running.values() if running.task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
+        if not tasks:
+            return
+        ending = asyncio.ensure_future(asyncio.wait(tasks))
+        if not await settled_within(self._parts.clock, ending, seconds):
+            for task in tasks:
+                task.cancel()
+        await ending
 
     async def _change(
         self,
@@ -217,7 +230,7 @@ class Actions:
 
     def _targets(self, groups: Collection[str], allowed: Collection[str] = ()) -> Targets:
         naming = self._parts.naming
-        return Targets(naming, self._parts.settings.topic_prefix, groups, (naming.dead_letters,), allowed)
+        return Targets(naming, self._parts.settings.topic_prefix, groups, self._dead_letter_topics, allowed)
 
     async def _addresses(self, plan: Plan, terms: Terms) -> dict[str, Address]:
         partitioner = Partitioner(self._parts.settings.partitioner)

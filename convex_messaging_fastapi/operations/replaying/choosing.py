@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from convex_messaging_fastapi.operations.states import StateOfLetter
-from convex_messaging_fastapi.operations.values import NOT_KNOWN, Letter, LetterPlace, LetterState
+from convex_messaging_fastapi.operations.values import NOT_KNOWN, Letter, LetterPlace
+from convex_messaging_fastapi.records import TopicPartition
 
 MAX_REPLAYS = 3
 
@@ -23,7 +23,8 @@ letter. `no_handler`: it does not say whose it is, so it goes to its topic, or t
 `payload_gone`: it does not hold the message, which its topic has not any more. `too_large`: its target does
 not take it. `gone`: its topic kept it no longer."""
 
-OPEN: frozenset[LetterState] = frozenset({"open", "failed_again"})
+Ends = Mapping[TopicPartition, int]
+"""Where each partition of dead letters ended, below which letters are chosen."""
 
 
 class Chosen(NamedTuple):
@@ -42,7 +43,7 @@ class Choice:
     """
 
     letters: Sequence[Chosen]
-    ends: dict[str, dict[int, int]] = field(default_factory=dict)
+    ends: Ends
 
     def by_group(self) -> dict[str, list[Chosen]]:
         """Each letter's own group, one after another."""
@@ -95,6 +96,3 @@ def handler_of(letter: Letter, terms: Terms) -> str:
 def slices(letters: Sequence[Chosen], size: int) -> Iterable[Sequence[Chosen]]:
     for start in range(0, len(letters), size):
         yield letters[start : start + size]
-
-
-Refused = Counter[NotReplayed]

@@ -6,18 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from convex_messaging_fastapi.errors import ReplayRefused
+from convex_messaging_fastapi.errors import LettersUnavailable, ReplayRefused
 from convex_messaging_fastapi.operations.filtering import Filter
 from convex_messaging_fastapi.operations.replaying.choosing import (
     Choice,
     Chosen,
+    Ends,
     NotReplayed,
     Terms,
     against,
     group_for,
     handler_of,
 )
-from convex_messaging_fastapi.operations.replaying.source import Ends, LetterSource
+from convex_messaging_fastapi.operations.replaying.source import LetterSource
 from convex_messaging_fastapi.operations.replaying.targets import Targets
 from convex_messaging_fastapi.operations.values import NOT_KNOWN, Letter
 from convex_messaging_fastapi.transport.base import GroupsTransport, LogReader
@@ -61,8 +62,11 @@ class Planner:
     handlers_here: HandlersHere
 
     async def plan(self, wanted: Filter, terms: Terms, *, limit: int | None, anyway: bool) -> Plan:
-        known = await self.source.known()
-        choice = await self.source.choose(wanted, known)
+        try:
+            await self.source.known()
+        except LettersUnavailable as error:
+            raise ReplayRefused("states_unreadable", str(error)) from error
+        choice = await self.source.choose(wanted)
         plan = Plan(_limited(choice, limit).by_group(), choice.ends)
         if terms.kind == "replay" and plan.letters:
             await self._look_through(plan, terms)

@@ -12,13 +12,20 @@ from dataclasses import dataclass, field, replace
 from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import ReplayFenced, TransportError
 from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.choosing import Chosen, Terms, against, group_for, slices
+from convex_messaging_fastapi.operations.replaying.choosing import (
+    Chosen,
+    Ends,
+    Terms,
+    against,
+    group_for,
+    slices,
+)
 from convex_messaging_fastapi.operations.replaying.following import Following
 from convex_messaging_fastapi.operations.replaying.jobs import Job, record_of_job
 from convex_messaging_fastapi.operations.replaying.originals import original_of
 from convex_messaging_fastapi.operations.replaying.pace import MOST_AT_ONCE, Pace, most_ahead, slice_size
 from convex_messaging_fastapi.operations.replaying.progress import Progress
-from convex_messaging_fastapi.operations.replaying.source import Ends, Known, LetterSource
+from convex_messaging_fastapi.operations.replaying.source import Known, LetterSource
 from convex_messaging_fastapi.operations.replaying.writing import Address, Change, Ready, copies_of, ready
 from convex_messaging_fastapi.operations.states import forgotten
 from convex_messaging_fastapi.operations.values import NOT_KNOWN, Letter, LetterPlace
@@ -184,7 +191,7 @@ class Replayer:
         known = await self._tools.source.known()
         self._look_at_jobs(known, group)
         self._forget(known)
-        left = self._left(await self._chosen(known, group))
+        left = self._left(await self._chosen(group))
         size = self._size()
         if self._work.terms.kind != "replay":
             for some in slices(left, size):
@@ -211,9 +218,9 @@ class Replayer:
             self._before += [forgotten(place) for place in known.gone[:MOST_FORGOTTEN]]
             self._has_forgotten = True
 
-    async def _chosen(self, known: Known, group: str) -> Sequence[Chosen]:
+    async def _chosen(self, group: str) -> Sequence[Chosen]:
         wanted = replace(self._work.wanted, group=group)
-        choice = await self._tools.source.choose(wanted, known, self._work.ends)
+        choice = await self._tools.source.choose(wanted, self._work.ends)
         return choice.letters
 
     def _left(self, letters: Sequence[Chosen]) -> Sequence[Chosen]:

@@ -7,20 +7,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.choosing import Choice, Chosen
+from convex_messaging_fastapi.operations.replaying.choosing import Choice, Chosen, Ends
 from convex_messaging_fastapi.operations.replaying.jobs import Job
-from convex_messaging_fastapi.operations.states import StateOfLetter
 from convex_messaging_fastapi.operations.values import Letter, LetterPlace
-
-Ends = Mapping[str, Mapping[int, int]]
-"""Where each partition of each topic of dead letters ended, below which letters are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the state topic says now. `gone` are places whose letters their topics keep no longer."""
 
-    letters: Mapping[LetterPlace, StateOfLetter] = field(default_factory=dict)
     jobs: Mapping[str, Job] = field(default_factory=dict)
     gone: Sequence[LetterPlace] = ()
 
@@ -30,7 +25,7 @@ class LetterSource(Protocol):
 
     async def known(self) -> Known: ...
 
-    async def choose(self, wanted: Filter, known: Known, ends: Ends | None = None) -> Choice:
+    async def choose(self, wanted: Filter, ends: Ends | None = None) -> Choice:
         """The letters that pass `wanted`, duplicates left out; `ends` are those of an earlier choice."""
         ...
 

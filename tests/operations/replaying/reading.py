@@ -9,9 +9,9 @@ from convex_messaging_fastapi.errors import DecodeError
 from convex_messaging_fastapi.messages import DeadLetterMessage
 from convex_messaging_fastapi.messages.headers import MESSAGE_ID
 from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.choosing import Choice, Chosen
+from convex_messaging_fastapi.operations.replaying.choosing import Choice, Chosen, Ends
 from convex_messaging_fastapi.operations.replaying.jobs import Job, job_of
-from convex_messaging_fastapi.operations.replaying.source import Ends, Known
+from convex_messaging_fastapi.operations.replaying.source import Known
 from convex_messaging_fastapi.operations.states import StateOfLetter, place_of_key, state_of
 from convex_messaging_fastapi.operations.values import Letter, LetterPlace, Origin
 from convex_messaging_fastapi.records import Record, TopicPartition, header_text
@@ -24,7 +24,15 @@ class PlainSource:
     def __init__(self, logs: LogReader, dead_letters: str, states: str) -> None:
         self._logs, self._dead_letters, self._states = logs, dead_letters, states
 
+    async def states(self) -> dict[LetterPlace, StateOfLetter]:
+        return (await self._read())[0]
+
     async def known(self) -> Known:
+        letters, jobs = await self._read()
+        there = await self._logs.ranges(self._dead_letters)
+        return Known(jobs, [place for place in letters if place.offset < _begin(there, place)])
+
+    async def _read(self) -> tuple[dict[LetterPlace, StateOfLetter], dict[str, Job]]:
         letters: dict[LetterPlace, StateOfLetter] = {}
         jobs: dict[str, Job] = {}
         async for records in self._logs.read(await self._logs.ranges(self._states)):
@@ -35,17 +43,14 @@ class PlainSource:
                     letters = {place: state for place, state in letters.items() if place[:3] != where}
                 elif (job := job_of(record)) is not None:
                     jobs[job.id] = job
-        there = await self._logs.ranges(self._dead_letters)
-        gone = [place for place in letters if place.offset < _begin(there, place)]
-        return Known(letters, jobs, gone)
+        return letters, jobs
 
-    async def choose(self, wanted: Filter, known: Known, ends: Ends | None = None) -> Choice:
+    async def choose(self, wanted: Filter, ends: Ends | None = None) -> Choice:
+        states = await self.states()
         there = await self._logs.ranges(self._dead_letters)
         if ends is not None:
-            own = ends.get(self._dead_letters, {})
             there = {
-                where: LogRange(first, min(end, own.get(where.partition, 0)))
-                for where, (first, end) in there.items()
+                where: LogRange(first, min(end, ends.get(where, 0))) for where, (first, end) in there.items()
             }
         chosen: list[Chosen] = []
         seen: set[str | None] = set()
@@ -53,7 +58,7 @@ class PlainSource:
             for record in records:
                 place = _place(record)
                 id = header_text(record.headers, MESSAGE_ID)
-                before = known.letters.get(place)
+                before = states.get(place)
                 if id in seen:
                     continue
                 seen.add(id)
@@ -63,9 +68,7 @@ class PlainSource:
                 if wanted.state == "all" or before is None or before.state == wanted.state:
                     chosen.append(Chosen(place, letter.group, before))
         chosen.sort(key=lambda each: each.place)
-        return Choice(
-            chosen, {self._dead_letters: {where.partition: end for where, (_, end) in there.items()}}
-        )
+        return Choice(chosen, {where: end for where, (_, end) in there.items()})
 
     async def whole(self, chosen: Sequence[Chosen]) -> AsyncGenerator[Sequence[Letter], None]:
         for _, group in groupby(chosen, key=lambda each: each.place[:2]):

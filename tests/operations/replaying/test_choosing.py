@@ -62,4 +62,4 @@ def test_a_letter_says_itself_why_it_is_not_replayed(
 
 def test_groups_come_one_after_another_each_in_the_order_of_its_letters() -> None:
     letters = [Chosen(PLACE._replace(offset=n), "ba"[n % 2]) for n in range(4)]
-    assert Choice(letters).by_group() == {"a": letters[1::2], "b": letters[::2]}
+    assert Choice(letters, {}).by_group() == {"a": letters[1::2], "b": letters[::2]}

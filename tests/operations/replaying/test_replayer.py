@@ -14,7 +14,7 @@ from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.errors import ReplayRefused
 from convex_messaging_fastapi.messages.copies import read_copy
 from convex_messaging_fastapi.operations.filtering import Filter
-from convex_messaging_fastapi.operations.replaying.actions import Actions
+from convex_messaging_fastapi.operations.replaying.actions import Actions, Asked
 from convex_messaging_fastapi.operations.replaying.jobs import Job
 from convex_messaging_fastapi.operations.replaying.source import Known
 from convex_messaging_fastapi.operations.states import place_of_key
@@ -112,9 +112,8 @@ class Scene:
         self.write(*(letter("convex.payments", number, GROUP) for number in range(count)))
 
     async def replay(self, rate: float = FAST, **options: Any) -> Job:
-        begun = await self.actions.replay(
-            Filter(), by="ada", rate=rate, anyway=True, dry_run=False, **options
-        )
+        asked = Asked("ada", rate, anyway=True, dry_run=False, **options)
+        begun = await self.actions.replay(Filter(), asked)
         return await self.over(begun)
 
     async def over(self, begun: Job) -> Job:
@@ -166,7 +165,7 @@ async def test_whatever_becomes_of_a_transaction_each_letter_is_copied_once(
     job = await scene.replay(rate=100)
     assert scene.accidents.planned == {}, "it happened"
     assert (job.status, set(scene.copied().values()), len(scene.copied())) == ("done", {1}, 40)
-    assert len((await scene.source.known()).letters) == 40
+    assert len(await scene.source.states()) == 40
 
 
 async def test_a_right_that_is_withdrawn_amid_it_ends_it(scene: Scene) -> None:
@@ -190,7 +189,7 @@ async def test_of_a_group_that_stands_still_no_more_than_250_are_out(scene: Scen
     job = await scene.replay(rate=10)
     assert (job.status, "nobody handles them" in job.error) == ("stopped", True)
     assert 200 < len(scene.copies()) <= 250
-    assert len((await scene.source.known()).letters) == len(scene.copies())
+    assert len(await scene.source.states()) == len(scene.copies())
 
 
 class Failing(Scene):
