@@ -150,7 +150,7 @@ def state_of(record: Record) -> StateOfLetter | Unclear | None:
 
 
 def kept_of(record: Record) -> Kept:
-    """What `state_of` says, in short and in a third of the time. The record has a letter's key, and a value."""
+    """What `state_of` says, in short, in a third of the time. The record has a letter's key and a value."""
     told = _parsed(record.value or b"")
     timestamp_ms = _int(told.get("LetterTimestamp"))
     state = told.get("State")

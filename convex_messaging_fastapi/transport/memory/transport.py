@@ -76,6 +76,7 @@ class MemoryAdmin:
         """It forgets nothing while it lives."""
         return -1
 
+
 class MemoryGroups:
     """Implements `GroupsTransport`."""
 
