@@ -177,9 +177,17 @@ class NoSuchHandler(MessagingError):
 
 
 class TransportError(MessagingError):
-    """Kafka could not do what was asked of it."""
+    """Kafka could not do what was asked of it.
+
+    `problem` is the word for it of the closed list that probes show (`auth_failed`, `topic_missing`, ...);
+    empty where none fits.
+    """
 
     may_retry = True
+
+    def __init__(self, text: str = "", problem: str = "") -> None:
+        self.problem = problem
+        super().__init__(text)
 
 
 class TopicUnavailable(TransportError):
@@ -192,9 +200,10 @@ class TopicUnavailable(TransportError):
         self,
         reason: str,
         remedy: str = "create the topic, or set KAFKA_CREATE_TOPICS=true and start again",
+        problem: str = "",
     ) -> None:
         self.remedy = remedy
-        super().__init__(reason)
+        super().__init__(reason, problem)
 
 
 class LettersUnavailable(TransportError):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from convex_messaging_fastapi.clock import Clock
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from convex_messaging_fastapi.clock import Clock, SystemClock
 from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.transport.kafka.selfcheck import check_engine
 
-__all__ = ["kafka_transport"]
+if TYPE_CHECKING:
+    from convex_messaging_fastapi.transport.kafka.admin import Inspector
+
+__all__ = ["inspecting", "kafka_transport"]
 
 
 def kafka_transport(settings: MessagingSettings, clock: Clock, observers: Observers) -> Transport:
@@ -21,3 +27,11 @@ def kafka_transport(settings: MessagingSettings, clock: Clock, observers: Observ
     from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
 
     return KafkaTransport(settings, clock, observers=observers)
+
+
+def inspecting(settings: MessagingSettings) -> AbstractAsyncContextManager[Inspector]:
+    """A look at the cluster as such, for whoever operates it; raises `TransportError` where there is none."""
+    check_engine()
+    from convex_messaging_fastapi.transport.kafka.transport import KafkaTransport
+
+    return KafkaTransport(settings, SystemClock()).inspecting()

@@ -97,7 +97,7 @@ class KafkaLogReader:
     async def _reached(self, what: str) -> Reached:
         reached = await self._reach()
         if isinstance(reached, Explanation):
-            raise TransportError(f"{what} cannot be read: {reached.detail}")
+            raise TransportError(f"{what} cannot be read: {reached.detail}", reached.problem.value)
         return reached
 
     async def _there(self, reader: PartitionReader, topic: str) -> dict[TopicPartition, LogRange]:
@@ -152,7 +152,7 @@ class KafkaLogReader:
             if reader.mend(where, error):
                 return (), first
             why = explain_unreadable(error, where, first, span_of(error))
-            raise TransportError(why.detail) from error
+            raise TransportError(why.detail, why.problem.value) from error
         position = reader.position(where)
         return records, first if position is None else position
 
@@ -188,6 +188,5 @@ def _telling(what: str, *, group: str = "", topic: str = "") -> Iterator[None]:
     try:
         yield
     except KafkaError as error:
-        raise TransportError(
-            f"{what} cannot be read: {explain_membership(error, group, topic).detail}"
-        ) from error
+        why = explain_membership(error, group, topic)
+        raise TransportError(f"{what} cannot be read: {why.detail}", why.problem.value) from error

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.errors import TransportError
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.transport.kafka.admin import KafkaAdmin
+from convex_messaging_fastapi.transport.kafka.admin import Inspector, KafkaAdmin
 from convex_messaging_fastapi.transport.kafka.consumer import InstanceId, KafkaConsumer, KafkaGroups, Terms
 from convex_messaging_fastapi.transport.kafka.engine import (
     Access,
@@ -95,6 +98,15 @@ class KafkaTransport:
             reach=self._reach,
             options=self._client_options,
         )
+
+    @asynccontextmanager
+    async def inspecting(self) -> AsyncIterator[Inspector]:
+        """A look at the cluster as such. Raises `TransportError` where none can be reached."""
+        reached = await self._reach()
+        if isinstance(reached, Explanation):
+            raise TransportError(reached.detail, reached.problem.value)
+        async with Inspector.on(Client.asking(**self._client_options(reached))) as inspector:
+            yield inspector
 
     def log_reader(self) -> KafkaLogReader:
         return KafkaLogReader(

@@ -15,7 +15,7 @@ from convex_messaging_fastapi.clock import Clock, sleep
 from convex_messaging_fastapi.errors import TopicUnavailable
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.kafka.engine import Client, for_code
-from convex_messaging_fastapi.transport.kafka.recovery import Explanation, Reached
+from convex_messaging_fastapi.transport.kafka.recovery import Explanation, Reached, explain_membership
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 _UP_TO_THE_CLUSTER = -1
@@ -71,7 +71,7 @@ class KafkaAdmin:
     async def _client(self, failing: str) -> AsyncIterator[Client]:
         reached = await self._reach()
         if isinstance(reached, Explanation):
-            raise TopicUnavailable(f"{failing}: {reached.detail}")
+            raise TopicUnavailable(f"{failing}: {reached.detail}", problem=reached.problem.value)
         options = self._options(reached)
         client = Client.asking(**options)
         try:
@@ -88,7 +88,8 @@ class KafkaAdmin:
         if error in (NoError, TopicAlreadyExistsError):
             return
         reason = described.get("error_message") or error.description
-        raise TopicUnavailable(f"topic {topic.name!r} could not be created: {error.__name__}: {reason}")
+        sentence = f"topic {topic.name!r} could not be created: {error.__name__}: {reason}"
+        raise TopicUnavailable(sentence, problem=explain_membership(error(topic.name)).problem.value)
 
     async def _until_known(self, client: Client, topic: str) -> None:
         """Wait until a broker knows the new topic, because publishing begins right after."""

@@ -1,0 +1,116 @@
+"""How a function becomes a command: its common options, its run, and what is said when it fails."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from convex_messaging_fastapi.cli.exits import Ended, ExitCode, code_of
+from convex_messaging_fastapi.cli.quiet import be_quiet
+from convex_messaging_fastapi.cli.session import Options, Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COMMON = {
+    "app": Annotated[
+        str | None,
+        typer.Option(
+            "--app", metavar="MODULE:ATTRIBUTE", help="The app, its bus, or a function that makes one."
+        ),
+    ],
+    "app_dir": Annotated[Path, typer.Option("--app-dir", help="The folder that the app's module is in.")],
+    "bootstrap_servers": Annotated[
+        str | None,
+        typer.Option(
+            "--bootstrap-servers", metavar="HOST:PORT,...", help="Another cluster than the settings'."
+        ),
+    ],
+    "json": Annotated[bool, typer.Option("--json", help="JSON instead of a table.")],
+    "debug": Annotated[bool, typer.Option("--debug", help="The whole trace of an error, and all log lines.")],
+}
+
+
+def command(family: typer.Typer, name: str, *, without: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Make a command of a function that takes a `Session` first, then its own options.
+
+    It may be async, and may return an `ExitCode`. `without` are common options that mean nothing to it.
+    """
+    common = {option: kind for option, kind in _COMMON.items() if option not in without}
+
+    def declare(function: F) -> F:
+        _, *own = inspect.signature(function, eval_str=True).parameters.values()
+
+        def run(**given: Any) -> None:
+            options = Options(**{option: given.pop(option) for option in common})
+            raise typer.Exit(perform(Session(options), function, given))
+
+        run.__doc__ = function.__doc__
+        parameters = [*own, *(_option(option, kind) for option, kind in common.items())]
+        keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+        run.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in keyword}
+        family.command(name)(run)
+        return function
+
+    return declare
+
+
+def perform(session: Session, function: Callable[..., Any], given: dict[str, Any]) -> ExitCode:
+    """Run it, and say in one line why it failed; with what code this process ends."""
+    be_quiet(session.out, debug=session.options.debug)
+    try:
+        answer = _run(function(session, **given))
+        session.out.flush()
+    except BrokenPipeError:
+        leave_pipe()
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        session.out.say(f"interrupted{f': {session.done}' if session.done else ''}")
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is told in one line
+        _tell(session, error)
+        return code_of(error)
+    return answer if isinstance(answer, ExitCode) else ExitCode.OK
+
+
+def leave_pipe() -> None:
+    """Whoever read our output has seen enough, which is no error; nor is it one at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _option(name: str, kind: Any) -> inspect.Parameter:
+    default = getattr(Options(), name)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _run(answer: Any) -> Any:
+    if not inspect.iscoroutine(answer):
+        return answer
+    import asyncio
+
+    return asyncio.run(answer)
+
+
+def _tell(session: Session, error: Exception) -> None:
+    if session.options.debug:
+        traceback.print_exception(error)
+    for line in _lines(error):
+        session.out.say(line)
+
+
+def _lines(error: Exception) -> list[str]:
+    from convex_messaging_fastapi.errors import ConfigurationError, MessagingError
+
+    if isinstance(error, Ended | MessagingError):
+        # Only settings have several things wrong at once.
+        text = str(error)
+        lines = text.splitlines() if isinstance(error, ConfigurationError) else [text]
+        return [f"error: {lines[0]}", *lines[1:]] if text else []
+    return [f"error: {type(error).__name__}: {error} (a defect of this package: --debug shows where)"]

@@ -1,0 +1,1 @@
+"""The commands, one file a family. Each has `add_to(root)`."""

@@ -1,0 +1,93 @@
+"""What every command has in hand: its common options, its output, and on demand settings, app and cluster."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convex_messaging_fastapi.cli.app import Handler, handlers_of, settings_of
+from convex_messaging_fastapi.cli.exits import Ended, ExitCode
+from convex_messaging_fastapi.cli.finding import Named, bus_of, named_app
+from convex_messaging_fastapi.cli.output import Output
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from convex_messaging_fastapi.bus import MessageBus
+    from convex_messaging_fastapi.settings import MessagingSettings
+    from convex_messaging_fastapi.transport.kafka.admin import Inspector
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Those that every command takes."""
+
+    app: str | None = None
+    app_dir: Path = Path()
+    bootstrap_servers: str | None = None
+    json: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Session:
+    """One command's run. `done` is what an interruption tells: what was done by then."""
+
+    options: Options
+    out: Output = field(init=False)
+    done: str = ""
+
+    def __post_init__(self) -> None:
+        self.out = Output(as_json=self.options.json)
+
+    @cached_property
+    def bus(self) -> MessageBus:
+        """The bus of the app, loaded and not started. Raises `Ended` where there is none."""
+        return bus_of(self._named, self.options.app_dir)
+
+    @cached_property
+    def settings(self) -> MessagingSettings:
+        """The app's own where an app was named for us, else as they stand outside the code."""
+        if self._named is not None and self._named.is_for_us:
+            return self.settings_of_app
+        from convex_messaging_fastapi.settings import load
+
+        return load(**self._overrides)
+
+    @cached_property
+    def settings_of_app(self) -> MessagingSettings:
+        return settings_of(self.bus, **self._overrides)
+
+    @cached_property
+    def handlers(self) -> list[Handler]:
+        return handlers_of(self.bus, self.settings_of_app)
+
+    def inspect(self, settings: MessagingSettings | None = None) -> AbstractAsyncContextManager[Inspector]:
+        """A connection to the cluster to ask questions on. Raises `Ended` where there is none to reach."""
+        settings = settings or self.settings
+        refuse_memory(settings)
+        from convex_messaging_fastapi.transport.kafka import inspecting
+
+        return inspecting(settings)
+
+    @cached_property
+    def _named(self) -> Named | None:
+        return named_app(self.options.app, os.environ, self.options.app_dir)
+
+    @property
+    def _overrides(self) -> dict[str, str]:
+        servers = self.options.bootstrap_servers
+        return {"bootstrap_servers": servers} if servers else {}
+
+
+def refuse_memory(settings: MessagingSettings) -> None:
+    """A broker in memory is in the process that uses it, and this is another one."""
+    if settings.is_memory:
+        raise Ended(
+            ExitCode.USAGE,
+            f"bootstrap_servers is {settings.bootstrap_servers}, a broker inside the app's process: there is "
+            "nothing to ask from outside. Give --bootstrap-servers host:port",
+        )

@@ -1,0 +1,14 @@
+"""What is asked of a cluster as such: topics made for the bus, and looked at for whoever operates it."""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi.transport.kafka.admin.inspector import Inspector
+from convex_messaging_fastapi.transport.kafka.admin.seen import (
+    SeenBroker,
+    SeenCluster,
+    SeenPartition,
+    SeenTopic,
+)
+from convex_messaging_fastapi.transport.kafka.admin.topics import KafkaAdmin
+
+__all__ = ["Inspector", "KafkaAdmin", "SeenBroker", "SeenCluster", "SeenPartition", "SeenTopic"]
