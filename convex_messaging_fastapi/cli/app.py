@@ -55,3 +55,11 @@ def handlers_of(bus: MessageBus, settings: MessagingSettings) -> list[Handler]:
         )
         for declared in bus._declarations
     ]
+
+
+def drain_within(bus: MessageBus, settings: MessagingSettings, seconds: float) -> None:
+    """Let running handlers have so long when the bus stops, and the rest of its stop what it had before."""
+    rest = settings.shutdown_timeout_seconds - settings.drain_timeout_seconds
+    bus._settings = settings.model_copy(
+        update={"drain_timeout_seconds": seconds, "shutdown_timeout_seconds": seconds + rest}
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -95,7 +96,16 @@ def _run(answer: Any) -> Any:
         return answer
     import asyncio
 
-    return asyncio.run(answer)
+    # asyncio's own answer to Ctrl-C waits for a turn of the loop, which a read of standard input holds up.
+    before = signal.signal(signal.SIGINT, _interrupt)
+    try:
+        return asyncio.run(answer)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _tell(session: Session, error: Exception) -> None:

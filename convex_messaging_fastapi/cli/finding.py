@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,7 +50,14 @@ def usual_app(folder: Path) -> Path | None:
     return next((path for name in USUAL_FILES if (path := folder / name).is_file()), None)
 
 
-def bus_of(named: Named | None, folder: Path) -> MessageBus:
+class Found(NamedTuple):
+    """A bus, and the app that includes its router, where it was found in one."""
+
+    bus: MessageBus
+    app: Any | None = None
+
+
+def found_by(named: Named | None, folder: Path) -> Found:
     """Load the app and find its bus. Raises `Ended` that says what to change."""
     if str(folder.resolve()) not in sys.path:
         sys.path.insert(0, str(folder.resolve()))
@@ -76,7 +83,7 @@ def _tools_of(path: Path) -> dict[str, Any]:
     return {name: tool for name, tool in tools.items() if isinstance(tool, dict)}
 
 
-def _usual_bus(path: Path, folder: Path) -> MessageBus:
+def _usual_bus(path: Path, folder: Path) -> Found:
     name = ".".join(path.relative_to(folder).with_suffix("").parts)
     return _bus_in(_load(name, f"found as {path.relative_to(folder)}"), f"{name} ({path})")
 
@@ -109,19 +116,19 @@ def _attribute(module: Any, path: str, named: Named) -> Any:
     return found
 
 
-def _bus_in(module: Any, what: str) -> MessageBus:
+def _bus_in(module: Any, what: str) -> Found:
     """Of a module that was named alone: by the usual names first, then whatever in it is an app or a bus."""
     values = [*(getattr(module, name, None) for name in USUAL_NAMES), *vars(module).values()]
     for value in values:
-        if buses := _buses_of(value):
+        if buses := _found_in(value):
             return _the_only(buses, what)
     raise Ended(
         ExitCode.USAGE, f"{what} holds no app that includes a MessagingRouter, and no MessageBus: {_HOW}"
     )
 
 
-def _bus(found: Any, what: str) -> MessageBus:
-    if buses := _buses_of(found):
+def _bus(found: Any, what: str) -> Found:
+    if buses := _found_in(found):
         return _the_only(buses, what)
     if callable(found) and not hasattr(found, "routes"):
         return _made_by(found, what)
@@ -132,35 +139,34 @@ def _bus(found: Any, what: str) -> MessageBus:
     )
 
 
-def _made_by(factory: Callable[[], Any], what: str) -> MessageBus:
+def _made_by(factory: Callable[[], Any], what: str) -> Found:
     try:
         made = factory()
     except Exception as error:
         raise Ended(ExitCode.USAGE, f"{what} failed: {type(error).__name__}: {error}") from error
-    if buses := _buses_of(made):
+    if buses := _found_in(made):
         return _the_only(buses, what)
     raise Ended(ExitCode.USAGE, f"{what} makes {type(made).__name__}, which has no message bus")
 
 
-def _the_only(buses: list[MessageBus], what: str) -> MessageBus:
-    if len(buses) > 1:
+def _the_only(found: list[Found], what: str) -> Found:
+    if len(found) > 1:
         raise Ended(
             ExitCode.USAGE,
-            f"{what} has {len(buses)} message buses: name the one you mean, as in --app main:bus",
+            f"{what} has {len(found)} message buses: name the one you mean, as in --app main:bus",
         )
-    return buses[0]
+    return found[0]
 
 
-def _buses_of(value: Any) -> list[MessageBus]:
+def _found_in(value: Any) -> list[Found]:
     from convex_messaging_fastapi.bus import MessageBus
 
     if isinstance(value, MessageBus):
-        return [value]
+        return [Found(value)]
     routes = getattr(value, "routes", None)
-    return list(_included(routes)) if isinstance(routes, list) else []
-
-
-def _included(routes: list[Any]) -> Iterator[MessageBus]:
+    if not isinstance(routes, list):
+        return []
     from convex_messaging_fastapi.plugin.health import probes_among
 
-    yield from {id(probes.bus): probes.bus for _, probes in probes_among(routes)}.values()
+    buses = {id(probes.bus): probes.bus for _, probes in probes_among(routes)}.values()
+    return [Found(bus, value if hasattr(value, "router") else None) for bus in buses]

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from convex_messaging_fastapi.cli.app import Handler, handlers_of, settings_of
 from convex_messaging_fastapi.cli.exits import Ended, ExitCode
-from convex_messaging_fastapi.cli.finding import Named, bus_of, named_app
+from convex_messaging_fastapi.cli.finding import Found, Named, found_by, named_app, usual_app
 from convex_messaging_fastapi.cli.output import Output
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from convex_messaging_fastapi.bus import MessageBus
+    from convex_messaging_fastapi.parts import Parts
     from convex_messaging_fastapi.settings import MessagingSettings
     from convex_messaging_fastapi.transport.kafka.admin import Inspector
 
@@ -44,18 +45,32 @@ class Session:
         self.out = Output(as_json=self.options.json)
 
     @cached_property
+    def found(self) -> Found:
+        """The app and its bus, loaded and not started. Raises `Ended` where there is none."""
+        return found_by(self._named, self.options.app_dir)
+
+    @property
     def bus(self) -> MessageBus:
-        """The bus of the app, loaded and not started. Raises `Ended` where there is none."""
-        return bus_of(self._named, self.options.app_dir)
+        return self.found.bus
 
     @cached_property
     def settings(self) -> MessagingSettings:
         """The app's own where an app was named for us, else as they stand outside the code."""
-        if self._named is not None and self._named.is_for_us:
+        if self.is_app_named:
             return self.settings_of_app
         from convex_messaging_fastapi.settings import load
 
         return load(**self._overrides)
+
+    @cached_property
+    def has_app(self) -> bool:
+        """Whether one was named, or stands where most do."""
+        return self._named is not None or usual_app(self.options.app_dir) is not None
+
+    @cached_property
+    def is_app_named(self) -> bool:
+        """Whether an app was named for this command line."""
+        return self._named is not None and self._named.is_for_us
 
     @cached_property
     def settings_of_app(self) -> MessagingSettings:
@@ -64,6 +79,21 @@ class Session:
     @cached_property
     def handlers(self) -> list[Handler]:
         return handlers_of(self.bus, self.settings_of_app)
+
+    def topic(self, name: str) -> str:
+        """Its name in the cluster. Raises `ConfigurationError` for what cannot be one."""
+        from convex_messaging_fastapi.messages import topic_on_wire
+
+        return topic_on_wire(self.settings.topic_prefix, name)
+
+    def parts(self, settings: MessagingSettings) -> Parts:
+        """What a bus has before any handler runs. Raises `Ended` for a broker in memory."""
+        refuse_memory(settings)
+        from convex_messaging_fastapi.clock import SystemClock
+        from convex_messaging_fastapi.parts import parts_for, transport_for
+
+        clock = SystemClock()
+        return parts_for(settings, transport_for(settings, clock), clock)
 
     def inspect(self, settings: MessagingSettings | None = None) -> AbstractAsyncContextManager[Inspector]:
         """A connection to the cluster to ask questions on. Raises `Ended` where there is none to reach."""

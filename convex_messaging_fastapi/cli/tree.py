@@ -9,7 +9,16 @@ import typer
 
 from convex_messaging_fastapi import __version__
 from convex_messaging_fastapi.cli.command import leave_pipe
-from convex_messaging_fastapi.cli.commands import handlers, settings, topics
+from convex_messaging_fastapi.cli.commands import (
+    doctor,
+    handlers,
+    health,
+    publish,
+    running,
+    settings,
+    tail,
+    topics,
+)
 from convex_messaging_fastapi.cli.exits import ExitCode
 from convex_messaging_fastapi.cli.family import Family
 
@@ -34,7 +43,7 @@ def tree(*, rich: bool) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     root.callback()(_root)
-    for family in (handlers, settings, topics):
+    for family in (doctor, handlers, settings, running, health, publish, tail, topics):
         family.add_to(root)
     return root
 

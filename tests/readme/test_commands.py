@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.support.waiting import until
 from tools import welcome
 from tools.kafka.cluster import Cluster
 
+PACKAGE = "convex_messaging_fastapi"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MADE = sorted(set(re.findall(r"\bmake ([a-z][a-z-]+)\b", README)) - {"it", "them"})
 
@@ -30,7 +32,52 @@ MADE = sorted(set(re.findall(r"\bmake ([a-z][a-z-]+)\b", README)) - {"it", "them
 def test_every_command_is_of_a_kind_that_is_looked_at_here() -> None:
     kinds = {next(word for word in shlex.split(line) if "=" not in word) for line in lines()}
 
-    assert kinds == {"python3", ".", "pip", "mkdir", "cd", "uvicorn", "curl", "make", "pytest", "docker"}
+    ours = {"convex-messaging"}
+    assert kinds == {
+        "python3",
+        ".",
+        "pip",
+        "mkdir",
+        "cd",
+        "uvicorn",
+        "curl",
+        "make",
+        "pytest",
+        "docker",
+        *ours,
+    }
+
+
+@pytest.mark.parametrize("words", begun_with("convex-messaging"), ids=" ".join)
+def test_every_command_of_the_command_line_is_understood(words: list[str]) -> None:
+    """With its options: what follows a word that ends them is not carried out."""
+    done = subprocess.run(
+        [sys.executable, "-m", PACKAGE, *words[1:], "--help"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_and_option_that_is_named_exists() -> None:
+    section = README.partition("## The command line")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    named = {word for row in rows for word in re.findall(r"`([a-z-]+)", row)}
+    helped = subprocess.run(
+        [sys.executable, "-m", PACKAGE, "--help"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout.partition("Commands:")[2]
+    commands = {line.split()[0] for line in helped.splitlines() if re.match(r"  [a-z]", line)}
+    assert named == commands
 
 
 def test_what_pip_is_to_install_is_this_package_or_one_of_our_own_tools() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 from aiokafka.errors import (
     InvalidTopicError,
@@ -29,6 +30,29 @@ from convex_messaging_fastapi.transport.kafka.recovery import (
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 
 _MISSING = (UnknownTopicOrPartitionError, InvalidTopicError)
+
+
+class OpenLog:
+    """The log of one topic, on connections that stay open. Every call raises as `LogReader` has it."""
+
+    def __init__(
+        self,
+        reader: PartitionReader,
+        ranges: Callable[[], Awaitable[Mapping[TopicPartition, LogRange]]],
+        scan: Callable[[dict[TopicPartition, LogRange]], AsyncIterator[Sequence[Record]]],
+    ) -> None:
+        self._reader, self.ranges, self._scan = reader, ranges, scan
+
+    async def offsets_at(
+        self, timestamp_ms: int, ranges: Mapping[TopicPartition, LogRange]
+    ) -> Mapping[TopicPartition, int]:
+        """Of each partition its first record that is not older; where none is, the end."""
+        found = await self._reader.offsets_at(timestamp_ms, ranges)
+        return {where: found.get(where, end) for where, (_, end) in ranges.items()}
+
+    def read(self, ranges: Mapping[TopicPartition, LogRange]) -> AsyncIterator[Sequence[Record]]:
+        """As `LogReader.read`, of ranges that the log has."""
+        return self._scan({where: span for where, span in ranges.items() if span.first < span.end})
 
 
 class KafkaLogReader:
@@ -61,6 +85,12 @@ class KafkaLogReader:
                 there |= await self._there(reader, topic)
             async for records in self._scan(reader, _in_both(ranges, there)):
                 yield records
+
+    @asynccontextmanager
+    async def open(self, topic: str) -> AsyncIterator[OpenLog]:
+        """For whoever reads on and on; one call at a time."""
+        async with self._reading(f"the log of topic {topic!r}", topic) as reader:
+            yield OpenLog(reader, partial(self._there, reader, topic), partial(self._scan, reader))
 
     async def committed(self, group: str) -> Mapping[TopicPartition, Position]:
         what = f"what group {group!r} has committed"

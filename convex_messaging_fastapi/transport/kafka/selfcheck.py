@@ -51,8 +51,9 @@ _TAKEN: Mapping[str, str] = {
     "aiokafka.producer.message_accumulator": "BatchBuilder MessageAccumulator",
     "aiokafka.protocol.abstract": "AbstractType",
     "aiokafka.protocol.admin": (
-        "ApiVersionRequest CreateTopicsRequest DescribeConfigsRequest DescribeGroupsRequest_v0 "
-        "DescribeGroupsRequest_v1 DescribeGroupsRequest_v2 ListGroupsRequest"
+        "ApiVersionRequest CreateTopicsRequest DescribeConfigsRequest DescribeGroupsRequest "
+        "DescribeGroupsRequest_v0 DescribeGroupsRequest_v1 DescribeGroupsRequest_v2 ListGroupsRequest "
+        "SaslHandShakeRequest"
     ),
     "aiokafka.protocol.api": "Request RequestStruct",
     "aiokafka.protocol.commit": "OffsetCommitRequest OffsetFetchRequest",
@@ -75,7 +76,7 @@ _SET_BY_CONSTRUCTOR: Mapping[str, str] = {
     ),
     "aiokafka.conn:AIOKafkaConnection": (
         "_last_action _request_timeout _requests _sasl_oauth_token_provider _sasl_plain_password "
-        "_security_protocol _ssl_context"
+        "_security_protocol _ssl_context _versions"
     ),
     "aiokafka:AIOKafkaConsumer": "_client _coordinator _fetcher _subscription",
     "aiokafka:AIOKafkaProducer": "client _message_accumulator _sender _txn_manager",
@@ -159,10 +160,13 @@ _CALLS: Mapping[str, tuple[int, str]] = {
     "aiokafka.producer.message_accumulator:BatchBuilder": (2, ""),
     "aiokafka.protocol.admin:CreateTopicsRequest": (3, ""),
     "aiokafka.protocol.admin:DescribeConfigsRequest": (1, ""),
+    "aiokafka.protocol.admin:DescribeGroupsRequest": (1, "include_authorized_operations"),
+    "aiokafka.protocol.admin:SaslHandShakeRequest": (1, ""),
     "aiokafka.protocol.commit:OffsetCommitRequest": (5, ""),
     "aiokafka.protocol.commit:OffsetFetchRequest": (2, ""),
     "aiokafka.protocol.group:LeaveGroupRequest": (2, ""),
     "aiokafka.protocol.metadata:MetadataRequest": (1, "allow_auto_topic_creation"),
+    "aiokafka.protocol.transaction:InitProducerIdRequest": (2, ""),
 }
 """What is called with so many arguments by position, and with these by name; `self` counts."""
 

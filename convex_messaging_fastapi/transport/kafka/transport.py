@@ -13,7 +13,7 @@ from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.errors import TransportError
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.transport.kafka.admin import Inspector, KafkaAdmin
+from convex_messaging_fastapi.transport.kafka.admin import Inspector, KafkaAdmin, Knock, knock
 from convex_messaging_fastapi.transport.kafka.consumer import InstanceId, KafkaConsumer, KafkaGroups, Terms
 from convex_messaging_fastapi.transport.kafka.engine import (
     Access,
@@ -107,6 +107,10 @@ class KafkaTransport:
             raise TransportError(reached.detail, reached.problem.value)
         async with Inspector.on(Client.asking(**self._client_options(reached))) as inspector:
             yield inspector
+
+    async def knock(self, server: str, seconds: float) -> Knock:
+        """What becomes of a connection to one of the addresses, or to another one."""
+        return await knock(self._access, server, self._settings.client_id, seconds)
 
     def log_reader(self) -> KafkaLogReader:
         return KafkaLogReader(

@@ -27,10 +27,12 @@ from convex_messaging_fastapi.transport.kafka.engine.connections import (
     CandidConnection,
     Client,
     Distrusted,
+    IdentifyingRequest,
     Renewable,
     TopicAnswer,
     TopicId,
     exposure,
+    tls_context,
 )
 from convex_messaging_fastapi.transport.kafka.engine.groups import (
     Ghosts,
@@ -58,6 +60,7 @@ __all__ = [
     "FencedProducer",
     "Ghosts",
     "GroupMaxSizeReached",
+    "IdentifyingRequest",
     "Identity",
     "InvalidRecord",
     "Member",
@@ -84,4 +87,5 @@ __all__ = [
     "span_of",
     "stored_by",
     "theirs",
+    "tls_context",
 ]

@@ -126,6 +126,16 @@ class PartitionReader:
             found = await ask(partitions)
         return {TopicPartition(*where): offset for where, offset in found.items()}
 
+    async def offsets_at(
+        self, timestamp_ms: int, wanted: Collection[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """The first record of each that is not older, where there is one. Raises `KafkaError`."""
+        with self.client.ours():
+            found = await self._consumer.offsets_for_times(
+                {EnginePartition(*where): timestamp_ms for where in wanted}
+            )
+        return {TopicPartition(*where): at.offset for where, at in found.items() if at is not None}
+
     def _state(self, where: TopicPartition) -> Any:
         subscription = self._consumer._subscription.subscription
         assignment = None if subscription is None else subscription.assignment

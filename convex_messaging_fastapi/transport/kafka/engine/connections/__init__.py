@@ -11,14 +11,15 @@ from convex_messaging_fastapi.transport.kafka.engine.connections.connecting impo
     make_candid_connections,
 )
 from convex_messaging_fastapi.transport.kafka.engine.connections.ending import end, failure_of
-from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access
-from convex_messaging_fastapi.transport.kafka.engine.connections.topic_ids import TopicId
+from convex_messaging_fastapi.transport.kafka.engine.connections.security import Access, tls_context
+from convex_messaging_fastapi.transport.kafka.engine.connections.topic_ids import IdentifyingRequest, TopicId
 
 __all__ = [
     "Access",
     "CandidConnection",
     "Client",
     "Distrusted",
+    "IdentifyingRequest",
     "Renewable",
     "TopicAnswer",
     "TopicId",
@@ -26,4 +27,5 @@ __all__ = [
     "exposure",
     "failure_of",
     "make_candid_connections",
+    "tls_context",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -73,6 +73,11 @@ class CandidConnection(AIOKafkaConnection):  # type: ignore[misc]
     """Whether credentials may go unencrypted to hosts that are not loopback."""
     _ssl_context: Any
     _sasl_plain_password: Any
+
+    @property
+    def versions(self) -> Mapping[int, tuple[int, int]]:
+        """Which versions of each kind of request the broker takes, the first and the last; by its number."""
+        return dict(self._versions)
 
     async def connect(self) -> Any:
         if sentence := exposure(self._security_protocol, self.host, self.port, anywhere=self.anywhere):

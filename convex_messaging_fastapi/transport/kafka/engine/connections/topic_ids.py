@@ -85,18 +85,25 @@ _ANSWER = Schema(
 
 
 class _Answer(MetadataResponse_v5):  # type: ignore[misc]
-    """The answer in the form that the engine reads, and beside it the ids of topics."""
+    """The answer in the form that the engine reads; beside it the ids of topics, and rights where asked for.
+
+    Rights are a number, of which each bit is an operation that the credentials may do.
+    """
 
     API_VERSION = WITH_IDS
     ids: Mapping[str, bytes]
+    rights: Mapping[str, int]
+    rights_on_cluster: int
 
     @classmethod
     def decode(cls, data: BytesIO | bytes) -> _Answer:
         source = BytesIO(data) if isinstance(data, bytes) else data
-        throttled, brokers, cluster, controller, topics, *_ = _ANSWER.decode(source)
+        throttled, brokers, cluster, controller, topics, on_cluster, _ = _ANSWER.decode(source)
         known = [(code, name, internal, _known(parts)) for code, name, _, internal, parts, *_ in topics]
         answer = cls(throttled, [broker[:-1] for broker in brokers], cluster, controller, known)
         answer.ids = {name: id for _, name, id, *_ in topics if id != NO_ID}
+        answer.rights = {name: bits for _, name, *_, bits, _ in topics}
+        answer.rights_on_cluster = on_cluster
         return answer
 
 
@@ -128,8 +135,8 @@ class IdentifyingRequest(Request[MetadataRequestStruct | _Question]):  # type: i
 
     API_KEY = METADATA
 
-    def __init__(self, asked: MetadataRequest) -> None:
-        self._asked = asked
+    def __init__(self, asked: MetadataRequest, *, rights: bool = False) -> None:
+        self._asked, self._rights = asked, rights
         asked._allow_auto_topic_creation = False
 
     def build(self, request_struct_class: Any) -> Any:
@@ -138,7 +145,7 @@ class IdentifyingRequest(Request[MetadataRequestStruct | _Question]):  # type: i
         topics = self._asked._topics
         if topics is not None:
             topics = [(NO_ID, topic, {}) for topic in topics]
-        return _Question(topics, False, False, False, {})
+        return _Question(topics, False, self._rights, self._rights, {})
 
 
 class TopicId(NamedTuple):
