@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import typer
 
@@ -38,7 +38,17 @@ _COMMON = {
 }
 
 
-def command(family: typer.Typer, name: str, *, without: tuple[str, ...] = ()) -> Callable[[F], F]:
+class Shared(NamedTuple):
+    """Options that several commands have, each with its default, and what is made of them: one argument."""
+
+    name: str
+    options: Mapping[str, tuple[Any, Any]]
+    make: Callable[..., Any]
+
+
+def command(
+    family: typer.Typer, name: str, *, without: tuple[str, ...] = (), shared: Shared | None = None
+) -> Callable[[F], F]:
     """Make a command of a function that takes a `Session` first, then its own options.
 
     It may be async, and may return an `ExitCode`. `without` are common options that mean nothing to it.
@@ -47,10 +57,14 @@ def command(family: typer.Typer, name: str, *, without: tuple[str, ...] = ()) ->
 
     def declare(function: F) -> F:
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
+        called = function if shared is None else _taking(function, shared)
+        if shared is not None:
+            own = [each for each in own if each.name != shared.name]
+            own += [_parameter(option, *kind) for option, kind in shared.options.items()]
 
         def run(**given: Any) -> None:
             options = Options(**{option: given.pop(option) for option in common})
-            raise typer.Exit(perform(Session(options), function, given))
+            raise typer.Exit(perform(Session(options), called, given))
 
         run.__doc__ = function.__doc__
         parameters = [*own, *(_option(option, kind) for option, kind in common.items())]
@@ -86,8 +100,19 @@ def leave_pipe() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _taking(function: Callable[..., Any], shared: Shared) -> Callable[..., Any]:
+    def call(session: Session, **given: Any) -> Any:
+        made = shared.make(**{option: given.pop(option) for option in shared.options})
+        return function(session, **{shared.name: made}, **given)
+
+    return call
+
+
 def _option(name: str, kind: Any) -> inspect.Parameter:
-    default = getattr(Options(), name)
+    return _parameter(name, kind, getattr(Options(), name))
+
+
+def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 

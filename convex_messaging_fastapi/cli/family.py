@@ -25,8 +25,10 @@ class Family(TyperGroup):
             self.params, self.add_help_option = options, True
 
 
-def family(root: typer.Typer, name: str, help: str, *, hidden: bool = False) -> typer.Typer:
-    """A new one, below `root`."""
+def family(root: typer.Typer, name: str, help: str, *, alias: str | None = None) -> typer.Typer:
+    """A new one, below `root`; an alias is understood, and not listed."""
     made = typer.Typer(cls=Family, help=help, no_args_is_help=True)
-    root.add_typer(made, name=name, hidden=hidden)
+    root.add_typer(made, name=name)
+    if alias is not None:
+        root.add_typer(made, name=alias, hidden=True)
     return made

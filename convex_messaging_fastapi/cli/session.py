@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from convex_messaging_fastapi.bus import MessageBus
+    from convex_messaging_fastapi.operations import Operations
     from convex_messaging_fastapi.parts import Parts
     from convex_messaging_fastapi.settings import MessagingSettings
     from convex_messaging_fastapi.transport.kafka.admin import Inspector
@@ -94,6 +97,31 @@ class Session:
 
         clock = SystemClock()
         return parts_for(settings, transport_for(settings, clock), clock)
+
+    @asynccontextmanager
+    async def operations(self, *, of_app: bool = False) -> AsyncIterator[Operations]:
+        """What an operator may do, without a running bus; `of_app` where its handlers are needed.
+
+        Raises `Ended` for a broker in memory.
+        """
+        settings = self.settings_of_app if of_app or self.is_app_named else self.settings
+        parts = self.parts(settings)
+        from convex_messaging_fastapi.operations import Operations, known_handlers
+
+        if of_app or self.is_app_named:
+            yield Operations(parts, partial(known_handlers, self.bus._declarations, parts))
+        else:
+            yield Operations(parts)
+
+    @property
+    def words(self) -> list[str]:
+        """The common options as they were given, for a command that is told."""
+        options = self.options
+        return [
+            *(["--app", options.app] if options.app else []),
+            *(["--app-dir", str(options.app_dir)] if options.app_dir != Path() else []),
+            *(["--bootstrap-servers", options.bootstrap_servers] if options.bootstrap_servers else []),
+        ]
 
     def inspect(self, settings: MessagingSettings | None = None) -> AbstractAsyncContextManager[Inspector]:
         """A connection to the cluster to ask questions on. Raises `Ended` where there is none to reach."""

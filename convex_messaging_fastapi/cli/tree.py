@@ -10,6 +10,7 @@ import typer
 from convex_messaging_fastapi import __version__
 from convex_messaging_fastapi.cli.command import leave_pipe
 from convex_messaging_fastapi.cli.commands import (
+    dead_letters,
     doctor,
     handlers,
     health,
@@ -43,7 +44,7 @@ def tree(*, rich: bool) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     root.callback()(_root)
-    for family in (doctor, handlers, settings, running, health, publish, tail, topics):
+    for family in (doctor, handlers, settings, running, health, publish, tail, topics, dead_letters):
         family.add_to(root)
     return root
 

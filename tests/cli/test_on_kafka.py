@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.calls import Cli
+from tests.cli.calls import MODULE, Cli
 from tests.support.guarded import Guarded
 from tests.support.independent import Independent
+from tests.support.services import Service
+from tests.support.waiting import until
 from tools.kafka.cluster import Cluster
+from tools.kafka.common import HOST
 
 
 @pytest.fixture
@@ -99,3 +102,63 @@ def test_who_is_refused_is_told_why(
     refused = cli("topics", "list")
     assert refused.code == 4
     assert refused.err.endswith("the broker does not accept these credentials\n")
+
+
+FAILS = """
+from convex_messaging_fastapi import ConvexMessage, MessageBus, Retry
+
+
+class Payment(ConvexMessage):
+    card: str
+
+
+bus = MessageBus()
+
+
+@bus.subscriber("payments", id="charge", retry=Retry(attempts=1))
+async def charge(payment: Payment) -> None:
+    raise ValueError(f"declined {payment.card}")
+"""
+
+
+@pytest.mark.usefixtures("on_kafka")
+def test_what_failed_is_listed_shown_validated_and_exported(
+    folder: Path, cli: Cli, kafka: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_CONSUMER_GROUP", f"{prefix}-shop")
+    (folder / "main.py").write_text(FAILS)
+    for topic in ("payments", "dlq"):
+        kafka.create_topic(f"{prefix}.{topic}", 1)
+    for number in range(3):
+        assert cli("publish", "payments", f'{{"Card": "{number}"}}', "--key", str(number)).code == 0
+    assert cli("publish", "payments", "{}").code == 0
+    running = Service(folder, {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap}, command=lambda app, port: (
+        MODULE[2], "run", "--app", "main:bus", "--host-health", f"{HOST}:{port}"
+    ))  # fmt: skip
+    running.environment |= {"KAFKA_TOPIC_PREFIX": prefix, "KAFKA_CONSUMER_GROUP": f"{prefix}-shop"}
+    try:
+        running.start().wait_ready()
+        letters = Independent(kafka.bootstrap)
+        until(lambda: len(letters.read(f"{prefix}.dlq")) == 4, 60, "four letters")
+    finally:
+        running.kill()
+    listed = cli("dead-letters", "list", "--json").json
+    assert {
+        each["exception_type"].rpartition(".")[2]: each["counts"]["open"] for each in listed["groups"]
+    } == {
+        "ValueError": 3,
+        "DecodeError": 1,
+    }
+    rows = cli("dlq", "list", "--by", "letter", "--type", "ValueError").lines
+    assert [row.split()[0] for row in rows[1:]] == ["0/2", "0/1", "0/0"]
+    assert cli("dlq", "show", "0/0", "--raw").out == '{"Card": "0"}'
+    assert cli("dlq", "show", "0/99").code == 5
+    validated = cli("dlq", "validate", "--json")
+    assert validated.code == 1
+    assert {each["verdict"]: each["count"] for each in validated.json["results"]} == {
+        "accepted": 3,
+        "refused": 1,
+    }
+    assert cli("dlq", "validate", "--type", "ValueError").code == 0
+    exported = [json.loads(line) for line in cli("dlq", "export").lines]
+    assert [each["Value"] for each in exported] == ['{"Card": "0"}', '{"Card": "1"}', '{"Card": "2"}', "{}"]

@@ -53,7 +53,7 @@ async def run(
     async with _running(session):
         serving = nullcontext() if where is None else probes(session.bus.status, *where)
         async with serving:
-            session.out.say(f"running {len(session.handlers)} handlers; Ctrl-C or SIGTERM ends it")
+            session.out.say(f"running {_counted(len(session.handlers))}; Ctrl-C or SIGTERM ends it")
             await ended.wait()
             session.out.say("draining; a second signal ends it at once")
     return ExitCode.INTERRUPTED if signals[0] == signal.SIGINT else ExitCode.OK
@@ -83,6 +83,10 @@ def _listen(ended: asyncio.Event, signals: list[int]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, heard, number)
+
+
+def _counted(handlers: int) -> str:
+    return "1 handler" if handlers == 1 else f"{handlers} handlers"
 
 
 def _address(text: str) -> tuple[str, int]:

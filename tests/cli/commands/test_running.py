@@ -13,6 +13,7 @@ from convex_messaging_fastapi.cli.serving import probes
 from convex_messaging_fastapi.status import BusStatus, Phase
 from tests.cli.calls import MODULE, Cli
 from tests.support.services import Service
+from tests.support.waiting import until
 from tests.support.wire import WireCluster
 from tools.kafka.common import HOST, free_ports
 
@@ -41,6 +42,7 @@ async def count(order: dict) -> None:
 def service(folder: Path, wire: WireCluster, *words: str) -> Service:
     """The command in the place of a server: it answers the probes on the port of the service."""
     (folder / "shop.py").write_text(APP)
+    wire.topic("convex.dlq", partitions=1)
     return Service(
         folder,
         {"KAFKA_BOOTSTRAP_SERVERS": wire.bootstrap_servers, "KAFKA_CONSUMER_GROUP": "counting"},
@@ -62,8 +64,6 @@ def test_handlers_run_in_the_apps_lifespan_until_a_signal(
         assert running.status_of("/health/kafka/nothing") == 404
         published = cli("publish", "orders", '{"id": 7}', "--bootstrap-servers", wire.bootstrap_servers)
         assert published.code == 0, published.err
-        from tests.support.waiting import until
-
         until(lambda: "handled 7" in running.tail(), 30, "the handler")
         running._started.send(number)
         assert running.wait(60) == code
