@@ -7,8 +7,10 @@ from enum import IntEnum
 from convex_messaging_fastapi.errors import (
     ConfigurationError,
     EncodeError,
+    LetterNotFound,
     MessagingError,
     PublishFailed,
+    ReplayRefused,
     TransportError,
 )
 
@@ -48,6 +50,10 @@ def code_of(error: BaseException) -> ExitCode:
             return _code_of_problem(error.problem)
         case ConfigurationError() | EncodeError():
             return ExitCode.USAGE
+        case LetterNotFound():
+            return ExitCode.NOT_FOUND
+        case ReplayRefused():
+            return ExitCode.REFUSED
         case PublishFailed():
             return ExitCode.AWAY if error.may_retry else ExitCode.REFUSED
         case MessagingError():

@@ -102,16 +102,20 @@ class Session:
     async def operations(self, *, of_app: bool = False) -> AsyncIterator[Operations]:
         """What an operator may do, without a running bus; `of_app` where its handlers are needed.
 
-        Raises `Ended` for a broker in memory.
+        What it has begun ends between two transactions. Raises `Ended` for a broker in memory.
         """
         settings = self.settings_of_app if of_app or self.is_app_named else self.settings
         parts = self.parts(settings)
         from convex_messaging_fastapi.operations import Operations, known_handlers
 
         if of_app or self.is_app_named:
-            yield Operations(parts, partial(known_handlers, self.bus._declarations, parts))
+            ops = Operations(parts, partial(known_handlers, self.bus._declarations, parts))
         else:
-            yield Operations(parts)
+            ops = Operations(parts)
+        try:
+            yield ops
+        finally:
+            await ops.stop()
 
     @property
     def words(self) -> list[str]:

@@ -33,7 +33,12 @@ from convex_messaging_fastapi.cli import main
 main()
 """
 
-FAMILIES = [(), ("handlers",), ("settings",), ("topics",), ("topics", "list")]
+FAMILIES = [
+    (),
+    *((word,) for word in ("doctor", "handlers", "settings", "run", "health", "publish", "tail")),
+    *(("topics", word) for word in ("list", "show", "create")),
+    *(("dead-letters", word) for word in ("list", "show", "validate", "export", "replay", "discard", "jobs")),
+]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=" ".join)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from convex_messaging_fastapi.cli.command import command
+from convex_messaging_fastapi.cli.commands import acting
 from convex_messaging_fastapi.cli.commands.filters import FILTER, Wanted
 from convex_messaging_fastapi.cli.exits import Ended, ExitCode
 from convex_messaging_fastapi.cli.family import family
@@ -32,6 +33,7 @@ def add_to(root: typer.Typer) -> None:
     command(letters, "show")(show)
     command(letters, "validate", shared=FILTER)(validate)
     command(letters, "export", without=("json",), shared=FILTER)(export)
+    acting.add_to(letters)
 
 
 async def list_letters(

@@ -10,7 +10,9 @@ from convex_messaging_fastapi.cli.command import Shared
 from convex_messaging_fastapi.cli.words import instant
 
 if TYPE_CHECKING:
-    from convex_messaging_fastapi.operations import Filter as Wanted
+    from convex_messaging_fastapi.operations import Filter
+
+    Wanted = Filter
 else:
     Wanted = Any  # Typer reads annotations, and must not load it
 

@@ -42,7 +42,8 @@ class Seen:
 
 async def look(inspector: Inspector, settings: MessagingSettings, needs: Needs) -> Seen:
     """Raises `TransportError`."""
-    names = {*needs.topics, needs.letters, needs.states}
+    of_rights = {need.name for need in needs.rights if need.kind == "topic"}
+    names = {*needs.topics, needs.letters, needs.states, *of_rights}
     cluster = await inspector.cluster(names)
     configs = await inspector.configs([topic.name for topic in cluster.topics])
     groups: dict[str, SeenGroup | str] = {}

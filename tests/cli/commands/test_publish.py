@@ -163,7 +163,7 @@ def ten(on_wire: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--grep", '"id": [34]'), (3, 4)),
         (("--to", "2020-01-01T00:00"), ()),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(map(str, value)),
 )
 def test_what_is_asked_for_is_shown(on_wire: Cli, words: tuple[str, ...], ids: range) -> None:
     begin = () if "--from" in words else ("--from", "earliest")
