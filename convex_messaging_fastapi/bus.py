@@ -28,7 +28,7 @@ from convex_messaging_fastapi.middleware import Middleware
 from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.operations import Operations, known_handlers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
-from convex_messaging_fastapi.parts import parts_for, transport_for
+from convex_messaging_fastapi.parts import all_of, parts_for, transport_for
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.receipts import Receipt
@@ -68,8 +68,8 @@ class MessageBus(Declares, Joins):
         if settings is not None and not isinstance(settings, MessagingSettings):
             raise ConfigurationError(misuse.no_settings(settings))
         self._settings = settings
-        self._middleware = _all_of(Middleware, middleware, "middleware")
-        self._observers = _all_of(Observer, observers, "observers")
+        self._middleware = all_of(Middleware, middleware, "middleware")
+        self._observers = all_of(Observer, observers, "observers")
         self._declarations = Declarations()
         self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
@@ -395,14 +395,3 @@ class MessageBus(Declares, Joins):
         coming.add_done_callback(lambda task: forget(taken) if has_failed(task) else None)
         await made(coming)
         return taken.id
-
-
-def _all_of(kind: type[M], given: Iterable[M], keyword: str) -> tuple[M, ...]:
-    """The objects of `kind` that were given. Raises `ConfigurationError` for anything else."""
-    if not isinstance(given, Iterable):
-        raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, given))
-    found = tuple(given)
-    for each in found:
-        if not isinstance(each, kind):
-            raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, each))
-    return found

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
+from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.consuming.dead_letters import topic_for_dead_letters
+from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.middleware import Middleware
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
@@ -22,6 +25,8 @@ from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic, ProducerTransport, Transport
 from convex_messaging_fastapi.transport.kafka import kafka_transport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +96,14 @@ def transport_for(
             revoke_drain_seconds=settings.revoke_drain_seconds,
         )
     return kafka_transport(settings, clock, observers)
+
+
+def all_of(kind: type[T], given: Iterable[T], keyword: str) -> tuple[T, ...]:
+    """The objects of `kind` that were given. Raises `ConfigurationError` for anything else."""
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, given))
+    found = tuple(given)
+    for each in found:
+        if not isinstance(each, kind):
+            raise ConfigurationError(misuse.not_one_of(kind.__name__, keyword, each))
+    return found

@@ -20,12 +20,15 @@ PACKAGE = Path(convex_messaging_fastapi.__file__).parent
 
 STORED = {
     "bus.py": "nothing of it is kept",
+    "cli/commands/acting.py": "only awaited",
     "changes.py": "what has ended is discarded in a turn of its own",
     "consuming/dead_letters/writer.py": "what has ended is forgotten in a turn of its own",
     "consuming/subscription.py": "a runner enters itself, and is added only if it has not ended",
     "consuming/loops.py": "these two never end by themselves",
     "life.py": "the one stop of a life is kept until the next start",
     "machine.py": "only awaited",
+    "operations/replaying/actions.py": "what is done is looked at by whether it is done",
+    "operations/scanning.py": "what is done is looked at by whether it is done",
     "topic_creation.py": "what has ended is forgotten in a turn of its own",
     "publishing/batches.py": "tests of publishing",
     "publishing/publisher.py": "only awaited",
@@ -35,6 +38,7 @@ STORED = {
     "transport/kafka/engine/connections/client.py": "what is done is looked at by whether it is done",
     "transport/kafka/engine/connections/ending.py": "what is done is looked at by whether it is done",
     "transport/kafka/engine/groups/ghosts.py": "only awaited",
+    "transport/kafka/producer/transactional.py": "only awaited",
     "transport/kafka/offsets/lookup.py": "only awaited",
     "transport/kafka/offsets/storing.py": "only awaited",
     "transport/kafka/recovery/engines.py": "what has ended is discarded in a turn of its own",

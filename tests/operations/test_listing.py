@@ -304,8 +304,7 @@ class TestStates:
         desk = Desk()
         (place,) = desk.write(a_letter())
         desk.keep(place, change("discarded"))
-        reader = desk.parts.transport.log_reader()
-        refusing = Refusing(reader, STATES)
+        refusing = Refusing(desk.parts.transport, STATES)
         operations = Operations(replace(desk.parts, transport=refusing))
         page = await operations.dead_letters()
         assert (page.states_known, page.matched) == (False, 1)
@@ -317,14 +316,14 @@ class TestStates:
 class Refusing:
     """A transport whose log reader may not read one topic."""
 
-    def __init__(self, reader: Any, topic: str) -> None:
-        self._reader, self._topic = reader, topic
+    def __init__(self, transport: Any, topic: str) -> None:
+        self._transport, self._reader, self._topic = transport, transport.log_reader(), topic
 
     def log_reader(self) -> Any:
         return self
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
+        return getattr(self._reader if hasattr(self._reader, name) else self._transport, name)
 
     async def ranges(self, topic: str) -> Any:
         if topic == self._topic:

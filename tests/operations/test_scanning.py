@@ -23,7 +23,8 @@ class Watched:
     """The desk's transport, which counts what is read, and can be made to wait or to fail."""
 
     def __init__(self, desk: Desk) -> None:
-        self._reader: Any = desk.parts.transport.log_reader()
+        self._transport = desk.parts.transport
+        self._reader: Any = self._transport.log_reader()
         self.reads: list[str] = []
         self.open = 0
         self.gate = asyncio.Event()
@@ -35,7 +36,7 @@ class Watched:
         return self
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
+        return getattr(self._reader if hasattr(self._reader, name) else self._transport, name)
 
     async def read(self, ranges: Mapping[TopicPartition, LogRange]) -> AsyncGenerator[Sequence[Record], None]:
         if not any(where.topic == DLQ for where in ranges):

@@ -55,6 +55,7 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     "breaker_share": (0.5, 1.0),
     "breaker_of": (3, 1000),
     "breaker_wait_seconds": (0.5, 300.0),
+    "dead_letter_topics": ("orders-dlt", "orders-dlt,bets-dlt"),
     "create_topics": (True, False),
     "topic_partitions": (1, 12),
     "replication_factor": (1, 3),
