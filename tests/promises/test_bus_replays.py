@@ -65,12 +65,12 @@ def handling(heard: Heard[tuple[str, Record]], name: str) -> Callable[..., Any]:
     return handle
 
 
-async def original(fleet: Fleet, number: int = 0, topic: str = "orders", headers: Headers = ()) -> Record:
-    """A record that nobody could handle, as a dead letter tells of it."""
-    value = b'{"BetId":%d}' % number
-    offset = await fleet.write(topic, value, key=b"k%d" % number, headers=headers)
-    found = [r for r in await fleet.records(topic) if (r.partition, r.offset) == (0, offset)]
-    return found[0]
+async def originals(fleet: Fleet, count: int, topic: str = "orders", headers: Headers = ()) -> list[Record]:
+    """Records that nobody could handle, as dead letters tell of them: numbered from 0."""
+    offsets = [
+        await fleet.write(topic, b'{"BetId":%d}' % n, key=b"k%d" % n, headers=headers) for n in range(count)
+    ]
+    return [r for r in await fleet.records(topic) if r.partition == 0 and r.offset in offsets]
 
 
 async def test_a_copy_is_handled_once_by_the_subscription_that_failed(
@@ -90,7 +90,7 @@ async def test_a_copy_is_handled_once_by_the_subscription_that_failed(
     bus.subscriber("orders", id="sibling")(handling(heard, "sibling"))
     bus.subscriber("orders", id="other group", group=f"{fleet.group}-2")(handling(heard, "other group"))
     async with bus:
-        records = [await original(fleet, n, headers=TRACE) for n in range(5)]
+        records = await originals(fleet, 5, headers=TRACE)
         await heard.until(10)
         await eventually(lambda: buried(bus) == 5, 10, "five dead letters")
         broken = False
@@ -123,7 +123,7 @@ async def test_a_second_failure_has_a_letter_of_its_own_about_the_same_original(
         raise ValueError("no money")
 
     async with bus:
-        record = await original(fleet, headers=(("message-id", b"m-1"), *TRACE))
+        [record] = await originals(fleet, 1, headers=(("message-id", b"m-1"), *TRACE))
         await eventually(lambda: buried(bus) == 1, 10, "a dead letter")
         await replayer.copy(record, "charge")
         await eventually(lambda: buried(bus) == 2, 10, "another")
@@ -163,9 +163,10 @@ async def test_a_batch_handler_and_a_queue_get_theirs_too(fleet: Fleet, replayer
         heard.note(("receiver", bet.bet_id))
 
     async with bus:
-        for n in range(8):
-            await replayer.copy(await original(fleet, n), "batches")
-            await queue.copy(await original(fleet, n, "payouts"), "receiver")
+        for record in await originals(fleet, 8):
+            await replayer.copy(record, "batches")
+        for record in await originals(fleet, 8, "payouts"):
+            await queue.copy(record, "receiver")
         await heard.until(16)
         # Nothing of the topic itself was wanted, and whatever was replayed was wanted before.
         await eventually(lambda: filtered(bus) == 8, 10, "what the filter has passed over")
@@ -190,7 +191,7 @@ async def test_groups_whose_topics_have_one_name_handle_their_own_copies(fleet: 
     for bus, group in zip(buses, (short, long), strict=True):
         bus.subscriber("orders", id="charge")(handling(heard, group))
     async with buses[0], buses[1]:
-        records = [await original(fleet, n) for n in range(4)]
+        records = await originals(fleet, 4)
         await heard.until(8)
         for n, record in enumerate(records):
             await replayers[0].copy(record, "charge", group=(short, long)[n % 2])
@@ -211,7 +212,7 @@ async def test_a_group_that_makes_no_topic_s_name_has_its_replays_too(fleet: Fle
     bus = fleet.bus(consumer_group=group)
     bus.subscriber("orders", id="charge")(handling(heard, "charge"))
     async with bus:
-        record = await original(fleet)
+        [record] = await originals(fleet, 1)
         await heard.until(1)
         await replayer.copy(record, "charge")
         assert [told.offset for _, told in await heard.until(2)] == [record.offset] * 2
@@ -225,7 +226,7 @@ async def test_the_first_replay_into_a_group_that_begins_at_the_end_is_handled_w
     heard: Heard[tuple[str, Record]] = Heard()
     bus = fleet.bus(auto_offset_reset="latest")
     bus.subscriber("orders", id="charge")(handling(heard, "charge"))
-    records = [await original(fleet, n) for n in range(10)]
+    records = await originals(fleet, 10)
     async with bus:
         await eventually(lambda: ready(bus.status()).status == "up", 15, "the bus to be ready")
         await replayer.create()
@@ -244,7 +245,7 @@ async def test_without_the_topic_a_bus_is_ready_and_says_nothing_of_it(
     bus = fleet.bus()
     bus.subscriber("orders", id="charge")(handling(heard, "charge"))
     async with bus:
-        await original(fleet)
+        await originals(fleet, 1)
         await heard.until(1)
         assert ready(bus.status()) == replace(ready(bus.status()), ok=True, status="up", reasons=())
         [worker] = bus.status().workers
@@ -262,7 +263,7 @@ async def test_a_copy_whose_handler_is_gone_is_buried_again(
     heard: Heard[tuple[str, Record]] = Heard()
     bus = fleet.bus()
     bus.subscriber("orders", id="charge", dead_letter=dead_letter)(handling(heard, "charge"))
-    record = await original(fleet)
+    [record] = await originals(fleet, 1)
     with caplog.at_level(logging.ERROR):
         async with bus:
             await heard.until(1)
@@ -314,7 +315,7 @@ async def test_copies_are_not_lost_with_the_process_that_has_them(fleet: Fleet, 
     """A stop in the middle: the next one handles what is left, and no more."""
     await fleet.topic("orders")
     heard: Heard[tuple[str, Record]] = Heard()
-    records = [await original(fleet, n) for n in range(20)]
+    records = await originals(fleet, 20)
     for record in records:
         await replayer.copy(record, "charge")
     for count in (1, 20):
