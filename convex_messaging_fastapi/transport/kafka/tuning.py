@@ -54,8 +54,6 @@ class Tuning:
     """A static member that loses its membership three times within so long has a rival of the same id."""
     coordinator_seconds: float = 15.0
     """How long a group may be without a coordinator before that is reported."""
-    optional_seconds: float = 5.0
-    """How often a missing optional topic is looked for."""
     missing_seconds: float = 2.0
     """How long a topic may be missing before that is reported."""
     complaint_seconds: float = 10.0

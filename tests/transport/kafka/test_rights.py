@@ -111,7 +111,7 @@ async def test_whoever_may_not_read_an_optional_topic_is_well_and_reads_it_once_
         await grant(guarded, user, *granted, topic=closed)
     for topic in (open_one, closed):
         await asyncio.to_thread(witness.write, topic, [topic.encode()])
-    often = {"optional_seconds": 0.5}
+    often = {"metadata_max_age_ms": 500}
     reader = await bench.reader(open_one, group=unique, optional=[closed], tuning=often, **user.settings)
     assert await reader.read(1) == [open_one.encode()]
     assert reader.consumer.contact().problem is None

@@ -61,7 +61,6 @@ class KafkaConsumer:
         self._storing = Storing(terms.group, clock, history)
         self._membership = Membership(
             terms,
-            clock,
             tuning,
             instance,
             supervisor,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from aiokafka.errors import KafkaError
 
 from convex_messaging_fastapi import reports
-from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.transport.base import Contact, Problem
 from convex_messaging_fastapi.transport.kafka.consumer.instance_id import InstanceId
 from convex_messaging_fastapi.transport.kafka.consumer.terms import Terms
@@ -34,7 +33,6 @@ class Membership:
     def __init__(
         self,
         terms: Terms,
-        clock: Clock,
         tuning: Tuning,
         instance: InstanceId,
         supervisor: Supervisor[Member],
@@ -42,12 +40,11 @@ class Membership:
         complaints: Complaints,
         missing: MissingTopics,
     ) -> None:
-        self._terms, self._clock, self._tuning, self._instance = terms, clock, tuning, instance
+        self._terms, self._tuning, self._instance = terms, tuning, instance
         self._supervisor, self._ownership = supervisor, ownership
         self._complaints, self._missing = complaints, missing
         self.topics: tuple[str, ...] = ()
         self.optional: frozenset[str] = frozenset()
-        self._look_at = 0.0
 
     def contact(self) -> Contact:
         """The engine's contact; if that is well, what is wrong with the group."""
@@ -71,7 +68,6 @@ class Membership:
             self._complaints.hear_of_rival(rival)
             self._supervisor.replace(member, rival)
             return
-        self._look_for_optional(member)
         try:
             member.poll()
         except KafkaError as error:
@@ -89,13 +85,6 @@ class Membership:
         reports.session_over(self._terms.group, unheard)
         holding.member.rejoin_as_new_member()
         return True
-
-    def _look_for_optional(self, member: Member) -> None:
-        """Ask for missing optional topics, and seldom; for others the supervisor asks each second."""
-        if self.optional and (now := self._clock.now()) >= self._look_at:
-            self._look_at = now + self._tuning.optional_seconds
-            if member.missing(self.optional):
-                member.client.refresh_metadata()
 
     def _rival(self) -> Explanation | None:
         """Why another process seems to use our instance id, which the engine never tells; or `None`."""

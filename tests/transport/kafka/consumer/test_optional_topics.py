@@ -14,7 +14,7 @@ from tests.support.wire import Api, WireCluster
 from tests.transport.kafka.bench import Bench, Reader
 from tools.kafka.cluster import Cluster
 
-SOON = {"optional_seconds": 0.1}
+SOON = {"metadata_max_age_ms": 100}
 TOPIC_AUTHORIZATION_FAILED = 29
 
 
