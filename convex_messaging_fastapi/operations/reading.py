@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -10,11 +11,14 @@ from convex_messaging_fastapi.errors import TransportError
 from convex_messaging_fastapi.operations.known_states import read_histories
 from convex_messaging_fastapi.operations.letters import id_of, letter_of
 from convex_messaging_fastapi.operations.rows import DUPLICATE, STATES
-from convex_messaging_fastapi.operations.scanning import Scan, Scanner
+from convex_messaging_fastapi.operations.scanning import TURN_BYTES, Scan, Scanner
 from convex_messaging_fastapi.operations.states import StateOfLetter
 from convex_messaging_fastapi.operations.values import Letter
 from convex_messaging_fastapi.records import utc
 from convex_messaging_fastapi.transport.base import LogReader
+
+EACH_BYTES = 20_000
+"""What a small letter counts for in a turn of the loop: to show it takes ten times as long as to scan it."""
 
 MOST_HISTORIES = 1000
 """For more letters at once the changes of each are not read."""
@@ -37,12 +41,16 @@ class LetterReader:
         `retention_ms` says for how long each topic keeps a letter at least. Raises `LettersUnavailable`.
         Whoever leaves it early closes it (`aclosing`).
         """
-        histories = await self._histories(scan, rows)
+        histories, spent = await self._histories(scan, rows), 0
         async with aclosing(self._scanner.records(scan.rows, rows)) as records:
             async for row, record in records:
                 told = await self._scanner.told(record)
                 letter = letter_of(record, told, self._own_topic, whole=whole)
                 yield row, self._with_state(letter, scan, row, histories, retention_ms)
+                spent += EACH_BYTES + letter.size
+                if spent > TURN_BYTES:
+                    spent = 0
+                    await asyncio.sleep(0)
 
     def _with_state(
         self, letter: Letter, scan: Scan, row: int, histories: Histories, retention_ms: Mapping[str, int]

@@ -11,7 +11,8 @@ _SEPARATOR = re.compile(r"[\\/]")
 _PLACE = re.compile(r"^  (.+):(\d+) in (.+)$")
 _LIBRARY = re.compile(r"[\\/](?:site-packages|dist-packages|lib[\\/]python3[^\\/]*)[\\/]")
 
-_JAVA_PLACE = re.compile(r"^\s+at ([\w$.<>/@-]+)\(([^():]+)(?::(\d+))?\)", re.MULTILINE)
+# Blanks alone, and few: `\s` would begin anew at each of 60,000 empty lines, and run to the last of them.
+_JAVA_PLACE = re.compile(r"^[ \t]{1,8}at ([\w$.<>/@-]+)\(([^():\n]+)(?::(\d+))?\)", re.MULTILINE)
 _JAVA_CAUSE = "\nCaused by: "
 _JAVA_LIBRARIES = (
     "java.",
