@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from convex_messaging_fastapi.errors import ConfigurationError
@@ -54,16 +52,31 @@ def cursor_of(after: str | None, own_topic: str) -> Newness | None:
     return Newness(int(found[1]), *place_of_id(found[2], own_topic))
 
 
-@dataclass(slots=True)
 class _Counted:
-    """What is counted of one group's letters."""
+    """What is counted of one group's letters. Each letter passes here, so it is plain code."""
 
-    states: Counter[int] = field(default_factory=Counter)
-    matched: int = 0
-    failed_again: int = 0
-    first_ms: int = 0
-    last_ms: int = 0
-    oldest_open_expires_ms: int | None = None
+    __slots__ = ("failed_again", "first_ms", "last_ms", "matched", "oldest_open", "states")
+
+    def __init__(self, failed_at_ms: int) -> None:
+        self.states = [0] * len(STATES)
+        self.matched = 0
+        self.failed_again = 0
+        self.first_ms = self.last_ms = failed_at_ms
+        self.oldest_open: int | None = None
+
+    def add(self, rows: Rows, row: int) -> None:
+        state, failed_at_ms = rows.state[row], rows.failed_at_ms[row]
+        self.states[state] += 1
+        if failed_at_ms < self.first_ms:
+            self.first_ms = failed_at_ms
+        elif failed_at_ms > self.last_ms:
+            self.last_ms = failed_at_ms
+        if rows.replays[row]:
+            self.failed_again += 1
+        if state == _OPEN:
+            oldest = self.oldest_open
+            if oldest is None or rows.timestamp_ms[row] < rows.timestamp_ms[oldest]:
+                self.oldest_open = row
 
 
 class Listing:
@@ -78,7 +91,7 @@ class Listing:
     async def page(
         self, reader: LetterReader, retention_ms: Mapping[str, int], limit: int, after: Newness | None
     ) -> LetterPage:
-        for row in range(len(self._scan.rows)):
+        for row in reversed(range(len(self._scan.rows))):  # the newest first: then few older ones are kept
             if row % TURN_ROWS == 0:
                 await asyncio.sleep(0)
             if self._selector.passes_but_for_state(row):
@@ -101,32 +114,26 @@ class Listing:
         )
 
     def _count(self, row: int, limit: int, after: Newness | None) -> None:
-        rows, selector = self._scan.rows, self._selector
+        rows = self._scan.rows
         counted = self._groups.get(rows.group[row])
         if counted is None:
-            counted = self._groups[rows.group[row]] = _Counted()
-        counted.states[rows.state[row]] += 1
-        failed_at_ms = rows.failed_at_ms[row]
-        if not counted.first_ms or failed_at_ms < counted.first_ms:
-            counted.first_ms = failed_at_ms
-        counted.last_ms = max(counted.last_ms, failed_at_ms)
-        counted.failed_again += rows.replays[row] > 0
-        expires_at_ms = selector.expires_at_ms(row)
-        if rows.state[row] == _OPEN and expires_at_ms is not None:
-            counted.oldest_open_expires_ms = min(
-                expires_at_ms, counted.oldest_open_expires_ms or expires_at_ms
-            )
-        if selector.passes_state(row):
+            counted = self._groups[rows.group[row]] = _Counted(rows.failed_at_ms[row])
+        counted.add(rows, row)
+        if self._selector.passes_state(row):
             counted.matched += 1
-            self._offer(row, limit, after)
+            self._offer(rows, row, limit, after)
 
-    def _offer(self, row: int, limit: int, after: Newness | None) -> None:
+    def _offer(self, rows: Rows, row: int, limit: int, after: Newness | None) -> None:
         """Keep it if it is one of the newest behind the cursor."""
-        new = _newness(self._scan.rows, row)
+        is_full = len(self._newest) >= limit
+        if is_full and after is None and (not limit or rows.timestamp_ms[row] < self._newest[0][0][0]):
+            self._behind += 1  # as nearly all of a large list, which come after newer ones
+            return
+        new = _newness(rows, row)
         if after is not None and new >= after:
             return
         self._behind += 1
-        if len(self._newest) < limit:
+        if not is_full:
             heapq.heappush(self._newest, (new, row))
         elif limit:
             heapq.heappushpop(self._newest, (new, row))
@@ -137,7 +144,8 @@ class Listing:
                 yield self._shown(self._scan.groups[number], counted)
 
     def _shown(self, group: FoundGroup, counted: _Counted) -> LetterGroup:
-        key, expires_ms = group.key, counted.oldest_open_expires_ms
+        key, oldest = group.key, counted.oldest_open
+        expires_ms = None if oldest is None else self._selector.expires_at_ms(oldest)
         sample = self._scan.links.stands_for.get(group.row, group.row)
         return LetterGroup(
             id=group.id,
@@ -146,7 +154,7 @@ class Listing:
             handler=key.handler,
             exception_type=key.exception_type,
             frame=group.frame,
-            counts={STATES[code]: count for code, count in sorted(counted.states.items())},
+            counts={state: count for state, count in zip(STATES, counted.states, strict=True) if count},
             failed_again=counted.failed_again,
             first=utc(counted.first_ms),
             last=utc(counted.last_ms),

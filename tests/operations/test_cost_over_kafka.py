@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from contextlib import aclosing
-from statistics import median
+from dataclasses import replace
 
 import pytest
 
 from convex_messaging_fastapi import MessagingSettings
 from convex_messaging_fastapi.clock import SystemClock
-from convex_messaging_fastapi.operations import Operations
+from convex_messaging_fastapi.operations import Operations, scanning
 from convex_messaging_fastapi.parts import Parts, parts_for, transport_for
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import NewTopic, Verdict
@@ -24,19 +24,24 @@ PARTITIONS = 4
 
 @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
 async def test_letters_are_listed_in_three_times_what_reading_them_takes(
-    kafka: Cluster, unique: str, count: int
+    kafka: Cluster, unique: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In this thread's CPU time, without that of connecting, which an empty topic takes as well."""
+    # However busy the machine is, all of them are to be looked at.
+    monkeypatch.setattr(scanning, "FOR_LISTINGS", replace(scanning.FOR_LISTINGS, seconds=600.0))
     none, many = parts_of(kafka, f"{unique}-none"), parts_of(kafka, f"{unique}-many")
     await bury(none, 0)
     await bury(many, count)
-    ratios = []
-    for _ in range(3):
-        raw = await cpu_seconds(lambda: read(many, count)) - await cpu_seconds(lambda: read(none, 0))
-        listed = await cpu_seconds(lambda: list_all(many, count)) - await cpu_seconds(lambda: list_all(none, 0))
-        ratios.append(listed / raw)
-    print(f"{count} letters: read in {raw:.2f} s, listed in {median(ratios):.2f} times that")  # noqa: T201
-    assert median(ratios) <= RATIO
+    rounds = [
+        (
+            await cpu_seconds(lambda: read(many, count)) - await cpu_seconds(lambda: read(none, 0)),
+            await cpu_seconds(lambda: list_all(many, count)) - await cpu_seconds(lambda: list_all(none, 0)),
+        )
+        for _ in range(5)
+    ]
+    raw, listed = (min(seconds) for seconds in zip(*rounds, strict=True))
+    print(f"{count} letters: read in {raw:.2f} s, listed in {listed / raw:.2f} times that")  # noqa: T201
+    assert listed <= RATIO * raw
 
 
 def parts_of(kafka: Cluster, prefix: str) -> Parts:
