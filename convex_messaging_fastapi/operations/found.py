@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 from convex_messaging_fastapi.messages.copies import MAX_LETTER
 from convex_messaging_fastapi.operations.known_states import KnownStates
 from convex_messaging_fastapi.operations.letters import (
+    Fields,
     GroupKey,
     Told,
-    failed_at,
     frame_of,
     group_id_of,
     group_key_of,
     replayed_from,
     replays,
+    time,
     told_of,
     value_text,
 )
@@ -28,24 +29,26 @@ MAX_GROUPS = 5000
 
 _THE_REST = GroupKey("(others)", "(others)", "(others)", None, None)
 
+_OPEN = CODES["open"]
 _NOWHERE = TopicPartition("", 0)
 
 _MAX_KNOWN = 4096
 _MAX_NAME = 2000
 _MAX_IDENTITY = 64
 _MAX_ERROR = 500
+_MAX_FIELDS = 8 * 1024
+"""Bytes of a letter whose fields a group holds as they are; of a larger one it holds only what is shown."""
 
 
 class FoundGroup:
     """Letters that failed alike, and what is shown of the newest: of the open ones, if there are any."""
 
-    __slots__ = ("error", "frame", "id", "is_open", "key", "row", "timestamp_ms")
+    __slots__ = ("_fields", "id", "is_open", "key", "row", "timestamp_ms")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.id = group_id_of(key)
-        self.frame: str | None = None
-        self.error = ""
+        self._fields: Fields = {}
         self.row = -1
         self.timestamp_ms = -1
         self.is_open = False
@@ -55,11 +58,19 @@ class FoundGroup:
         if (is_open, record.timestamp_ms) < (self.is_open, self.timestamp_ms):
             return
         self.row, self.timestamp_ms, self.is_open = row, record.timestamp_ms, is_open
-        error = told.fields.get("ErrorMessage")
-        self.error = error[:_MAX_ERROR] if isinstance(error, str) else ""
-        frame = told.fields.get("Frame")
-        frame = frame if isinstance(frame, str) and frame else frame_of(told.fields)
-        self.frame = None if frame is None else frame[:_MAX_ERROR]
+        self._fields = told.fields
+        if len(record.value or b"") > _MAX_FIELDS:
+            self._fields = {"ErrorMessage": self.error, "Frame": self.frame}
+
+    @property
+    def error(self) -> str:
+        error = self._fields.get("ErrorMessage")
+        return error[:_MAX_ERROR] if isinstance(error, str) else ""
+
+    @property
+    def frame(self) -> str | None:
+        frame = frame_of(self._fields)
+        return None if frame is None else frame[:_MAX_ERROR]
 
 
 class Found:
@@ -76,28 +87,35 @@ class Found:
         self._known: dict[tuple[object, ...], int] = {}
         self._first: dict[str, dict[bytes, int]] = {}
         self._alike: dict[tuple[str, bytes], list[int]] = {}
-        self._where, self._kept = 0, states.of_partition(_NOWHERE)
+        self._where, self._kept, self._all_are_open = 0, states.of_partition(_NOWHERE), False
+
+    @property
+    def looks_into_messages(self) -> bool:
+        return self._text is not None
 
     def begin(self, where: TopicPartition) -> None:
         """The letters that are taken from now on are of this partition."""
         self._where = self.rows.number_of(where)
         self._kept = self._states.of_partition(where)
+        self._all_are_open = not self._kept and not self._states.problem
 
     def take(self, record: Record, told: Told) -> None:
+        """One letter. Each passes here, so that nothing is called that most letters do not need."""
         fields = told.fields
-        group, count = self._group(told), replays(fields)
-        state = self._state(record)
+        group, failed_at = self._group(told), time(fields.get("FailedAt"))
+        count = replays(fields) if fields.get("ReplayCount") else 0
+        is_open = self._all_are_open or self._state(record) == "open"
         row = self.rows.add(
             self._where,
             record.offset,
             record.timestamp_ms,
-            int(failed_at(fields, record).timestamp() * 1000),
+            record.timestamp_ms if failed_at is None else int(failed_at.timestamp() * 1000),
             group,
             count,
-            CODES[state],
+            _OPEN if is_open else CODES[self._state(record)],
             self._text is None or self._holds_text(told, record),
         )
-        self.groups[group].see(row, record, told, is_open=state == "open")
+        self.groups[group].see(row, record, told, is_open=is_open)
         if told.identity is not None:
             self._note_identity(row, record.topic, told.identity, count)
         if count and (origin := replayed_from(told)) is not None and len(origin[0]) <= MAX_LETTER:

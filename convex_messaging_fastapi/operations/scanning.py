@@ -19,7 +19,13 @@ from convex_messaging_fastapi.consuming.decode_thread import DecodeThread
 from convex_messaging_fastapi.errors import LettersUnavailable, TransportError
 from convex_messaging_fastapi.operations.found import Found, FoundGroup
 from convex_messaging_fastapi.operations.known_states import KnownStates, read_states
-from convex_messaging_fastapi.operations.letters import Told, is_quickly_told, told_of
+from convex_messaging_fastapi.operations.letters import (
+    QUICK_BYTES,
+    Told,
+    glance_at,
+    is_quickly_told,
+    told_of,
+)
 from convex_messaging_fastapi.operations.resolving import Links, resolve
 from convex_messaging_fastapi.operations.rows import Rows
 from convex_messaging_fastapi.records import Record, TopicPartition
@@ -154,8 +160,10 @@ class Scanner:
             async for records in lists:
                 found.begin(records[0].topic_partition)
                 for record in records:
-                    found.take(record, await self.told(record))
-                    spent += len(record.value or b"") + _EACH_BYTES
+                    size = len(record.value or b"")
+                    is_small = size <= QUICK_BYTES and not found.looks_into_messages
+                    found.take(record, glance_at(record) if is_small else await self.told(record))
+                    spent += size + _EACH_BYTES
                     if spent > TURN_BYTES:
                         spent = 0
                         await asyncio.sleep(0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.messages import topic_on_wire
@@ -13,6 +15,8 @@ from convex_messaging_fastapi.operations.found import FoundGroup
 from convex_messaging_fastapi.operations.resolving import TURN_ROWS
 from convex_messaging_fastapi.operations.rows import CODES, DUPLICATE
 from convex_messaging_fastapi.operations.scanning import Scan
+
+_OF_GROUPS: Mapping[str, Any] = dict.fromkeys(("group_id", "topic", "group", "handler", "exception"))
 
 SOON_MS = 24 * 3600 * 1000
 """A letter expires soon whose topic may remove it within a day."""
@@ -45,12 +49,16 @@ class Selector:
         self._states = _codes(wanted, states_known=not scan.states.problem)
         self._since_ms = None if wanted.since is None else wanted.since.timestamp() * 1000
         self._until_ms = None if wanted.until is None else wanted.until.timestamp() * 1000
+        # Most lists are of groups alone, and each of their letters passes here.
+        self._is_of_groups = replace(wanted, **_OF_GROUPS) == Filter(state=wanted.state)
 
     def passes_but_for_state(self, row: int) -> bool:
         """Whether the letter is meant, whatever state it is in. One that another stands for never is."""
         rows = self._scan.rows
         if rows.state[row] == DUPLICATE or not rows.matches[row] or rows.group[row] not in self._groups:
             return False
+        if self._is_of_groups:
+            return True
         if rows.replays[row] < self._filter.min_replays:
             return False
         failed_at_ms = rows.failed_at_ms[row]

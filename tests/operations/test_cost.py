@@ -58,7 +58,7 @@ def of_1500_bytes() -> bytes:
 
 @contextmanager
 def nothing_else_collected() -> Iterator[None]:
-    """What the broker in memory holds is no garbage; a real one is another process."""
+    """What this process holds is no garbage of the list's; and a real broker is another process."""
     gc.collect()
     gc.freeze()
     try:

@@ -4,16 +4,19 @@ Anybody may have written anything into a dead-letter topic, so every field may b
 """
 
 from convex_messaging_fastapi.operations.letters.contents import value_text as value_text
+from convex_messaging_fastapi.operations.letters.fields import Fields as Fields
+from convex_messaging_fastapi.operations.letters.fields import time as time
 from convex_messaging_fastapi.operations.letters.fingerprint import GroupKey as GroupKey
 from convex_messaging_fastapi.operations.letters.fingerprint import group_id_of as group_id_of
 from convex_messaging_fastapi.operations.letters.fingerprint import group_key_of as group_key_of
 from convex_messaging_fastapi.operations.letters.frames import frame_of as frame_of
-from convex_messaging_fastapi.operations.letters.showing import failed_at as failed_at
 from convex_messaging_fastapi.operations.letters.showing import id_of as id_of
 from convex_messaging_fastapi.operations.letters.showing import letter_of as letter_of
 from convex_messaging_fastapi.operations.letters.showing import place_of as place_of
 from convex_messaging_fastapi.operations.letters.showing import replayed_from as replayed_from
 from convex_messaging_fastapi.operations.letters.showing import replays as replays
+from convex_messaging_fastapi.operations.letters.telling import QUICK_BYTES as QUICK_BYTES
 from convex_messaging_fastapi.operations.letters.telling import Told as Told
+from convex_messaging_fastapi.operations.letters.telling import glance_at as glance_at
 from convex_messaging_fastapi.operations.letters.telling import is_quickly_told as is_quickly_told
 from convex_messaging_fastapi.operations.letters.telling import told_of as told_of
