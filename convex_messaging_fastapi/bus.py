@@ -298,7 +298,7 @@ class MessageBus(Declares, Joins):
         self._bench = bench = TestBench(settings)
         try:
             await self._start(settings, bench.transport, bench.clock, Observers(self._observers), app)
-            bench.watch(self.status)
+            bench.watch(self.status, lambda: self.operations)
             yield bench
         finally:
             self._life.refuse_elsewhere()

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
@@ -21,12 +21,16 @@ from convex_messaging_fastapi.messages import (
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.messages.headers import CONTENT_TYPE
 from convex_messaging_fastapi.messages.topics import dead_letter_states
-from convex_messaging_fastapi.operations import still_open
+from convex_messaging_fastapi.operations import MAX_REPLAYS, Filter, Job, Operations, still_open
 from convex_messaging_fastapi.records import Delivery, Record, header_text
 from convex_messaging_fastapi.settings import MessagingSettings
 from convex_messaging_fastapi.status import BusStatus, PartitionStatus, WorkerStatus
 from convex_messaging_fastapi.subscribers import Handler
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport
+
+T = TypeVar("T")
+
+EVERY_OPEN_ONE = Filter()
 
 TURNS = 50
 """Loop iterations to run before assuming that everything not blocked on a timer has finished: fewer where
@@ -104,6 +108,7 @@ class TestBench:
         self._any = codec_for(Any).within(bounds.of_dead_letters)
         self._letter = codec_for(DeadLetterMessage).within(bounds.of_dead_letters)
         self._status: Callable[[], BusStatus] | None = None
+        self._operations: Callable[[], Operations] | None = None
         self._handlers: dict[str, Handler] = {}
         self._handled: list[tuple[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -113,9 +118,10 @@ class TestBench:
         self._handlers[id] = handler
         return lambda message: self._handled.append((id, message))
 
-    def watch(self, status: Callable[[], BusStatus]) -> None:
-        """Use these snapshots to tell whether anything is still to be done."""
-        self._status, self._loop = status, asyncio.get_running_loop()
+    def watch(self, status: Callable[[], BusStatus], operations: Callable[[], Operations]) -> None:
+        """Use these snapshots to tell whether anything is still to be done, and these verbs to replay."""
+        self._status, self._operations = status, operations
+        self._loop = asyncio.get_running_loop()
 
     def records(self, topic: str) -> list[Record]:
         """Every record of a topic as it is on the wire, in the order written.
@@ -168,6 +174,28 @@ class TestBench:
             letters = still_open(letters, self.broker.records(dead_letter_states(self._prefix)))
         return [self._letter.decode(record.value) for record in letters]
 
+    async def replay(
+        self, wanted: Filter = EVERY_OPEN_ONE, *, handler: str | None = None, max_replays: int = MAX_REPLAYS
+    ) -> Job:
+        """Replay dead letters to the handlers that failed, by default all open ones, and `settle`.
+
+        The job is as `bus.operations.replay` ends it; that says what the keywords mean, and what is raised.
+        """
+        self._refuse_elsewhere()
+        assert self._operations is not None, "the bench watches its bus from the start"  # noqa: S101
+        replaying = self._replayed(self._operations(), wanted, handler, max_replays)
+        job = await self._turning(asyncio.ensure_future(replaying))
+        await self.settle()
+        return job
+
+    async def _replayed(
+        self, operations: Operations, wanted: Filter, handler: str | None, max_replays: int
+    ) -> Job:
+        job = await operations.replay(
+            wanted, by="test", handler=handler, max_replays=max_replays, dry_run=False
+        )
+        return await operations.wait_for(job.id) if job.status == "running" else job
+
     async def advance(self, seconds: float) -> None:
         """Let time pass, and let everything happen that is due by then."""
         self._refuse_elsewhere()
@@ -218,12 +246,13 @@ class TestBench:
                 '`loop_scope="session"` on both)'
             )
 
-    async def _turning(self, stopping: asyncio.Future[None]) -> None:
-        while not stopping.done():
+    async def _turning(self, waited_for: asyncio.Future[T]) -> T:
+        """Turn the clock whenever everything waits for time, until the future is done."""
+        while not waited_for.done():
             await until_idle(TURNS)
-            if not stopping.done() and (due := self.clock.next_due()) is not None:
+            if not waited_for.done() and (due := self.clock.next_due()) is not None:
                 self.clock.advance(due)
-        await stopping
+        return await waited_for
 
     async def _rest(self, limit: float) -> None:
         """Return once nothing goes on without time passing, at the latest after `limit` real seconds."""

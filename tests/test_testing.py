@@ -108,6 +108,7 @@ async def test_an_outage_of_the_broker_can_be_played() -> None:
 AWAITED: dict[str, Callable[[testing.TestBench], Awaitable[object]]] = {
     "settle": lambda bench: bench.settle(),
     "advance": lambda bench: bench.advance(1),
+    "replay": lambda bench: bench.replay(),
     "finish": lambda bench: bench.finish(asyncio.sleep(0)),
 }
 

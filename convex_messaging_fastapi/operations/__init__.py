@@ -9,6 +9,7 @@ from convex_messaging_fastapi.operations.filtering import Filter as Filter
 from convex_messaging_fastapi.operations.filtering import StateWanted as StateWanted
 from convex_messaging_fastapi.operations.found import still_open as still_open
 from convex_messaging_fastapi.operations.operations import Operations as Operations
+from convex_messaging_fastapi.operations.replaying import MAX_REPLAYS as MAX_REPLAYS
 from convex_messaging_fastapi.operations.replaying import Job as Job
 from convex_messaging_fastapi.operations.replaying import JobStatus as JobStatus
 from convex_messaging_fastapi.operations.validating import KnownHandler as KnownHandler
