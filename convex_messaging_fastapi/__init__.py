@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.filters import of_type
     from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
     from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
+    from convex_messaging_fastapi.messages.pauses import Pause
     from convex_messaging_fastapi.middleware import CallNext, Middleware, Outgoing, PublishNext, Receipts
     from convex_messaging_fastapi.plugin import (
         Bus,
@@ -171,6 +172,7 @@ __all__ = [
     "OriginalHeader",
     "Outgoing",
     "PartitionStatus",
+    "Pause",
     "Phase",
     "ProducerStatus",
     "PublishEnded",
@@ -261,6 +263,7 @@ _ROOMS = {
     "filters": ("of_type",),
     "messages": ("ConvexMessage", "DeadLetterMessage"),
     "messages.dead_letter": ("OriginalHeader",),
+    "messages.pauses": ("Pause",),
     "middleware": ("CallNext", "Middleware", "Outgoing", "PublishNext", "Receipts"),
     "plugin": ("Bus", "CorrelationMiddleware", "MessagingRouter", "get_bus", "health_routes"),
     "plugin.health": ("Details",),

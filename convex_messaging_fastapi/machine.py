@@ -20,8 +20,10 @@ from convex_messaging_fastapi.consuming.subscription import Subscription
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
+from convex_messaging_fastapi.pausing import Pauses
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.correlation import current_message
+from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import BusStatus, Phase
 from convex_messaging_fastapi.topic_creation import TopicCreation
@@ -53,11 +55,18 @@ class ShutdownTimeouts:
         return (self.shutdown - self.drain) * (1 - LEAVE_SHARE) * ABORT_SHARE / 2
 
 
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """What a start tells of, and the topics that it creates, where the settings ask for it."""
+
+    cluster: str
+    topics: Sequence[NewTopic]
+
+
 class Machine:
     """Everything that runs: one worker for each group, and what all of them share.
 
-    `topics` are created at the start, where the settings ask for it. A machine cannot be started again
-    after `stop`.
+    A machine cannot be started again after `stop`.
     """
 
     def __init__(
@@ -68,38 +77,39 @@ class Machine:
         dead_letters: DeadLetterWriter,
         threads: HandlerThreads,
         timeouts: ShutdownTimeouts,
-        cluster: str,
+        begins: Begins,
         watch: LoopWatch | None,
-        topics: Sequence[NewTopic],
         new_worker: Callable[[str], Worker],
         topic_creation: TopicCreation,
         changes: Changes,
+        pauses: Pauses,
     ) -> None:
         self._clock = clock
         self._publishing = publishing
         self._dead_letters = dead_letters
         self._threads = threads
         self._timeouts = timeouts
-        self._cluster = cluster
+        self._begins = begins
         self._watch = watch
-        self._topics = topics
         self._new_worker = new_worker
         self._topic_creation = topic_creation
         self._changes = changes
+        self.pauses: Pauses = pauses
         self._workers: dict[str, Worker] = {}
 
     def place(self, subscription: Subscription) -> Worker:
         """Give it to the worker of its group, which is made if there is none. Starts neither."""
         group = subscription.config.group
-        worker = self._workers.get(group) or self._new_worker(group)
+        if (worker := self._workers.get(group)) is None:
+            worker = self._workers[group] = self._new_worker(group)
+            self.pauses.hold_back(worker)
         worker.add(subscription)
-        self._workers[group] = worker
         return worker
 
     async def start(self) -> None:
         """Start everything; nothing here waits for the cluster."""
         reports.bus_starts(
-            self._cluster,
+            self._begins.cluster,
             {
                 worker.group: {each.config.id: each.config.topics for each in worker.subscriptions}
                 for worker in self._workers.values()
@@ -108,7 +118,8 @@ class Machine:
         if self._watch is not None:
             self._watch.start(self._whose)
         await self._publishing.start()
-        self._create_topics(None, self._topics)
+        self._create_topics(None, self._begins.topics)
+        self.pauses.start(self._workers.values)
         for worker in self._workers.values():
             await worker.start()
 
@@ -180,6 +191,14 @@ class Machine:
             threads=self._threads.status(),
         )
 
+    async def ends(self) -> Mapping[str, Mapping[TopicPartition, int]]:
+        """Where the logs end now of what is owned here, for each group. Raises `TransportError`."""
+        found: dict[str, Mapping[TopicPartition, int]] = {}
+        for worker in tuple(self._workers.values()):
+            owned = [each.topic_partition for each in worker.partitions]
+            found[worker.group] = (await worker.transport.ends(owned) if owned else None) or {}
+        return found
+
     def _at_work(self) -> list[AtWork]:
         begun = [each for worker in self._workers.values() for each in worker.begun]
         return [work for each in begun for work in each.at_work]
@@ -218,11 +237,13 @@ class Machine:
         worker = self._workers.get(config.group)
         reports.handler_joins(config.group, config.id, config.topics)
         self._create_topics(subscription, topics)
+        self.pauses.tell(subscription)
         try:
             if worker is None:
                 await self._open_group(subscription)
             else:
                 await self._add(worker, subscription)
+            self.pauses.tell(subscription)  # once more: joining takes time
             if self._changes.is_closed:
                 raise BusStopped("the bus is stopping: it takes in no more handlers")
         except BaseException:
@@ -274,6 +295,7 @@ class Machine:
         await self._end(worker)
         if successor.subscriptions:
             self._workers[worker.group] = successor
+            self.pauses.hold_back(successor)
             await successor.start()
         else:
             self._workers.pop(worker.group, None)
@@ -306,6 +328,7 @@ class Machine:
             for worker in workers
         }
         steps["ending the making of topics"] = self._topic_creation.stop()
+        steps["ending the question for pauses"] = self.pauses.stop()
         steps["ending the changes of handlers"] = _ended(self._changes.under_way)
         try:
             await self._within(leave_by, steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.policies import Ordering
 
 
@@ -48,7 +49,8 @@ class Phase(Enum):
 class PartitionStatus:
     """One partition that a worker owns. Offsets are next offsets.
 
-    `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`, `breaker_open`), or `None`.
+    `held` is why the partition waits (`dlq_unavailable`, `dead_letter_held`, `breaker_open`,
+    `paused`), or `None`.
     `passed_over` counts records of this assignment that were not handed out, because the last commit
     says that an earlier owner had finished them. `end` is where the log ended when records of this
     partition were last fetched, `None` before; the log may have grown since.
@@ -79,7 +81,8 @@ class BreakerStatus:
 class SubscriptionStatus:
     """One subscription's counts since the bus started, and what it is doing now.
 
-    `filtered` counts the records that its filter did not want. `breaker` is `None` where it has none.
+    `filtered` counts the records that its filter did not want. `breaker` is `None` where it has none, and
+    `paused` where no operator has paused it.
     """
 
     id: str
@@ -96,6 +99,7 @@ class SubscriptionStatus:
     discarded: int
     filtered: int = 0
     breaker: BreakerStatus | None = None
+    paused: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,7 +208,7 @@ class TestBench:
         await self._rest(MOMENT_SECONDS)
 
     async def settle(self, max_seconds: float = 3600.0) -> None:
-        """Wait until every message has been handled, buried, discarded or held.
+        """Wait until every message has been handled, buried, discarded or held, or waits behind a pause.
 
         Back-offs are not waited for: the clock is turned past them, by `max_seconds` at most.
         Raises `AssertionError` naming what was still unfinished then, and when a handler does not
@@ -300,7 +300,7 @@ class TestBench:
         return [
             f"{held.topic}/{held.partition} at {_oldest(held)}"
             for held in worker.partitions
-            if held.held != "dead_letter_held" and not self._is_done(held)
+            if held.held not in ("dead_letter_held", "paused") and not self._is_done(held)
         ]
 
     def _is_done(self, partition: PartitionStatus) -> bool:

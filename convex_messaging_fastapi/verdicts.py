@@ -46,6 +46,7 @@ REASONS = frozenset(
         "dlq_unavailable",
         "dead_letter_held",
         "breaker_open",
+        "paused",
         "records_lost",
         "commits_failing",
         "buffer_full",
@@ -173,6 +174,8 @@ def _of_worker(worker: WorkerStatus) -> Iterator[_Finding]:
     yield from (_of_trouble(partition.held) for partition in worker.partitions if partition.held is not None)
     if any(each.breaker is not None and each.breaker.is_open for each in worker.subscriptions):
         yield _of_trouble("breaker_open")
+    if any(each.paused is not None for each in worker.subscriptions):
+        yield _of_trouble("paused")
     if worker.full_by is not None:
         yield _of_trouble("buffer_full")
 

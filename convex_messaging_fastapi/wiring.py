@@ -23,9 +23,10 @@ from convex_messaging_fastapi.consuming.subscription import Subscription, Subscr
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
-from convex_messaging_fastapi.machine import Machine, ShutdownTimeouts
+from convex_messaging_fastapi.machine import Begins, Machine, ShutdownTimeouts
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.parts import Parts
+from convex_messaging_fastapi.pausing import Pauses
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.settings import MessagingSettings
@@ -72,12 +73,17 @@ class Wiring:
             dead_letters=self._dead_letters,
             threads=self._threads,
             timeouts=ShutdownTimeouts(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
-            cluster="memory" if settings.is_memory else f"Kafka at {settings.bootstrap_servers}",
+            begins=Begins(
+                "memory" if settings.is_memory else f"Kafka at {settings.bootstrap_servers}",
+                self.topics_to_create(subscriptions),
+            ),
             watch=LoopWatch() if isinstance(parts.clock, SystemClock) else None,
-            topics=self.topics_to_create(subscriptions),
             new_worker=self._worker,
             topic_creation=TopicCreation(parts.admin, parts.clock, self._context),
             changes=Changes(self._context),
+            pauses=Pauses(
+                parts.naming.control, parts.transport.log_reader(uncommitted=True), parts.clock, self._context
+            ),
         )
         for subscription in subscriptions:
             machine.place(subscription)

@@ -45,6 +45,7 @@ class FlowControl:
         self._clock = clock
         self._assignment = assignment
         self._is_short_of_work = is_short_of_work
+        self.is_shut = False  # wants nothing
         self._turn = 0
         self._news = asyncio.Event()
         self._has_to_go_on = False
@@ -53,7 +54,7 @@ class FlowControl:
 
     def wanted(self) -> Want:
         """What there is room for, whether or not that is worth a fetch."""
-        return wanted(self._assignment().partitions.values(), self.limits, self._turn)
+        return {} if self.is_shut else wanted(self._assignment().partitions.values(), self.limits, self._turn)
 
     def worth_a_fetch(self, want: Want) -> Want:
         """The part of `want` to fetch now; where there is none it pays to wait for more room."""

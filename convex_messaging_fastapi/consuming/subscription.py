@@ -28,12 +28,15 @@ from convex_messaging_fastapi.consuming.lanes import (
     unordered,
 )
 from convex_messaging_fastapi.consuming.outcome import Outcome
+from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.policies import Batch, Filter, Ordering
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.records import Record
 from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import SubscriptionStatus
 from convex_messaging_fastapi.subscribers import Kind
+
+PAUSED = "paused"
 
 TURN_SECONDS = 0.005
 """How often a runner whose handler never waits yields to the event loop, so that heartbeats go on."""
@@ -165,13 +168,28 @@ class Subscription:
     def close(self) -> None:
         """Start nothing from now on. Running handlers go on; what they do not finish is left to others."""
         self.gate.close()
+        self.lift((PAUSED, self.config.id))
         if self._dispatch.breaker is not None:
             self._dispatch.breaker.end()
 
-    def close_breaker(self) -> None:
-        """What its handler needs is back, an operator says. Harmless without an open breaker."""
+    @property
+    def paused(self) -> Pause | None:
+        """Who keeps its handler from beginning anything, if an operator does."""
+        why = self.gate.why(PAUSED)
+        return why if isinstance(why, Pause) else None
+
+    def pause(self, pause: Pause) -> None:
+        """Begin nothing new until `resume`, and fetch nothing more of its topics, whoever else reads them."""
+        self.gate.shut(PAUSED, pause)
+        self.hold((PAUSED, self.config.id), Hold(PAUSED))
+
+    def resume(self) -> None:
+        """Go on with everything, an operator says: an open breaker closes, too. Harmless otherwise."""
+        self.gate.open(PAUSED)
+        self.lift((PAUSED, self.config.id))
         if self._dispatch.breaker is not None:
             self._dispatch.breaker.close()
+        self.start_ready()
 
     def hold(self, owner: Hashable, hold: Hold) -> None:
         """Fetch nothing more of its topics, whoever else reads them in this worker."""
@@ -252,6 +270,7 @@ class Subscription:
             discarded=tally.discarded,
             filtered=tally.filtered,
             breaker=None if self._dispatch.breaker is None else self._dispatch.breaker.status(),
+            paused=self.paused,
         )
 
     async def _run(self, context: Context) -> None:

@@ -100,6 +100,18 @@ class Worker:
         left = partial(self._left, subscription)
         subscription.feeder = Feeder(self._finished, left, self._flow.note_idle, self.hold, self.lift)
         self.routes.add(subscription)
+        if (pause := subscription.paused) is not None:
+            subscription.pause(pause)  # it may have been told so by then, or in another worker
+
+    def hold_back(self) -> None:
+        """Fetch nothing yet; the member joins its group all the same."""
+        self._flow.is_shut = True
+
+    def go_on(self) -> None:
+        """End what `hold_back` has begun. Harmless otherwise."""
+        if self._flow.is_shut:
+            self._flow.is_shut = False
+            self._flow.stop_waiting()
 
     def hold(self, topic: str, owner: Hashable, hold: Hold) -> None:
         """Fetch nothing of a topic, in this assignment and in all that follow; see `Holds`."""

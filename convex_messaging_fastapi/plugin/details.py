@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.status import (
     BusStatus,
     CommitStatus,
@@ -68,6 +69,7 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
             for each in worker.subscriptions
             if each.breaker is not None and each.breaker.is_open
         ],
+        "paused": [_paused(each.id, each.paused) for each in worker.subscriptions if each.paused is not None],
         "records_lost": worker.records_lost,
         "losses": [_loss(loss) for loss in worker.losses],
         "commits_failing": [_commits(commits) for commits in worker.commits_failing],
@@ -108,6 +110,16 @@ def _held(partition: PartitionStatus) -> dict[str, Any]:
         "partition": partition.partition,
         "offset": partition.oldest_unfinished,
         "reason": partition.held,
+    }
+
+
+def _paused(handler: str, pause: Pause) -> dict[str, Any]:
+    return {
+        "handler": handler,
+        "by": pause.by,
+        "at": pause.at.isoformat(),
+        "reason": pause.reason,
+        "scope": pause.scope,
     }
 
 

@@ -115,3 +115,20 @@ def topic_not_made(reason: str, again_seconds: float) -> None:
 def no_answer(question: str, why: object) -> None:
     """For whoever debugs this package; nobody else can use it."""
     say(logging.DEBUG, f"{question} got no answer: {why}")
+
+
+def pauses_not_known(topic: str, reason: str, *, is_known: bool) -> None:
+    """What operators paused for the whole fleet cannot be read: handlers run as if nothing were."""
+    say(
+        quietly(logging.WARNING, is_known),
+        f"whether anything is paused is not known, and handlers go on: {topic} was not read: {reason}",
+    )
+
+
+def paused(group: str, handler: str, by: str, reason: str | None) -> None:
+    why = "" if reason is None else f": {reason}"
+    say(logging.WARNING, f"group {group}: {handler} begins nothing new, for {by} has paused it{why}")
+
+
+def resumed(group: str, handler: str) -> None:
+    say(logging.WARNING, f"group {group}: {handler} goes on after its pause")

@@ -7,7 +7,7 @@ producers answer with a verdict. All waits are seconds on the bus's clock.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -202,6 +202,14 @@ class ConsumerTransport(Protocol):
         """
         ...
 
+    async def ends(self, wanted: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        """Where these logs end now, of any topic; without those of which it is not known at once.
+
+        It asks each leader once; for a topic that is not known it asks for metadata instead. `None` while
+        there is nobody to ask, such as before the first contact. Raises `TransportError`.
+        """
+        ...
+
     async def stop(self, deadline: float) -> None:
         """Leave the group and let go of everything. The listener is not called."""
         ...
@@ -366,7 +374,9 @@ class Transport(Protocol):
 
     def admin(self) -> AdminTransport: ...
 
-    def log_reader(self) -> LogReader: ...
+    def log_reader(self, *, uncommitted: bool = False) -> LogReader:
+        """Where `uncommitted`, no open transaction is waited for, nor a topic that has just been made."""
+        ...
 
     def groups(self) -> GroupsTransport: ...
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -188,6 +188,9 @@ class Membership:
         self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
     ) -> None:
         self.topics, self._listener, self.state = frozenset(topics), listener, "joining"
+
+    async def ends(self, wanted: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        raise NotImplementedError("no worker asks for them")
 
     async def stop(self, deadline: float) -> None:
         self.state = "stopped"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
@@ -71,6 +71,9 @@ class ScriptedTransport:
         self, topics: Iterable[str], listener: AssignmentListener, optional: Iterable[str] = ()
     ) -> None:
         self.listener, self.optional = listener, tuple(optional)
+
+    async def ends(self, wanted: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        raise NotImplementedError("no worker asks for them")
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         self.wants.append(wanted)

@@ -344,8 +344,8 @@ async def test_an_operator_may_close_it() -> None:
     async with bench_with(handler) as bench:
         await opened(bench)
         handler.error = well
-        bench.subscription.close_breaker()
-        bench.subscription.close_breaker()
+        bench.subscription.resume()
+        bench.subscription.resume()
         await bench.turns()
 
         assert handler.tried[3:] == [3, 4]

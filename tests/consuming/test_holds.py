@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from convex_messaging_fastapi.clock import ManualClock
 from convex_messaging_fastapi.consuming.holds import Hold, Holds
+from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.records import TopicPartition
 from tests.consuming.support import TOPIC, WHERE, Bench
 from tests.consuming.test_worker import Handler
@@ -99,3 +102,34 @@ async def test_nothing_of_a_topic_that_is_held_is_asked_for() -> None:
         bench.worker.lift(TOPIC, "operator")
         await bench.advance(1)
         assert not bench.transport.logs[WHERE]
+
+
+async def test_a_worker_that_is_held_back_belongs_to_its_group_and_fetches_nothing() -> None:
+    async with Bench(Handler()) as bench:
+        bench.worker.hold_back()
+        bench.transport.assign()
+        await bench.turns()
+        bench.transport.feed(0)
+        await bench.advance(1)
+        assert not any(bench.transport.wants)
+        assert len(bench.transport.logs[WHERE]) == 1
+
+        bench.worker.go_on()
+        await bench.advance(1)
+        assert not bench.transport.logs[WHERE]
+
+
+async def test_a_subscription_that_was_paused_holds_its_topics_in_the_worker_that_it_comes_to() -> None:
+    pause = Pause("ada", datetime(2026, 1, 1, tzinfo=UTC))
+    async with Bench(Handler()) as bench:
+        bench.subscription.pause(pause)
+        bench.worker.lift(TOPIC, ("paused", bench.subscription.config.id))
+        bench.worker.add(bench.subscription)
+        bench.transport.assign()
+        await bench.turns()
+        assert [owned.held for owned in bench.worker.partitions] == ["paused"]
+        assert bench.subscription.status().paused == pause
+
+        bench.subscription.resume()
+        assert [owned.held for owned in bench.worker.partitions] == [None]
+        assert bench.subscription.status().paused is None

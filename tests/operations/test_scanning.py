@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from convex_messaging_fastapi.operations.scanning import TURN_BYTES
 from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.transport.base import LogRange
 from convex_messaging_fastapi.transport.memory import MemoryTransport
+from convex_messaging_fastapi.transport.memory.log_reader import MemoryLogReader
 from tests.bus.support import Bet, memory_bus
 from tests.operations.support import DLQ, Desk, a_letter, original
 
@@ -32,7 +33,7 @@ class Watched:
         self.has_begun = asyncio.Event()
         self.fails = False
 
-    def log_reader(self) -> Watched:
+    def log_reader(self, *, uncommitted: bool = False) -> Watched:
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -74,7 +75,11 @@ async def test_nothing_is_read_before_a_verb_is_called_and_nothing_is_open_after
 
 
 async def test_a_bus_that_nobody_asks_opens_no_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: MemoryTransport) -> NoReturn:
+    log_reader = MemoryTransport.log_reader
+
+    def refuse(self: MemoryTransport, *, uncommitted: bool = False) -> MemoryLogReader:
+        if uncommitted:  # of the control topic
+            return log_reader(self, uncommitted=True)
         raise AssertionError("nobody has asked")
 
     monkeypatch.setattr(MemoryTransport, "log_reader", refuse)

@@ -20,6 +20,7 @@ from tests.support.snapshots import (
     DLQ_UNAVAILABLE,
     LOSS,
     PARTITION,
+    PAUSE,
     SILENT,
     SITUATIONS,
     UP,
@@ -383,6 +384,23 @@ async def test_details_say_whose_breaker_is_open_and_for_how_long() -> None:
     )
     (consumer,) = (await call(app, "/health/kafka")).json()["consumers"]
     assert consumer["breakers_open"] == [{"handler": "orders.charge", "seconds": 12.5}]
+
+
+async def test_details_say_who_has_paused_a_handler_and_why() -> None:
+    paused = replace(BROKEN, breaker=None, paused=PAUSE)
+    app = app_of(
+        replace(UP, workers=(replace(WORKER, subscriptions=(paused,)),)), details=lambda request: True
+    )
+    (consumer,) = (await call(app, "/health/kafka")).json()["consumers"]
+    assert consumer["paused"] == [
+        {
+            "handler": "orders.charge",
+            "by": "ada",
+            "at": "2026-01-01T12:00:00+00:00",
+            "reason": "database away",
+            "scope": "fleet",
+        }
+    ]
 
 
 async def test_details_say_which_offsets_cannot_be_committed_and_why() -> None:

@@ -134,3 +134,20 @@ async def test_fetching_and_committing_go_side_by_side(stage: Stage) -> None:
         outcome = await member.commit({where: member.next_position(where)})
         committed += outcome.value == "committed"
     assert committed == 5
+
+
+async def test_a_member_tells_where_logs_end_also_of_topics_that_it_does_not_read(stage: Stage) -> None:
+    topic, other, missing = await stage.topic(partitions=1), await stage.topic(partitions=2), stage.new_name()
+    await stage.write(topic, 0, numbered(3))
+    await stage.write(other, 1, numbered(5))
+    member = await stage.join(stage.new_name(), topic)
+    await member.having_read(3)
+    wanted = [TopicPartition(topic, 0), TopicPartition(other, 0), TopicPartition(other, 1)]
+    gone = [TopicPartition(missing, 0), TopicPartition(topic, 7)]
+
+    ends = await member.consumer.ends([*wanted, *gone])
+
+    assert ends == dict(zip(wanted, (3, 0, 5), strict=True))
+    assert await stage.transport().log_reader().ranges(missing) == {}
+    await stage.write(other, 0, numbered(2))
+    assert await member.consumer.ends(wanted[1:2]) == {wanted[1]: 2}

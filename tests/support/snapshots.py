@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.status import (
     BreakerStatus,
     BusStatus,
@@ -67,6 +69,7 @@ BROKEN = SubscriptionStatus(
     discarded=0,
     breaker=BreakerStatus(is_open=True, open_seconds=12.5, openings=1),
 )
+PAUSE = Pause("ada", datetime(2026, 1, 1, 12, tzinfo=UTC), "database away")
 PRODUCER = ProducerStatus(alive=True, contact=FRESH, pending=0, published=1, failed=0, unknown=0)
 WORKER = WorkerStatus(
     group="billing",
@@ -148,6 +151,15 @@ SITUATIONS = {
         (200, 200, 200, 200),
         "degraded",
         [BREAKER_OPEN],
+    ),
+    "a handler is paused": Situation(
+        with_worker(
+            subscriptions=(replace(BROKEN, breaker=None, paused=PAUSE),),
+            partitions=(replace(PARTITION, held="paused"),),
+        ),
+        (200, 200, 200, 200),
+        "degraded",
+        ["paused"],
     ),
     "a breaker has closed": Situation(
         with_worker(subscriptions=(replace(BROKEN, breaker=BreakerStatus(False, 0.0, 1)),)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -112,14 +114,14 @@ class KafkaTransport:
         """What becomes of a connection to one of the addresses, or to another one."""
         return await knock(self._access, server, self._settings.client_id, seconds)
 
-    def log_reader(self) -> KafkaLogReader:
+    def log_reader(self, *, uncommitted: bool = False) -> KafkaLogReader:
         return KafkaLogReader(
             self._clock,
-            self._tuning,
+            replace(self._tuning, retry_seconds=0.0) if uncommitted else self._tuning,
             self._settings.request_timeout_ms / 1000,
             reach=self._reach,
             client=lambda reached: Client.asking(**self._client_options(reached)),
-            reader=self._partition_reader,
+            reader=partial(self._partition_reader, uncommitted=uncommitted),
         )
 
     def groups(self) -> KafkaGroups:
@@ -153,10 +155,10 @@ class KafkaTransport:
     def _writer(self, reached: Reached) -> Writer:
         return Writer(**self._client_options(reached))
 
-    def _partition_reader(self, reached: Reached) -> PartitionReader:
-        return PartitionReader(
-            **self._reading_options(reached), max_partition_fetch_bytes=_READ_AT_ONCE_BYTES
-        )
+    def _partition_reader(self, reached: Reached, *, uncommitted: bool = False) -> PartitionReader:
+        isolation = {"isolation_level": "read_uncommitted"} if uncommitted else {}
+        options = {**self._reading_options(reached), **isolation}
+        return PartitionReader(**options, max_partition_fetch_bytes=_READ_AT_ONCE_BYTES)
 
     def _member(self, group: str, reached: Reached, history: History, instance: InstanceId) -> Member:
         return Member(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from convex_messaging_fastapi.errors import TransportError
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import (
     AssignmentListener,
@@ -82,6 +83,16 @@ class MemoryConsumer:
             return CommitOutcome.FAILED
         with self._broker.group(self._group) as group:
             return group.commit(self._member, epoch, offsets)
+
+    async def ends(self, wanted: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        if self._broker.is_down:
+            raise TransportError("the memory broker is down")
+        ends = {topic: self._broker.end_offsets(topic) for topic in {where.topic for where in wanted}}
+        return {
+            where: ends[where.topic][where.partition]
+            for where in wanted
+            if where.partition < len(ends[where.topic])
+        }
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         # A turn for others, or a caller that never lacks records would never let them run.

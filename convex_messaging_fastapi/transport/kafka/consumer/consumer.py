@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from aiokafka.errors import KafkaError
+
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.errors import TransportError
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import (
     AssignmentListener,
@@ -108,6 +112,23 @@ class KafkaConsumer:
             return dict.fromkeys(offsets, CommitOutcome.STALE)
         doubtful = set[str]() if self._reading is None else self._reading.course.in_doubt
         return await self._storing.commit(holding, offsets, doubtful, deadline)
+
+    async def ends(self, wanted: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        if (member := self._supervisor.current) is None:
+            return None
+        try:
+            for topic in member.missing({where.topic for where in wanted}):
+                await member.follow(topic)
+            # The engine would wait for a leader, and the others with it.
+            known = [where for where in wanted if member.is_led(where)]
+            return await member.ends(known, last=True) if known else {}
+        except KafkaError as error:
+            raise TransportError(f"the ends of logs cannot be asked for: {error!r}") from error
+        except asyncio.CancelledError:
+            # An engine that ends cancels what waits for its answers, which is no end of the one who asked.
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise TransportError("the ends of logs cannot be asked for: the connection ended") from None
 
     async def fetch(self, wanted: Mapping[TopicPartition, int], wait: float) -> Fetched:
         until = self._clock.now() + wait

@@ -75,6 +75,11 @@ class Member(PartitionReader):
         """Which of `topics` the last metadata does not know."""
         return [topic for topic in topics if not self.client.partitions(topic)]
 
+    async def follow(self, topic: str) -> None:
+        """Learn where a topic is that is not read here, now and with later metadata; it may be missing."""
+        self.client.cluster.optional |= {topic}
+        await self.client.follow(topic)
+
     def topic_id(self, topic: str) -> TopicId | None:
         """The id of the topic that has this name now; `None` if it is not known."""
         return self.client.topic_ids.of(topic)
