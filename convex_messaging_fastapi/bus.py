@@ -322,9 +322,10 @@ class MessageBus(Declares, Joins):
 
         Costs nothing until it is used. Raises `BusNotStarted` and `BusStopped`, as `publish` does.
         """
-        parts = self._life.get().parts
+        running = self._life.get()
         if self._operations is None:
-            self._operations = Operations(parts, partial(known_handlers, self._declarations, parts))
+            known = partial(known_handlers, self._declarations, running.parts)
+            self._operations = Operations(running.parts, known, running.machine)
         return self._operations
 
     # -- inside --------------------------------------------------------------------------------

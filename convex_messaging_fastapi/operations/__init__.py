@@ -5,9 +5,11 @@ from convex_messaging_fastapi.operations import Filter
 page = await bus.operations.dead_letters(Filter(topic="payments"))
 """
 
+from convex_messaging_fastapi.messages.pauses import PauseScope as PauseScope
 from convex_messaging_fastapi.operations.filtering import Filter as Filter
 from convex_messaging_fastapi.operations.filtering import StateWanted as StateWanted
 from convex_messaging_fastapi.operations.found import still_open as still_open
+from convex_messaging_fastapi.operations.lag import PartitionLag as PartitionLag
 from convex_messaging_fastapi.operations.operations import Operations as Operations
 from convex_messaging_fastapi.operations.replaying import MAX_REPLAYS as MAX_REPLAYS
 from convex_messaging_fastapi.operations.replaying import Job as Job

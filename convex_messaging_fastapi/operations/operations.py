@@ -7,9 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 from convex_messaging_fastapi.errors import ConfigurationError, LetterNotFound
+from convex_messaging_fastapi.machine import Machine
+from convex_messaging_fastapi.messages.pauses import PauseScope
 from convex_messaging_fastapi.operations.exporting import as_json
 from convex_messaging_fastapi.operations.filtering import Filter, is_id
+from convex_messaging_fastapi.operations.lag import Lags, PartitionLag
 from convex_messaging_fastapi.operations.listing import Listing, checked_limit, cursor_of
+from convex_messaging_fastapi.operations.pausing import Pausing
 from convex_messaging_fastapi.operations.reading import LetterReader
 from convex_messaging_fastapi.operations.replaying import (
     MAX_REPLAYS,
@@ -43,7 +47,12 @@ class Operations:
         page = await bus.operations.dead_letters(Filter(topic="payments"))
     """
 
-    def __init__(self, parts: Parts, handlers: Callable[[], Iterable[KnownHandler]] = lambda: ()) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        handlers: Callable[[], Iterable[KnownHandler]] = lambda: (),
+        machine: Machine | None = None,
+    ) -> None:
         self._parts = parts
         self._handlers = handlers
         self._own_topic = parts.naming.dead_letters
@@ -55,6 +64,8 @@ class Operations:
         self._retention = Retention(parts.admin, parts.clock, topics)
         source = ScannedLetters(parts, self._scanner, reader, self._retention)
         self._actions = Actions(parts, source, self._handlers_here, topics)
+        self._lags = Lags(parts, reader, machine)
+        self._pausing = Pausing(parts, handlers, machine)
 
     async def dead_letters(
         self, wanted: Filter = _OPEN, *, limit: int = 200, after: str | None = None
@@ -205,6 +216,54 @@ class Operations:
         Raises `LookupError` where there is none of this id, `ReplayRefused` and `LettersUnavailable`.
         """
         return await self._actions.stop_job(id, by=by)
+
+    async def lag(self, group: str | None = None) -> tuple[PartitionLag, ...]:
+        """How far a group is behind in each partition, as the cluster sees it, at most five seconds ago.
+
+        Without a group: in the partitions that this process owns now, with their backlog, which asks each
+        leader once. Raises `TransportError`, and `ConfigurationError` without a group where no bus runs.
+        Not promised: that all partitions were asked at one moment.
+        """
+        return await self._lags.lag(group)
+
+    async def pause(
+        self,
+        subscription: str,
+        *,
+        group: str | None = None,
+        scope: PauseScope = "fleet",
+        by: str,
+        reason: str | None = None,
+    ) -> None:
+        """Let a handler begin nothing new until `resume`: within five seconds wherever its service runs.
+
+        What runs finishes, and the member stays in its group. Nothing more of its topics is fetched, so
+        other handlers of these topics in the same group soon stop with it. A pause of the fleet outlasts
+        restarts; `scope="process"` is for this process alone, at once and until it stops. `group` is needed
+        where several have a handler of this id, and for groups of other services. The latest word counts,
+        whoever said it.
+
+        Raises `ConfigurationError` where no such handler is known, and `TransportError` where
+        `{prefix}.control` cannot be made or written. Not promised: that every process has heard of it by
+        then: one without Read on that topic does not.
+        """
+        await self._pausing.pause(self._pausing.whom(subscription, group), scope, by, reason)
+
+    async def resume(
+        self,
+        subscription: str,
+        *,
+        group: str | None = None,
+        scope: PauseScope = "fleet",
+        by: str,
+        reason: str | None = None,
+    ) -> None:
+        """Let a handler go on that was paused, and close its breaker where that is open.
+
+        Arguments and errors are those of `pause`. `scope="process"` goes on in this process alone, also
+        where the fleet was told to pause.
+        """
+        await self._pausing.resume(self._pausing.whom(subscription, group), scope, by, reason)
 
     async def stop(self) -> None:
         """End every action of this process between two slices, or after five seconds wherever it is."""
