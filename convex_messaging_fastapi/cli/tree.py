@@ -14,6 +14,8 @@ from convex_messaging_fastapi.cli.commands import (
     doctor,
     handlers,
     health,
+    lag,
+    pausing,
     publish,
     running,
     settings,
@@ -44,7 +46,8 @@ def tree(*, rich: bool) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     root.callback()(_root)
-    for family in (doctor, handlers, settings, running, health, publish, tail, topics, dead_letters):
+    daily = (doctor, handlers, settings, running, health, publish, tail, topics)
+    for family in (*daily, lag, dead_letters, pausing):
         family.add_to(root)
     return root
 

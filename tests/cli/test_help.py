@@ -36,6 +36,7 @@ main()
 FAMILIES = [
     (),
     *((word,) for word in ("doctor", "handlers", "settings", "run", "health", "publish", "tail")),
+    *((word,) for word in ("lag", "pause", "resume")),
     *(("topics", word) for word in ("list", "show", "create")),
     *(("dead-letters", word) for word in ("list", "show", "validate", "export", "replay", "discard", "jobs")),
 ]

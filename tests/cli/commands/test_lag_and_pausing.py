@@ -1,0 +1,105 @@
+"""How far groups are behind, and pauses: told first, and said to the fleet with `--yes`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convex_messaging_fastapi.cli.session import Session
+from convex_messaging_fastapi.operations import PartitionLag
+from tests.cli.calls import Cli
+
+BEHIND = PartitionLag(
+    group="convex",
+    topic="convex.orders",
+    partition=0,
+    committed=5,
+    end=1205,
+    lag=1200,
+    time_lag_seconds=90.4,
+)
+NEW = PartitionLag(group="convex", topic="convex.new", partition=1, committed=None, end=3, lag=None)
+
+
+class FakeOperations:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.said: list[tuple[str, str, dict[str, Any]]] = []
+
+    async def lag(self, group: str) -> tuple[PartitionLag, ...]:
+        self.asked.append(group)
+        return BEHIND, NEW
+
+    async def pause(self, handler: str, **how: Any) -> None:
+        self.said.append(("pause", handler, how))
+
+    async def resume(self, handler: str, **how: Any) -> None:
+        self.said.append(("resume", handler, how))
+
+
+@pytest.fixture
+def ops(monkeypatch: pytest.MonkeyPatch) -> FakeOperations:
+    fake = FakeOperations()
+
+    @asynccontextmanager
+    async def operations(session: Session, *, of_app: bool = False) -> AsyncIterator[FakeOperations]:
+        yield fake
+
+    monkeypatch.setattr(Session, "operations", operations)
+    return fake
+
+
+def test_lag_is_a_table(cli: Cli, ops: FakeOperations) -> None:
+    ran = cli("lag", "convex")
+    assert ran.code == 0, ran.err
+    assert [line.split() for line in ran.lines] == [
+        ["GROUP", "TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "BEHIND"],
+        ["convex", "convex.orders", "0", "5", "1205", "1200", "90", "s"],
+        ["convex", "convex.new", "1", "-", "3", "-", "-"],
+    ]
+
+
+def test_the_groups_of_the_app_are_meant_where_none_is_named(
+    cli: Cli, shop: Path, ops: FakeOperations
+) -> None:
+    assert cli("lag", "--app", "main:app").code == 0
+    assert "counting" in ops.asked
+    assert len(ops.asked) == len(set(ops.asked)) == 3
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (["--fail-over", "1199"], 1),
+        (["--fail-over", "1200"], 0),
+        (["--fail-over-seconds", "90"], 1),
+        (["--fail-over-seconds", "91"], 0),
+        (["--fail-over", "0", "--topic", "new"], 0),
+    ],
+)
+def test_a_job_of_cron_learns_of_it_by_the_code(
+    cli: Cli, ops: FakeOperations, limits: list[str], code: int
+) -> None:
+    assert cli("lag", "convex", *limits).code == code
+
+
+def test_lag_as_json_has_the_names_of_its_values(cli: Cli, ops: FakeOperations) -> None:
+    first, second = cli("lag", "convex", "--json").json
+    assert (first["lag"], first["time_lag_seconds"], first["backlog"]) == (1200, 90.4, None)
+    assert second["committed"] is None
+
+
+@pytest.mark.parametrize(("verb", "result"), [("pause", "paused"), ("resume", "resumed")])
+def test_nothing_is_said_without_yes(cli: Cli, ops: FakeOperations, verb: str, result: str) -> None:
+    ran = cli(verb, "take-payment", "--group", "convex", "--by", "ada", "--reason", "why")
+    assert ran.code == 0, ran.err
+    assert ran.lines == [f"take-payment would be {result}: --yes does it"]
+    assert ops.said == []
+
+    ran = cli(verb, "take-payment", "--group", "convex", "--by", "ada", "--reason", "why", "--yes", "--json")
+    assert ran.json == {"handler": "take-payment", "result": result, "done": True}
+    assert ops.said == [(verb, "take-payment", {"group": "convex", "by": "ada", "reason": "why"})]
