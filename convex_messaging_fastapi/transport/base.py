@@ -374,8 +374,11 @@ class Transport(Protocol):
 
     def admin(self) -> AdminTransport: ...
 
-    def log_reader(self, *, uncommitted: bool = False) -> LogReader:
-        """Where `uncommitted`, no open transaction is waited for, nor a topic that has just been made."""
+    def log_reader(self, *, uncommitted: bool = False, few: bool = False) -> LogReader:
+        """Where `uncommitted`, no open transaction is waited for, nor a topic that has just been made.
+
+        `few` is for whoever reads a record or two of each partition: no more is fetched than for that.
+        """
         ...
 
     def groups(self) -> GroupsTransport: ...

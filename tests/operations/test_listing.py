@@ -319,7 +319,7 @@ class Refusing:
     def __init__(self, transport: Any, topic: str) -> None:
         self._transport, self._reader, self._topic = transport, transport.log_reader(), topic
 
-    def log_reader(self, *, uncommitted: bool = False) -> Any:
+    def log_reader(self, *, uncommitted: bool = False, few: bool = False) -> Any:
         return self
 
     def __getattr__(self, name: str) -> Any:

@@ -33,7 +33,7 @@ class Watched:
         self.has_begun = asyncio.Event()
         self.fails = False
 
-    def log_reader(self, *, uncommitted: bool = False) -> Watched:
+    def log_reader(self, *, uncommitted: bool = False, few: bool = False) -> Watched:
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -77,7 +77,7 @@ async def test_nothing_is_read_before_a_verb_is_called_and_nothing_is_open_after
 async def test_a_bus_that_nobody_asks_opens_no_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     log_reader = MemoryTransport.log_reader
 
-    def refuse(self: MemoryTransport, *, uncommitted: bool = False) -> MemoryLogReader:
+    def refuse(self: MemoryTransport, *, uncommitted: bool = False, few: bool = False) -> MemoryLogReader:
         if uncommitted:  # of the control topic
             return log_reader(self, uncommitted=True)
         raise AssertionError("nobody has asked")

@@ -52,6 +52,16 @@ async def test_no_more_is_read_than_the_range_and_what_lies_beyond_the_log_is_no
     assert [record.offset for record in found] == list(offsets)
 
 
+async def test_whoever_wants_few_records_gets_them_however_large_they_are(stage: Stage) -> None:
+    topic = await stage.topic(partitions=2)
+    for partition in range(2):
+        await stage.write(topic, partition, plain(*(bytes([n]) * 100_000 for n in range(3))))
+    wanted = [(TopicPartition(topic, partition), LogRange(1, 2)) for partition in range(2)]
+    found = await read(stage.transport().log_reader(few=True), *wanted)
+    assert sorted(record.partition for record in found) == [0, 1]
+    assert {record.value for record in found} == {bytes([1]) * 100_000}
+
+
 async def test_what_is_written_while_it_is_read_is_not_part_of_the_range(stage: Stage) -> None:
     topic = await stage.topic(partitions=1)
     await stage.write(topic, 0, numbered(COUNT))

@@ -48,6 +48,9 @@ _SMALLEST_FETCH = 1024 * 1024
 _READ_AT_ONCE_BYTES = 4 * 1024 * 1024
 """How much a reader of whole logs fetches of a partition at once: between two the engine may wait 0.1 s."""
 
+_READ_OF_FEW_BYTES = 16 * 1024
+"""The same for one of a few records. A batch that is larger comes whole."""
+
 
 class KafkaTransport:
     """Implements `Transport`."""
@@ -114,14 +117,14 @@ class KafkaTransport:
         """What becomes of a connection to one of the addresses, or to another one."""
         return await knock(self._access, server, self._settings.client_id, seconds)
 
-    def log_reader(self, *, uncommitted: bool = False) -> KafkaLogReader:
+    def log_reader(self, *, uncommitted: bool = False, few: bool = False) -> KafkaLogReader:
         return KafkaLogReader(
             self._clock,
             replace(self._tuning, retry_seconds=0.0) if uncommitted else self._tuning,
             self._settings.request_timeout_ms / 1000,
             reach=self._reach,
             client=lambda reached: Client.asking(**self._client_options(reached)),
-            reader=partial(self._partition_reader, uncommitted=uncommitted),
+            reader=partial(self._partition_reader, uncommitted=uncommitted, few=few),
         )
 
     def groups(self) -> KafkaGroups:
@@ -155,10 +158,11 @@ class KafkaTransport:
     def _writer(self, reached: Reached) -> Writer:
         return Writer(**self._client_options(reached))
 
-    def _partition_reader(self, reached: Reached, *, uncommitted: bool = False) -> PartitionReader:
+    def _partition_reader(self, reached: Reached, *, uncommitted: bool, few: bool) -> PartitionReader:
         isolation = {"isolation_level": "read_uncommitted"} if uncommitted else {}
         options = {**self._reading_options(reached), **isolation}
-        return PartitionReader(**options, max_partition_fetch_bytes=_READ_AT_ONCE_BYTES)
+        at_once = _READ_OF_FEW_BYTES if few else _READ_AT_ONCE_BYTES
+        return PartitionReader(**options, max_partition_fetch_bytes=at_once)
 
     def _member(self, group: str, reached: Reached, history: History, instance: InstanceId) -> Member:
         return Member(

@@ -48,7 +48,7 @@ class MemoryTransport:
     def admin(self) -> MemoryAdmin:
         return MemoryAdmin(self._broker)
 
-    def log_reader(self, *, uncommitted: bool = False) -> MemoryLogReader:
+    def log_reader(self, *, uncommitted: bool = False, few: bool = False) -> MemoryLogReader:
         return MemoryLogReader(self._broker)  # nothing of ours is uncommitted where it must not be
 
     def groups(self) -> MemoryGroups:
