@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     )
     from convex_messaging_fastapi.failures import Failure
     from convex_messaging_fastapi.filters import of_type
+    from convex_messaging_fastapi.measuring import Measuring, Speed
     from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
     from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
     from convex_messaging_fastapi.messages.pauses import Pause
@@ -159,6 +160,7 @@ __all__ = [
     "LetterNotFound",
     "LettersUnavailable",
     "LossStatus",
+    "Measuring",
     "MessageBus",
     "MessageError",
     "MessageTooLarge",
@@ -194,6 +196,7 @@ __all__ = [
     "Retried",
     "Retry",
     "RetryAfter",
+    "Speed",
     "SubscriberOptions",
     "Subscribers",
     "SubscriptionStatus",
@@ -261,6 +264,7 @@ _ROOMS = {
     ),
     "failures": ("Failure",),
     "filters": ("of_type",),
+    "measuring": ("Measuring", "Speed"),
     "messages": ("ConvexMessage", "DeadLetterMessage"),
     "messages.dead_letter": ("OriginalHeader",),
     "messages.pauses": ("Pause",),

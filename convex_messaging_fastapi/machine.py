@@ -23,7 +23,6 @@ from convex_messaging_fastapi.errors import BusStateError, BusStopped
 from convex_messaging_fastapi.pausing import Pauses
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.correlation import current_message
-from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.status import BusStatus, Phase
 from convex_messaging_fastapi.topic_creation import TopicCreation
@@ -96,6 +95,11 @@ class Machine:
         self._changes = changes
         self.pauses: Pauses = pauses
         self._workers: dict[str, Worker] = {}
+
+    @property
+    def workers(self) -> Collection[Worker]:
+        """One for each group."""
+        return tuple(self._workers.values())
 
     def place(self, subscription: Subscription) -> Worker:
         """Give it to the worker of its group, which is made if there is none. Starts neither."""
@@ -190,14 +194,6 @@ class Machine:
             problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._dead_letters.no_topic) else (),
             threads=self._threads.status(),
         )
-
-    async def ends(self) -> Mapping[str, Mapping[TopicPartition, int]]:
-        """Where the logs end now of what is owned here, for each group. Raises `TransportError`."""
-        found: dict[str, Mapping[TopicPartition, int]] = {}
-        for worker in tuple(self._workers.values()):
-            owned = [each.topic_partition for each in worker.partitions]
-            found[worker.group] = (await worker.transport.ends(owned) if owned else None) or {}
-        return found
 
     def _at_work(self) -> list[AtWork]:
         begun = [each for worker in self._workers.values() for each in worker.begun]

@@ -20,6 +20,7 @@ from convex_messaging_fastapi.events import (
     Rebalanced,
     Retried,
 )
+from convex_messaging_fastapi.measuring import Measuring, Speed
 from convex_messaging_fastapi.records import Record
 
 E = TypeVar("E")
@@ -63,6 +64,11 @@ class Observers:
             return _all_end(ends) if ends else None
 
         return all_begin
+
+    def speed_of(self, group: str, handler: str) -> Speed | None:
+        """How fast this handler is; `None` where nobody measures."""
+        measuring = (each for each, _ in self._all if isinstance(each, Measuring))
+        return next((each.speed(group, handler) for each in measuring), None)
 
     @property
     def publishing(self) -> PublishBegins | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from convex_messaging_fastapi.measuring import Speed
 from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.policies import Ordering
 
@@ -54,6 +55,10 @@ class PartitionStatus:
     `passed_over` counts records of this assignment that were not handed out, because the last commit
     says that an earlier owner had finished them. `end` is where the log ended when records of this
     partition were last fetched, `None` before; the log may have grown since.
+
+    `lag`, `backlog` and `time_lag_seconds` are those of `PartitionLag`, by where the log ended when
+    `bus.operations.lag()` was last asked for; `None` where that is more than ten seconds ago, since a status
+    asks nobody.
     """
 
     topic: str
@@ -66,6 +71,9 @@ class PartitionStatus:
     held: str | None
     passed_over: int = 0
     end: int | None = None
+    lag: int | None = None
+    backlog: int | None = None
+    time_lag_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +89,8 @@ class BreakerStatus:
 class SubscriptionStatus:
     """One subscription's counts since the bus started, and what it is doing now.
 
-    `filtered` counts the records that its filter did not want. `breaker` is `None` where it has none, and
-    `paused` where no operator has paused it.
+    `filtered` counts the records that its filter did not want. `breaker` is `None` where it has none,
+    `paused` where no operator has paused it, and `speed` where no observer is `Measuring`.
     """
 
     id: str
@@ -100,6 +108,7 @@ class SubscriptionStatus:
     filtered: int = 0
     breaker: BreakerStatus | None = None
     paused: Pause | None = None
+    speed: Speed | None = None
 
 
 @dataclass(frozen=True, slots=True)

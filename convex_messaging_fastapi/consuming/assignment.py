@@ -14,13 +14,22 @@ from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.records import Lease, Record, TopicPartition
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the cluster said of a partition when somebody asked for its lag, at this time of the clock."""
+
+    at: float
+    end: int
+    time_lag_seconds: float | None
+
+
 class OwnedPartition:
     """One partition while one assignment lasts. It waits while there are `holds`.
 
     A job that outlives the assignment can only touch this object, which nobody commits any more.
     """
 
-    __slots__ = ("_batches", "end", "holds", "lease", "ledger", "topic_partition")
+    __slots__ = ("_batches", "end", "holds", "lease", "ledger", "seen", "topic_partition")
 
     def __init__(self, topic_partition: TopicPartition, lease: Lease, ledger: Ledger, holds: Holds) -> None:
         self.topic_partition: TopicPartition = topic_partition
@@ -28,6 +37,7 @@ class OwnedPartition:
         self.ledger: Ledger = ledger
         self.holds: Holds = holds
         self.end: int | None = None  # of its log, when records of it were last fetched
+        self.seen: Seen | None = None  # where nobody has asked yet
         self._batches: deque[tuple[int, float]] = deque()
 
     def note_batch(self, now: float) -> None:

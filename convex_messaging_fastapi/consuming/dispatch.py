@@ -29,6 +29,7 @@ from convex_messaging_fastapi.consuming.runners import Runners
 from convex_messaging_fastapi.consuming.timeout import AttemptTimeout
 from convex_messaging_fastapi.events import AttemptEnded, Retried
 from convex_messaging_fastapi.failures import Failure, failure_of
+from convex_messaging_fastapi.measuring import Speed
 from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
@@ -85,6 +86,11 @@ class Dispatch:
     @property
     def breaker(self) -> CircuitBreaker | None:
         return self._config.breaker
+
+    @property
+    def speed(self) -> Speed | None:
+        """How fast the handler is, where that is measured."""
+        return self._config.observers.speed_of(self._config.group, self._config.handler)
 
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
         """One turn of these jobs: a single one, or the members of a batch in order.

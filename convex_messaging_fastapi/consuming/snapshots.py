@@ -9,6 +9,9 @@ from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.status import CommitStatus, PartitionStatus, WorkerStatus
 from convex_messaging_fastapi.transport.base import contact_status, loss_status
 
+SEEN_SECONDS = 10.0
+"""For how long the end of a log is believed that somebody asked for: whoever watches asks more often."""
+
 
 def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
     records, size = buffered(worker.partitions)
@@ -41,7 +44,9 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
 
 def partition_status(owned: OwnedPartition, clock: Clock) -> PartitionStatus:
     ledger = owned.ledger
-    since = owned.oldest_since()
+    since, now = owned.oldest_since(), clock.now()
+    seen = owned.seen if owned.seen is not None and now - owned.seen.at <= SEEN_SECONDS else None
+    end = None if seen is None else max(seen.end, ledger.position)
     return PartitionStatus(
         topic=owned.topic_partition.topic,
         partition=owned.topic_partition.partition,
@@ -49,8 +54,11 @@ def partition_status(owned: OwnedPartition, clock: Clock) -> PartitionStatus:
         position=ledger.position,
         unfinished=ledger.unfinished,
         oldest_unfinished=ledger.oldest,
-        oldest_age_seconds=0.0 if since is None else clock.now() - since,
+        oldest_age_seconds=0.0 if since is None else now - since,
         held=owned.held,
         passed_over=ledger.passed_over,
         end=owned.end,
+        lag=None if end is None else end - ledger.committed,
+        backlog=None if end is None else end - ledger.position + ledger.unfinished,
+        time_lag_seconds=None if seen is None else seen.time_lag_seconds,
     )

@@ -271,6 +271,7 @@ class Subscription:
             filtered=tally.filtered,
             breaker=None if self._dispatch.breaker is None else self._dispatch.breaker.status(),
             paused=self.paused,
+            speed=self._dispatch.speed,
         )
 
     async def _run(self, context: Context) -> None:

@@ -8,12 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.consuming.assignment import OwnedPartition, Seen
 from convex_messaging_fastapi.errors import ConfigurationError, TransportError
 from convex_messaging_fastapi.machine import Machine
 from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.records import TopicPartition
-from convex_messaging_fastapi.status import PartitionStatus, Phase
-from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, LogRange, LogReader
+from convex_messaging_fastapi.transport.base import ENOUGH_RECORDS, LogRange
 
 SHARED_SECONDS = 5.0
 
@@ -43,9 +43,9 @@ class PartitionLag:
 class Lags:
     """Asks the cluster only when somebody asks here, and at most every five seconds for the same."""
 
-    def __init__(self, parts: Parts, logs: LogReader, machine: Machine | None) -> None:
+    def __init__(self, parts: Parts, machine: Machine | None) -> None:
         self._clock: Clock = parts.clock
-        self._logs, self._machine = logs, machine
+        self._logs, self._machine = parts.transport.log_reader(few=True), machine
         self._groups = parts.transport.groups()
         self._one_at_a_time = asyncio.Lock()
         self._known: dict[str | None, tuple[float, tuple[PartitionLag, ...]]] = {}
@@ -64,15 +64,18 @@ class Lags:
     async def _own(self) -> list[PartitionLag]:
         if self._machine is None:
             raise ConfigurationError("name a group: no bus runs here whose partitions could be meant")
-        ends = await self._machine.ends()
-        workers = self._machine.status(Phase.RUNNING, publishes=False).workers
-        found = [
-            _of_own(worker.group, each, end)
-            for worker in workers
-            for each in worker.partitions
-            if (end := _end_of(each, ends.get(worker.group, {}))) is not None
-        ]
-        return await self._with_times(found)
+        found: list[tuple[OwnedPartition, PartitionLag]] = []
+        for worker in self._machine.workers:
+            owned = tuple(worker.partitions)
+            ends = await worker.transport.ends([each.topic_partition for each in owned]) if owned else None
+            for each in owned:
+                if (end := (ends or {}).get(each.topic_partition)) is not None:
+                    found.append((each, _of_own(worker.group, each, end)))
+        told = await self._with_times(lag for _, lag in found)
+        now = self._clock.now()
+        for (each, _), lag in zip(found, told, strict=True):
+            each.seen = Seen(now, lag.end, lag.time_lag_seconds)  # for the status, which asks nobody
+        return told
 
     async def _of(self, group: str) -> list[PartitionLag]:
         """As the cluster sees it: of what it has committed, and of all that its members read."""
@@ -122,21 +125,16 @@ class Lags:
         return times
 
 
-def _end_of(each: PartitionStatus, ends: Mapping[TopicPartition, int]) -> int | None:
-    """An end that was asked for; the engine's remembered one stands still while nothing is fetched."""
-    end = ends.get(TopicPartition(each.topic, each.partition))
-    return None if end is None else max(end, each.position)
-
-
-def _of_own(group: str, each: PartitionStatus, end: int) -> PartitionLag:
+def _of_own(group: str, owned: OwnedPartition, end: int) -> PartitionLag:
+    ledger = owned.ledger
+    end = max(end, ledger.position)  # it may have been read past since the answer
     return PartitionLag(
         group=group,
-        topic=each.topic,
-        partition=each.partition,
-        committed=each.committed,
+        **owned.topic_partition._asdict(),
+        committed=ledger.committed,
         end=end,
-        lag=max(0, end - each.committed),
-        backlog=end - each.position + each.unfinished,
+        lag=end - ledger.committed,
+        backlog=end - ledger.position + ledger.unfinished,
     )
 
 

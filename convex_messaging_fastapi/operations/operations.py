@@ -64,7 +64,7 @@ class Operations:
         self._retention = Retention(parts.admin, parts.clock, topics)
         source = ScannedLetters(parts, self._scanner, reader, self._retention)
         self._actions = Actions(parts, source, self._handlers_here, topics)
-        self._lags = Lags(parts, reader, machine)
+        self._lags = Lags(parts, machine)
         self._pausing = Pausing(parts, handlers, machine)
 
     async def dead_letters(

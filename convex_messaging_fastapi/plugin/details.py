@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import Any
 
+from convex_messaging_fastapi.measuring import Speed
 from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.status import (
     BusStatus,
@@ -61,6 +62,8 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "unfinished": sum(partition.unfinished for partition in partitions),
         "filtered": sum(subscription.filtered for subscription in worker.subscriptions),
         "unhandled": worker.unhandled,
+        **_lag(partitions),
+        "speeds": [_speed(each.id, each.speed) for each in worker.subscriptions if each.speed is not None],
         "passed_over": sum(partition.passed_over for partition in partitions),
         "oldest_unfinished": _oldest(partitions),
         "held": [_held(partition) for partition in partitions if partition.held is not None],
@@ -73,6 +76,28 @@ def _consumer(worker: WorkerStatus) -> dict[str, Any]:
         "records_lost": worker.records_lost,
         "losses": [_loss(loss) for loss in worker.losses],
         "commits_failing": [_commits(commits) for commits in worker.commits_failing],
+    }
+
+
+def _lag(partitions: Collection[PartitionStatus]) -> dict[str, Any]:
+    """Those of all partitions that are known: nobody asks the cluster for a page of details."""
+    lags = [each.lag for each in partitions if each.lag is not None]
+    backlogs = [each.backlog for each in partitions if each.backlog is not None]
+    behind = [each.time_lag_seconds for each in partitions if each.time_lag_seconds is not None]
+    return {
+        "lag": sum(lags) if lags else None,
+        "backlog": sum(backlogs) if backlogs else None,
+        "time_lag_seconds": round(max(behind), 3) if behind else None,
+    }
+
+
+def _speed(handler: str, speed: Speed) -> dict[str, Any]:
+    p50, p95 = speed.p50_seconds, speed.p95_seconds
+    return {
+        "handler": handler,
+        "rate": round(speed.rate, 3),
+        "p50_seconds": None if p50 is None else round(p50, 6),
+        "p95_seconds": None if p95 is None else round(p95, 6),
     }
 
 

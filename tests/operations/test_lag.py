@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from convex_messaging_fastapi import ConfigurationError, MessageBus
+from convex_messaging_fastapi.consuming.snapshots import SEEN_SECONDS
 from convex_messaging_fastapi.errors import TransportError
 from convex_messaging_fastapi.operations import PartitionLag
 from convex_messaging_fastapi.operations.lag import SHARED_SECONDS
@@ -61,6 +62,28 @@ async def test_lag_is_right_while_paused_and_the_remembered_end_is_not() -> None
         await t.advance(60)
         told = await own(bus)
         assert (told.lag, told.backlog, told.time_lag_seconds) == (0, 0, 0.0)
+
+
+async def test_a_status_tells_the_lag_while_somebody_asks_for_it() -> None:
+    bus = bus_that_pays()
+
+    def told() -> tuple[int | None, int | None, float | None]:
+        owned = next(each for w in bus.status().workers for each in w.partitions if each.position)
+        return owned.lag, owned.backlog, owned.time_lag_seconds
+
+    async with bus.test() as t:
+        await publish(bus, 20)
+        await t.settle()
+        assert told() == (None, None, None)
+        await bus.operations.pause("pay", by="ada", scope="process")
+        await t.advance(60)
+        await publish(bus, 40)
+        await own(bus)
+        lag, backlog, seconds = told()
+        assert (lag, backlog) == (40, 40)
+        assert seconds == pytest.approx(0, abs=1)
+        await t.advance(SEEN_SECONDS + 1)
+        assert told() == (None, None, None)
 
 
 async def test_what_is_finished_and_not_committed_is_lag_and_no_backlog() -> None:

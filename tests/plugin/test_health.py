@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from starlette.applications import Starlette
 
 from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.measuring import Speed
 from convex_messaging_fastapi.plugin import MessagingRouter, health_routes
 from convex_messaging_fastapi.status import BusStatus, SubscriptionStatus
 from convex_messaging_fastapi.verdicts import REASONS, STATUSES
@@ -401,6 +402,26 @@ async def test_details_say_who_has_paused_a_handler_and_why() -> None:
             "scope": "fleet",
         }
     ]
+
+
+async def test_details_say_how_far_behind_and_how_fast_handlers_are_where_that_is_known() -> None:
+    quick = replace(BROKEN, breaker=None, speed=Speed(12.34567, 0.0123456789, None))
+    known = replace(PARTITION, lag=4, backlog=2, time_lag_seconds=1.23456)
+    longer = replace(known, partition=4, lag=6, backlog=0, time_lag_seconds=7.0)
+    worker = replace(WORKER, partitions=(PARTITION, known, longer), subscriptions=(quick, BROKEN))
+    app = app_of(replace(UP, workers=(worker, WORKER)), details=lambda request: True)
+    watched, another = (await call(app, "/health/kafka")).json()["consumers"]
+    assert (watched["lag"], watched["backlog"], watched["time_lag_seconds"]) == (10, 2, 7.0)
+    assert watched["speeds"] == [
+        {
+            "handler": "orders.charge",
+            "rate": 12.346,
+            "p50_seconds": 0.012346,
+            "p95_seconds": None,
+        }
+    ]
+    assert (another["lag"], another["backlog"], another["time_lag_seconds"]) == (None, None, None)
+    assert another["speeds"] == []
 
 
 async def test_details_say_which_offsets_cannot_be_committed_and_why() -> None:
