@@ -228,5 +228,8 @@ class CircuitBreaker:
 
 
 def _message(job: Job) -> Hashable:
-    """Tells messages apart without keeping one, and with it its bytes."""
-    return job.owned.topic_partition, job.record.offset
+    """Tells messages apart without keeping one, and with it its bytes.
+
+    By their places in the log: copies of two topics may say that their originals stood at one offset.
+    """
+    return job.owned.topic_partition, job.offset

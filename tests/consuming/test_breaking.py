@@ -12,10 +12,11 @@ import pytest
 from convex_messaging_fastapi.consuming.breaking import BREAKER_OPEN
 from convex_messaging_fastapi.consuming.snapshots import worker_status
 from convex_messaging_fastapi.errors import Discard, MessageError, Reject
+from convex_messaging_fastapi.messages.copies import ReplayMarks, copy_for_handler
 from convex_messaging_fastapi.policies import Batch, Breaker, Retry
-from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.status import BreakerStatus
-from tests.consuming.support import TOPIC, WHERE, Bench
+from tests.consuming.support import LETTERS, REPLAYS, TOPIC, WHERE, Bench
 
 BREAKER = Breaker(share=1, of=3, wait_seconds=30)
 OTHER = TopicPartition(TOPIC, 1)
@@ -337,6 +338,74 @@ async def test_a_subscription_that_is_taken_away_lets_its_siblings_go_on() -> No
         await bench.advance(1)
 
         assert sibling.tried == list(range(7))
+
+
+REPLAYED = TopicPartition(REPLAYS, 0)
+
+
+def copies(handler: str, *offsets: int, original: int | None = None) -> list[Record]:
+    """As they stand in the replay topic: each of an original of its own topic, by default at that offset."""
+    marks = ReplayMarks(1, f"{LETTERS}/0/7", "job-1", "ada")
+    made: list[Record] = []
+    for offset in offsets:
+        stood_at = offset if original is None else original
+        message = Record(f"{TOPIC}-{offset}", 3, stood_at, 555, b"key-%d" % offset, b"%d" % offset)
+        written = copy_for_handler(message, "g", handler, marks)
+        made.append(Record(*REPLAYED, offset, 9_999, written.key, written.value, written.headers))
+    return made
+
+
+async def test_copies_are_told_apart_by_their_own_places() -> None:
+    """Their originals may have stood at one offset, each of a topic of its own."""
+    handler = Fails()
+    async with bench_with(handler) as bench:
+        bench.transport.assign(REPLAYED)
+        bench.transport.feed_records(*copies("handler", 0, 1, 2, original=41))
+        await bench.turns()
+        assert status(bench).is_open
+
+
+async def test_while_it_is_open_copies_for_its_siblings_are_fetched_and_its_own_wait() -> None:
+    """Its group's replays go on: only the topics that it subscribes to are held."""
+    handler, sibling = Fails(), Fails()
+    sibling.error = well
+    async with bench_with(handler) as bench:
+        bench.worker.add(bench.subscribe(sibling, "sibling"))
+        bench.transport.assign(WHERE, REPLAYED)
+        bench.transport.feed(*range(3))
+        await bench.turns()
+        assert status(bench).is_open
+        bench.transport.feed_records(*copies("handler", 0, 1), *copies("sibling", 2, 3))
+        await bench.advance(5)
+
+        assert {owned.topic_partition: owned.held for owned in bench.worker.partitions} == {
+            WHERE: BREAKER_OPEN,
+            REPLAYED: None,
+        }
+        assert sibling.tried[3:] == [2, 3]
+        assert handler.tried == [0, 1, 2]
+        assert not bench.graveyard.buried
+        assert bench.transport.committed.get(REPLAYED, 0) == 0
+        handler.error = well
+        await bench.advance(60)
+
+        assert sorted(handler.tried[3:]) == [0, 0, 1, 1, 2]
+        assert bench.transport.committed[REPLAYED] == 4
+
+
+async def test_copies_alone_open_it_and_one_of_them_closes_it() -> None:
+    handler = Fails()
+    async with bench_with(handler) as bench:
+        bench.transport.assign(WHERE, REPLAYED)
+        bench.transport.feed_records(*copies("handler", *range(5)))
+        await bench.turns()
+        assert status(bench).is_open
+        handler.error = well
+        await bench.advance(40)
+
+        assert not status(bench).is_open
+        assert not bench.graveyard.buried
+        assert bench.transport.committed[REPLAYED] == 5
 
 
 async def test_an_operator_may_close_it() -> None:
