@@ -9,34 +9,46 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import pytest
 
-from convex_messaging_fastapi.consuming import commits, subscription, worker
-from convex_messaging_fastapi.consuming.assignment import Assignment, Job
+from convex_messaging_fastapi.consuming import commits, replays, subscription, worker
+from convex_messaging_fastapi.consuming.assignment import Assignment, Job, OwnedPartition
 from convex_messaging_fastapi.consuming.breaking import CircuitBreaker
 from convex_messaging_fastapi.consuming.commits import Committer
 from convex_messaging_fastapi.consuming.dispatch import Dispatch
 from convex_messaging_fastapi.consuming.endings import BuryEnding
+from convex_messaging_fastapi.consuming.handing_out import jobs_for
 from convex_messaging_fastapi.consuming.lanes import unordered
 from convex_messaging_fastapi.consuming.ledger import Ledger
 from convex_messaging_fastapi.consuming.offset_metadata import Range
 from convex_messaging_fastapi.consuming.outcome import Outcome
+from convex_messaging_fastapi.consuming.replays import Replays
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import PublishError, TransportError
+from convex_messaging_fastapi.messages.copies import read_copy
+from convex_messaging_fastapi.operations.found import Found
+from convex_messaging_fastapi.operations.replaying.replayer import Replayer
+from convex_messaging_fastapi.operations.replaying.writing import Change, Ready, copies_of
+from convex_messaging_fastapi.operations.states import Kept
 from convex_messaging_fastapi.plugin import health
 from convex_messaging_fastapi.publishing.batches import PartitionQueue
 from convex_messaging_fastapi.publishing.pending import Batch
-from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.records import Record, TopicPartition
 from convex_messaging_fastapi.status import BusStatus
 from convex_messaging_fastapi.transport.base import CommitOutcome, Fetched, Position, Sent
 from convex_messaging_fastapi.transport.kafka.consumer.reading import Reading
 from convex_messaging_fastapi.transport.kafka.engine.connections.client import Connection
 from convex_messaging_fastapi.transport.kafka.engine.groups import ghosts
 from convex_messaging_fastapi.transport.kafka.offsets import storing
+from convex_messaging_fastapi.transport.kafka.offsets.lookup import OffsetLookup
 from convex_messaging_fastapi.transport.kafka.recovery.complaints import Complaints
+from convex_messaging_fastapi.transport.memory import consumer as memory
+from convex_messaging_fastapi.transport.memory import groups
+from convex_messaging_fastapi.transport.transactional import TransactionalProducer
 from convex_messaging_fastapi.verdicts import Verdict, live
 
 VARIABLE = "MUTANT"
@@ -249,6 +261,57 @@ def give_no_attempts_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(CircuitBreaker, "_give_attempts_back", lambda breaker: breaker._failing.clear())
 
 
+def write_states_before_copies(patch: pytest.MonkeyPatch) -> None:
+    """In a transaction of its own: whoever dies after it leaves letters replayed that nobody has copied."""
+
+    async def write(replayer: Replayer, owner: TransactionalProducer, slice: Sequence[Ready]) -> None:
+        job = replayer._progress.job
+        change = Change(job.kind, replayer._progress.now(), job.by, None, job.id)
+        nowhere = {each.where: range(len(slice)) for each in slice if each.where is not None}
+        await owner.write({replayer._states: change.states(slice, nowhere)})
+        await owner.commit()
+        await owner.write(copies_of(slice))
+        await owner.commit()
+        replayer._progress.update(done=job.done + len(slice))
+
+    patch.setattr(Replayer, "_write", write)
+
+
+def ignore_the_group_of_a_copy(patch: pytest.MonkeyPatch) -> None:
+    """Groups whose replay topics have one name handle each other's copies."""
+    patch.setattr(replays, "read_copy", lambda record: replace(read_copy(record), group=None))
+
+
+def ignore_the_handler_of_a_copy(patch: pytest.MonkeyPatch) -> None:
+    """Every handler of the group is given what failed in one."""
+
+    def hand_out(these: Replays, records: Sequence[Record], owned: OwnedPartition) -> None:
+        everybody = list(these._routes.subscriptions)
+        for job in jobs_for(records, owned, len(everybody)):
+            for each in everybody:
+                one = Job(job.record, owned, job.size)
+                one.record = read_copy(job.record).original
+                each.offer(owned, (one,), is_wanted=True)
+
+    patch.setattr(Replays, "hand_out", hand_out)
+
+
+def take_the_state_of_whatever_stood_there(patch: pytest.MonkeyPatch) -> None:
+    """A topic that was deleted and made anew has the states of the one before."""
+    patch.setattr(Kept, "is_about", lambda kept, timestamp_ms: True)
+
+
+def begin_replay_topics_where_the_policy_says(patch: pytest.MonkeyPatch) -> None:
+    """With `latest`, at the end: past copies that stood there before the group knew of its topic."""
+    patch.setattr(OffsetLookup, "_policy", lambda lookup, topic: lookup._reset_policy)
+    patch.setattr(memory, "Member", lambda topics, terms, from_begin: groups.Member(topics, terms))
+
+
+def join_no_duplicates(patch: pytest.MonkeyPatch) -> None:
+    """A letter that was written twice is two, and its message is replayed twice."""
+    patch.setattr(Found, "duplicates", lambda found: iter(()))
+
+
 MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     mutant.__name__: mutant
     for mutant in (
@@ -273,7 +336,16 @@ MUTANTS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
 """Sixteen that the checks of a run on a real Kafka catch, and tests as well."""
 
 OF_OPERATING: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
-    mutant.__name__: mutant for mutant in (give_no_attempts_back,)
+    mutant.__name__: mutant
+    for mutant in (
+        give_no_attempts_back,
+        write_states_before_copies,
+        ignore_the_group_of_a_copy,
+        ignore_the_handler_of_a_copy,
+        take_the_state_of_whatever_stood_there,
+        begin_replay_topics_where_the_policy_says,
+        join_no_duplicates,
+    )
 }
 """Those that tests catch: what they spoil happens in no run of `trial.py`."""
 

@@ -192,6 +192,16 @@ async def test_each_letter_has_one_copy_and_a_state_that_names_its_place(scene: 
     assert (listed.id, listed.status, listed.done) == (job.id, "done", COUNT)
 
 
+async def test_a_letter_that_was_written_twice_is_copied_once(scene: Scene) -> None:
+    for _ in range(2):
+        await scene.letters(6)
+    await scene.member()
+    job = await scene.replayed(scene.operator())
+    assert (job.selected, job.done) == (6, 6)
+    assert originals(await scene.copies()) == expected(scene, range(6))
+    assert set(await scene.states()) == {(partition, offset) for partition in range(2) for offset in range(3)}
+
+
 async def test_running_it_again_finds_nothing_left(scene: Scene) -> None:
     await scene.letters()
     await scene.member()

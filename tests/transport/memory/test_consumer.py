@@ -282,3 +282,17 @@ async def test_a_consumer_may_be_stopped_before_it_starts_and_twice(transport: M
     await consumer.start(["orders"], Listener())
     await consumer.stop(0)
     await consumer.stop(0)
+
+
+async def test_an_optional_topic_is_read_from_its_beginning_also_by_a_group_that_begins_at_the_end(
+    clock: ManualClock,
+) -> None:
+    transport = MemoryTransport(MemoryBroker(clock), auto_offset_reset="latest")
+    replays = TopicPartition("replays", 0)
+    for where in (ORDERS[0], replays):
+        await write(transport, *where, b"x")
+    consumer, listener = transport.consumer("billing"), Listener()
+    await consumer.start(["orders"], listener, ["replays"])
+    await consumer.fetch(NOTHING, 0)
+    [(_, positions)] = listener.assignments
+    assert (positions[ORDERS[0]].offset, positions[replays].offset) == (1, 0)
