@@ -70,9 +70,9 @@ class Independent:
         finally:
             consumer.close()
 
-    def ends(self, topic: str) -> dict[int, int]:
-        """The log end offset of each partition."""
-        consumer = self._consumer("read_uncommitted")
+    def ends(self, topic: str, *, isolation: str = "read_uncommitted") -> dict[int, int]:
+        """The log end offset of each partition; `read_committed`: where its first open transaction begins."""
+        consumer = self._consumer(isolation)
         try:
             return {p: _watermarks(consumer, topic, p)[1] for p in _partitions(consumer, topic)}
         finally:

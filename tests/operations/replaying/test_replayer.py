@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi.clock import ManualClock
-from convex_messaging_fastapi.errors import ReplayRefused
+from convex_messaging_fastapi.errors import ReplayFenced, ReplayRefused
 from convex_messaging_fastapi.messages.copies import read_copy
 from convex_messaging_fastapi.operations.filtering import Filter
 from convex_messaging_fastapi.operations.replaying.actions import Actions, Asked
-from convex_messaging_fastapi.operations.replaying.jobs import Job
+from convex_messaging_fastapi.operations.replaying.jobs import Job, job_of, record_of_job
+from convex_messaging_fastapi.operations.replaying.replayer import transactional_id
 from convex_messaging_fastapi.operations.replaying.source import Known
 from convex_messaging_fastapi.operations.states import place_of_key
 from convex_messaging_fastapi.operations.values import LetterPlace
@@ -166,6 +167,34 @@ async def test_whatever_becomes_of_a_transaction_each_letter_is_copied_once(
     assert scene.accidents.planned == {}, "it happened"
     assert (job.status, set(scene.copied().values()), len(scene.copied())) == ("done", {1}, 40)
     assert len(await scene.source.states()) == 40
+
+
+class Fenced(Scene):
+    """Once copies are made somebody claims the id, and says a second later why."""
+
+    turns = 0
+
+    def at_every_turn(self) -> None:
+        if not self.copies():
+            return
+        self.turns += 1
+        if self.turns == 1:
+            self.broker.claim(transactional_id(DEAD_LETTERS, GROUP))
+        if self.turns == 11:
+            found = (job_of(record) for record in reversed(self.broker.records(STATES)))
+            stopped = replace(next(filter(None, found)), status="stopped", error="stopped by bob")
+            self.broker.append(TopicPartition(STATES, 0), [record_of_job(stopped)])
+
+
+async def test_one_that_is_fenced_waits_for_the_word_of_whoever_did_it() -> None:
+    fenced = Fenced()
+    fenced.letters(40)
+    begun = await fenced.actions.replay(Filter(), Asked("ada", 2.0, anyway=True, dry_run=False))
+    with pytest.raises(ReplayFenced, match="stopped by bob"):
+        await fenced.over(begun)
+    job = fenced.actions.job(begun.id)
+    assert job is not None
+    assert (job.status, job.error, fenced.turns > 10) == ("stopped", "stopped by bob", True)
 
 
 async def test_a_right_that_is_withdrawn_amid_it_ends_it(scene: Scene) -> None:
