@@ -18,7 +18,7 @@ HANDLED = ("orders", "invoices")
 
 
 @pytest.fixture
-def settings(monkeypatch: pytest.MonkeyPatch, unique: str) -> Mapping[str, str]:
+def settings(folder: Path, monkeypatch: pytest.MonkeyPatch, unique: str) -> Mapping[str, str]:
     """Names that no other test has."""
     names = {"KAFKA_TOPIC_PREFIX": unique, "KAFKA_CONSUMER_GROUP": f"{unique}-shop"}
     for name, value in names.items():
@@ -70,8 +70,8 @@ def test_a_healthy_cluster_has_nothing_wrong_or_doubtful(
     for topic in topics:
         kafka_cluster.create_topic(topic, replication_factor=3, config={"min.insync.replicas": "2"})
     found = doctor.finds("--bootstrap-servers", kafka_cluster.bootstrap)
+    assert [each for of_check in found.values() for each in of_check if each["mark"] != "good"] == []
     assert doctor.code == 0
-    assert {each["mark"] for of_check in found.values() for each in of_check} == {"good"}
     assert len(found["brokers"]) == 3
     assert found["topics"][0]["fact"] == "2 that its handlers read are there"
     assert list(found) == [

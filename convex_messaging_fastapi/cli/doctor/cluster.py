@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.settings import MessagingSettings
     from convex_messaging_fastapi.transport.kafka.admin import Inspector, SeenCluster, SeenGroup, SeenTopic
 
+_AGAIN_SECONDS = 0.25
 _A_DAY_MS = 86_400_000
 _SAFE_REPLICAS = 3
 
@@ -191,7 +194,8 @@ def of_groups(seen: Seen) -> Iterator[Finding]:
         elif not group.hosts:
             yield good("group", f"{name} has no member now ({group.state})")
         else:
-            yield good("group", f"{name} has {len(group.hosts)} members ({group.state})")
+            members = "1 member" if len(group.hosts) == 1 else f"{len(group.hosts)} members"
+            yield good("group", f"{name} has {members} ({group.state})")
 
 
 def of_rights(seen: Seen) -> Iterator[Finding]:
@@ -218,18 +222,37 @@ def _is_unmet(seen: Seen, need: Need) -> bool:
     return topic is not None and topic.rights is not None and need.operation not in topic.rights
 
 
-async def of_transactions(inspector: Inspector, seen: Seen) -> AsyncIterator[Finding]:
+async def of_transactions(inspector: Inspector, seen: Seen, seconds: float) -> AsyncIterator[Finding]:
     """Under an id of its own, which no replay uses: asking fences whoever uses the same one."""
-    id = f"{seen.needs.letters}/doctor"
-    try:
-        why_not = await inspector.why_no_transactions(id)
-    except TransportError as error:
-        why_not = str(error)
-    if not why_not:
+    error = await _no_transactions(inspector, f"{seen.needs.letters}/doctor", seconds)
+    if error is None:
         yield good("transactions", "replays can be written in transactions")
         return
     right = f"--operation Write --transactional-id {seen.needs.letters}/ --resource-pattern-type prefixed"
-    yield doubtful("transactions", f"none may be written: {why_not}; replays need them", _acl(seen, right))
+    fix = "can the cluster make and lead its topic __transaction_state?"
+    fact = f"none may be written: {error}; replays need them"
+    yield doubtful("transactions", fact, _acl(seen, right) if error.problem == "not_authorized" else fix)
+
+
+async def _no_transactions(inspector: Inspector, id: str, seconds: float) -> TransportError | None:
+    """Why not. The first of all who ask has a cluster make a topic for them, which takes a moment."""
+    said: TransportError | None = None
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            said = await _refusal(inspector, id)
+            while said is not None and said.problem != "not_authorized":
+                await asyncio.sleep(_AGAIN_SECONDS)
+                said = await _refusal(inspector, id)
+            return said
+    return said or TransportError("no answer in time")
+
+
+async def _refusal(inspector: Inspector, id: str) -> TransportError | None:
+    try:
+        await inspector.claim_transactions(id)
+    except TransportError as error:
+        return error
+    return None
 
 
 def of_cluster(seen: Seen) -> Iterable[Finding]:

@@ -63,7 +63,7 @@ async def _all(session: Session, seconds: float) -> AsyncIterator[Finding]:
             seen = await cluster.look(inspector, settings, needs_of(settings, handlers))
             for finding in cluster.of_cluster(seen):
                 yield finding
-            async for finding in cluster.of_transactions(inspector, seen):
+            async for finding in cluster.of_transactions(inspector, seen, seconds):
                 yield finding
     except TransportError as error:
         yield wrong(

@@ -51,9 +51,9 @@ _TAKEN: Mapping[str, str] = {
     "aiokafka.producer.message_accumulator": "BatchBuilder MessageAccumulator",
     "aiokafka.protocol.abstract": "AbstractType",
     "aiokafka.protocol.admin": (
-        "ApiVersionRequest CreateTopicsRequest DescribeConfigsRequest DescribeGroupsRequest "
-        "DescribeGroupsRequest_v0 DescribeGroupsRequest_v1 DescribeGroupsRequest_v2 ListGroupsRequest "
-        "SaslHandShakeRequest"
+        "ApiVersionRequest CreateTopicsRequest DescribeConfigsRequest "
+        "DescribeGroupsRequest_v0 DescribeGroupsRequest_v1 DescribeGroupsRequest_v2 DescribeGroupsRequest_v3 "
+        "DescribeGroupsResponse_v3 ListGroupsRequest SaslHandShakeRequest"
     ),
     "aiokafka.protocol.api": "Request RequestStruct",
     "aiokafka.protocol.commit": "OffsetCommitRequest OffsetFetchRequest",
@@ -160,7 +160,6 @@ _CALLS: Mapping[str, tuple[int, str]] = {
     "aiokafka.producer.message_accumulator:BatchBuilder": (2, ""),
     "aiokafka.protocol.admin:CreateTopicsRequest": (3, ""),
     "aiokafka.protocol.admin:DescribeConfigsRequest": (1, ""),
-    "aiokafka.protocol.admin:DescribeGroupsRequest": (1, "include_authorized_operations"),
     "aiokafka.protocol.admin:SaslHandShakeRequest": (1, ""),
     "aiokafka.protocol.commit:OffsetCommitRequest": (5, ""),
     "aiokafka.protocol.commit:OffsetFetchRequest": (2, ""),

@@ -6,14 +6,20 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
-from aiokafka.errors import KafkaError, NoError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    KafkaError,
+    NoError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from aiokafka.protocol.admin import DescribeConfigsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from convex_messaging_fastapi.errors import TransportError
+from convex_messaging_fastapi.status import Problem
 from convex_messaging_fastapi.transport.kafka.admin.rights import (
+    claim_transactions,
     group_seen,
-    refusal_of_transactions,
     rights_in,
 )
 from convex_messaging_fastapi.transport.kafka.admin.seen import (
@@ -91,11 +97,14 @@ class Inspector:
         with _telling(group=name):
             return await group_seen(self._client, name)
 
-    async def why_no_transactions(self, id: str) -> str:
-        """Why nothing may be written in transactions of this id; empty where it may. Fences who uses it."""
+    async def claim_transactions(self, id: str) -> None:
+        """Do nothing more if something may be written in transactions of this id. Fences who uses it."""
         with _telling():
-            error = await refusal_of_transactions(self._client, id)
-        return "" if error is None else error.__name__
+            try:
+                await claim_transactions(self._client, id)
+            except TransactionalIdAuthorizationFailed as error:
+                lacks = f"these credentials lack WRITE on transactional id {id}"
+                raise TransportError(lacks, Problem.NOT_AUTHORIZED.value) from error
 
 
 def _topic(told: dict[str, Any], rights: Mapping[str, int]) -> SeenTopic:
