@@ -46,12 +46,12 @@ def code_of(error: BaseException) -> ExitCode:
     match error:
         case Ended():
             return error.code
-        case TransportError() if error.problem:
-            return _code_of_problem(error.problem)
         case ConfigurationError() | EncodeError():
             return ExitCode.USAGE
         case LetterNotFound():
             return ExitCode.NOT_FOUND
+        case TransportError() | ReplayRefused() if (found := _transport_error(error)) is not None:
+            return _code_of_problem(found.problem)
         case ReplayRefused():
             return ExitCode.REFUSED
         case PublishFailed():
@@ -59,6 +59,19 @@ def code_of(error: BaseException) -> ExitCode:
         case MessagingError():
             return ExitCode.AWAY
     return ExitCode.WRONG
+
+
+def _transport_error(error: BaseException) -> TransportError | None:
+    """The first of an error and its causes that has a word for what the cluster said, or else the last."""
+    found = None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TransportError):
+            found = cause
+            if cause.problem:
+                break
+        cause = cause.__cause__
+    return found
 
 
 def _code_of_problem(problem: str) -> ExitCode:

@@ -30,6 +30,21 @@ def test_the_code_of_an_error(error: Exception, code: int) -> None:
     assert code_of(error) == code
 
 
+@pytest.mark.parametrize(("problem", "code"), [("auth_failed", 4), ("not_authorized", 4), ("", 3)])
+@pytest.mark.parametrize(
+    "error", [errors.LettersUnavailable("no letters"), errors.ReplayRefused("states_unreadable", "no states")]
+)
+def test_what_the_cluster_said_first_decides(error: Exception, problem: str, code: int) -> None:
+    """An error of ours tells no word of the cluster's, and the one that caused it does."""
+    error.__cause__ = errors.LettersUnavailable("no states")
+    error.__cause__.__cause__ = errors.TransportError("what it said", problem)
+    assert code_of(error) == code
+
+
+def test_a_rule_of_ours_refuses() -> None:
+    assert code_of(errors.ReplayRefused("no_group", "the cluster knows no such group")) == 4
+
+
 @pytest.mark.parametrize("problem", Problem)
 def test_a_refusal_has_another_code_than_an_outage(problem: Problem) -> None:
     told = code_of(errors.TransportError("...", problem.value))

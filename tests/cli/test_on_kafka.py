@@ -17,13 +17,13 @@ from tools.kafka.common import HOST
 
 
 @pytest.fixture
-def prefix(unique: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def prefix(folder: Path, unique: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", unique)
     return unique
 
 
 @pytest.fixture
-def on_kafka(kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_kafka(folder: Path, kafka: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
 
 
@@ -99,9 +99,10 @@ def test_who_is_refused_is_told_why(
     ):
         assert cli(*words).code == 4
     monkeypatch.setenv("KAFKA_SASL_PASSWORD", "guessed")
-    refused = cli("topics", "list")
-    assert refused.code == 4
-    assert refused.err.endswith("the broker does not accept these credentials\n")
+    for line in ("topics list", "publish orders 1", "tail orders --exit-at-end", "dlq list", "dlq replay"):
+        refused = cli(*line.split())
+        assert (refused.code, refused.out) == (4, "")
+        assert "the broker does not accept these credentials" in refused.err
 
 
 FAILS = """
