@@ -7,9 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -36,6 +36,16 @@ _COMMON = {
     "json": Annotated[bool, typer.Option("--json", help="JSON instead of a table.")],
     "debug": Annotated[bool, typer.Option("--debug", help="The whole trace of an error, and all log lines.")],
 }
+
+
+_AGAINST = {
+    "no_live_member": "--anyway",
+    "not_subscribed": "--to-topic",
+    "no_group": "--to-topic",
+    "no_transactions": "--without-transaction",
+    "target_not_allowed": "--allow-topic",
+}
+"""The option for what a refusal, in words of Python, says may be done all the same."""
 
 
 class Shared(NamedTuple):
@@ -81,7 +91,7 @@ def perform(session: Session, function: Callable[..., Any], given: dict[str, Any
     """Run it, and say in one line why it failed; with what code this process ends."""
     be_quiet(session.out, debug=session.options.debug)
     try:
-        answer = _run(function(session, **given))
+        answer = _run(session, function(session, **given))
         session.out.flush()
     except BrokenPipeError:
         leave_pipe()
@@ -116,21 +126,34 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def _run(answer: Any) -> Any:
+def _run(session: Session, answer: Any) -> Any:
     if not inspect.iscoroutine(answer):
         return answer
     import asyncio
 
-    # asyncio's own answer to Ctrl-C waits for a turn of the loop, which a read of standard input holds up.
-    before = signal.signal(signal.SIGINT, _interrupt)
+    return asyncio.run(_interruptible(session, answer))
+
+
+async def _interruptible(session: Session, answer: Coroutine[Any, Any, Any]) -> Any:
+    """Ctrl-C ends the command alone, and not what it needs to end well; a second one ends all."""
+    import asyncio
+
+    loop, command, heard = asyncio.get_running_loop(), asyncio.current_task(), 0
+
+    def interrupt(number: int, frame: Any) -> None:
+        nonlocal heard
+        heard += 1
+        if command is None or heard > 1 or session.holds_up_loop:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(command.cancel)
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        return asyncio.run(answer)
+        return await answer
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None  # nobody else cancels a command
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _interrupt(number: int, frame: Any) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _tell(session: Session, error: Exception) -> None:
@@ -141,11 +164,13 @@ def _tell(session: Session, error: Exception) -> None:
 
 
 def _lines(error: Exception) -> list[str]:
-    from convex_messaging_fastapi.errors import ConfigurationError, MessagingError
+    from convex_messaging_fastapi.errors import ConfigurationError, MessagingError, ReplayRefused
 
     if isinstance(error, Ended | MessagingError):
         # Only settings have several things wrong at once.
         text = str(error)
         lines = text.splitlines() if isinstance(error, ConfigurationError) else [text]
+        if isinstance(error, ReplayRefused) and (option := _AGAINST.get(error.reason)):
+            lines[0] += f" (here: {option})"
         return [f"error: {lines[0]}", *lines[1:]] if text else []
     return [f"error: {type(error).__name__}: {error} (a defect of this package: --debug shows where)"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -48,9 +48,10 @@ async def publish(
     rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Messages a second.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line for what was written.")] = False,
 ) -> None:
-    """Publish messages, and say where each was written once all replicas in sync have it.
+    """Publish messages, and say where each was written.
 
-    With an app that was named, a message that no handler of its topic would take is refused.
+    That is told once all replicas in sync have it. With an app that was named, a message that no handler
+    of its topic would take is refused.
     """
     if key is not None and key_field is not None:
         raise Ended(ExitCode.USAGE, "--key or --key-field, not both")
@@ -64,8 +65,7 @@ async def publish(
         handlers=[each for each in session.handlers if name in each.topics] if session.is_app_named else [],
     )
     with _source(value) as source:
-        values = (line for line in source if line.strip()) if jsonl else iter([source.read()])
-        await _write_all(session, name, messages, values, rate, quiet)
+        await _write_all(session, name, messages, _values(session, source, jsonl), rate, quiet)
 
 
 async def _check_target(session: Session, topic: str) -> None:
@@ -153,6 +153,20 @@ def _source(value: str | None) -> Any:
         return Path(value[1:]).open("rb")
     except OSError as error:
         raise Ended(ExitCode.USAGE, f"{value[1:]} cannot be read: {error.strerror}") from None
+
+
+def _values(session: Session, source: BinaryIO, jsonl: bool) -> Iterator[bytes]:
+    """All of it, or a line each but those that are empty."""
+    while True:
+        session.holds_up_loop = True
+        try:
+            text = source.readline() if jsonl else source.read()
+        finally:
+            session.holds_up_loop = False
+        if text.strip() or not jsonl:
+            yield text
+        if not text or not jsonl:
+            return
 
 
 async def _write_all(
