@@ -38,7 +38,10 @@ FAMILIES = [
     *((word,) for word in ("doctor", "handlers", "settings", "run", "health", "publish", "tail")),
     *((word,) for word in ("lag", "pause", "resume")),
     *(("topics", word) for word in ("list", "show", "create")),
-    *(("dead-letters", word) for word in ("list", "show", "validate", "export", "replay", "discard", "jobs")),
+    *(("dead-letters", word) for word in ("list", "show", "validate", "export", "replay", "discard")),
+    *(("dead-letters", word) for word in ("reopen", "jobs", "stop")),
+    ("topics",),
+    ("dead-letters",),
 ]
 
 
@@ -56,6 +59,13 @@ def test_help_loads_nothing_that_takes_long(family: tuple[str, ...]) -> None:
     *told, loaded = done.stdout.splitlines()
     assert loaded == "loaded:"
     assert told[0].startswith(" ".join(["Usage: convex-messaging", *family]))
+
+
+@pytest.mark.parametrize("family", [(), ("topics",), ("dead-letters",)], ids=" ".join)
+def test_what_a_command_does_fits_in_its_line(cli: Cli, family: tuple[str, ...]) -> None:
+    listed = cli(*family, "--help").out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(listed) > 2
+    assert [line for line in listed if line.endswith("...")] == []
 
 
 def test_help_is_plain_through_a_pipe(cli: Cli) -> None:

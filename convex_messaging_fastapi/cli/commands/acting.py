@@ -76,9 +76,10 @@ async def replay(
     without_transaction: Plainly = False,
     yes: Yes = False,
 ) -> ExitCode:
-    """Hand failed messages to the handler that failed, once each, at a rate.
+    """Have failed messages handled again, once each, at a rate.
 
-    A dry run until --yes. Stopped or killed, it goes on where it was when it is run again.
+    By the handler that failed, unless you say otherwise. A dry run until --yes. Stopped or killed, it goes
+    on where it was when it is run again.
     """
     how: dict[str, Any] = {
         "rate": rate,
@@ -94,7 +95,7 @@ async def replay(
     async with session.operations() as ops:
         job = await ops.replay(_chosen(wanted, ids), by=by or me(), expected=expect, dry_run=not yes, **how)
         words = [*(ids or ()), *words_of(wanted), *_words_of_replay(how)]
-        return await _carried_out(session, ops, job, words, yes)
+        return await _carried_out(session, ops, job, words, done=yes, shown=expect)
 
 
 _WITH_VALUES = (
@@ -128,7 +129,10 @@ async def discard(
     without_transaction: Plainly = False,
     yes: Yes = False,
 ) -> ExitCode:
-    """Mark letters as done with, for a reason. They stay in their topic, and can be opened again."""
+    """Mark letters as done with, for a reason.
+
+    They stay in their topic, and can be opened again. A dry run until --yes.
+    """
     chosen = _chosen(wanted, ids)
     async with session.operations() as ops:
         job = await ops.discard(
@@ -141,7 +145,7 @@ async def discard(
         )
         plainly = ["--without-transaction"] if without_transaction else []
         words = [*(ids or ()), *words_of(wanted), "--reason", reason, *plainly]
-        return await _carried_out(session, ops, job, words, yes)
+        return await _carried_out(session, ops, job, words, done=yes, shown=expect)
 
 
 async def reopen(
@@ -153,11 +157,13 @@ async def reopen(
     """Open letters again that were replayed or discarded."""
     async with session.operations() as ops:
         job = await ops.reopen(tuple(ids), by=by or me(), without_transaction=without_transaction)
+        if not job.selected:
+            raise Ended(ExitCode.NOT_FOUND, f"there is none of {', '.join(ids)}: see dead-letters list")
         return await _carried_out(session, ops, job, [], done=True)
 
 
 async def jobs(session: Session) -> None:
-    """List what was done about letters, and what is under way, anywhere."""
+    """List what was done about letters, and is under way."""
     async with session.operations() as ops:
         found = await ops.jobs()
     if session.out.as_json:
@@ -175,7 +181,10 @@ async def stop(
     job: Annotated[str, typer.Argument(help="Its id, of `dead-letters jobs`.")],
     by: By = None,
 ) -> None:
-    """Stop a job, wherever it runs, between two of its transactions."""
+    """Stop a job, wherever it runs.
+
+    It ends between two of its transactions: what it had done is done, once each.
+    """
     async with session.operations() as ops:
         try:
             stopped = await ops.stop_job(job, by=by or me())
@@ -189,15 +198,25 @@ def _chosen(wanted: Wanted, ids: Sequence[str] | None) -> Wanted:
 
 
 async def _carried_out(
-    session: Session, ops: Operations, job: Job, words: Iterable[str], done: bool
+    session: Session,
+    ops: Operations,
+    job: Job,
+    words: Iterable[str],
+    *,
+    done: bool,
+    shown: int | None = None,
 ) -> ExitCode:
     """What was planned, with the command that does it; or what was done, once it is over."""
     if not done:
         _tell(session, job)
         again = ["convex-messaging", "dead-letters", job.kind, *session.words, *words]
-        if job.selected and not session.out.as_json:
+        if not job.selected:
+            session.out.say("only open letters are meant, unless --state says otherwise")
+        elif not session.out.as_json:
             session.out.line(shlex.join([*again, "--expect", str(job.selected), "--yes"]))
         return ExitCode.OK
+    if shown is not None and job.selected < shown:
+        session.out.say(f"{shown:,} were shown, and {job.selected:,} match by now")
     job = await _followed(session, ops, job)
     _tell(session, job)
     if job.status == "failed":
@@ -234,13 +253,16 @@ def _tell(session: Session, job: Job) -> None:
 
 def _told(job: Job) -> list[tuple[str, Any]]:
     planned = job.status == "planned"
-    count = f"{job.selected:,} letters would be" if planned else f"{job.done:,} of {job.selected:,} letters"
+    letters = "letter" if job.selected == 1 else "letters"
+    count = (
+        f"{job.selected:,} {letters} would be" if planned else f"{job.done:,} of {job.selected:,} {letters}"
+    )
     told: list[tuple[str, Any]] = [
         (job.status, f"{count} {_WORDS[job.kind]}"),
         *(("group", group) for group in job.groups),
         *(("to", topic) for topic in job.topics),
         *(("seen by", f"{group}, which sees them again") for group in job.seen_by),
-        *(("left", f"{number:,}: {why}") for why, number in job.refused.items()),
+        *(("left", f"{number:,}: {why.replace('_', ' ')}") for why, number in job.refused.items()),
         ("failed", f"{job.failed_again:,} failed again" if job.failed_again else ""),
         *(("note", note) for note in job.notes),
         ("error", job.error),

@@ -27,7 +27,7 @@ _HEX_WIDTH = 16
 
 
 def add_to(root: typer.Typer) -> None:
-    words = "Messages that failed: what they are, whether they would pass now, replayed or discarded."
+    words = "Messages that failed: list, validate, replay, discard."
     letters = family(root, "dead-letters", words, alias="dlq")
     command(letters, "list", shared=FILTER)(list_letters)
     command(letters, "show")(show)
@@ -42,7 +42,10 @@ async def list_letters(
     by: Annotated[By, typer.Option("--by", help="A row for each.")] = "group",
     number: Annotated[int, typer.Option("-n", min=1, max=1000, help="Rows at most.")] = 50,
 ) -> None:
-    """List dead letters: those that failed alike in one row, or by other things, or one by one."""
+    """List dead letters, those that failed alike in one row.
+
+    Or, with --by, those of one topic, handler or type in one row, or one by one.
+    """
     async with session.operations() as ops:
         page = await ops.dead_letters(wanted, limit=number if by == "letter" or session.out.as_json else 0)
     if session.out.as_json:
@@ -55,6 +58,8 @@ async def list_letters(
     else:
         session.out.table((by.upper(), "LETTERS", "LAST"), _joined(page.groups, by)[:number])
     _tell_of_page(session, page)
+    if page.scanned and not page.matched and wanted.state == "open":
+        session.out.say("only open letters are listed: --state all lists those that something was done about")
 
 
 async def show(
@@ -63,7 +68,10 @@ async def show(
     raw: Annotated[bool, typer.Option("--raw", help="The failed message alone, byte for byte.")] = False,
     hex: Annotated[bool, typer.Option("--hex", help="The failed message alone, as hexadecimal.")] = False,
 ) -> None:
-    """Show one dead letter: the message that failed, why, where, and what became of it."""
+    """Show one dead letter whole.
+
+    The message that failed, why, where, and what became of it.
+    """
     async with session.operations() as ops:
         letter = await ops.dead_letter(id)
     if raw or hex:
@@ -82,9 +90,10 @@ async def show(
 
 
 async def validate(session: Session, wanted: Wanted) -> ExitCode:
-    """Say whether the app's handlers of today would be given these messages. None of them is called.
+    """Say whether today's handlers would take these messages.
 
-    Needs the app. That a message would be accepted is not to say that its handler succeeds.
+    They are decoded for the handlers of the app, which is needed; none of those is called. That a message
+    would be accepted is not to say that its handler succeeds.
     """
     async with session.operations(of_app=True) as ops:
         found = await ops.validate(wanted)
@@ -110,7 +119,7 @@ async def validate(session: Session, wanted: Wanted) -> ExitCode:
 
 
 async def export(session: Session, wanted: Wanted) -> None:
-    """Write dead letters as JSON Lines, each whole, to standard output."""
+    """Write dead letters as JSON Lines, each whole."""
     from contextlib import aclosing
 
     count = 0

@@ -24,10 +24,11 @@ async def doctor(
     session: Session,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for each step.")] = 10.0,
 ) -> ExitCode:
-    """Look for what is wrong between this machine, the settings and the cluster, and say how to mend it.
+    """Find what is wrong, and say how to mend it.
 
-    Writes nothing. Ends with 1 where something is wrong; what is doubtful (!) is no failure. With an app
-    its topics, groups and rights are looked at as well.
+    Looks between this machine, the settings and the cluster. Writes nothing. Ends with 1 where something
+    is wrong; what is doubtful (!) is no failure. With an app its topics, groups and rights are looked at
+    as well.
     """
     from convex_messaging_fastapi.cli.doctor import examine
 

@@ -16,7 +16,10 @@ def add_to(root: typer.Typer) -> None:
 
 
 def handlers(session: Session) -> None:
-    """List the handlers that the app declares, with their topics and groups in the cluster."""
+    """List the handlers that the app declares.
+
+    With their topics and groups as they are called in the cluster.
+    """
     if session.out.as_json:
         session.out.json([_described(handler) for handler in session.handlers])
         return

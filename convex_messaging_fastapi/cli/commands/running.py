@@ -35,9 +35,10 @@ async def run(
         float | None, typer.Option("--drain", min=0, help="Seconds that running handlers get at the end.")
     ] = None,
 ) -> ExitCode:
-    """Run the handlers of an app until SIGTERM or Ctrl-C, in the app's own lifespan, without a web server.
+    """Run the handlers of an app, without a web server.
 
-    A second signal ends it at once. Several processes share the partitions of their groups.
+    In the app's own lifespan, until SIGTERM or Ctrl-C; a second signal ends it at once. Several processes
+    share the partitions of their groups.
     """
     where = None if host_health is None else _address(host_health)
     _tell_the_log(session)

@@ -58,7 +58,7 @@ async def tail(
     """Show messages of a topic, and go on showing what comes. Joins no group and commits nothing."""
     name = session.topic(topic)
     wanted = _Wanted(
-        begin=begin,
+        begin=_checked(begin),
         until=moment(end) if end not in (None, "latest") else None,
         stops=exit_at_end or end is not None,
         partition=partition,
@@ -130,6 +130,13 @@ async def _ranges(log: OpenLog, topic: str, wanted: _Wanted) -> Ranges:
     if not chosen:
         raise Ended(ExitCode.NOT_FOUND, f"topic {topic} has {len(ranges)} partitions: 0 to {len(ranges) - 1}")
     return chosen
+
+
+def _checked(begin: str) -> str:
+    """Raises `Ended` for what is no place to begin at, before anybody is asked."""
+    if begin not in ("earliest", "latest") and _last_number(begin) is None:
+        moment(begin)
+    return begin
 
 
 def _last_number(begin: str) -> int | None:

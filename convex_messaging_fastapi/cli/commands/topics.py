@@ -46,7 +46,7 @@ async def list_topics(
 async def show(
     session: Session, topic: Annotated[str, typer.Argument(help="With or without the prefix.")]
 ) -> None:
-    """Show one topic: its partitions, where their copies are, and what it keeps."""
+    """Show one topic: its partitions and copies, what it keeps."""
     name = session.topic(topic)
     async with session.inspect() as inspector:
         seen = there(await inspector.cluster([name]), name)
@@ -71,7 +71,10 @@ async def create(
     replication: Annotated[int | None, typer.Option("--replication", min=1, help="Copies of each.")] = None,
     yes: Yes = False,
 ) -> None:
-    """Create topics that are missing, as the service would; one that exists is left as it is."""
+    """Create topics that are missing, as the service would.
+
+    One that exists is left as it is. A dry run until --yes.
+    """
     if not topics and not from_app:
         raise Ended(ExitCode.USAGE, "name topics, or say --from-app")
     settings = session.settings_of_app if from_app else session.settings

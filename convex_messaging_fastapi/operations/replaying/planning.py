@@ -111,7 +111,7 @@ class Planner:
             plan.topics[group] = topic = targets.of_group(into)
             await self._must_read(into, topic, anyway=anyway)
             if into not in self.handlers_here():
-                plan.notes.append(f"group {into} is not of this app: its handlers are not known here")
+                plan.notes.append(f"the handlers of group {into} are not known here")
 
     async def _must_read(self, group: str, topic: str, *, anyway: bool) -> None:
         """Refuse a group whose members would leave the copies where they are."""

@@ -148,6 +148,11 @@ def test_what_was_done_is_told_when_it_is_over(cli: Cli, ops: FakeOperations) ->
     assert ops.stopped == 1
 
 
+def test_fewer_than_were_shown_is_told(cli: Cli, ops: FakeOperations) -> None:
+    assert cli("dlq", "replay", "--expect", "13", "--yes").err == "13 were shown, and 12 match by now\n"
+    assert cli("dlq", "replay", "--expect", "12", "--yes").err == ""
+
+
 @pytest.mark.parametrize(
     ("ended", "code"),
     [
@@ -165,17 +170,33 @@ def test_what_did_not_go_well_has_another_code(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "told"),
     [
-        (ReplayRefused("no_live_member", "nobody of payments runs: start it, or say --anyway"), 4),
-        (ReplayFenced("another operator has taken it over"), 3),
+        (ReplayRefused("no_live_member", "nobody of payments runs"), 4, " (here: --anyway)"),
+        (ReplayRefused("not_subscribed", "its release is too old"), 4, " (here: --to-topic)"),
+        (ReplayRefused("more_than_shown", "13 match by now"), 4, ""),
+        (ReplayFenced("another operator has taken it over"), 3, ""),
     ],
 )
 def test_what_was_not_begun_is_said_in_one_line(
-    cli: Cli, ops: FakeOperations, error: Exception, code: int
+    cli: Cli, ops: FakeOperations, error: Exception, code: int, told: str
 ) -> None:
     ops.error = error
-    assert cli("dlq", "replay", "--yes") == (code, "", f"error: {error}\n")
+    assert cli("dlq", "replay", "--yes") == (code, "", f"error: {error}{told}\n")
+
+
+def test_where_nothing_is_meant_it_says_which_letters_are(
+    cli: Cli, ops: FakeOperations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = replace(PLANNED, selected=0, refused={}, notes=(), groups=(), topics=())
+    monkeypatch.setattr("tests.cli.commands.test_acting.PLANNED", none)
+    ran = cli("dlq", "replay", "2/517")
+    assert ran == (
+        0,
+        "planned    0 letters would be replayed\n",
+        "only open letters are meant, unless --state says otherwise\n",
+    )
+    assert cli("dlq", "reopen", "9/9") == (5, "", "error: there is none of 9/9: see dead-letters list\n")
 
 
 def test_ctrl_c_says_what_was_done_and_how_to_go_on(

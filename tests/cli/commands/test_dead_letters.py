@@ -225,6 +225,14 @@ def test_what_was_left_out_and_what_is_not_known_is_said(cli: Cli, ops: FakeOper
     )
 
 
+def test_where_none_is_open_it_says_that_only_those_are_listed(cli: Cli, ops: FakeOperations) -> None:
+    ops.page = LetterPage(groups=(), letters=(), matched=0, scanned=5)
+    none, *hint = cli("dead-letters", "list").err.splitlines()
+    assert none == "0 letters, of 5 looked at"
+    assert hint == ["only open letters are listed: --state all lists those that something was done about"]
+    assert cli("dead-letters", "list", "--state", "all").err == f"{none}\n"
+
+
 def test_a_letter_is_shown_a_line_each(cli: Cli, ops: FakeOperations) -> None:
     assert cli("dead-letters", "show", "2/517") == (0, SHOWN_LETTER, "")
 
