@@ -292,7 +292,7 @@ AT_THE_TOP = {
     "tests", "tools", "benchmarks", "Makefile", "pyproject.toml", "constraints.txt",
     ".ci", ".github", ".gitignore",
     # what is told of it
-    "README.md", "RELIABILITY.md", "SECURITY.md", "CHANGELOG.md", "LICENSE",
+    "README.md", "docs", "RELIABILITY.md", "SECURITY.md", "CHANGELOG.md", "LICENSE",
     "CONTRIBUTING.md", "CODE_OF_CONDUCT.md",
 }  # fmt: skip
 

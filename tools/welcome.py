@@ -19,6 +19,14 @@ The example app, a small betting service, on {kafka}.
          curl -s {app}/dead-letters   # the declined payment, after three tries in a second
 """
 
+OPERATE = """
+  on call  export CONVEX_APP=example_app.main:app KAFKA_BOOTSTRAP_SERVERS={broker}
+           .venv/bin/convex-messaging doctor
+           .venv/bin/convex-messaging dead-letters list
+           .venv/bin/convex-messaging dead-letters validate   # it is the bank that says no, not the code
+           .venv/bin/convex-messaging dead-letters replay     # says what it would do
+"""
+
 
 def main(host: str, port: str, broker: str | None = None) -> None:
     if _answers(f"{host}:{port}"):
@@ -35,7 +43,8 @@ def text(host: str, port: str, broker: str | None = None) -> str:
     kafka = (
         f"the Kafka at {broker}" if broker else "an in-process broker unless KAFKA_BOOTSTRAP_SERVERS is set"
     )
-    return TEXT.format(app=f"http://{host}:{port}", kafka=kafka)
+    said = TEXT.format(app=f"http://{host}:{port}", kafka=kafka)
+    return said + OPERATE.format(broker=broker) if broker else said
 
 
 def _answers(address: str) -> bool:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from convex_messaging_fastapi import MessagingSettings
+from tests.docs.commands import understood
 from tests.readme.commands import begun_with, lines, served_with
 from tests.readme.reading import BLOCKS, FIRST, HEADINGS, PROSE, README, anchor, block
 from tests.support.independent import Independent
@@ -167,6 +168,18 @@ def test_what_make_run_says_to_try_works(tmp_path: Path) -> None:
 
     assert opened == [200, 200]
     assert len(asked) == 4
+
+
+def test_what_make_run_says_to_operators_is_understood() -> None:
+    """On a Kafka alone: a broker in memory is inside its own process."""
+    assert "convex-messaging" not in welcome.text("127.0.0.1", "8000")
+    said = welcome.text("127.0.0.1", "8000", "localhost:9092")
+    commands = [
+        line.split("  #")[0].split()[1:] for line in said.splitlines() if "bin/convex-messaging" in line
+    ]
+    assert len(commands) == 4
+    for words in commands:
+        understood(words)
 
 
 def curls(text: str) -> list[str]:
