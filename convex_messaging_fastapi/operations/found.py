@@ -9,9 +9,12 @@ from convex_messaging_fastapi.messages.copies import MAX_LETTER
 from convex_messaging_fastapi.operations.known_states import KnownStates
 from convex_messaging_fastapi.operations.letters import (
     Fields,
+    Glance,
     GroupKey,
     Told,
+    fields_alike,
     frame_of,
+    glance_at,
     group_id_of,
     group_key_of,
     replayed_from,
@@ -33,7 +36,7 @@ _OPEN = CODES["open"]
 _NOWHERE = TopicPartition("", 0)
 
 _MAX_KNOWN = 4096
-_MAX_NAME = 2000
+_MAX_ALIKE = 4000
 _MAX_IDENTITY = 64
 _MAX_ERROR = 500
 _MAX_FIELDS = 8 * 1024
@@ -43,24 +46,21 @@ _MAX_FIELDS = 8 * 1024
 class FoundGroup:
     """Letters that failed alike, and what is shown of the newest: of the open ones, if there are any."""
 
-    __slots__ = ("_fields", "id", "is_open", "key", "row", "timestamp_ms")
+    __slots__ = ("_newest", "id", "is_open", "key", "row", "timestamp_ms")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.id = group_id_of(key)
-        self._fields: Fields = {}
+        self._newest: Glance | Fields = {}
         self.row = -1
         self.timestamp_ms = -1
         self.is_open = False
 
-    def see(self, row: int, record: Record, told: Told, *, is_open: bool) -> None:
+    def see(self, row: int, timestamp_ms: int, newest: Glance | Fields, *, is_open: bool) -> None:
         """Show this letter if it is newer than the one that is shown now."""
-        if (is_open, record.timestamp_ms) < (self.is_open, self.timestamp_ms):
+        if timestamp_ms < self.timestamp_ms if is_open is self.is_open else self.is_open:
             return
-        self.row, self.timestamp_ms, self.is_open = row, record.timestamp_ms, is_open
-        self._fields = told.fields
-        if len(record.value or b"") > _MAX_FIELDS:
-            self._fields = {"ErrorMessage": self.error, "Frame": self.frame}
+        self.row, self.timestamp_ms, self.is_open, self._newest = row, timestamp_ms, is_open, newest
 
     @property
     def error(self) -> str:
@@ -71,6 +71,10 @@ class FoundGroup:
     def frame(self) -> str | None:
         frame = frame_of(self._fields)
         return None if frame is None else frame[:_MAX_ERROR]
+
+    @property
+    def _fields(self) -> Fields:
+        return self._newest.fields() if isinstance(self._newest, Glance) else self._newest
 
 
 class Found:
@@ -84,14 +88,10 @@ class Found:
         self._states = states
         self._text = None if text is None else text.lower()
         self._by_key: dict[GroupKey, int] = {}
-        self._known: dict[tuple[object, ...], int] = {}
+        self._known: dict[bytes, int] = {}
         self._first: dict[str, dict[bytes, int]] = {}
         self._alike: dict[tuple[str, bytes], list[int]] = {}
         self._where, self._kept, self._all_are_open = 0, states.of_partition(_NOWHERE), False
-
-    @property
-    def looks_into_messages(self) -> bool:
-        return self._text is not None
 
     def begin(self, where: TopicPartition) -> None:
         """The letters that are taken from now on are of this partition."""
@@ -99,27 +99,46 @@ class Found:
         self._kept = self._states.of_partition(where)
         self._all_are_open = not self._kept and not self._states.problem
 
+    def takes_at_a_glance(self, record: Record) -> bool:
+        """Take a letter that need not be parsed, as nearly all; false where it has to be told first."""
+        if self._text is not None or (glance := glance_at(record)) is None:
+            return False
+        if (group := self._known.get(glance.alike)) is None and (group := self._learnt(glance)) is None:
+            return False
+        self._add(record, group, glance.failed_at.decode("utf-8", "replace"), 0, glance, glance.identity)
+        return True
+
     def take(self, record: Record, told: Told) -> None:
-        """One letter. Each passes here, so that nothing is called that most letters do not need."""
+        """A letter and what it tells."""
         fields = told.fields
-        group, failed_at = self._group(told), time(fields.get("FailedAt"))
-        count = replays(fields) if fields.get("ReplayCount") else 0
-        is_open = self._all_are_open or self._state(record) == "open"
+        count = replays(fields)
+        matches = self._text is None or self._holds_text(told, record)
+        group = self._number_of(group_key_of(told))
+        row = self._add(record, group, fields.get("FailedAt"), count, _shown(record, fields), told.identity)
+        self.rows.matches[row] = matches
+        if count and (origin := replayed_from(told)) is not None and len(origin[0]) <= MAX_LETTER:
+            self.replayed.append((row, *origin))
+
+    def _add(
+        self, record: Record, group: int, failed_at: object, count: int, newest: Glance | Fields,
+        identity: bytes | None,
+    ) -> int:  # fmt: skip
+        """Each letter passes here, so that nothing is called that most letters do not need."""
+        timestamp_ms, at = record.timestamp_ms, time(failed_at)
+        state = _OPEN if self._all_are_open else CODES[self._state(record)]
         row = self.rows.add(
             self._where,
             record.offset,
-            record.timestamp_ms,
-            record.timestamp_ms if failed_at is None else int(failed_at.timestamp() * 1000),
+            timestamp_ms,
+            timestamp_ms if at is None else int(at.timestamp() * 1000),
             group,
             count,
-            _OPEN if is_open else CODES[self._state(record)],
-            self._text is None or self._holds_text(told, record),
+            state,
         )
-        self.groups[group].see(row, record, told, is_open=is_open)
-        if told.identity is not None:
-            self._note_identity(row, record.topic, told.identity, count)
-        if count and (origin := replayed_from(told)) is not None and len(origin[0]) <= MAX_LETTER:
-            self.replayed.append((row, *origin))
+        self.groups[group].see(row, timestamp_ms, newest, is_open=state == _OPEN)
+        if identity is not None:
+            self._note_identity(row, record.topic, identity, count)
+        return row
 
     def duplicates(self) -> Iterator[list[int]]:
         """Rows of letters about one failure, first the one of the lowest offset, which stands for all."""
@@ -134,28 +153,14 @@ class Found:
             return "open"
         return kept.state or "unknown"
 
-    def _group(self, told: Told) -> int:
-        """The number of the letter's group. Most letters are of one that is known by what they say."""
-        fields = told.fields
-        frame, kind = fields.get("Frame"), fields.get("ExceptionType")
-        said = (
-            fields.get("OriginalTopic"),
-            fields.get("ConsumerGroup"),
-            fields.get("Handler"),
-            kind,
-            frame,
-            # Its fields stand in for a frame.
-            fields.get("ErrorMessage") if frame is None and _is_of_decoding(kind) else None,
-        )
-        can_be_known = frame is not None or said[-1] is not None
-        try:
-            if can_be_known and (known := self._known.get(said)) is not None:
-                return known
-        except TypeError:  # a field of the wrong type
-            can_be_known = False
-        group = self._number_of(group_key_of(told))
-        if can_be_known and len(self._known) < _MAX_KNOWN and _are_short(said):
-            self._known[said] = group
+    def _learnt(self, glance: Glance) -> int | None:
+        """The number of a new group. Of what it is made of alone: no letter decides where others belong."""
+        fields = fields_alike(glance.alike)
+        if fields is None or not isinstance(fields.get("OriginalTopic"), str):
+            return None
+        group = self._number_of(group_key_of(Told("convex", fields)))
+        if len(self._known) < _MAX_KNOWN and len(glance.alike) <= _MAX_ALIKE:
+            self._known[glance.alike] = group
         return group
 
     def _number_of(self, key: GroupKey) -> int:
@@ -192,16 +197,19 @@ def still_open(letters: Iterable[Record], states: Iterable[Record]) -> list[Reco
     found, records = Found(known), list(letters)
     for record in records:
         found.begin(record.topic_partition)
-        found.take(record, told_of(record))
+        if not found.takes_at_a_glance(record):
+            found.take(record, told_of(record))
     for _, *others in found.duplicates():
         for row in others:
             found.rows.state[row] = DUPLICATE
     return [record for row, record in enumerate(records) if found.rows.state[row] == CODES["open"]]
 
 
-def _is_of_decoding(kind: object) -> bool:
-    return isinstance(kind, str) and kind.endswith(".DecodeError")
-
-
-def _are_short(said: tuple[object, ...]) -> bool:
-    return all(part is None or (isinstance(part, str) and len(part) <= _MAX_NAME) for part in said)
+def _shown(record: Record, fields: Fields) -> Fields:
+    if len(record.value or b"") <= _MAX_FIELDS:
+        return fields
+    error, frame = fields.get("ErrorMessage"), frame_of(fields)
+    return {
+        "ErrorMessage": error[:_MAX_ERROR] if isinstance(error, str) else None,
+        "Frame": None if frame is None else frame[:_MAX_ERROR],
+    }

@@ -43,7 +43,7 @@ class Rows:
         self.replays = array("H")
         self.state = array("B")
         self.matches = array("B")
-        """Whether the letter holds the text that was looked for."""
+        """Whether the letter holds the text that was looked for; true where none was."""
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -75,7 +75,7 @@ class Rows:
 
     def add(
         self, where: int, offset: int, timestamp_ms: int, failed_at_ms: int, group: int, replays: int,
-        state: int, matches: bool,
+        state: int,
     ) -> int:  # fmt: skip
         row = len(self.offset)
         self._where.append(where)
@@ -85,5 +85,5 @@ class Rows:
         self.group.append(group)
         self.replays.append(replays)
         self.state.append(state)
-        self.matches.append(matches)
+        self.matches.append(True)
         return row

@@ -20,9 +20,7 @@ from convex_messaging_fastapi.errors import LettersUnavailable, TransportError
 from convex_messaging_fastapi.operations.found import Found, FoundGroup
 from convex_messaging_fastapi.operations.known_states import KnownStates, read_states
 from convex_messaging_fastapi.operations.letters import (
-    QUICK_BYTES,
     Told,
-    glance_at,
     is_quickly_told,
     told_of,
 )
@@ -33,6 +31,9 @@ from convex_messaging_fastapi.transport.base import LogRange, LogReader
 
 TURN_BYTES = 512 * 1024
 """Bytes of letters that are looked at in one turn of the loop: a few milliseconds."""
+
+TURN_SECONDS = 0.005
+"""After so long a turn ends in any case, on a machine that is slow or has other things to do."""
 
 SHARED_SECONDS = 5.0
 
@@ -155,19 +156,20 @@ class Scanner:
 
     async def _read(self, ranges: Ranges, found: Found, give_up: float) -> bool:
         """Whether it took too long, so that the rest is left out."""
-        spent = 0
+        now = self._clock.now
+        spent, pause_at = 0, now() + TURN_SECONDS
         async with aclosing(self._reader.read(ranges)) as lists:
             async for records in lists:
                 found.begin(records[0].topic_partition)
                 for record in records:
-                    size = len(record.value or b"")
-                    is_small = size <= QUICK_BYTES and not found.looks_into_messages
-                    found.take(record, glance_at(record) if is_small else await self.told(record))
-                    spent += size + _EACH_BYTES
-                    if spent > TURN_BYTES:
-                        spent = 0
+                    if not found.takes_at_a_glance(record):
+                        found.take(record, await self.told(record))
+                        spent += len(record.value or b"")
+                    spent += _EACH_BYTES
+                    if spent > TURN_BYTES or now() >= pause_at:
                         await asyncio.sleep(0)
-                if self._clock.now() >= give_up:
+                        spent, pause_at = 0, now() + TURN_SECONDS
+                if now() >= give_up:
                     return True
         return False
 

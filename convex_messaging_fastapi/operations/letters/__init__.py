@@ -10,6 +10,9 @@ from convex_messaging_fastapi.operations.letters.fingerprint import GroupKey as 
 from convex_messaging_fastapi.operations.letters.fingerprint import group_id_of as group_id_of
 from convex_messaging_fastapi.operations.letters.fingerprint import group_key_of as group_key_of
 from convex_messaging_fastapi.operations.letters.frames import frame_of as frame_of
+from convex_messaging_fastapi.operations.letters.glancing import Glance as Glance
+from convex_messaging_fastapi.operations.letters.glancing import fields_alike as fields_alike
+from convex_messaging_fastapi.operations.letters.glancing import glance_at as glance_at
 from convex_messaging_fastapi.operations.letters.showing import id_of as id_of
 from convex_messaging_fastapi.operations.letters.showing import letter_of as letter_of
 from convex_messaging_fastapi.operations.letters.showing import place_of as place_of
@@ -17,6 +20,5 @@ from convex_messaging_fastapi.operations.letters.showing import replayed_from as
 from convex_messaging_fastapi.operations.letters.showing import replays as replays
 from convex_messaging_fastapi.operations.letters.telling import QUICK_BYTES as QUICK_BYTES
 from convex_messaging_fastapi.operations.letters.telling import Told as Told
-from convex_messaging_fastapi.operations.letters.telling import glance_at as glance_at
 from convex_messaging_fastapi.operations.letters.telling import is_quickly_told as is_quickly_told
 from convex_messaging_fastapi.operations.letters.telling import told_of as told_of

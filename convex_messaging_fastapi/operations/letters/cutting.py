@@ -1,7 +1,7 @@
-"""Cuts out of a letter what a list does not show, before the rest is parsed.
+"""Cuts a large message out of its letter before the rest is parsed.
 
 A letter of 5 MB is a message of 5 MB and a kilobyte about it. The parser would take 10 ms for the message,
-and as much memory again. Of a small letter, the message and its headers are half of what parsing takes.
+and as much memory again.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import NamedTuple
 _TEXT = b',"OriginalMessage":"'
 _BASE64 = b',"OriginalMessageBase64":"'
 _BEHIND_TEXT = b',"OriginalMessageBase64":'
-_HEADERS = b',"OriginalHeaders":['
-_BEHIND_HEADERS = b'],"ExceptionType":'
 _WITHIN = 1024
 """Both stand behind the topic, of which Kafka takes 249 characters."""
 
@@ -43,15 +41,3 @@ def cut(value: bytes) -> tuple[bytes, Payload] | None:
     if end < begin or value[end : end + 1] != b'"':
         return None
     return value[: begin - 1] + b"null" + value[end + 1 :], Payload(value[begin:end], is_base64)
-
-
-def shortened(value: bytes) -> bytes:
-    """The letter without its message and headers where it is as we write it, else as it is."""
-    start = value.find(_TEXT, 0, _WITHIN)
-    behind = value.find(_BEHIND_TEXT, start) if start >= 0 else 0
-    # As above: inside a text, no quotation mark stands behind a comma.
-    headers = value.find(_HEADERS, behind)
-    end = value.find(_BEHIND_HEADERS, headers) if headers >= 0 else -1
-    if behind < 0 or end < 0:
-        return value
-    return value[: max(start, 0)] + value[behind:headers] + value[end + 1 :]

@@ -10,7 +10,7 @@ from jiter import from_json
 from convex_messaging_fastapi.messages.bounds import Bounds, OutOfBounds
 from convex_messaging_fastapi.messages.headers import MESSAGE_ID
 from convex_messaging_fastapi.operations.letters import foreign
-from convex_messaging_fastapi.operations.letters.cutting import Payload, cut, shortened
+from convex_messaging_fastapi.operations.letters.cutting import Payload, cut
 from convex_messaging_fastapi.operations.letters.fields import Fields
 from convex_messaging_fastapi.operations.values import LetterKind
 from convex_messaging_fastapi.records import Record
@@ -47,23 +47,6 @@ def is_quickly_told(record: Record) -> bool:
 
 def told_of(record: Record) -> Told:
     """What a record of a dead-letter topic tells; of one that is no letter that it is `unreadable`."""
-    return _told(record, record.value)
-
-
-def glance_at(record: Record) -> Told:
-    """The same, of most letters without the message and its headers, in half the time.
-
-    What is cut out is not looked at: it may turn out later that it is no JSON. A letter about a replay
-    is told in full.
-    """
-    value = record.value
-    if value is None or len(value) > QUICK_BYTES:
-        return told_of(record)
-    told = _told(record, shortened(value))
-    return told_of(record) if told.fields.get("ReplayCount") else told
-
-
-def _told(record: Record, value: bytes | None) -> Told:
     family, identity = None, None
     for name, said in record.headers:
         if name == MESSAGE_ID:
@@ -72,7 +55,7 @@ def _told(record: Record, value: bytes | None) -> Told:
             family = foreign.MARKS[name]
     if family is not None:
         return Told(family, foreign.fields_of(family, record))
-    return _of_json(value, identity)
+    return _of_json(record.value, identity)
 
 
 def _family(record: Record) -> LetterKind | None:

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 
 from convex_messaging_fastapi.operations import Letter
 from convex_messaging_fastapi.operations.letters import (
-    glance_at,
     group_key_of,
     is_quickly_told,
     letter_of,
-    replayed_from,
     told_of,
 )
 from convex_messaging_fastapi.operations.letters.telling import QUICK_BYTES
 from convex_messaging_fastapi.records import OutgoingRecord, Record
-from tests.operations.support import DLQ, a_letter, again, dotnet, original, read
+from tests.operations.support import DLQ, a_letter, dotnet, original, read
 from tests.support.examples import examples
 
 GOLDEN = Path(__file__).parents[2] / "messages" / "golden" / "dead_letter.json"
@@ -175,38 +173,6 @@ def test_texts_are_not_cut_when_whole_and_cut_in_a_list() -> None:
     record = Record(DLQ, 0, 0, 0, None, value)
     assert len(shown(record).error) == MIB
     assert (len(shown(record, whole=False).error), len(shown(record, whole=False).handler)) == (2000, 2000)
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        original(),
-        original(value=b"\xff"),
-        original(value=None, key=None, headers=()),
-        original(value=b',"OriginalMessageBase64":,"OriginalHeaders":[],"ExceptionType":"x"'),
-        original(
-            headers=(('],"ExceptionType":', b',"OriginalHeaders":['), ('"],', b'","OriginalHeaders":['))
-        ),
-        original(headers=again("j", "convex.dlq/0/0")),
-        original(value=b"x" * QUICK_BYTES),
-    ],
-    ids=["usual", "bytes", "nothing", "a value", "headers", "replayed", "large"],
-)
-def test_a_glance_tells_all_that_a_list_is_made_of(record: Record) -> None:
-    letter = read(a_letter(record))
-    whole, glance = told_of(letter), glance_at(letter)
-    assert (glance.kind, glance.identity) == (whole.kind, whole.identity)
-    assert group_key_of(glance) == group_key_of(whole)
-    left_out = whole.fields.keys() - glance.fields.keys()
-    assert left_out <= {"OriginalMessage", "OriginalHeaders"}
-    assert {name: whole.fields[name] for name in glance.fields} == glance.fields
-    assert replayed_from(glance) == replayed_from(whole)
-
-
-def test_a_glance_at_what_is_no_letter_is_as_a_look() -> None:
-    for value in (b"", b"{", b',"OriginalHeaders":[],"ExceptionType":', dotnet().value, None):
-        record = Record(DLQ, 0, 0, 0, None, value)
-        assert glance_at(record) == told_of(record)
 
 
 class TestLargeLetters:
