@@ -7,10 +7,12 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 import pytest
 
+from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 from tests.support.examples import use_them_by_default
 from tests.support.fresh import Fresh, fresh_processes
 from tests.support.guarded import Guarded, guarded_cluster
@@ -106,6 +108,13 @@ def unique(request: pytest.FixtureRequest) -> str:
     """A word no other test uses, for topics and groups: `test-handles-once-3f2a91c4`."""
     name = "".join(c if c.isalnum() else "-" for c in request.node.originalname or request.node.name)
     return f"{name[:60]}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def topics_are_soon_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Kafka a topic that comes later is found in half a second, and not only when metadata grows old."""
+    often = partial(Tuning, metadata_max_age_ms=500)
+    monkeypatch.setattr("convex_messaging_fastapi.transport.kafka.transport.Tuning", often)
 
 
 def pytest_configure(config: pytest.Config) -> None:

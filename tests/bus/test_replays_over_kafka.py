@@ -18,6 +18,8 @@ from tests.support.guarded import Guarded
 from tests.support.independent import Independent
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("topics_are_soon_found")
+
 
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
 async def test_without_the_right_to_read_it_a_service_is_ready_and_handles_all_else(

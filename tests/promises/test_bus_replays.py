@@ -12,10 +12,13 @@ import pytest
 from convex_messaging_fastapi import Batch, Delivery, MessageBus, Retry
 from convex_messaging_fastapi.messages.copies import ReplayMarks, copy_for_handler
 from convex_messaging_fastapi.messages.topics import replay_topic
+from convex_messaging_fastapi.operations import Filter
 from convex_messaging_fastapi.records import Headers, OutgoingRecord, Record, TopicPartition
 from convex_messaging_fastapi.verdicts import ready
 from tests.promises.fleet import Bet, Fleet, Heard
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("topics_are_soon_found")
 
 ONCE = Retry(attempts=1)
 TRACE: Headers = (
@@ -142,6 +145,35 @@ async def test_a_second_failure_has_a_letter_of_its_own_about_the_same_original(
     replayed = dict(second.original_headers())
     assert replayed["x-convex-replay-letter"] == f"{fleet.prefix}.dlq/0/0".encode()
     assert not {"x-convex-original", "x-convex-replay-group", "x-convex-replay-by"} & replayed.keys()
+
+
+async def test_what_fails_each_time_is_replayed_three_times_and_not_a_fourth(
+    fleet: Fleet, replayer: Replayer
+) -> None:
+    """By `bus.operations` itself, and each time the letter is another about the same message."""
+    await fleet.topic("orders", partitions=1)
+    await fleet.topic("dlq", partitions=1)
+    bus = fleet.bus()
+
+    @bus.subscriber("orders", id="charge", retry=ONCE)
+    async def charge(bet: Bet) -> None:
+        raise ValueError("no money")
+
+    async with bus:
+        await originals(fleet, 1)
+        for replays in range(1, 4):
+            await eventually(lambda: buried(bus) == replays, 20, "a dead letter")  # noqa: B023
+            begun = await bus.operations.replay(by="ada", dry_run=False)
+            assert (await bus.operations.wait_for(begun.id)).done == 1
+        await eventually(lambda: buried(bus) == 4, 20, "the last one")
+        planned = await bus.operations.replay(by="ada")
+        fourth = await bus.operations.replay(by="ada", dry_run=False)
+        fourth = await bus.operations.wait_for(fourth.id)
+        states = [each.state for each in (await bus.operations.dead_letters(Filter(state="all"))).letters]
+    assert planned.refused == fourth.refused == {"too_many_replays": 1}
+    assert (planned.selected, fourth.done) == (1, 0)
+    assert sorted(letter.replay_count for letter in await fleet.letters()) == [0, 1, 2, 3]
+    assert sorted(states) == ["failed_again"] * 3 + ["open"]
 
 
 async def test_a_batch_handler_and_a_queue_get_theirs_too(fleet: Fleet, replayer: Replayer) -> None:

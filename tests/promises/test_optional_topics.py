@@ -10,6 +10,8 @@ from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import NewTopic, Position
 from tests.promises.stage import Reset, Stage, numbered, plain
 
+pytestmark = pytest.mark.usefixtures("topics_are_soon_found")
+
 
 async def test_one_that_is_missing_is_no_trouble_and_is_not_made(
     stage: Stage, caplog: pytest.LogCaptureFixture

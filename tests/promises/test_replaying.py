@@ -24,6 +24,8 @@ from tests.promises.stage import SECONDS, Member, Stage
 from tests.promises.test_log_reader import read
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.usefixtures("topics_are_soon_found")
+
 COUNT = 30
 FAST = 100_000.0
 SLOW = 2.0

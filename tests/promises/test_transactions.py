@@ -12,6 +12,8 @@ from convex_messaging_fastapi.transport.transactional import Fate, NotCommitted,
 from tests.promises.stage import SECONDS, STOP_SECONDS, Stage, numbered, plain
 from tests.promises.test_log_reader import read
 
+pytestmark = pytest.mark.usefixtures("topics_are_soon_found")
+
 Call = Callable[[TransactionalProducer, TopicPartition], Awaitable[object]]
 
 TRANSACTION_SECONDS = 2.0
