@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.settings import MessagingSettings
     from convex_messaging_fastapi.transport.kafka.admin import Knock, SeenBroker
 
+_HANG_UP_SECONDS = 1.0
 _SOON_DAYS = 30
 _FETCH = 1
 _RELEASES = (
@@ -127,7 +129,7 @@ async def _port(check: str, address: Address, seconds: float, fix: str) -> Findi
             _, writer = await asyncio.open_connection(address.host, address.port)
     except (OSError, TimeoutError) as error:
         return wrong(check, f"{address}: {_reason(error)}", fix)
-    writer.close()
+    await _hang_up(writer)
     return good(check, f"{address} is open ({(time.monotonic() - began) * 1000:.0f} ms)")
 
 
@@ -145,7 +147,7 @@ async def _certificate(settings: MessagingSettings, address: Address, seconds: f
     except (OSError, TimeoutError) as error:
         return wrong("tls", f"{address}: {_reason(error)}", _FIX_TLS)
     shown = writer.get_extra_info("peercert") or {}
-    writer.close()
+    await _hang_up(writer)
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
     days = (ends - datetime.now(UTC)).days
     if days < _SOON_DAYS:
@@ -205,8 +207,16 @@ async def _speaks_tls(address: Address, seconds: float) -> bool:
             _, writer = await asyncio.open_connection(address.host, address.port, ssl=context)
     except (OSError, TimeoutError):
         return False
-    writer.close()
+    await _hang_up(writer)
     return True
+
+
+async def _hang_up(writer: asyncio.StreamWriter) -> None:
+    """At once: TLS would wait for the other side to hang up too, and be open when all is over."""
+    writer.transport.abort()
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_HANG_UP_SECONDS):
+            await writer.wait_closed()
 
 
 async def _advertised(broker: SeenBroker, seconds: float) -> Finding:
