@@ -151,7 +151,9 @@ async def _interruptible(session: Session, answer: Coroutine[Any, Any, Any]) -> 
     try:
         return await answer
     except asyncio.CancelledError:
-        raise KeyboardInterrupt from None  # nobody else cancels a command
+        if not heard:
+            raise  # it was raised elsewhere, and the loop cancels what is left
+        raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGINT, before)
 
