@@ -38,7 +38,10 @@ async def lag(
     fail_over: FailOver = None,
     fail_over_seconds: FailOverSeconds = None,
 ) -> ExitCode:
-    """Show how far groups are behind: messages, and the age of the first that is not committed."""
+    """Show how far groups are behind.
+
+    In messages that are not committed, and in the age of the first of them.
+    """
     name = None if topic is None else session.topic(topic)
     asked = groups or _groups(session)
     while True:

@@ -32,9 +32,10 @@ async def pause(
     by: By = None,
     yes: Yes = False,
 ) -> None:
-    """Let a handler begin nothing new in all processes of its service, within 5 seconds, until `resume`.
+    """Let a handler begin nothing new.
 
-    What runs finishes. Other handlers of its topics in the same group soon stop with it.
+    In all processes of its service, within 5 seconds, until `resume`. What runs finishes. Other handlers of
+    its topics in the same group soon stop with it.
     """
     if yes:
         async with session.operations() as ops:
@@ -50,7 +51,10 @@ async def resume(
     by: By = None,
     yes: Yes = False,
 ) -> None:
-    """Let a handler go on that was paused, and close its breaker where that is open."""
+    """Let a handler go on that was paused.
+
+    Its breaker closes where that is open.
+    """
     if yes:
         async with session.operations() as ops:
             await ops.resume(handler, group=group, by=by or me(), reason=reason)
