@@ -13,6 +13,7 @@ from tests.cli.calls import Cli
 from tests.support.guarded import NO_SUCH_HOST, Guarded
 from tests.transport.kafka.secured import Secured, secured_cluster
 from tools.kafka.cluster import Cluster
+from tools.kafka.common import HOST, free_ports
 
 HANDLED = ("orders", "invoices")
 
@@ -126,6 +127,14 @@ def test_a_wrong_port_is_marked_and_nothing_behind_it_is_tried(doctor: Doctor) -
 
 
 @pytest.mark.usefixtures("settings")
+def test_the_right_port_mends_it(doctor: Doctor, kafka: Cluster) -> None:
+    (finding,) = doctor.marked("wrong", "--bootstrap-servers", f"{HOST}:{next(free_ports())}")
+    assert finding["check"] == "tcp"
+    assert "is this the port of its listener for clients" in finding["fix"]
+    assert doctor.finds("--bootstrap-servers", kafka.bootstrap)["tcp"][0]["mark"] == "good"
+
+
+@pytest.mark.usefixtures("settings")
 def test_a_name_without_an_address_is_marked(doctor: Doctor) -> None:
     found = doctor.finds("--bootstrap-servers", NO_SUCH_HOST)
     assert (doctor.code, list(found)[-1]) == (1, "dns")
@@ -169,7 +178,9 @@ def test_a_plain_port_spoken_to_in_tls_is_marked(
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", secured.addresses["PLAINTEXT"])
     (finding,) = doctor.marked("wrong")
     assert finding["check"] == "tls"
-    assert "does this port speak TLS?" in finding["fix"]
+    assert "does this port speak TLS? If not, set security_protocol to PLAINTEXT" in finding["fix"]
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
+    assert doctor.finds()["broker"][0]["mark"] == "good"
 
 
 @pytest.mark.kafka
@@ -185,6 +196,8 @@ def test_a_mechanism_that_is_not_offered_is_named_with_those_that_are(
         "login",
         "set KAFKA_SASL_MECHANISM to one that it offers: PLAIN",
     )
+    monkeypatch.setenv("KAFKA_SASL_MECHANISM", "PLAIN")
+    assert doctor.finds()["login"][0]["mark"] == "good"
 
 
 @pytest.mark.kafka
