@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from typing import Any
 
 import pytest
 
 from convex_messaging_fastapi import MessageBus
-from convex_messaging_fastapi.pausing import LOOK_SECONDS
+from convex_messaging_fastapi.consuming.worker import Worker
+from convex_messaging_fastapi.pausing import LOOK_SECONDS, Pauses
 from convex_messaging_fastapi.transport.base import NewTopic
 from convex_messaging_fastapi.transport.kafka.engine.connections.client import Connection
-from convex_messaging_fastapi.transport.kafka.tuning import Tuning
 from convex_messaging_fastapi.transport.memory.consumer import MemoryConsumer
 from convex_messaging_fastapi.transport.memory.log_reader import MemoryLogReader
 from convex_messaging_fastapi.transport.memory.producer import MemoryProducer
@@ -28,11 +28,14 @@ from tests.support.waiting import eventually
 
 HOUR = 3600.0
 COMPACTED = {"cleanup.policy": "compact"}
-AT_REST = {"FetchRequest", "HeartbeatRequest", "MetadataRequest"}
-"""What is asked of a Kafka without any work: records, by members; and where everything is."""
+AT_REST = {"FetchRequest", "HeartbeatRequest", "MetadataRequest", "ApiVersionRequest"}
+"""What is asked of a Kafka without any work: for records and metadata, and whether connections are alive."""
 
 ENDS = "OffsetRequest"
 """ListOffsets, by its name in the engine."""
+
+ONE_MORE = 2
+"""For what falls within the window of one, and outside that of another: two clients, or two members."""
 
 ROOMS = (MemoryConsumer, MemoryLogReader, MemoryProducer, MemoryAdmin, MemoryGroups)
 
@@ -47,8 +50,10 @@ def with_two_groups(bus: MessageBus) -> MessageBus:
     return bus
 
 
-def probed(bus: MessageBus, times: int) -> None:
-    for _ in range(times):
+async def probed(bus: MessageBus, times: int) -> None:
+    for number in range(times):
+        if number % 100 == 0:
+            await asyncio.sleep(0)  # for others
         status = bus.status()
         for probe in (startup, live, ready, overall):
             probe(status)
@@ -66,7 +71,7 @@ async def test_rest_asks_once_in_five_seconds_and_probes_ask_nothing(
         await t.settle()
         asked = counted(monkeypatch)
         await t.advance(seconds / 2)
-        probed(bus, 2500)
+        await probed(bus, 2500)
         await t.advance(seconds / 2)
     asked.pop("MemoryConsumer.fetch")  # how a member polls
     questions = asked.pop("MemoryConsumer.ends")
@@ -112,34 +117,55 @@ def counting_by_client() -> Iterator[dict[str, Counter[str]]]:
 
 @pytest.mark.parametrize("looks", [2, pytest.param(12, marks=pytest.mark.long)], ids=["10 s", "60 s"])
 async def test_a_bus_at_rest_asks_a_kafka_once_in_five_seconds(kafka_fleet: Fleet, looks: int) -> None:
-    """Two fleets side by side: the end of the control topic is asked for where there is one."""
-    await kafka_fleet.topic("bet.placed", partitions=1)
-    await kafka_fleet.topic("others.bet.placed", partitions=1)
-    await kafka_fleet.topic("others.control", partitions=1, config=COMPACTED)
+    """Side by side: a fleet with a control topic, one without, and one that asks for no pauses."""
+    buses = {
+        kind: with_two_groups(await apart(kafka_fleet, kind)) for kind in ("has it", "lacks it", "before")
+    }
+    await kafka_fleet.topic("has-it.control", partitions=1, config=COMPACTED)
     async with AsyncExitStack() as running:
-        without = with_two_groups(kafka_fleet.bus(client_id="without"))
-        others = f"{kafka_fleet.prefix}.others"
-        has_it = with_two_groups(
-            kafka_fleet.bus(client_id="with", topic_prefix=others, consumer_group=f"{others}-bets")
-        )
-        for bus in (without, has_it):
-            await running.enter_async_context(bus)
-        await eventually(lambda: all(map(at_rest, (without, has_it))), 60, "all are members")
+        for kind, bus in buses.items():
+            with asking_for_no_pauses() if kind == "before" else nullcontext():
+                await running.enter_async_context(bus)
+        await eventually(lambda: all(map(at_rest, buses.values())), 60, "all are members")
         with counting_by_client() as asked:
-            await until_asked(asked, "with", ENDS, 1)  # in the midst of nothing else
+            await until_asked(asked, "has it", ENDS, 1)  # in the midst of nothing else
             asked.clear()
-            began = time.monotonic()
-            await until_asked(asked, "with", ENDS, looks // 2)
-            probed(without, 1250)
-            probed(has_it, 1250)
-            await until_asked(asked, "with", ENDS, looks)
-            seconds = time.monotonic() - began
-    of_age = 3 * (seconds / (Tuning().metadata_max_age_ms / 1000) + 1)  # two members and a producer
-    assert set(asked["with"]) <= {*AT_REST, ENDS}
-    assert asked["with"]["MetadataRequest"] <= of_age
-    assert seconds >= (looks - 1) * LOOK_SECONDS
-    assert set(asked["without"]) <= AT_REST
-    assert asked["without"]["MetadataRequest"] <= seconds / LOOK_SECONDS + 1 + of_age
+            await until_asked(asked, "has it", ENDS, looks // 2)
+            for bus in buses.values():
+                await probed(bus, 10_000 // len(buses))
+            await until_asked(asked, "has it", ENDS, looks)
+            told = {kind: Counter(asked[kind]) for kind in buses}
+    assert set(told["before"]) <= AT_REST
+    assert told["has it"].pop(ENDS) == looks
+    assert told["lacks it"]["MetadataRequest"] <= told["before"]["MetadataRequest"] + looks + ONE_MORE
+    assert told["lacks it"].pop("MetadataRequest") > looks - ONE_MORE
+    for kind in ("has it", "lacks it"):
+        assert not {
+            what: (times, told["before"][what])
+            for what, times in told[kind].items()
+            if times > 1.1 * told["before"][what] + ONE_MORE
+        }, kind
+
+
+async def apart(fleet: Fleet, kind: str) -> MessageBus:
+    """A bus with a prefix, groups and a name of its own."""
+    name = kind.replace(" ", "-")
+    await fleet.topic(f"{name}.bet.placed", partitions=1)
+    prefix = f"{fleet.prefix}.{name}"
+    return fleet.bus(client_id=kind, topic_prefix=prefix, consumer_group=f"{prefix}-bets")
+
+
+@contextmanager
+def asking_for_no_pauses() -> Iterator[None]:
+    """A bus that starts here is as it was before there were any."""
+
+    def start(pauses: Pauses, workers: Callable[[], Collection[Worker]]) -> None:
+        pauses._workers = workers
+        pauses._begin()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pauses, "start", start)
+        yield
 
 
 def at_rest(bus: MessageBus) -> bool:
