@@ -104,23 +104,35 @@ class Guarded:
         return User(_name(next(self._numbers)), self.cluster.bootstrap)
 
     def grant(
-        self, user: User, *operations: str, topic: str = "", group: str = "", prefixed: bool = False
+        self,
+        user: User,
+        *operations: str,
+        topic: str = "",
+        group: str = "",
+        transactional_id: str = "",
+        prefixed: bool = False,
     ) -> None:
-        """Let it do this (`READ`, `WRITE`, ...); neither topic nor group: on the cluster. In effect at once.
+        """Let it do this (`READ`, `WRITE`, ...); named nothing: on the cluster. In effect at once.
 
         With `prefixed` to all whose names begin so.
         """
-        bindings = _bindings(user, operations, topic, group, prefixed)
+        bindings = _bindings(user, operations, topic, group, transactional_id, prefixed)
         admin = self.cluster.admin()
         for granted in admin.create_acls(bindings).values():
             granted.result(10)
         until(lambda: self._are_there(bindings), 10, f"{operations} to be granted")
 
     def withdraw(
-        self, user: User, *operations: str, topic: str = "", group: str = "", prefixed: bool = False
+        self,
+        user: User,
+        *operations: str,
+        topic: str = "",
+        group: str = "",
+        transactional_id: str = "",
+        prefixed: bool = False,
     ) -> None:
         """Take back what `grant` gave by the same words. In effect at once."""
-        bindings = _bindings(user, operations, topic, group, prefixed)
+        bindings = _bindings(user, operations, topic, group, transactional_id, prefixed)
         admin = self.cluster.admin()
         for withdrawn in admin.delete_acls([_filter(binding) for binding in bindings]).values():
             assert withdrawn.result(10), "nothing was withdrawn: it had not been granted"
@@ -191,12 +203,14 @@ def _name(number: int) -> str:
 
 
 def _bindings(
-    user: User, operations: Sequence[str], topic: str, group: str, prefixed: bool
+    user: User, operations: Sequence[str], topic: str, group: str, transactional_id: str, prefixed: bool
 ) -> list[AclBinding]:
-    if topic or group:
-        kind, name = (ResourceType.TOPIC, topic) if topic else (ResourceType.GROUP, group)
-    else:
-        kind, name = ResourceType.BROKER, "kafka-cluster"
+    named = (
+        (ResourceType.TOPIC, topic),
+        (ResourceType.GROUP, group),
+        (ResourceType.TRANSACTIONAL_ID, transactional_id),
+    )
+    kind, name = next((each for each in named if each[1]), (ResourceType.BROKER, "kafka-cluster"))
     pattern = ResourcePatternType.PREFIXED if prefixed else ResourcePatternType.LITERAL
     return [
         AclBinding(

@@ -28,7 +28,8 @@ class Targets:
         if group not in self.groups:
             raise ReplayRefused(
                 "no_group",
-                f"the cluster knows no group {group!r}: start its service, or replay with to='topic'",
+                f"the cluster knows no group {group!r}, or these credentials lack DESCRIBE on group {group}: "
+                "start its service, or replay with to='topic'",
             )
         return self.naming.replay(group)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from convex_messaging_fastapi.clock import sleep
-from convex_messaging_fastapi.errors import RefusalReason, ReplayRefused, TopicUnavailable
+from convex_messaging_fastapi.errors import RefusalReason, ReplayRefused, TopicUnavailable, TransportError
 from convex_messaging_fastapi.operations.replaying.planning import Plan
 from convex_messaging_fastapi.parts import Parts
-from convex_messaging_fastapi.transport.base import LogReader, NewTopic
+from convex_messaging_fastapi.transport.base import LogReader, NewTopic, Problem
 
 MOST_PARTITIONS = 12
 WAIT_SECONDS = 60.0
@@ -25,10 +25,20 @@ class ReplayTopics:
     async def ensure(self, plan: Plan, *, anyway: bool) -> None:
         await self.ensure_states()
         for group, topic in plan.topics.items():
-            if topic is not None and not await self._logs.ranges(topic):
+            if topic is not None and not await self._is_there(topic):
                 await self._make(await self._for_group(group, topic), "target_unwritable")
                 if not anyway:
                     await self._until_read(group, topic)
+
+    async def _is_there(self, topic: str) -> bool:
+        try:
+            return bool(await self._logs.ranges(topic))
+        except TransportError as error:
+            if error.problem != Problem.NOT_AUTHORIZED.value:
+                raise
+            # Whoever may write to a topic may see it.
+            lacking = f"these credentials lack WRITE on topic {topic}"
+            raise ReplayRefused("target_unwritable", lacking) from error
 
     async def ensure_states(self) -> None:
         """One partition: a total order of all that operators did. Compacted alone, so that no state goes
