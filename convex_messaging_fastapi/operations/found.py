@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from convex_messaging_fastapi.messages.copies import MAX_LETTER
 from convex_messaging_fastapi.operations.known_states import KnownStates
 from convex_messaging_fastapi.operations.letters import (
+    Alike,
     Fields,
-    Glance,
     GroupKey,
     Told,
     fields_alike,
@@ -22,6 +22,7 @@ from convex_messaging_fastapi.operations.letters import (
     time,
     told_of,
     value_text,
+    without_message,
 )
 from convex_messaging_fastapi.operations.rows import CODES, DUPLICATE, Rows
 from convex_messaging_fastapi.operations.values import LetterState
@@ -51,12 +52,12 @@ class FoundGroup:
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.id = group_id_of(key)
-        self._newest: Glance | Fields = {}
+        self._newest: Record | Fields = {}
         self.row = -1
         self.timestamp_ms = -1
         self.is_open = False
 
-    def see(self, row: int, timestamp_ms: int, newest: Glance | Fields, *, is_open: bool) -> None:
+    def see(self, row: int, timestamp_ms: int, newest: Record | Fields, *, is_open: bool) -> None:
         """Show this letter if it is newer than the one that is shown now."""
         if timestamp_ms < self.timestamp_ms if is_open is self.is_open else self.is_open:
             return
@@ -74,7 +75,10 @@ class FoundGroup:
 
     @property
     def _fields(self) -> Fields:
-        return self._newest.fields() if isinstance(self._newest, Glance) else self._newest
+        """Those of the newest letter are read when it is shown: most are followed by a newer one."""
+        if isinstance(self._newest, Record):
+            self._newest = told_of(self._newest).fields
+        return self._newest
 
 
 class Found:
@@ -88,7 +92,7 @@ class Found:
         self._states = states
         self._text = None if text is None else text.lower()
         self._by_key: dict[GroupKey, int] = {}
-        self._known: dict[bytes, int] = {}
+        self._known: dict[Alike, int] = {}
         self._first: dict[str, dict[bytes, int]] = {}
         self._alike: dict[tuple[str, bytes], list[int]] = {}
         self._where, self._kept, self._all_are_open = 0, states.of_partition(_NOWHERE), False
@@ -103,9 +107,15 @@ class Found:
         """Take a letter that need not be parsed, as nearly all; false where it has to be told first."""
         if self._text is not None or (glance := glance_at(record)) is None:
             return False
-        if (group := self._known.get(glance.alike)) is None and (group := self._learnt(glance)) is None:
+        alike, failed_at, identity = glance
+        if (group := self._known.get(alike)) is None and (group := self._learnt(alike)) is None:
             return False
-        self._add(record, group, glance.failed_at.decode("utf-8", "replace"), 0, glance, glance.identity)
+        newest: Record | Fields = record
+        if len(record.value or b"") > _MAX_FIELDS:
+            newest = without_message(record)
+            if len(newest.value or b"") > _MAX_FIELDS:
+                newest = _shown(told_of(newest).fields)
+        self._add(record, group, failed_at.decode("utf-8", "replace"), 0, newest, identity)
         return True
 
     def take(self, record: Record, told: Told) -> None:
@@ -114,30 +124,32 @@ class Found:
         count = replays(fields)
         matches = self._text is None or self._holds_text(told, record)
         group = self._number_of(group_key_of(told))
-        row = self._add(record, group, fields.get("FailedAt"), count, _shown(record, fields), told.identity)
+        newest = fields if len(record.value or b"") <= _MAX_FIELDS else _shown(fields)
+        row = self._add(record, group, fields.get("FailedAt"), count, newest, told.identity)
         self.rows.matches[row] = matches
         if count and (origin := replayed_from(told)) is not None and len(origin[0]) <= MAX_LETTER:
             self.replayed.append((row, *origin))
 
     def _add(
-        self, record: Record, group: int, failed_at: object, count: int, newest: Glance | Fields,
+        self, record: Record, group: int, failed_at: object, count: int, newest: Record | Fields,
         identity: bytes | None,
     ) -> int:  # fmt: skip
         """Each letter passes here, so that nothing is called that most letters do not need."""
-        timestamp_ms, at = record.timestamp_ms, time(failed_at)
-        state = _OPEN if self._all_are_open else CODES[self._state(record)]
+        topic, _, offset, timestamp_ms, *_ = record
+        at = time(failed_at)
+        is_open = self._all_are_open or self._state(record) == "open"
         row = self.rows.add(
             self._where,
-            record.offset,
+            offset,
             timestamp_ms,
             timestamp_ms if at is None else int(at.timestamp() * 1000),
             group,
             count,
-            state,
+            _OPEN if is_open else CODES[self._state(record)],
         )
-        self.groups[group].see(row, timestamp_ms, newest, is_open=state == _OPEN)
+        self.groups[group].see(row, timestamp_ms, newest, is_open=is_open)
         if identity is not None:
-            self._note_identity(row, record.topic, identity, count)
+            self._note_identity(row, topic, identity, count)
         return row
 
     def duplicates(self) -> Iterator[list[int]]:
@@ -153,14 +165,13 @@ class Found:
             return "open"
         return kept.state or "unknown"
 
-    def _learnt(self, glance: Glance) -> int | None:
+    def _learnt(self, alike: Alike) -> int | None:
         """The number of a new group. Of what it is made of alone: no letter decides where others belong."""
-        fields = fields_alike(glance.alike)
-        if fields is None or not isinstance(fields.get("OriginalTopic"), str):
+        if (fields := fields_alike(alike)) is None:
             return None
         group = self._number_of(group_key_of(Told("convex", fields)))
-        if len(self._known) < _MAX_KNOWN and len(glance.alike) <= _MAX_ALIKE:
-            self._known[glance.alike] = group
+        if len(self._known) < _MAX_KNOWN and sum(map(len, alike)) <= _MAX_ALIKE:
+            self._known[alike] = group
         return group
 
     def _number_of(self, key: GroupKey) -> int:
@@ -205,9 +216,8 @@ def still_open(letters: Iterable[Record], states: Iterable[Record]) -> list[Reco
     return [record for row, record in enumerate(records) if found.rows.state[row] == CODES["open"]]
 
 
-def _shown(record: Record, fields: Fields) -> Fields:
-    if len(record.value or b"") <= _MAX_FIELDS:
-        return fields
+def _shown(fields: Fields) -> Fields:
+    """What a group shows, of a letter that is too large to be held."""
     error, frame = fields.get("ErrorMessage"), frame_of(fields)
     return {
         "ErrorMessage": error[:_MAX_ERROR] if isinstance(error, str) else None,

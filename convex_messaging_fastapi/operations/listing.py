@@ -25,6 +25,7 @@ MAX_LIMIT = 1000
 
 _CURSOR = re.compile(r"(-?[0-9]{1,19}):((?:[a-zA-Z0-9._-]{1,249}/)?[0-9]{1,10}/[0-9]{1,19})")
 _OPEN = CODES["open"]
+_NEVER = float("inf")
 
 
 class Newness(NamedTuple):
@@ -86,6 +87,8 @@ class Listing:
         self._scan, self._selector, self._own_topic = scan, selector, own_topic
         self._groups: dict[int, _Counted] = {}
         self._newest: list[tuple[Newness, int]] = []
+        self._oldest_shown: float = -_NEVER
+        """Milliseconds: none that is older is shown any more."""
         self._behind = 0
 
     async def page(
@@ -121,22 +124,22 @@ class Listing:
         counted.add(rows, row)
         if self._selector.passes_state(row):
             counted.matched += 1
-            self._offer(rows, row, limit, after)
+            if rows.timestamp_ms[row] < self._oldest_shown:
+                self._behind += 1  # as nearly all of a large list, which come after newer ones
+            else:
+                self._offer(rows, row, limit, after)
 
     def _offer(self, rows: Rows, row: int, limit: int, after: Newness | None) -> None:
         """Keep it if it is one of the newest behind the cursor."""
-        is_full = len(self._newest) >= limit
-        if is_full and after is None and (not limit or rows.timestamp_ms[row] < self._newest[0][0][0]):
-            self._behind += 1  # as nearly all of a large list, which come after newer ones
-            return
         new = _newness(rows, row)
         if after is not None and new >= after:
             return
         self._behind += 1
-        if not is_full:
-            heapq.heappush(self._newest, (new, row))
-        elif limit:
-            heapq.heappushpop(self._newest, (new, row))
+        heapq.heappush(self._newest, (new, row))
+        if len(self._newest) > limit:
+            heapq.heappop(self._newest)
+        if len(self._newest) == limit:
+            self._oldest_shown = self._newest[0][0].timestamp_ms if limit else _NEVER
 
     def _shown_groups(self) -> Iterator[LetterGroup]:
         for number, counted in self._groups.items():

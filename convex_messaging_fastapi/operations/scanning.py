@@ -33,7 +33,7 @@ TURN_BYTES = 512 * 1024
 """Bytes of letters that are looked at in one turn of the loop: a few milliseconds."""
 
 TURN_SECONDS = 0.005
-"""After so long a turn ends in any case, on a machine that is slow or has other things to do."""
+"""After so long a turn ends in any case, on a machine that has other things to do."""
 
 SHARED_SECONDS = 5.0
 
@@ -162,13 +162,15 @@ class Scanner:
             async for records in lists:
                 found.begin(records[0].topic_partition)
                 for record in records:
-                    if not found.takes_at_a_glance(record):
-                        found.take(record, await self.told(record))
-                        spent += len(record.value or b"")
-                    spent += _EACH_BYTES
+                    if found.takes_at_a_glance(record):
+                        continue
+                    found.take(record, await self.told(record))
+                    spent += len(record.value or b"") + _EACH_BYTES
                     if spent > TURN_BYTES or now() >= pause_at:
                         await asyncio.sleep(0)
                         spent, pause_at = 0, now() + TURN_SECONDS
+                await asyncio.sleep(0)
+                spent, pause_at = 0, now() + TURN_SECONDS
                 if now() >= give_up:
                     return True
         return False

@@ -10,9 +10,10 @@ from convex_messaging_fastapi.operations.letters.fingerprint import GroupKey as 
 from convex_messaging_fastapi.operations.letters.fingerprint import group_id_of as group_id_of
 from convex_messaging_fastapi.operations.letters.fingerprint import group_key_of as group_key_of
 from convex_messaging_fastapi.operations.letters.frames import frame_of as frame_of
-from convex_messaging_fastapi.operations.letters.glancing import Glance as Glance
+from convex_messaging_fastapi.operations.letters.glancing import Alike as Alike
 from convex_messaging_fastapi.operations.letters.glancing import fields_alike as fields_alike
 from convex_messaging_fastapi.operations.letters.glancing import glance_at as glance_at
+from convex_messaging_fastapi.operations.letters.glancing import without_message as without_message
 from convex_messaging_fastapi.operations.letters.showing import id_of as id_of
 from convex_messaging_fastapi.operations.letters.showing import letter_of as letter_of
 from convex_messaging_fastapi.operations.letters.showing import place_of as place_of

@@ -7,7 +7,7 @@ name of a field.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import product
 
 from jiter import from_json
 
@@ -29,68 +29,69 @@ _FAILED_AT = b',"FailedAt":"'
 _KIND = b'],"ExceptionType":'
 _STACK = b',"StackTrace":'
 _FRAME = b',"Frame":"'
-_ATTEMPTS = b',"Attempts":'
 _GROUP = b',"ConsumerGroup":'
 _MESSAGE_ID = b',"MessageId":'
-_NOT_REPLAYED = b',"ReplayCount":0,"PayloadOmitted":'
 _OF_DECODING = b'.DecodeError"'
 _QUOTE = ord('"')
-_MAX_ERROR = 8 * 1024
 _MAX_TIME = 40
+_ENDS = tuple(
+    b',"ReplayCount":0,"PayloadOmitted":%b,"KeyOmitted":%b,"HeadersOmitted":%b}' % omitted
+    for omitted in product((b"false", b"true"), repeat=3)
+)
+
+Alike = tuple[bytes, ...]
+"""What letters of one group have in common, byte for byte."""
 
 
-class Glance(NamedTuple):
-    """What a letter tells at a glance.
+def glance_at(record: Record) -> tuple[Alike, bytes, bytes | None] | None:
+    """What a letter has in common with its group, when it failed, and its `identity` as in `Told`.
 
-    `alike` is a JSON object of the fields that its group is made of, `error` the field of its text, in the
-    middle of an object. `failed_at` is a text without its quotation marks. `identity` is as in `Told`.
-    """
-
-    alike: bytes
-    error: bytes
-    failed_at: bytes
-    identity: bytes | None
-
-    def fields(self) -> Fields:
-        """Those of the group, and the text; none where they turn out to be no JSON."""
-        return fields_alike(self.alike[:-1] + self.error + b"}") or {}
-
-
-def glance_at(record: Record) -> Glance | None:
-    """`None` where the letter is not as we write it, is about a replay, or names no place in the code.
-
-    What is not looked at may turn out later to be no JSON.
+    `None` where it is not as we write it, is about a replay, or names no place in the code. What is not
+    looked at may turn out later to be no JSON.
     """
     value, headers = record.value, dict(record.headers)
-    if value is None or headers.keys() != _NAMES or not value.startswith(_TOPIC):
+    if (
+        value is None
+        or headers.keys() != _NAMES
+        or not value.startswith(_TOPIC)
+        or not value.endswith(_ENDS)
+        or (topic := value.find(b',"', 0, _WITHIN)) < 0
+        or (behind := value.rfind(_MESSAGE_ID, topic)) < 0
+        or (kind := value.rfind(_KIND, topic, behind)) < 0
+        or (stack := value.find(_STACK, kind, behind)) < 0
+        or (failed_at := value.rfind(_FAILED_AT, topic, kind) + len(_FAILED_AT)) < topic
+        or (end := value.find(b'"', failed_at, failed_at + _MAX_TIME)) < 0
+    ):
         return None
-    topic, end = value.find(b',"', 0, _WITHIN), value.rfind(_NOT_REPLAYED)
-    group = value.rfind(_GROUP, 0, max(end, 0))
-    kind = value.rfind(_KIND, 0, max(group, 0))
-    failed_at = value.rfind(_FAILED_AT, 0, max(kind, 0))
-    error = value.rfind(_ERROR, max(failed_at - _MAX_ERROR, 0), max(failed_at, 0))
-    if topic < 0 or error < topic:
-        return None
-    text, begin = value[error:failed_at], failed_at + len(_FAILED_AT)
-    stack, behind = value.find(_STACK, kind, group), value.find(_MESSAGE_ID, group, end)
-    frame, attempts = value.rfind(_FRAME, kind, group), value.rfind(_ATTEMPTS, kind, group)
+    frame = value.rfind(_FRAME, stack, behind)
     if frame >= 0 and value[frame + len(_FRAME)] != _QUOTE:
-        place = value[frame:attempts]
+        alike: Alike = value[:topic], value[kind + 1 : stack], value[frame:behind]
     elif frame < 0 and value.endswith(_OF_DECODING, kind, stack):
-        place = text  # its fields stand in for a frame
+        # Its fields, in the text, stand in for a frame.
+        text = value[value.rfind(_ERROR, topic, failed_at) : failed_at - len(_FAILED_AT)]
+        alike = (
+            value[:topic],
+            value[kind + 1 : stack],
+            text,
+            value[value.rfind(_GROUP, stack, behind) : behind],
+        )
     else:
         return None
-    said_at = value.find(b'"', begin, begin + _MAX_TIME)
-    if min(stack, behind, attempts, said_at) < 0:
-        return None
-    alike = b"%b%b%b%b}" % (value[:topic], value[kind + 1 : stack], place, value[group:behind])
-    return Glance(alike, text, value[begin:said_at], headers[MESSAGE_ID])
+    return alike, value[failed_at:end], headers[MESSAGE_ID]
 
 
-def fields_alike(alike: bytes) -> Fields | None:
-    """The fields of `Glance.alike`; `None` where they are not as we write them."""
+def fields_alike(alike: Alike) -> Fields | None:
+    """The fields that letters have in common; `None` where they are not as we write them."""
     try:
-        fields = from_json(alike, allow_inf_nan=False)
+        fields = from_json(b"".join(alike) + b"}", allow_inf_nan=False)
     except ValueError:
         return None
-    return fields if isinstance(fields, dict) else None
+    if not isinstance(fields, dict) or not isinstance(fields.get("OriginalTopic"), str):
+        return None
+    return fields
+
+
+def without_message(record: Record) -> Record:
+    """The same of a letter at which `glance_at` could look."""
+    value = record.value or b""
+    return record._replace(value=value[: value.find(b',"', 0, _WITHIN)] + value[value.rfind(_ERROR) :])
