@@ -7,7 +7,8 @@ from typing import Any
 
 from convex_messaging_fastapi import MessageBus
 from convex_messaging_fastapi.clock import SystemClock
-from convex_messaging_fastapi.operations import Filter, Letter, Operations, StateChange
+from convex_messaging_fastapi.messages import codec_for
+from convex_messaging_fastapi.operations import Filter, KnownHandler, Letter, Operations, StateChange
 from convex_messaging_fastapi.operations.states import Copy, StateOfLetter, forgotten, record_of
 from convex_messaging_fastapi.operations.values import LetterPlace
 from convex_messaging_fastapi.parts import parts_for, transport_for
@@ -20,10 +21,10 @@ from tests.support.waiting import eventually
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def operations_without_a_bus(fleet: Fleet, **settings: Any) -> Operations:
-    """As a command line has them: nothing but the settings."""
+def operations_without_a_bus(fleet: Fleet, *handlers: KnownHandler, **settings: Any) -> Operations:
+    """As a command line has them: nothing but the settings, and the handlers of an app if it has one."""
     chosen, clock = fleet.settings(**settings), SystemClock()
-    return Operations(parts_for(chosen, transport_for(chosen, clock), clock))
+    return Operations(parts_for(chosen, transport_for(chosen, clock), clock), lambda: handlers)
 
 
 async def dlq(fleet: Fleet, *letters: OutgoingRecord) -> list[LetterPlace]:
@@ -160,3 +161,23 @@ async def test_letters_of_other_software_are_listed_with_what_their_headers_tell
     assert (spring.origin[:3], spring.group) == (("orders", 2, 517), "billing")
     assert (spring.key, spring.value) == (b"key", b"\x00\xff")
     assert spring.headers == (("message-id", b"m-1"), ("tenant", b"acme"))
+
+
+async def test_letters_of_other_software_are_validated_by_the_handlers_of_their_topic(fleet: Fleet) -> None:
+    topic = await fleet.topic("orders-dlt", partitions=1)
+    where = TopicPartition(topic, 0)
+    for headers in (SPRING, SMALLRYE, CONNECT):
+        await fleet.witness.write(where, OutgoingRecord(b"key", b'{"BetId":1}', headers))
+        await fleet.witness.write(where, OutgoingRecord(b"key", b"\x00\xff", headers))
+    await fleet.witness.write(where, dotnet(OriginalTopic="orders"))
+    await fleet.witness.write(where, dotnet(OriginalTopic="elsewhere"))
+    await fleet.witness.write(where, OutgoingRecord(None, b"{junk"))
+    known = KnownHandler("billing", "app.settle", ("orders",), codec_for(Bet))
+    result = await operations_without_a_bus(fleet, known, dead_letter_topics=topic).validate()
+    samples = {(each.verdict, each.handler): each.samples for each in result.results}
+    assert result.checked == 9
+    assert samples == {
+        ("accepted", "app.settle"): tuple(f"{topic}/0/{offset}" for offset in (0, 2, 4, 6)),
+        ("refused", "app.settle"): tuple(f"{topic}/0/{offset}" for offset in (1, 3, 5)),
+        ("not_known_here", "-"): tuple(f"{topic}/0/{offset}" for offset in (7, 8)),
+    }
