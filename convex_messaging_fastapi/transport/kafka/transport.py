@@ -46,7 +46,8 @@ E = TypeVar("E", bound=Engine)
 _SMALLEST_FETCH = 1024 * 1024
 
 _READ_AT_ONCE_BYTES = 4 * 1024 * 1024
-"""How much a reader of whole logs fetches of a partition at once: between two the engine may wait 0.1 s."""
+"""How much a reader of whole logs fetches at once: between two the engine may wait 0.1 s. More of it would
+hold up the loop for longer while it is taken in."""
 
 _READ_OF_FEW_BYTES = 16 * 1024
 """The same for one of a few records. A batch that is larger comes whole."""
@@ -159,10 +160,13 @@ class KafkaTransport:
         return Writer(**self._client_options(reached))
 
     def _partition_reader(self, reached: Reached, *, uncommitted: bool, few: bool) -> PartitionReader:
-        isolation = {"isolation_level": "read_uncommitted"} if uncommitted else {}
-        options = {**self._reading_options(reached), **isolation}
-        at_once = _READ_OF_FEW_BYTES if few else _READ_AT_ONCE_BYTES
-        return PartitionReader(**options, max_partition_fetch_bytes=at_once)
+        options = self._reading_options(reached) | {
+            "fetch_max_bytes": _READ_AT_ONCE_BYTES,
+            "max_partition_fetch_bytes": _READ_OF_FEW_BYTES if few else _READ_AT_ONCE_BYTES,
+        }
+        if uncommitted:
+            options["isolation_level"] = "read_uncommitted"
+        return PartitionReader(**options)
 
     def _member(self, group: str, reached: Reached, history: History, instance: InstanceId) -> Member:
         return Member(
