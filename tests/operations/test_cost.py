@@ -5,7 +5,6 @@ What is measured is this thread's own CPU time, against the same letters read an
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import time
@@ -21,6 +20,7 @@ from convex_messaging_fastapi.operations import Filter
 from convex_messaging_fastapi.operations.states import StateOfLetter, record_of
 from convex_messaging_fastapi.operations.values import LetterPlace, StateChange
 from convex_messaging_fastapi.records import TopicPartition
+from tests.operations.listing_alone import longest_block
 from tests.operations.support import AT, DLQ, STATES, Desk, a_letter, original
 
 pytestmark = pytest.mark.cpu
@@ -56,6 +56,12 @@ def of_1500_bytes() -> bytes:
     return value
 
 
+def of_5_megabytes() -> bytes:
+    value = json.dumps({"Note": ['"quoted", and more of it'] * 160_000}).encode()
+    assert len(a_letter(original(value=value)).value or b"") > 5 * MIB
+    return value
+
+
 @contextmanager
 def nothing_else_collected() -> Iterator[None]:
     """What this process holds is no garbage of the list's; and a real broker is another process."""
@@ -71,26 +77,6 @@ async def cpu_seconds(call: Callable[[], Awaitable[object]]) -> float:
     began = time.thread_time()
     await call()
     return time.thread_time() - began
-
-
-async def longest_block(call: Callable[[], Awaitable[object]]) -> float:
-    """The most CPU time between two turns of another task."""
-    longest, last = 0.0, time.thread_time()
-
-    async def watch() -> None:
-        nonlocal longest, last
-        while True:
-            await asyncio.sleep(0)
-            now = time.thread_time()
-            longest, last = max(longest, now - last), now
-
-    watching = asyncio.ensure_future(watch())
-    await asyncio.sleep(0)
-    last = time.thread_time()
-    await call()
-    await asyncio.sleep(0)
-    watching.cancel()
-    return longest
 
 
 async def read_and_decoded(desk: Desk) -> int:
@@ -152,10 +138,7 @@ async def test_a_letter_is_held_as_a_few_numbers_and_never_as_a_record(count: in
 
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
 async def test_letters_of_five_megabytes_block_the_loop_shortly_and_take_little_memory(count: int) -> None:
-    value = json.dumps({"Note": ['"quoted", and more of it'] * 160_000}).encode()
-    desk = desk_with(count, value)
-    (first, *_) = desk.broker.records(DLQ)
-    assert len(first.value or b"") > 5 * MIB
+    desk = desk_with(count, of_5_megabytes())
     with nothing_else_collected():
         blocks = []
         for _ in range(3):
