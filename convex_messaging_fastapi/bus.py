@@ -16,12 +16,7 @@ from convex_messaging_fastapi.changes import has_failed, made
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
 from convex_messaging_fastapi.consuming.calling import CallPlan
 from convex_messaging_fastapi.declarations import Declarations
-from convex_messaging_fastapi.errors import (
-    BusStateError,
-    BusStopped,
-    ConfigurationError,
-    DeclarationError,
-)
+from convex_messaging_fastapi.errors import BusStateError, BusStopped, ConfigurationError, DeclarationError
 from convex_messaging_fastapi.events import Observer
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.middleware import Middleware
@@ -34,7 +29,7 @@ from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.status import BusStatus
-from convex_messaging_fastapi.subscribers import Declaration, Declares, Joins, Subscribers
+from convex_messaging_fastapi.subscribers import Declaration, Declares, Joins, Publication, Subscribers
 from convex_messaging_fastapi.testing import TestBench, watched
 from convex_messaging_fastapi.transport.base import Transport
 from convex_messaging_fastapi.unstarted import unstarted
@@ -367,6 +362,9 @@ class MessageBus(Declares, Joins):
     def _declare(self, declared: Declaration) -> None:
         self._refuse_while_it_runs()
         self._declarations.add(declared)
+
+    def _note(self, published: Publication) -> None:
+        self._declarations.note(published)
 
     def _declare_late(self, declared: Declaration) -> Callable[[], None]:
         if self._life.begun:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from convex_messaging_fastapi.consuming.calling import CallPlan, compile_call
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.misuse import kind_of
-from convex_messaging_fastapi.subscribers import Declaration, Subscribers, Take
+from convex_messaging_fastapi.subscribers import Declaration, Publication, Subscribers, Take
 from convex_messaging_fastapi.unstarted import unstarted
 
 
@@ -21,6 +21,15 @@ class Declarations:
 
     def __iter__(self) -> Iterator[Declaration]:
         return iter(self._declared)
+
+    @property
+    def publications(self) -> tuple[Publication, ...]:
+        """What the app says it publishes, on the bus or on what it includes."""
+        told = (self._declared, *self._included)
+        return tuple(each for subscribers in told for each in subscribers._publications)
+
+    def note(self, published: Publication) -> None:
+        self._declared._note(published)
 
     def get(self, id: str) -> Declaration | None:
         return self._declared.get(id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_origin
 from weakref import WeakMethod
 
 from convex_messaging_fastapi.choices import (
@@ -40,6 +41,14 @@ class Declaration:
     topics: tuple[str, ...]
     handler: Handler
     options: SubscriberOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A type of message that an app says it publishes. The topic is as the user wrote it."""
+
+    topic: str
+    message: Any
 
 
 Take = Callable[[Declaration], Callable[[], object]]
@@ -97,8 +106,23 @@ class Declares:
         )
         return declaring("command", (queue,), options, self._declare)
 
+    def publishes(self, topic: str, message: Any) -> None:
+        """Say that this app publishes messages of this type to a topic, or sends them to a queue.
+
+        The topic is without the prefix. Several types of one topic are a call each, or a union; `None` is a
+        tombstone. It is for the AsyncAPI document alone: nothing that is published is checked against it.
+        Raises `DeclarationError` for what is no topic or no type.
+
+            bus.publishes("user.created", UserCreated)
+        """
+        self._note(_publication(topic, message))
+
     def _declare(self, declared: Declaration) -> object:
         """Add one declaration, or raise."""
+        raise NotImplementedError
+
+    def _note(self, published: Publication) -> None:
+        """Add one that is not there yet."""
         raise NotImplementedError
 
 
@@ -174,6 +198,7 @@ class Subscribers(Declares):
 
     def __init__(self) -> None:
         self._declarations: dict[str, Declaration] = {}
+        self._publications: list[Publication] = []
         self._told: list[WeakMethod[Take]] = []
 
     def __iter__(self) -> Iterator[Declaration]:
@@ -181,6 +206,10 @@ class Subscribers(Declares):
 
     def _declare(self, declared: Declaration) -> Declaration:
         return self.add(declared)
+
+    def _note(self, published: Publication) -> None:
+        if published not in self._publications:
+            self._publications.append(published)
 
     def add(self, declared: Declaration) -> Declaration:
         """Add one declaration, and return it as it was added.
@@ -266,6 +295,22 @@ def declaration(
         raise DeclarationError(f"a handler is a function of the message, not {shown(handler)}")
     _check(topics)
     return Declaration(options.id or _name(handler), kind, topics, handler, options)
+
+
+def _publication(topic: str, message: Any) -> Publication:
+    _check((topic,))
+    if not _is_type(message):
+        raise DeclarationError(
+            f"a topic is published messages of a type, as in bus.publishes({topic!r}, UserCreated), "
+            f"not {shown(message)}"
+        )
+    return Publication(topic, NoneType if message is None else message)
+
+
+def _is_type(value: Any) -> bool:
+    """Any that an annotation may be; text that names one is refused, for nobody says where to look it up."""
+    is_named = hasattr(value, "__value__") or hasattr(value, "__supertype__")  # an alias, a `NewType`
+    return value is None or isinstance(value, type) or get_origin(value) is not None or is_named
 
 
 def _check(topics: tuple[str, ...]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, NewType
 
 import pytest
+from typing_extensions import TypeAliasType
 
 from convex_messaging_fastapi import DeclarationError, MessageBus, Subscribers
+from convex_messaging_fastapi.subscribers import Publication
 
 
 async def handle(message: dict[str, Any]) -> None:
@@ -74,3 +76,59 @@ def test_a_handler_is_something_that_can_be_called() -> None:
     with pytest.raises(DeclarationError) as refused:
         Subscribers().subscriber("a")("x" * 10_000)  # type: ignore[type-var]
     assert len(str(refused.value)) < 200
+
+
+UserId = NewType("UserId", int)
+Users = TypeAliasType("Users", list[dict[str, int]])
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (dict, dict),
+        (dict[str, int] | None, dict[str, int] | None),
+        (Annotated[int, "a number"], Annotated[int, "a number"]),
+        (UserId, UserId),
+        (Users, Users),
+        (Any, Any),
+        (None, type(None)),
+    ],
+)
+@pytest.mark.parametrize("on", [Subscribers, MessageBus])
+def test_what_an_app_publishes_is_told_by_any_type(
+    on: type[Subscribers] | type[MessageBus], message: Any, told: Any
+) -> None:
+    bus, declares = MessageBus(), on()
+    bus.publishes("user.created", str)
+    declares.publishes("user.created", message)
+    declares.publishes("user.created", message)
+    if isinstance(declares, Subscribers):
+        bus.include(declares)
+        assert [each.message for each in bus._declarations.publications] == [str, told]
+    else:
+        assert declares._declarations.publications == (Publication("user.created", told),)
+
+
+def test_what_included_subscribers_tell_later_counts_too() -> None:
+    bus, subscribers = MessageBus(), Subscribers()
+    bus.include(subscribers)
+    subscribers.publishes("payments", int)
+    assert bus._declarations.publications == (Publication("payments", int),)
+
+
+@pytest.mark.parametrize(
+    ("topic", "message", "sentence"),
+    [
+        ("", dict, "non-empty"),
+        (7, dict, "non-empty"),
+        (
+            "user.created",
+            {"id": 7},
+            "messages of a type, as in bus.publishes\\('user.created', UserCreated\\), ",
+        ),
+        ("user.created", "UserCreated", "not 'UserCreated'"),
+    ],
+)
+def test_what_is_published_is_a_type_and_a_topic(topic: Any, message: Any, sentence: str) -> None:
+    with pytest.raises(DeclarationError, match=sentence):
+        MessageBus().publishes(topic, message)
