@@ -13,6 +13,8 @@ from example_app.messages import BetPlaced, SendWelcome, TakePayment, UserCreate
 from example_app.store import Store
 
 subscribers = Subscribers()
+subscribers.publishes("user.notifications", SendWelcome)
+subscribers.publishes("payments", TakePayment)
 
 
 def get_store(connection: HTTPConnection) -> Store:

@@ -24,6 +24,8 @@ from example_app.store import Store
 
 bus = MessageBus(settings())
 bus.include(subscribers)
+bus.publishes("user.created", UserCreated)
+bus.publishes("bet.placed", BetPlaced)
 messaging_router = MessagingRouter(bus)
 
 

@@ -32,24 +32,24 @@ def choice_of(annotation: Any) -> Choice | None:
 
     Also `None` if a discriminator tells them apart. Raises `DeclarationError` for two members of one name.
     """
-    members = list(_members(annotation, ()))
+    members = list(members_of(annotation))
     if any(_has_discriminator(metadata) for _, metadata in members):
         return None
-    named = [(kind, metadata) for kind, metadata in members if _class_of(kind) is not None]
+    named = [(kind, metadata) for kind, metadata in members if class_of(kind) is not None]
     if len(named) < 2:
         return None
     takes_null = any(kind is NoneType for kind, _ in members)
     by_name: dict[str, Any] = {}
     for kind, metadata in named:
-        for name in names_read(_class_of(kind) or NoneType):
+        for name in names_read(class_of(kind) or NoneType):
             if name in by_name:
                 raise DeclarationError(
                     f"two members of {annotation} are called {name!r} in the message-type header: give one "
                     "another name (class Shipped(ConvexMessage, message_type=...)), or tell them apart by a "
                     "discriminator"
                 )
-            by_name[name] = _annotated(kind | None if takes_null else kind, metadata)
-    others = [_annotated(*member) for member in members if member not in named and member[0] is not NoneType]
+            by_name[name] = annotated(kind | None if takes_null else kind, metadata)
+    others = [annotated(*member) for member in members if member not in named and member[0] is not NoneType]
     return Choice(by_name, tuple(others))
 
 
@@ -69,19 +69,19 @@ def opened(annotation: Any) -> Any:
     return annotation
 
 
-def _members(annotation: Any, metadata: tuple[Any, ...]) -> Iterable[tuple[Any, tuple[Any, ...]]]:
+def members_of(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterable[tuple[Any, tuple[Any, ...]]]:
     """The members of a union and of unions and aliases inside it, each with the annotations around it."""
     annotation = opened(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *own = get_args(annotation)
-        return _members(inner, (*own, *metadata))
+        return members_of(inner, (*own, *metadata))
     if origin in (Union, UnionType):
-        return [member for one in get_args(annotation) for member in _members(one, metadata)]
+        return [member for one in get_args(annotation) for member in members_of(one, metadata)]
     return [(annotation, metadata)]
 
 
-def _annotated(kind: Any, metadata: tuple[Any, ...]) -> Any:
+def annotated(kind: Any, metadata: tuple[Any, ...]) -> Any:
     return Annotated[(kind, *metadata)] if metadata else kind
 
 
@@ -92,7 +92,7 @@ def _has_discriminator(metadata: tuple[Any, ...]) -> bool:
     )
 
 
-def _class_of(kind: Any) -> type | None:
+def class_of(kind: Any) -> type | None:
     """The model, dataclass or `TypedDict`; of a generic one with arguments the one that was written."""
     written = get_origin(kind) or kind
     if not isinstance(written, type):

@@ -19,6 +19,7 @@ from convex_messaging_fastapi.messages.schema_walk import (
     Resolve,
     Walk,
     is_written_as_it_is,
+    serialiser_of,
     takes_anything_extra,
     writes_as_it_likes,
 )
@@ -37,6 +38,11 @@ def mark_fields(
 ) -> None:
     """Change the schema of one model in place, and show every node of it that is not another model's."""
     _Marking(Walk(resolve), config, visited).fields_of(model)
+
+
+def is_written_as_number(node: Config) -> bool:
+    """Whether this decimal is one of a message's, and so a number on the wire; pydantic shows a text."""
+    return serialiser_of(node) is _write_decimal
 
 
 class _Marking:
