@@ -5,4 +5,8 @@ from convex_messaging_fastapi.asyncapi import document
 json.dumps(document(bus, app))
 """
 
+from convex_messaging_fastapi.asyncapi.changes import Change as Change
+from convex_messaging_fastapi.asyncapi.changes import ChangeKind as ChangeKind
+from convex_messaging_fastapi.asyncapi.changes import NoDocument as NoDocument
+from convex_messaging_fastapi.asyncapi.changes import changes as changes
 from convex_messaging_fastapi.asyncapi.document import document as document

@@ -63,7 +63,7 @@ def messages_of(uses: Sequence[Use]) -> Messages:
         keys.append(key := free_key(key, described, messages))
         messages[key] = described
     if messages:
-        named = {**named, _HEADERS_NAME: HEADERS}
+        named = {**named, HEADERS_NAME: HEADERS}
     return Messages(keys, _sorted(messages), _sorted(named))
 
 
@@ -109,7 +109,7 @@ def _text(description: str, **more: Any) -> Schema:
     return {"type": "string", "description": description, **more}
 
 
-_HEADERS_NAME = "message-headers"  # no class of a user's can be called so
+HEADERS_NAME = "message-headers"  # no class of a user's can be called so
 
 HEADERS: Schema = {
     "type": "object",
@@ -129,7 +129,7 @@ HEADERS: Schema = {
 }
 
 _COMMON: dict[str, Any] = {
-    "headers": {"$ref": SCHEMAS + _HEADERS_NAME},
+    "headers": {"$ref": SCHEMAS + HEADERS_NAME},
     "correlationId": {"location": f"$message.header#/{CORRELATION_ID}"},
     "bindings": {
         "kafka": {
