@@ -24,7 +24,9 @@ SDIST = f"{NAME}-{__version__}.tar.gz"
 
 BESIDE = {"CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml", "PKG-INFO", ".gitignore"}
 INFO = f"{NAME}-{__version__}.dist-info"
-_INSIDE_INFO = {f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "licenses/LICENSE")}
+_INSIDE_INFO = {
+    f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
+}
 
 
 def problems(dist: Path, tag: str | None = None) -> Iterator[str]:

@@ -30,7 +30,7 @@ Files = dict[str, str]
 
 @pytest.fixture
 def in_wheel() -> Files:
-    info = {f"{INFO}/{name}": "" for name in ("RECORD", "WHEEL", "licenses/LICENSE")}
+    info = {f"{INFO}/{name}": "" for name in ("RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     return dict.fromkeys(package_files(), "") | info | {f"{INFO}/METADATA": METADATA}
 
 
