@@ -76,9 +76,13 @@ class Member(PartitionReader):
         return [topic for topic in topics if not self.client.partitions(topic)]
 
     async def follow(self, topic: str) -> None:
-        """Learn where a topic is that is not read here, now and with later metadata; it may be missing."""
-        self.client.cluster.optional |= {topic}
-        await self.client.follow(topic)
+        """Learn where a topic is that is not read here, now and with later metadata; it may be missing.
+
+        While it is, nothing else is asked: new metadata would have the group look at all its topics again.
+        """
+        if (await self.client.ask(topic)).exists:
+            self.client.cluster.optional |= {topic}
+            await self.client.follow(topic)
 
     def topic_id(self, topic: str) -> TopicId | None:
         """The id of the topic that has this name now; `None` if it is not known."""
