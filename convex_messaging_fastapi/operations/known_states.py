@@ -21,10 +21,11 @@ from convex_messaging_fastapi.transport.base import LogRange, LogReader
 
 
 class KnownStates:
-    """The latest state of each letter that has one. `problem` says why none can be read, if so."""
+    """The latest state of each letter that has one. `error` is why none can be read, if so."""
 
-    def __init__(self, problem: str = "") -> None:
-        self.problem = problem
+    def __init__(self, error: TransportError | None = None) -> None:
+        self.error = error
+        self.problem = "" if error is None else str(error)
         self._kept: dict[TopicPartition, dict[int, Kept]] = {}
         self._names: dict[str, str] = {}
 
@@ -72,7 +73,7 @@ async def read_states(reader: LogReader, topic: str) -> KnownStates:
                     known.take(record)
                 await asyncio.sleep(0)
     except TransportError as error:
-        return KnownStates(str(error))
+        return KnownStates(error)
     return known
 
 

@@ -13,6 +13,7 @@ from convex_messaging_fastapi import (
     ConfigurationError,
     LetterNotFound,
     LettersUnavailable,
+    MessagingError,
     MessagingSettings,
     TransportError,
 )
@@ -312,12 +313,26 @@ class TestStates:
         assert [letter.state for letter in page.letters] == ["unknown"]
         assert page.groups[0].counts == {"unknown": 1}
 
+    @pytest.mark.parametrize("after", [0, 1], ids=["at once", "amid it"])
+    async def test_who_acts_on_letters_is_told_what_the_cluster_said_of_states(self, after: int) -> None:
+        desk = Desk()
+        desk.write(a_letter())
+        refusing = Refusing(desk.parts.transport, STATES, after=after)
+        operations = Operations(replace(desk.parts, transport=refusing))
+        with pytest.raises(MessagingError) as refused:
+            await operations.discard(Filter(), by="ada", reason="seen to", dry_run=False)
+        said: BaseException | None = refused.value
+        while said is not None and getattr(said, "problem", "") != "not_authorized":
+            said = said.__cause__
+        assert str(said) == "no right to read convex.dlq.state"
+
 
 class Refusing:
     """A transport whose log reader may not read one topic."""
 
-    def __init__(self, transport: Any, topic: str) -> None:
+    def __init__(self, transport: Any, topic: str, *, after: int = 0) -> None:
         self._transport, self._reader, self._topic = transport, transport.log_reader(), topic
+        self._answers_left = after
 
     def log_reader(self, *, uncommitted: bool = False, few: bool = False) -> Any:
         return self
@@ -327,7 +342,9 @@ class Refusing:
 
     async def ranges(self, topic: str) -> Any:
         if topic == self._topic:
-            raise TransportError(f"no right to read {topic}")
+            if self._answers_left == 0:
+                raise TransportError(f"no right to read {topic}", "not_authorized")
+            self._answers_left -= 1
         return await self._reader.ranges(topic)
 
 

@@ -53,7 +53,9 @@ class ScannedLetters:
         self._scanner.forget()
         scan = await self._scanner.fresh(wanted.text)
         if scan.states.problem:
-            raise LettersUnavailable(f"{self._states} cannot be read: {scan.states.problem}")
+            raise LettersUnavailable(
+                f"{self._states} cannot be read: {scan.states.problem}"
+            ) from scan.states.error
         retention_ms = await self._retention.milliseconds()
         now_ms = self._clock.unix() * 1000
         selector = Selector(wanted, scan, self._own_topic, self._prefix, retention_ms, now_ms)
