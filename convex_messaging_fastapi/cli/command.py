@@ -91,7 +91,7 @@ def perform(session: Session, function: Callable[..., Any], given: dict[str, Any
     """Run it, and say in one line why it failed; with what code this process ends."""
     be_quiet(session.out, debug=session.options.debug)
     try:
-        answer = _run(session, function(session, **given))
+        answer = _run(function(session, **given))
         session.out.flush()
     except BrokenPipeError:
         leave_pipe()
@@ -126,15 +126,15 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def _run(session: Session, answer: Any) -> Any:
+def _run(answer: Any) -> Any:
     if not inspect.iscoroutine(answer):
         return answer
     import asyncio
 
-    return asyncio.run(_interruptible(session, answer))
+    return asyncio.run(_interruptible(answer))
 
 
-async def _interruptible(session: Session, answer: Coroutine[Any, Any, Any]) -> Any:
+async def _interruptible(answer: Coroutine[Any, Any, Any]) -> Any:
     """Ctrl-C ends the command alone, and not what it needs to end well; a second one ends all."""
     import asyncio
 
@@ -143,7 +143,7 @@ async def _interruptible(session: Session, answer: Coroutine[Any, Any, Any]) -> 
     def interrupt(number: int, frame: Any) -> None:
         nonlocal heard
         heard += 1
-        if command is None or heard > 1 or session.holds_up_loop:
+        if command is None or heard > 1:
             raise KeyboardInterrupt
         loop.call_soon_threadsafe(command.cancel)
 

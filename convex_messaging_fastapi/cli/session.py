@@ -40,14 +40,12 @@ class Options:
 class Session:
     """One command's run.
 
-    `done` is what an interruption tells: what was done by then. While it `holds_up_loop`, as a read of
-    standard input does, an interruption ends that at once.
+    `done` is what an interruption tells: what was done by then.
     """
 
     options: Options
     out: Output = field(init=False)
     done: str = ""
-    holds_up_loop: bool = False
 
     def __post_init__(self) -> None:
         self.out = Output(as_json=self.options.json)

@@ -146,8 +146,12 @@ def test_help_on_a_terminal_may_have_boxes_and_none_through_a_pipe(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("rate", ["1000", "0.01"], ids=["amid a read", "between two messages"])
-def test_ctrl_c_is_130_and_tells_what_was_done(tmp_path: Path, wire: WireCluster, rate: str) -> None:
+@pytest.mark.parametrize(
+    "rate", ["", "--rate=1000", "--rate=0.01"], ids=["amid a read", "at a rate", "between"]
+)
+def test_each_line_is_written_as_it_comes_and_ctrl_c_is_130(
+    tmp_path: Path, wire: WireCluster, rate: str
+) -> None:
     """The lines come from a pipe that stays open, so that it waits in the midst of its work."""
     reader, writer = os.pipe()
     child = subprocess.Popen(
@@ -156,10 +160,9 @@ def test_ctrl_c_is_130_and_tells_what_was_done(tmp_path: Path, wire: WireCluster
             "publish",
             "orders",
             "--jsonl",
-            "--rate",
-            rate,
             "--bootstrap-servers",
             wire.bootstrap_servers,
+            *([rate] if rate else []),
         ],
         cwd=tmp_path,
         env=clean_environment(),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convex_messaging_fastapi.cli.command import command
 from convex_messaging_fastapi.cli.commands.topics import there
 from convex_messaging_fastapi.cli.exits import Ended, ExitCode
+from convex_messaging_fastapi.cli.inputs import texts
 from convex_messaging_fastapi.cli.session import Session, refuse_memory
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def publish(
         handlers=[each for each in session.handlers if name in each.topics] if session.is_app_named else [],
     )
     with _source(value) as source:
-        await _write_all(session, name, messages, _values(session, source, jsonl), rate, quiet)
+        await _write_all(session, name, messages, texts(source, a_line_each=jsonl), rate, quiet)
 
 
 async def _check_target(session: Session, topic: str) -> None:
@@ -155,25 +156,11 @@ def _source(value: str | None) -> Any:
         raise Ended(ExitCode.USAGE, f"{value[1:]} cannot be read: {error.strerror}") from None
 
 
-def _values(session: Session, source: BinaryIO, jsonl: bool) -> Iterator[bytes]:
-    """All of it, or a line each but those that are empty."""
-    while True:
-        session.holds_up_loop = True
-        try:
-            text = source.readline() if jsonl else source.read()
-        finally:
-            session.holds_up_loop = False
-        if text.strip() or not jsonl:
-            yield text
-        if not text or not jsonl:
-            return
-
-
 async def _write_all(
     session: Session,
     topic: str,
     messages: _Messages,
-    values: Iterator[bytes],
+    values: AsyncGenerator[list[bytes], None],
     rate: float | None,
     quiet: bool,
 ) -> None:
@@ -181,7 +168,7 @@ async def _write_all(
 
     written, began = 0, time.monotonic()
     async with MessageBus(session.settings) as bus:
-        for number, batch in _batches(messages, values, 1 if rate else _AT_ONCE):
+        async for number, batch in _batches(messages, values, 1 if rate else _AT_ONCE):
             if rate:
                 await _until(began + number / rate)
             outcomes = await _write(bus, topic, messages, batch)
@@ -197,17 +184,16 @@ async def _write_all(
                 raise failed[0]
 
 
-def _batches(messages: _Messages, values: Iterator[bytes], size: int) -> Iterator[tuple[int, list[_Message]]]:
-    """So many at a time, and how many came before each."""
-    batch: list[_Message] = []
+async def _batches(
+    messages: _Messages, values: AsyncGenerator[list[bytes], None], size: int
+) -> AsyncGenerator[tuple[int, list[_Message]], None]:
+    """At most so many at a time, never waiting for more; and how many came before each."""
     first = 0
-    for number, text in enumerate(values, 1):
-        batch.append(messages.made_of(text, number))
-        if len(batch) == size:
-            yield first, batch
-            first, batch = number, []
-    if batch:
-        yield first, batch
+    async for there_now in values:
+        for begin in range(0, len(there_now), size):
+            batch = there_now[begin : begin + size]
+            yield first, [messages.made_of(text, first + number) for number, text in enumerate(batch, 1)]
+            first += len(batch)
 
 
 async def _write(
