@@ -151,10 +151,10 @@ def serve_another(trial: Trial) -> float:
 def be_served(trial: Trial) -> float:
     """By a leader and the group's coordinator, as a client that shares no code with ours; when both had been.
 
-    What is written is one message more of the work.
+    What is written is one message more of the work, and written once, however often it was sent.
     """
-    id = next(STRANGER)
-    trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=f"stranger-{id}")
+    id, once = next(STRANGER), {"enable.idempotence": True}
+    trial.crew.witness.write(trial.topic, [f'{{"Id":{id}}}'], key=f"stranger-{id}", settings=once)
     trial.crew.witness.committed(trial.crew.group, trial.topic)
     return time.monotonic()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import (
@@ -17,6 +17,8 @@ from confluent_kafka import (
 from tests.support.waiting import until
 
 PATIENCE_SECONDS = 30.0
+ANSWER_SECONDS = 5.0
+"""After which librdkafka asks again: a broker that dies or stalls may have forgotten what it was asked."""
 
 T = TypeVar("T")
 
@@ -57,7 +59,12 @@ class Independent:
     """All calls block; on an event loop call them by `asyncio.to_thread`."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._settings = {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200}
+        self._settings = {
+            "bootstrap.servers": bootstrap,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+            "socket.timeout.ms": int(ANSWER_SECONDS * 1000),
+        }
 
     def read(self, topic: str, *, isolation: str = "read_committed", with_headers: bool = True) -> list[Seen]:
         """Every record from the beginning to the end as it is now, in order within a partition.
@@ -84,7 +91,7 @@ class Independent:
         consumer = self._consumer("read_uncommitted", group)
         try:
             asked = [TopicPartition(topic, p) for p in _partitions(consumer, topic)]
-            answer = answered(lambda: consumer.committed(asked, timeout=PATIENCE_SECONDS))
+            answer = answered(lambda: consumer.committed(asked, timeout=2 * ANSWER_SECONDS))
         finally:
             consumer.close()
         return {found.partition: Committed(found.offset) for found in answer if found.offset >= 0}
@@ -110,10 +117,11 @@ class Independent:
         key: bytes | str | None = None,
         headers: list[tuple[str, str | bytes | None]] | None = None,
         partition: int = -1,
-        settings: dict[str, object] | None = None,
+        settings: Mapping[str, object] | None = None,
     ) -> list[tuple[int, int]]:
         """Write one record a value and return (partition, offset) of each; `settings` are librdkafka's."""
-        producer = Producer({**self._settings, "linger.ms": 0, **(settings or {})})
+        patience = {"linger.ms": 0, "request.timeout.ms": int(ANSWER_SECONDS * 1000)}
+        producer = Producer({**self._settings, **patience, **(settings or {})})
         landed: list[Message | KafkaError] = []
         for value in values:
             producer.produce(
@@ -180,14 +188,16 @@ def _partitions(consumer: Consumer, topic: str) -> list[int]:
 
 
 def _partitions_now(consumer: Consumer, topic: str) -> list[int]:
-    found = consumer.list_topics(topic, timeout=10).topics[topic]
+    found = consumer.list_topics(topic, timeout=2 * ANSWER_SECONDS).topics[topic]
     if found.error is not None:
         raise KafkaException(found.error)
     return sorted(found.partitions)
 
 
 def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    low, high = answered(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10))
+    low, high = answered(
+        lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=2 * ANSWER_SECONDS)
+    )
     return low, high
 
 
