@@ -10,6 +10,7 @@ import typer
 from convex_messaging_fastapi import __version__
 from convex_messaging_fastapi.cli.command import leave_pipe
 from convex_messaging_fastapi.cli.commands import (
+    asyncapi,
     dead_letters,
     doctor,
     handlers,
@@ -47,7 +48,7 @@ def tree(*, rich: bool) -> typer.Typer:
     )
     root.callback()(_root)
     daily = (doctor, handlers, settings, running, health, publish, tail, topics)
-    for family in (*daily, lag, dead_letters, pausing):
+    for family in (*daily, lag, dead_letters, pausing, asyncapi):
         family.add_to(root)
     return root
 

@@ -36,7 +36,7 @@ main()
 FAMILIES = [
     (),
     *((word,) for word in ("doctor", "handlers", "settings", "run", "health", "publish", "tail")),
-    *((word,) for word in ("lag", "pause", "resume")),
+    *((word,) for word in ("lag", "pause", "resume", "asyncapi")),
     *(("topics", word) for word in ("list", "show", "create")),
     *(("dead-letters", word) for word in ("list", "show", "validate", "export", "replay", "discard")),
     *(("dead-letters", word) for word in ("reopen", "jobs", "stop")),
