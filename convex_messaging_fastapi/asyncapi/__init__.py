@@ -7,6 +7,7 @@ json.dumps(document(bus, app))
 
 from convex_messaging_fastapi.asyncapi.changes import Change as Change
 from convex_messaging_fastapi.asyncapi.changes import ChangeKind as ChangeKind
-from convex_messaging_fastapi.asyncapi.changes import NoDocument as NoDocument
 from convex_messaging_fastapi.asyncapi.changes import changes as changes
 from convex_messaging_fastapi.asyncapi.document import document as document
+from convex_messaging_fastapi.asyncapi.page import page as page
+from convex_messaging_fastapi.asyncapi.reading import NoDocument as NoDocument

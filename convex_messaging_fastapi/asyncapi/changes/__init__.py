@@ -3,4 +3,3 @@
 from convex_messaging_fastapi.asyncapi.changes.change import Change as Change
 from convex_messaging_fastapi.asyncapi.changes.change import ChangeKind as ChangeKind
 from convex_messaging_fastapi.asyncapi.changes.documents import changes as changes
-from convex_messaging_fastapi.asyncapi.changes.reading import NoDocument as NoDocument

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from convex_messaging_fastapi.asyncapi.reading import Direction
+
 ChangeKind = Literal[
     "field_added",
     "field_added_required",
@@ -26,8 +28,6 @@ ChangeKind = Literal[
     "content_type_changed",
     "told_differently",
 ]
-
-Direction = Literal["received", "sent"]
 
 
 @dataclass(frozen=True, slots=True)

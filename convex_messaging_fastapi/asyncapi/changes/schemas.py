@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from convex_messaging_fastapi.asyncapi.changes.change import ChangeKind
-from convex_messaging_fastapi.asyncapi.changes.reading import Document
-from convex_messaging_fastapi.asyncapi.changes.shapes import (
+from convex_messaging_fastapi.asyncapi.reading import Document
+from convex_messaging_fastapi.asyncapi.shapes import (
     Schema,
     Shape,
     alternatives,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from convex_messaging_fastapi.asyncapi.changes.change import Direction
+Direction = Literal["received", "sent"]
 
 
 class NoDocument(ValueError):

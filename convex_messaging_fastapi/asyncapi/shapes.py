@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from convex_messaging_fastapi.asyncapi.changes.reading import Document, NoDocument
+from convex_messaging_fastapi.asyncapi.reading import Document, NoDocument
 
 Schema = Mapping[str, Any]
 
