@@ -26,7 +26,7 @@ bus = MessageBus(settings())
 bus.include(subscribers)
 bus.publishes("user.created", UserCreated)
 bus.publishes("bet.placed", BetPlaced)
-messaging_router = MessagingRouter(bus)
+messaging_router = MessagingRouter(bus, asyncapi=True)
 
 
 @asynccontextmanager

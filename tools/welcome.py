@@ -9,6 +9,7 @@ TEXT = """
 The example app, a small betting service, on {kafka}.
 
   open   {app}/docs          every route, to try by hand
+         {app}/asyncapi      every topic and message
          {app}/health/kafka  what a probe is told
 
   try    curl -s {app}/users -H 'content-type: application/json' -d '{{"email": "ada@example.com"}}'

@@ -29,9 +29,13 @@ def document(bus: MessageBus, app: Any | None = None) -> dict[str, Any]:
     group. Settings are those that the bus runs with, or would start with. Raises `ConfigurationError` and
     `DeclarationError` where the bus would not start, and for a topic that may not be published to.
     """
+    return document_of(bus._declarations, settings_of(bus), app)
+
+
+def settings_of(bus: MessageBus) -> MessagingSettings:
+    """Those that it runs with, or would start with. Raises `ConfigurationError`."""
     running = bus._life.running
-    settings = running.parts.settings if running is not None else bus._read()
-    return document_of(bus._declarations, settings, app)
+    return running.parts.settings if running is not None else bus._read()
 
 
 def document_of(

@@ -12,6 +12,7 @@ from fastapi import APIRouter, params
 from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.plugin.described import DOCUMENT, PAGE, Described, described_among
 from convex_messaging_fastapi.plugin.health import (
     HEALTH_PREFIX,
     Details,
@@ -44,6 +45,10 @@ class MessagingRouter(APIRouter):
     dependency of the app or of `include_router` applies to the probes; middleware does.
     `include_in_schema` shows the probes in the OpenAPI document.
 
+    `asyncapi=True` serves what the bus has declared at `/asyncapi.json`, and a page about it at `/asyncapi`.
+    Both tell hosts, topics and groups. Unlike the probes they are for those whom the dependencies of the app
+    and of `include_router` let in.
+
     `lifespan` runs around that of the bus, and inside the app's. What it yields is in the `conn.state`
     of requests and of handlers; what the app's own lifespan yields reaches requests alone.
     """
@@ -56,6 +61,7 @@ class MessagingRouter(APIRouter):
         readiness: Readiness = "kafka",
         details: Details | Sequence[params.Depends] | None = None,
         include_in_schema: bool = False,
+        asyncapi: bool = False,
         lifespan: Lifespan | None = None,
         **others: Never,
     ) -> None:
@@ -74,6 +80,10 @@ class MessagingRouter(APIRouter):
             self._ask_for(needed, probes, health_prefix, include_in_schema)
         if include_in_schema:
             self._describe(plain, health_prefix)
+        if asyncapi:
+            described = Described(bus)
+            self.add_api_route(DOCUMENT, described.document, include_in_schema=False)
+            self.add_api_route(PAGE, described.page, include_in_schema=False)
 
     if not TYPE_CHECKING:
 
@@ -153,4 +163,11 @@ def _refuse_two_at_one_path(app: Any) -> None:
             raise ConfigurationError(
                 f"the MessagingRouters of two buses answer {path!r}, so its probes would tell of one of them "
                 "alone: give one a path of its own, MessagingRouter(audit_bus, health_prefix='/health/audit')"
+            )
+    documents: dict[str, MessageBus] = {}
+    for path, described in described_among(getattr(app, "routes", ())):
+        if documents.setdefault(path, described.bus) is not described.bus:
+            raise ConfigurationError(
+                f"the MessagingRouters of two buses answer {path!r}, so it would tell of one of them alone: "
+                "give all paths of one a prefix, app.include_router(..., prefix='/audit')"
             )
