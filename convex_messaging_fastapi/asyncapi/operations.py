@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from convex_messaging_fastapi.asyncapi.messages import BINDING_VERSION, Use, uses_of
+from convex_messaging_fastapi.consuming.calling import CallPlan
 from convex_messaging_fastapi.consuming.calling.callables import innermost_of
 from convex_messaging_fastapi.declarations import Declarations
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.settings import MessagingSettings
-from convex_messaging_fastapi.subscribers import Declaration
+from convex_messaging_fastapi.subscribers import Declaration, Publication
 
 
 class Operation(NamedTuple):
@@ -26,17 +27,29 @@ class Operation(NamedTuple):
     said: dict[str, Any]
 
 
-def operations_of(declarations: Declarations, settings: MessagingSettings) -> list[Operation]:
+class Declared(NamedTuple):
+    """What a bus has declared at one time, for another thread to read."""
+
+    handlers: tuple[tuple[Declaration, CallPlan], ...]
+    publications: tuple[Publication, ...]
+
+
+def declared_on(declarations: Declarations) -> Declared:
+    """Costs no more than a list of them."""
+    handlers = tuple((each, declarations.plan_of(each)) for each in declarations)
+    return Declared(handlers, declarations.publications)
+
+
+def operations_of(declared: Declared, settings: MessagingSettings) -> list[Operation]:
     """All of them, by their keys. Raises what the start of the bus, and a publish, would raise."""
     naming = Naming(settings)
-    naming.take_in(declarations)
-    found = [*_received(declarations, settings, naming), *_sent(declarations, settings, naming)]
+    naming.take_in(each for each, _ in declared.handlers)
+    found = [*_received(declared, settings, naming), *_sent(declared, settings, naming)]
     return sorted(found, key=lambda each: (each.key, each.channel))
 
 
-def _received(declarations: Declarations, settings: MessagingSettings, naming: Naming) -> Iterator[Operation]:
-    for declared in declarations:
-        annotation = declarations.plan_of(declared).message
+def _received(all_declared: Declared, settings: MessagingSettings, naming: Naming) -> Iterator[Operation]:
+    for declared, plan in all_declared.handlers:
         group = naming.group_of(declared)
         for topic in declared.topics:
             address = naming.topic(topic)
@@ -46,7 +59,7 @@ def _received(declarations: Declarations, settings: MessagingSettings, naming: N
                 "receive",
                 channel,
                 address,
-                tuple(uses_of(channel, annotation, "validation")),
+                tuple(uses_of(channel, plan.message, "validation")),
                 {
                     **_told_by(declared),
                     "bindings": {"kafka": {"groupId": _only(group), **_client(settings)}},
@@ -55,9 +68,9 @@ def _received(declarations: Declarations, settings: MessagingSettings, naming: N
             )
 
 
-def _sent(declarations: Declarations, settings: MessagingSettings, naming: Naming) -> Iterator[Operation]:
+def _sent(declared: Declared, settings: MessagingSettings, naming: Naming) -> Iterator[Operation]:
     uses: dict[tuple[str, str], list[Use]] = {}
-    for published in declarations.publications:
+    for published in declared.publications:
         address = naming.to_publish(published.topic)
         channel = _without_prefix(address, settings)
         uses.setdefault((channel, address), []).extend(uses_of(channel, published.message, "serialization"))

@@ -6,21 +6,32 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from fastapi.routing import iter_route_contexts
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from convex_messaging_fastapi.asyncapi.document import document_of, settings_of
-from convex_messaging_fastapi.asyncapi.page import POLICY, page
+from convex_messaging_fastapi.asyncapi.describing import document_of, settings_of
+from convex_messaging_fastapi.asyncapi.operations import Declared, declared_on
+from convex_messaging_fastapi.asyncapi.showing import POLICY, page
 from convex_messaging_fastapi.bus import MessageBus
+from convex_messaging_fastapi.settings import MessagingSettings
 
 DOCUMENT, PAGE = "/asyncapi.json", "/asyncapi"
+
+
+class _Of(NamedTuple):
+    """All that a document is made of."""
+
+    declared: Declared
+    settings: MessagingSettings
+    app: Any
 
 
 class _Made(NamedTuple):
     """What is served, and what it was made of."""
 
-    of: tuple[Any, ...]
+    of: _Of
     document: bytes
     page: str
 
@@ -33,20 +44,25 @@ class Described:
         self._last: _Made | None = None
 
     async def document(self, request: Request) -> Response:
-        return Response(self._made(request).document, media_type="application/json")
+        return Response((await self._made(request)).document, media_type="application/json")
 
     async def page(self, request: Request) -> Response:
         headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
-        return HTMLResponse(self._made(request).page, headers=headers)
+        return HTMLResponse((await self._made(request)).page, headers=headers)
 
-    def _made(self, request: Request) -> _Made:
-        settings, declared = settings_of(self.bus), self.bus._declarations
-        of = (settings, tuple(declared), declared.publications, request.app)
-        if self._last is None or self._last.of != of:
-            told = document_of(declared, settings, request.app)
-            source = DOCUMENT.removeprefix("/")  # beside the page, wherever a prefix or a proxy puts both
-            self._last = _Made(of, bytes(JSONResponse(told).body), page(told, source=source))
-        return self._last
+    async def _made(self, request: Request) -> _Made:
+        of = _Of(declared_on(self.bus._declarations), settings_of(self.bus), request.app)
+        last = self._last
+        if last is None or last.of != of:
+            # In a thread: that of a hundred messages takes a good part of a second.
+            last = self._last = await run_in_threadpool(_make, of)
+        return last
+
+
+def _make(of: _Of) -> _Made:
+    told = document_of(*of)
+    source = DOCUMENT.removeprefix("/")  # beside the page, wherever a prefix or a proxy puts both
+    return _Made(of, bytes(JSONResponse(told).body), page(told, source=source))
 
 
 def described_among(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, Described]]:

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException
 
 from convex_messaging_fastapi import ConfigurationError, MessageBus, MessagingRouter
 from convex_messaging_fastapi.asyncapi import document
-from convex_messaging_fastapi.asyncapi.document import document_of
-from convex_messaging_fastapi.asyncapi.page import POLICY
+from convex_messaging_fastapi.asyncapi.describing import document_of
+from convex_messaging_fastapi.asyncapi.showing import POLICY
 from tests.plugin.calls import MEMORY, call, running
 
 BOTH = ("/asyncapi.json", "/asyncapi")

@@ -40,9 +40,11 @@ def asyncapi(
     """
     if check is None and breaking:
         raise Ended(ExitCode.USAGE, "--breaking goes with --check FILE")
-    from convex_messaging_fastapi.asyncapi.document import document_of
+    from convex_messaging_fastapi.asyncapi.describing import document_of
+    from convex_messaging_fastapi.asyncapi.operations import declared_on
 
-    today = document_of(session.bus._declarations, session.settings_of_app, session.found.app)
+    declared = declared_on(session.bus._declarations)
+    today = document_of(declared, session.settings_of_app, session.found.app)
     if check is None:
         session.out.json(today)
         return ExitCode.OK

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.asyncapi.changes.test_messages import TWELVE, Case
-from tests.asyncapi.changes.versions import described
+from tests.asyncapi.comparing.test_messages import TWELVE, Case
+from tests.asyncapi.comparing.versions import described
 from tests.asyncapi.official_schema import mistakes_in
 from tests.cli.calls import Cli, ran
 from tests.support.services import ROOT
@@ -20,7 +20,7 @@ FILE = "asyncapi.json"
 SHOP = """
 from fastapi import FastAPI
 from convex_messaging_fastapi import MessageBus, MessagingRouter, MessagingSettings
-from tests.asyncapi.changes.test_messages import TWELVE
+from tests.asyncapi.comparing.test_messages import TWELVE
 
 bus = MessageBus(MessagingSettings(bootstrap_servers="memory://", consumer_group="shop"))
 app = FastAPI(title="shop")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, computed_field
 
 from convex_messaging_fastapi import MessageBus, Retry
 from convex_messaging_fastapi.asyncapi import NoDocument, changes, document
-from tests.asyncapi.changes.versions import MEMORY, RECEIVED, described, order
+from tests.asyncapi.comparing.versions import MEMORY, RECEIVED, described, order
 from tests.asyncapi.zoo import Cat, Dog, Order, Shipped, zoo
 
 

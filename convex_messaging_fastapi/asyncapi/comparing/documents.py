@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from convex_messaging_fastapi.asyncapi.changes.change import Change
-from convex_messaging_fastapi.asyncapi.changes.schemas import Comparing
+from convex_messaging_fastapi.asyncapi.comparing.change import Change
+from convex_messaging_fastapi.asyncapi.comparing.schemas import Comparing
 from convex_messaging_fastapi.asyncapi.messages import HEADERS_NAME
 from convex_messaging_fastapi.asyncapi.reading import Direction, Document, Message, NoDocument
 from convex_messaging_fastapi.asyncapi.shapes import told

@@ -13,12 +13,12 @@ from jsonschema import Draft7Validator
 
 from convex_messaging_fastapi import MessageBus
 from convex_messaging_fastapi.asyncapi import NoDocument, document, page
-from convex_messaging_fastapi.asyncapi.page import POLICY
-from convex_messaging_fastapi.asyncapi.page.examples import example_of
 from convex_messaging_fastapi.asyncapi.reading import Document
+from convex_messaging_fastapi.asyncapi.showing import POLICY
+from convex_messaging_fastapi.asyncapi.showing.examples import example_of
 from example_app.main import app as example
 from example_app.main import bus as example_bus
-from tests.asyncapi.changes.versions import MEMORY, order
+from tests.asyncapi.comparing.versions import MEMORY, order
 from tests.asyncapi.zoo import zoo
 
 VOID = {"meta"}

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from convex_messaging_fastapi.asyncapi.page.examples import example_of
-from convex_messaging_fastapi.asyncapi.page.fields import rows_of, type_of
-from convex_messaging_fastapi.asyncapi.page.html import Html, element, joined
-from convex_messaging_fastapi.asyncapi.page.style import STYLE
 from convex_messaging_fastapi.asyncapi.reading import Document
+from convex_messaging_fastapi.asyncapi.showing.examples import example_of
+from convex_messaging_fastapi.asyncapi.showing.fields import rows_of, type_of
+from convex_messaging_fastapi.asyncapi.showing.html import Html, element, joined
+from convex_messaging_fastapi.asyncapi.showing.style import STYLE
 
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'"

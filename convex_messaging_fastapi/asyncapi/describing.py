@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Any
 
 from convex_messaging_fastapi.asyncapi.messages import BINDING_VERSION, Messages, free_key, messages_of
-from convex_messaging_fastapi.asyncapi.operations import Operation, operations_of
+from convex_messaging_fastapi.asyncapi.operations import Declared, Operation, declared_on, operations_of
 from convex_messaging_fastapi.asyncapi.servers import logins_of, servers_of
 from convex_messaging_fastapi.bus import MessageBus
-from convex_messaging_fastapi.declarations import Declarations
 from convex_messaging_fastapi.settings import MessagingSettings
 
 VERSION = "3.1.0"
@@ -29,7 +28,7 @@ def document(bus: MessageBus, app: Any | None = None) -> dict[str, Any]:
     group. Settings are those that the bus runs with, or would start with. Raises `ConfigurationError` and
     `DeclarationError` where the bus would not start, and for a topic that may not be published to.
     """
-    return document_of(bus._declarations, settings_of(bus), app)
+    return document_of(declared_on(bus._declarations), settings_of(bus), app)
 
 
 def settings_of(bus: MessageBus) -> MessagingSettings:
@@ -38,11 +37,9 @@ def settings_of(bus: MessageBus) -> MessagingSettings:
     return running.parts.settings if running is not None else bus._read()
 
 
-def document_of(
-    declarations: Declarations, settings: MessagingSettings, app: Any | None = None
-) -> dict[str, Any]:
-    """The same with settings that may be others than the bus's own."""
-    operations = operations_of(declarations, settings)
+def document_of(declared: Declared, settings: MessagingSettings, app: Any | None = None) -> dict[str, Any]:
+    """The same, in any thread, with settings that may be others than the bus's own."""
+    operations = operations_of(declared, settings)
     messages = messages_of([use for operation in operations for use in operation.uses])
     keys = iter(messages.keys)
     keyed = [(each, list(islice(keys, len(each.uses)))) for each in operations]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field
 
 from convex_messaging_fastapi import ConvexMessage
-from tests.asyncapi.changes.versions import RECEIVED, SENT, between, order
+from tests.asyncapi.comparing.versions import RECEIVED, SENT, between, order
 
 
 class Line(ConvexMessage):

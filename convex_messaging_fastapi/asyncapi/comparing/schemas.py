@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from convex_messaging_fastapi.asyncapi.changes.change import ChangeKind
+from convex_messaging_fastapi.asyncapi.comparing.change import ChangeKind
 from convex_messaging_fastapi.asyncapi.reading import Document
 from convex_messaging_fastapi.asyncapi.shapes import (
     Schema,
