@@ -20,6 +20,7 @@ from convex_messaging_fastapi.errors import BusStateError, BusStopped, Configura
 from convex_messaging_fastapi.events import Observer
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.middleware import Middleware
+from convex_messaging_fastapi.observability.watching import observers_of, watch
 from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.operations import Operations, known_handlers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
@@ -229,7 +230,7 @@ class MessageBus(Declares, Joins):
         self._life.refuse_second_start()
         settings = self._read()
         clock = SystemClock()
-        observers = Observers(self._observers)
+        observers = observers_of(self._observers)
         await self._start(settings, transport_for(settings, clock, observers), clock, observers, app)
 
     async def stop(self) -> None:
@@ -292,7 +293,7 @@ class MessageBus(Declares, Joins):
         settings = self._read()
         self._bench = bench = TestBench(settings)
         try:
-            await self._start(settings, bench.transport, bench.clock, Observers(self._observers), app)
+            await self._start(settings, bench.transport, bench.clock, observers_of(self._observers), app)
             bench.watch(self.status, lambda: self.operations)
             yield bench
         finally:
@@ -343,7 +344,8 @@ class MessageBus(Declares, Joins):
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         self._operations = None
-        running = Running(machine, wiring, parts, here, is_test, lambda: self._operations)
+        leave = await watch(self._observers, self, clock)
+        running = Running(machine, wiring, parts, here, is_test, lambda: self._operations, leave)
         await self._life.start(running)
         register(app, self, self._life)
 

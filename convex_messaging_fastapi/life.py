@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ class Running:
     is_test: bool = False
     operations: Callable[[], Operations | None] = lambda: None
     """What operators began stops before anything else does; `None` where nobody has asked for any."""
+    leave: Callable[[], Awaitable[None]] | None = None
+    """Ends the looks of those who watch the bus, once nothing else runs."""
 
 
 _AT_BOTH_ENDS = (
@@ -210,7 +212,11 @@ class Life:
                 await self._has_started.wait()
             if (operations := parts.operations()) is not None:
                 await operations.stop()
-            await parts.machine.stop()
+            try:
+                await parts.machine.stop()
+            finally:
+                if parts.leave is not None:
+                    await parts.leave()
         finally:
             self.phase, self._parts = then, None
 

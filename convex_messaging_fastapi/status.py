@@ -168,7 +168,8 @@ class WorkerStatus:
     `commits_failing` are partitions whose commits were refused, or have failed for a while.
     `is_full` says that only partitions without a buffered record are fetched. `full_by` is then the topic
     and partition that fills at least half of the buffer, so that the others have little room.
-    `unhandled` counts the records that no subscription's filter wanted.
+    `unhandled` counts the records that no subscription's filter wanted, `replayed` the copies of failed
+    messages that were handed to a handler again.
     """
 
     group: str
@@ -189,6 +190,7 @@ class WorkerStatus:
     is_full: bool = False
     full_by: tuple[str, int] | None = None
     unhandled: int = 0
+    replayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ class TestBench:
         await asyncio.shield(asyncio.ensure_future(self._turning(asyncio.ensure_future(stop))))
 
     def _refuse_elsewhere(self) -> None:
-        if asyncio.get_running_loop() is not self._loop:
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
             raise BusStateError(
                 "this bench was opened on another event loop, which does not turn while this one waits: give "
                 "the fixture that opens it and the test one loop scope (with pytest-asyncio "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import convex_messaging_fastapi
 from convex_messaging_fastapi import operations
@@ -14,6 +15,11 @@ from convex_messaging_fastapi.errors import HandlerSignal, MessagingError
 
 OURS = convex_messaging_fastapi.__name__
 SHOWN = {name: getattr(convex_messaging_fastapi, name) for name in convex_messaging_fastapi.__all__}
+
+OF_EXTRAS = {each.__name__: each for each in (CollectorRegistry,)}
+"""What signatures mention that is imported only where it is used."""
+
+NAMED = {**OF_EXTRAS, **SHOWN}
 
 FOR_OPERATORS = [value for name, value in vars(operations).items() if not name.startswith("_")]
 """What operators name has a door of its own: a service needs none of it."""
@@ -39,14 +45,14 @@ def callables_of(shown: Any) -> Iterator[Any]:
 def mentioned_by(shown: Any) -> Iterator[Any]:
     """The types that its signatures and fields mention. `**` stands for keywords, not for a type."""
     for function in callables_of(shown):
-        hints = get_type_hints(function, localns=SHOWN)  # some are imported for type checkers alone
+        hints = get_type_hints(function, localns=NAMED)  # some are imported for type checkers alone
         for parameter in inspect.signature(function).parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 hints.pop(parameter.name, None)
         yield from hints.values()
     if inspect.isclass(shown) and is_ours(shown):
         yield from (
-            hint for name, hint in get_type_hints(shown, localns=SHOWN).items() if not name.startswith("_")
+            hint for name, hint in get_type_hints(shown, localns=NAMED).items() if not name.startswith("_")
         )
 
 

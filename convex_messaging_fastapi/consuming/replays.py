@@ -26,6 +26,7 @@ class Replays:
     def __init__(self, routes: Routes, finished: Callable[[Sequence[Job]], None]) -> None:
         self._routes = routes
         self._finished = finished
+        self.handed_out: int = 0
 
     def hand_out(self, records: Sequence[Record], owned: OwnedPartition) -> None:
         """Enter the records in the ledger, then queue them; call `start_ready` after the last ones."""
@@ -37,6 +38,7 @@ class Replays:
             elif copy.handler is None or (named := self._routes.get(copy.handler)) is None:
                 self._bury(Stray(job, copy.original, self._nobody(copy.handler)))
             else:
+                self.handed_out += 1
                 job.record = copy.original
                 named.offer(owned, (job,), is_wanted=True)
         if foreign:

@@ -39,6 +39,7 @@ def worker_status(worker: Worker, clock: Clock) -> WorkerStatus:
         is_full=records > 0 and free(worker.partitions, worker.limits).is_full,
         full_by=None if filling is None else filling.topic_partition,
         unhandled=worker.routes.unhandled.count,
+        replayed=worker.replays.handed_out,
     )
 
 

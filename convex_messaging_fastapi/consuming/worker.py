@@ -54,7 +54,7 @@ class Worker:
         replay_topic: str | None = None,
     ) -> None:
         self.routes: Routes = Routes(group, replay_topic)
-        self._replays = Replays(self.routes, self._finished)
+        self.replays: Replays = Replays(self.routes, self._finished)
         self._connect = connect
         self._clock = clock
         self._transport = connect()
@@ -270,7 +270,7 @@ class Worker:
             if where.topic in by_topic:
                 owned, subscriptions = assignment.partitions[where], by_topic[where.topic]
                 if where.topic == self.routes.replay_topic:
-                    self._replays.hand_out(records, owned)
+                    self.replays.hand_out(records, owned)
                 else:
                     self.routes.unhandled.note(hand_out(records, owned, subscriptions))
                 owned.note_batch(now)
@@ -300,7 +300,7 @@ class Worker:
     def _left(self, gone: Subscription, jobs: Sequence[Job]) -> None:
         """A removed subscription will never finish these jobs; other handlers of their topic may."""
         read = [job for job in jobs if self.routes.by_topic.get(job.owned.topic_partition.topic)]
-        self._finished(self._replays.take_back(read, gone.config.id))
+        self._finished(self.replays.take_back(read, gone.config.id))
 
     # -- coming to an end --------------------------------------------------------------------
 

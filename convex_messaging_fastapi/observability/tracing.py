@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
+
+from convex_messaging_fastapi.records import Record
+
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?![0-9a-f])")
+"""What W3C writes: the ids of the trace and of the span, and flags, of which the last bit says sampled."""
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -34,3 +40,20 @@ def _reader() -> Callable[[], Mapping[str, str]]:
         return headers
 
     return read
+
+
+def trace_id(trace: Mapping[str, str]) -> str | None:
+    """The trace that such headers tell."""
+    return trace.get("traceparent", "").partition("-")[2].partition("-")[0] or None
+
+
+def sampled_trace_id(record: Record | None) -> str | None:
+    """The id of a trace that can be looked up: of the active span, or else of the one that sent `record`."""
+    told = trace_headers().get("traceparent")
+    value = told.encode() if told is not None else _sent_in(record) if record is not None else None
+    found = None if value is None else TRACEPARENT.match(value)
+    return found[1].decode() if found is not None and int(found[3], 16) & 1 else None
+
+
+def _sent_in(record: Record) -> bytes | None:
+    return next((value for name, value in reversed(record.headers) if name == "traceparent"), None)

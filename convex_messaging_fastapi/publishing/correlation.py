@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
+from convex_messaging_fastapi.observability.tracing import trace_id
 from convex_messaging_fastapi.records import Record
 
 # The record, not its id: reading headers costs, and most handlers publish nothing.
@@ -52,7 +53,7 @@ def checked_request_id(value: str) -> str | None:
 
 
 def _from_outside(trace: Mapping[str, str]) -> str | None:
-    return current_request_id.get() or _of_another_middleware() or (_trace_id(trace) if trace else None)
+    return current_request_id.get() or _of_another_middleware() or trace_id(trace)
 
 
 def _of_another_middleware() -> str | None:
@@ -62,11 +63,6 @@ def _of_another_middleware() -> str | None:
     variable = getattr(module, "correlation_id", None)
     value = variable.get(None) if isinstance(variable, ContextVar) else None
     return checked_request_id(value) if isinstance(value, str) else None
-
-
-def _trace_id(trace: Mapping[str, str]) -> str | None:
-    _, _, rest = trace.get("traceparent", "").partition("-")
-    return rest.partition("-")[0] or None
 
 
 def _carried(record: Record, wanted: str) -> str | None:

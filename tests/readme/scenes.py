@@ -376,6 +376,18 @@ async def what_a_bus_tells(main: Any) -> None:
     assert told.startswith("buried convex.user.created ")
 
 
+@scene("make_asgi_app", "bus")
+async def metrics(main: Any) -> None:
+    main.app.mount("/metrics", main.metrics)
+    async with played(main) as stage:
+        await main.bus.publish("user.created", user(main))
+        await stage.bench.settle()
+        openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        told = (await stage.http.get("/metrics/", headers=openmetrics)).text
+    assert 'convex_messaging_published_total{outcome="written",topic="convex.user.created"} 1.0' in told
+    assert told.endswith("# EOF\n")
+
+
 @scene("class AppSettings")
 async def two_clusters(main: Any) -> None:
     out = io.StringIO()
