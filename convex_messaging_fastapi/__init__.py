@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
     from convex_messaging_fastapi.messages.pauses import Pause
     from convex_messaging_fastapi.middleware import CallNext, Middleware, Outgoing, PublishNext, Receipts
+    from convex_messaging_fastapi.observability.opentelemetry import OpenTelemetry
     from convex_messaging_fastapi.observability.prometheus import Prometheus
     from convex_messaging_fastapi.plugin import (
         Bus,
@@ -171,6 +172,7 @@ __all__ = [
     "Middleware",
     "NoSuchHandler",
     "Observer",
+    "OpenTelemetry",
     "Ordering",
     "OriginalHeader",
     "Outgoing",
@@ -271,6 +273,7 @@ _ROOMS = {
     "messages.dead_letter": ("OriginalHeader",),
     "messages.pauses": ("Pause",),
     "middleware": ("CallNext", "Middleware", "Outgoing", "PublishNext", "Receipts"),
+    "observability.opentelemetry": ("OpenTelemetry",),
     "observability.prometheus": ("Prometheus",),
     "plugin": ("Bus", "CorrelationMiddleware", "MessagingRouter", "get_bus", "health_routes"),
     "plugin.health": ("Details",),

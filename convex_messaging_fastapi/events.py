@@ -136,7 +136,15 @@ class Observer:
         """A publish begins, and nothing is encoded yet; what this returns is called when it ends.
 
         `topic` is its name on the wire. It is called in the context of whoever publishes, after all
-        middleware. Dead letters are told by `buried` alone.
+        middleware. Dead letters are told by `burying` and `buried` alone.
+        """
+        return None
+
+    def burying(self, topic: str, record: Record, failure: Failure) -> PublishEnded | None:
+        """A try to write a dead letter begins; what this returns is called when it ends.
+
+        `topic` is that of dead letters. A context variable that is set here is seen by what writes the
+        letter, such as a span that its headers tell; reset it when the try ends.
         """
         return None
 

@@ -20,6 +20,7 @@ from convex_messaging_fastapi.events import (
     Rebalanced,
     Retried,
 )
+from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.measuring import Measuring, Speed
 from convex_messaging_fastapi.records import Record
 
@@ -28,6 +29,7 @@ Complain = Callable[[BaseException], None]
 
 AttemptBegins = Callable[[Sequence[Record], int], AttemptEnded | None]
 PublishBegins = Callable[[str, PublishVerb], PublishEnded | None]
+BurialBegins = Callable[[str, Record, Failure], PublishEnded | None]
 
 
 class Observers:
@@ -81,6 +83,21 @@ class Observers:
 
         def all_begin(topic: str, verb: PublishVerb) -> PublishEnded | None:
             ends = [end for each in begin if (end := each(topic, verb)) is not None]
+            return _all_end(ends) if ends else None
+
+        return all_begin
+
+    @property
+    def burying(self) -> BurialBegins | None:
+        """What to call when a try to write a dead letter begins."""
+        begin = [
+            _burial(each, complain) for each, complain in self._all if _overrides(each, Observer.burying)
+        ]
+        if len(begin) < 2:
+            return begin[0] if begin else None
+
+        def all_begin(topic: str, record: Record, failure: Failure) -> PublishEnded | None:
+            ends = [end for each in begin if (end := each(topic, record, failure)) is not None]
             return _all_end(ends) if ends else None
 
         return all_begin
@@ -145,6 +162,22 @@ def _publish(observer: Observer, complain: Complain) -> PublishBegins:
     def guarded(topic: str, verb: PublishVerb) -> PublishEnded | None:
         try:
             end = begin(topic, verb)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - nothing depends on what observers do
+            complain(error)
+            return None
+        return None if end is None else _guarded_end(end, complain)
+
+    return guarded
+
+
+def _burial(observer: Observer, complain: Complain) -> BurialBegins:
+    begin = observer.burying
+
+    def guarded(topic: str, record: Record, failure: Failure) -> PublishEnded | None:
+        try:
+            end = begin(topic, record, failure)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - nothing depends on what observers do

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 import convex_messaging_fastapi
@@ -16,7 +18,7 @@ from convex_messaging_fastapi.errors import HandlerSignal, MessagingError
 OURS = convex_messaging_fastapi.__name__
 SHOWN = {name: getattr(convex_messaging_fastapi, name) for name in convex_messaging_fastapi.__all__}
 
-OF_EXTRAS = {each.__name__: each for each in (CollectorRegistry,)}
+OF_EXTRAS = {each.__name__: each for each in (CollectorRegistry, MeterProvider, TracerProvider)}
 """What signatures mention that is imported only where it is used."""
 
 NAMED = {**OF_EXTRAS, **SHOWN}

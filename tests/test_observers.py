@@ -19,6 +19,7 @@ from convex_messaging_fastapi import (
     ContactLost,
     ContactRegained,
     Discard,
+    Failure,
     MessageBus,
     Middleware,
     Observer,
@@ -26,6 +27,7 @@ from convex_messaging_fastapi import (
     PublishFailed,
     PublishVerb,
     Rebalanced,
+    Receipt,
     Record,
     Reject,
     Retried,
@@ -221,6 +223,42 @@ async def test_the_rare_things_are_told_as_values() -> None:
     assert not any(event.not_stored for event in hears.of(Committed))
 
 
+@pytest.mark.parametrize("times", [1, 2], ids=["one observer", "two"])
+async def test_each_try_to_write_a_dead_letter_is_told_with_its_end_in_the_context_of_what_writes_it(
+    times: int,
+) -> None:
+    """Twice nothing answers; then it is written."""
+    story: list[Any] = []
+
+    class Buries(Observer):
+        def burying(self, topic: str, record: Record, failure: Failure) -> PublishEnded | None:
+            token = SPAN.set("burying")
+            story.append((topic, record.topic, failure.handler))
+
+            def end(receipts: Sequence[Receipt], error: BaseException | None) -> None:
+                SPAN.reset(token)
+                story.append(type(error).__name__ if error else receipts[0].topic)
+
+            return end
+
+    bus = memory_bus(observers=[Buries() for _ in range(times)])
+
+    @bus.subscriber("bet", id="bets")
+    async def handle(bet: Bet) -> None:
+        t.broker.down()
+        raise Reject("no")
+
+    async with bus.test() as t:
+        await bus.publish("bet", Bet(bet_id=1))
+        await t.advance(35)
+        t.broker.up()
+        await t.settle()
+    begun = [("convex.dlq", "convex.bet", "bets")] * times
+    assert story[: 2 * times] == [*begun, *["PublishFailed"] * times]
+    assert story[-2 * times :] == [*begun, *["convex.dlq"] * times]
+    assert SPAN.get() == "none"
+
+
 class Raises(Observer):
     """In everything, at its beginning or, once it has begun, at its end."""
 
@@ -233,6 +271,9 @@ class Raises(Observer):
         return self._begin()
 
     def publishing(self, topic: str, verb: PublishVerb) -> PublishEnded | None:
+        return self._begin()
+
+    def burying(self, topic: str, record: Record, failure: Failure) -> PublishEnded | None:
         return self._begin()
 
     def _begin(self) -> Callable[[Any, Any], None]:
@@ -344,6 +385,7 @@ def test_what_nobody_wants_to_hear_is_told_to_nobody() -> None:
     for observers in (Observers(), Observers([Observer(), Contacts()])):
         assert observers.attempts_of("g", "h") is None
         assert observers.publishing is None
+        assert observers.burying is None
         assert observers.committed is None
     assert Observers([Hears()]).committed is not None
 

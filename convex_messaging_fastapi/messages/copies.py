@@ -18,6 +18,7 @@ COUNT = "x-convex-replay-count"
 LETTER = "x-convex-replay-letter"
 JOB = "x-convex-replay-job"
 BY = "x-convex-replay-by"
+TRACE = "x-convex-replay-traceparent"
 
 MOVED: Mapping[str, str] = MappingProxyType(
     {name: f"{ORIGINAL}-{name}" for name in ("traceparent", "tracestate", "baggage")}
@@ -27,10 +28,12 @@ MOVED: Mapping[str, str] = MappingProxyType(
 MAX_JOB = MAX_BY = 64
 MAX_LETTER = MAX_TOPIC_LENGTH + len("/2147483647/9223372036854775807")
 
+MAX_TRACE = 55
+
 _MOVED_BACK = {moved: name for name, moved in MOVED.items()}
-_OF_OURS = frozenset({GROUP, HANDLER, ORIGINAL, COUNT, LETTER, JOB, BY})
+_OF_OURS = frozenset({GROUP, HANDLER, ORIGINAL, COUNT, LETTER, JOB, BY, TRACE})
 _TAKEN_OUT = _OF_OURS | _MOVED_BACK.keys()
-_SHOWN = {COUNT: len("999999999"), LETTER: MAX_LETTER, JOB: MAX_JOB}
+_SHOWN = {COUNT: len("999999999"), LETTER: MAX_LETTER, JOB: MAX_JOB, TRACE: MAX_TRACE}
 """What the handler sees of ours, each with the most bytes that we write."""
 
 _PLACE = re.compile(r"([^/]{1,249})/([0-9]{1,10})/([0-9]{1,19})/(-1|[0-9]{1,19})", re.ASCII)
@@ -39,20 +42,26 @@ _MOST_PARTITION, _MOST_OFFSET = 2**31 - 1, 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class ReplayMarks:
-    """What a copy says of its replay. `count` is 1 for the first; `letter` is topic/partition/offset."""
+    """What a copy says of its replay. `count` is 1 for the first; `letter` is topic/partition/offset.
+
+    `trace` is the `traceparent` of the span that asked for the replay, empty where there was none.
+    """
 
     count: int
     letter: str
     job: str
     by: str
+    trace: str = ""
 
     @property
     def headers(self) -> Headers:
+        trace = ((TRACE, self.trace.encode()),) if self.trace else ()
         return (
             (COUNT, b"%d" % self.count),
             (LETTER, self.letter.encode()),
             (JOB, self.job.encode()),
             (BY, one_line(self.by, MAX_BY - len("...")).encode()),
+            *trace,
         )
 
 

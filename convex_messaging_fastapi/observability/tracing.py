@@ -55,5 +55,10 @@ def sampled_trace_id(record: Record | None) -> str | None:
     return found[1].decode() if found is not None and int(found[3], 16) & 1 else None
 
 
+def is_of_the_api(provider: object) -> bool:
+    """Whether a provider of OpenTelemetry is not of an SDK: what it makes does nothing, at some cost."""
+    return type(provider).__module__.startswith(("opentelemetry.trace", "opentelemetry.metrics"))
+
+
 def _sent_in(record: Record) -> bytes | None:
     return next((value for name, value in reversed(record.headers) if name == "traceparent"), None)

@@ -18,6 +18,11 @@ def bus_starts(cluster: str, groups: Mapping[str, Mapping[str, Collection[str]]]
         say(logging.INFO, f"group {group} is to read {some(topics)} for {some(list(handlers))}")
 
 
+def no_opentelemetry() -> None:
+    """A bus has the observer, and nothing is set up that would hear of it. Said once an observer."""
+    say(logging.INFO, "no SDK of OpenTelemetry is set up, so the bus makes neither spans nor metrics for it")
+
+
 def handler_joins(group: str, handler: str, topics: Collection[str]) -> None:
     """A handler was added while the bus runs."""
     say(logging.INFO, f"group {group} is to read {some(topics)} for {handler} from now on")

@@ -388,6 +388,28 @@ async def metrics(main: Any) -> None:
     assert told.endswith("# EOF\n")
 
 
+@scene("import OpenTelemetry", "bus")
+async def traces(main: Any) -> None:
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    async with played(main) as stage:
+        await stage.post("/users", json={"email": "ada@example.com"})
+        await stage.bench.settle()
+    spans = exporter.get_finished_spans()
+    assert len({span.context.trace_id for span in spans}) == 1
+    ids = {span.name: span.context.span_id for span in spans}
+    parents = {span.name: span.parent.span_id for span in spans if span.parent is not None}
+    assert parents["process convex.user.created"] == ids["send convex.user.created"]
+    if len(spans) > 2:  # of FastAPI itself, where it makes them
+        assert parents["send convex.user.created"] in ids.values()
+
+
 @scene("class AppSettings")
 async def two_clusters(main: Any) -> None:
     out = io.StringIO()

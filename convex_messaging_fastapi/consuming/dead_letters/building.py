@@ -42,7 +42,11 @@ def failure_to_read(batch: Unreadable, group: str, *, texts: bool = True) -> Fai
 
 
 def build_dead_letter(
-    record: Record, failure: Failure, failed_at: datetime, limit_bytes: int
+    record: Record,
+    failure: Failure,
+    failed_at: datetime,
+    limit_bytes: int,
+    trace: Mapping[str, str] | None = None,
 ) -> OutgoingRecord:
     """The record for the dead-letter topic: at most `limit_bytes` (64 KiB or more), key and headers included.
 
@@ -52,10 +56,11 @@ def build_dead_letter(
     does not fit. Below 64 KiB it may have to be the smallest dead letter, of about a thousand bytes,
     even if that does not fit. The same failure of the same record has the same `message-id`, and its
     failure after a replay another one. The cost is in proportion to the bytes of the record. About a
-    batch that could not be read the dead letter says only where it is.
+    batch that could not be read the dead letter says only where it is. `trace` has the headers of the span
+    that it is written in.
     """
     known = _known(record.headers)
-    headers = _own_headers(record, failure, failed_at, known)
+    headers = _own_headers(record, failure, failed_at, known, trace)
     bare = _about(record, failure, failed_at, known)
     written = encode(bare)
     room = limit_bytes - size_of(OutgoingRecord(record.key, written, headers))
@@ -115,7 +120,13 @@ def _about(record: Record, failure: Failure, failed_at: datetime, known: KnownHe
     )
 
 
-def _own_headers(record: Record, failure: Failure, failed_at: datetime, known: KnownHeaders) -> Headers:
+def _own_headers(
+    record: Record,
+    failure: Failure,
+    failed_at: datetime,
+    known: KnownHeaders,
+    trace: Mapping[str, str] | None,
+) -> Headers:
     what = f"{record.topic}/{record.partition}/{record.offset}/{failure.group}/{failure.handler}"
     if (count := _replay_count(known)) > 0:
         what = f"{count}//{what}"  # the failure of a replay is another one; no topic's name holds a slash
@@ -125,6 +136,7 @@ def _own_headers(record: Record, failure: Failure, failed_at: datetime, known: K
         unix_seconds=failed_at.timestamp(),
         message_id=message_id,
         correlation_id=short(known.get(CORRELATION_ID)) or message_id,
+        trace=trace,
     )
 
 

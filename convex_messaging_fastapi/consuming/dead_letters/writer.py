@@ -11,6 +11,7 @@ from convex_messaging_fastapi.consuming.dead_letters.building import build_dead_
 from convex_messaging_fastapi.consuming.dead_letters.size_limit import SizeLimit
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, TopicUnavailable
 from convex_messaging_fastapi.failures import Failure
+from convex_messaging_fastapi.observability.tracing import trace_headers
 from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Record, size_of_headers
@@ -128,10 +129,10 @@ class DeadLetterWriter:
             raise
 
     async def _write_what_fits(self, record: Record, failure: Failure) -> Receipt:
-        failed_at = datetime.fromtimestamp(self._clock.unix(), UTC)
+        failed_at, trace = datetime.fromtimestamp(self._clock.unix(), UTC), trace_headers()
         while True:
             limit = self._limit.at(self._clock.now())
-            letter = build_dead_letter(record, failure, failed_at, limit)
+            letter = build_dead_letter(record, failure, failed_at, limit, trace)
             size = size_of(letter)
             if self._limit.is_refused(size):
                 raise MessageTooLarge(

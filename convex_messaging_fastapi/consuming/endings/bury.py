@@ -39,18 +39,21 @@ class BuryEnding:
     def __init__(
         self,
         dead_letters: DeadLetters,
+        topic: str,
         tally: Tally,
         random: Callable[[], float],
         observers: Observers = ONLY_THE_LOG,
     ) -> None:
         self._observers = observers
+        self._begins = observers.burying
+        self._topic = topic
         self._dead_letters = dead_letters
         self._tally = tally
         self._random = random
 
     async def end(self, job: Job) -> Outcome:
         try:
-            receipt = await self._dead_letters.bury(job.record, job.cause)
+            receipt = await self._bury(job.record, job.cause)
         except (PublishError, TransportError) as error:
             # Promise 10: the record stays unfinished, and its partition waits for the dead letter.
             job.burials += 1
@@ -61,3 +64,16 @@ class BuryEnding:
         self._tally.buried += 1
         self._observers.buried(Buried(job.record, job.cause, receipt, job.burials))
         return Outcome(finished=(job,))
+
+    async def _bury(self, record: Record, failure: Failure) -> Receipt:
+        begins = self._begins
+        end = None if begins is None else begins(self._topic, record, failure)
+        if end is None:
+            return await self._dead_letters.bury(record, failure)
+        try:
+            receipt = await self._dead_letters.bury(record, failure)
+        except BaseException as error:
+            end((), error)
+            raise
+        end((receipt,), None)
+        return receipt

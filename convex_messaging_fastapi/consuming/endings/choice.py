@@ -50,7 +50,7 @@ def ending_for(
     observers: Observers = ONLY_THE_LOG,
 ) -> Ending:
     """`random` answers 0 to 1, and spreads the tries of a dead letter that cannot be written."""
-    bury = BuryEnding(dead_letters, tally, random, observers)
+    bury = BuryEnding(dead_letters, dead_letter_topic, tally, random, observers)
     match policy:
         case "bury":
             usual: Ending = BuryOnce(bury, HoldEnding(), dead_letter_topic)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from convex_messaging_fastapi.messages.copies import ReplayMarks, copy_for_handler, copy_for_topic
+from convex_messaging_fastapi.observability.tracing import trace_headers
 from convex_messaging_fastapi.operations.replaying.choosing import Chosen, Kind, Terms, handler_of
 from convex_messaging_fastapi.operations.states import Copy, changed, record_of
 from convex_messaging_fastapi.operations.values import NOT_KNOWN, KeptState, Letter, StateChange
@@ -62,7 +63,9 @@ def ready(
 ) -> Ready:
     """The copy of one letter, and where it goes."""
     place = chosen.place
-    marks = ReplayMarks(letter.replay_count + 1, f"{place.topic}/{place.partition}/{place.offset}", job, by)
+    trace = trace_headers().get("traceparent", "")
+    of = f"{place.topic}/{place.partition}/{place.offset}"
+    marks = ReplayMarks(letter.replay_count + 1, of, job, by, trace)
     if address.topic is None:
         copy = copy_for_topic(original, marks)
     else:

@@ -1,0 +1,68 @@
+"""Spans and metrics of a bus for OpenTelemetry; its API is imported when a bus starts that has this."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Literal, get_args
+
+from convex_messaging_fastapi import reports
+from convex_messaging_fastapi.errors import ConfigurationError
+from convex_messaging_fastapi.events import Observer
+from convex_messaging_fastapi.observability.watching import Watcher
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+Parent = Literal["message", "link"]
+SpanKind = Literal["send", "process", "commit"]
+
+
+class OpenTelemetry(Watcher):
+    """Makes spans and metrics of what a bus does. Needs the extra `opentelemetry`, and an SDK that is set up.
+
+        bus = MessageBus(observers=[OpenTelemetry()])
+
+    `tracer_provider` and `meter_provider` are by default the global ones, as they are when the bus starts.
+    Where a provider is not of an SDK, its part is left out and costs nothing; the log says so once.
+    A `process` span is a child of the span that sent the message, and links to it; with `parent="link"` it
+    begins a trace of its own. That of a batch has only links, to its first 128 messages. `spans` are those
+    to make. Only `traceparent` and `tracestate` travel with messages; baggage does not, since it may hold
+    what was not meant for others. Names are those of the semantic conventions 1.45, which may change.
+    """
+
+    _sets_context = True
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        parent: Parent = "message",
+        spans: Collection[SpanKind] = ("send", "process"),
+    ) -> None:
+        if parent not in get_args(Parent):
+            raise ConfigurationError(f'parent is "message" or "link", not {parent!r}')
+        if isinstance(spans, str) or not set(spans) <= set(get_args(SpanKind)):
+            raise ConfigurationError(f"spans are some of {', '.join(get_args(SpanKind))}, not {spans!r}")
+        self._tracer_provider, self._meter_provider = tracer_provider, meter_provider
+        self._is_linked = parent == "link"
+        self._spans = frozenset(spans)
+        self._has_told = False
+
+    def _hearing(self) -> Iterable[Observer]:
+        try:
+            from convex_messaging_fastapi.observability.meters import meters
+            from convex_messaging_fastapi.observability.spans import spans
+        except ImportError as error:
+            raise ConfigurationError(
+                "OpenTelemetry needs its API: pip install 'convex-messaging-fastapi[opentelemetry]'"
+            ) from error
+        found = [
+            *spans(self._tracer_provider, self._spans, is_linked=self._is_linked),
+            *meters(self._meter_provider),
+        ]
+        if not found and not self._has_told:
+            self._has_told = True
+            reports.no_opentelemetry()
+        return found
