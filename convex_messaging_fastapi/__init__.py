@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     )
     from convex_messaging_fastapi.failures import Failure
     from convex_messaging_fastapi.filters import of_type
+    from convex_messaging_fastapi.logs import CorrelationFilter
     from convex_messaging_fastapi.measuring import Measuring, Speed
     from convex_messaging_fastapi.messages import ConvexMessage, DeadLetterMessage
     from convex_messaging_fastapi.messages.dead_letter import OriginalHeader
@@ -142,6 +143,7 @@ __all__ = [
     "ContactRegained",
     "ContactStatus",
     "ConvexMessage",
+    "CorrelationFilter",
     "CorrelationMiddleware",
     "DeadLetterMessage",
     "DeadLetterPolicy",
@@ -268,6 +270,7 @@ _ROOMS = {
     ),
     "failures": ("Failure",),
     "filters": ("of_type",),
+    "logs": ("CorrelationFilter",),
     "measuring": ("Measuring", "Speed"),
     "messages": ("ConvexMessage", "DeadLetterMessage"),
     "messages.dead_letter": ("OriginalHeader",),

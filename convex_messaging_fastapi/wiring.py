@@ -34,7 +34,7 @@ from convex_messaging_fastapi.subscribers import Declaration
 from convex_messaging_fastapi.topic_creation import TopicCreation
 from convex_messaging_fastapi.transport.base import NewTopic
 
-_current_subscription: ContextVar[Subscription | None] = ContextVar(
+current_subscription: ContextVar[Subscription | None] = ContextVar(
     "convex_messaging_subscription", default=None
 )
 """The subscription whose handler runs: set in the context of every runner, and so in tasks of its handler."""
@@ -124,7 +124,7 @@ class Wiring:
         dispatch = Dispatch(handler_config, self._call_context, ending, tally, parts.clock, random.random)
         context = self._context.copy()
         subscription = Subscription(config, dispatch, parts.clock, context)
-        context.run(_current_subscription.set, subscription)
+        context.run(current_subscription.set, subscription)
         self._made.add(subscription)
         return subscription
 
@@ -133,7 +133,7 @@ class Wiring:
 
         In a task or thread that the handler started, only while its message is being handled.
         """
-        subscription, record = _current_subscription.get(), current_message.get()
+        subscription, record = current_subscription.get(), current_message.get()
         if subscription is None or record is None or subscription not in self._made:
             return None
         return subscription if subscription.handles(record) else None

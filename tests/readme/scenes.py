@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import io
+import json
 import logging
 import os
 import re
@@ -423,7 +424,7 @@ async def two_clusters(main: Any) -> None:
     assert out.getvalue() == ""
 
 
-@scene("dictConfig", "top")
+@scene("%(asctime)s", "top")
 async def logs(main: Any) -> None:
     """The story of which the README shows the lines; without their numbers they are the same."""
     (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
@@ -446,6 +447,56 @@ async def logs(main: Any) -> None:
         await begun.wait()
     lines = [plain(line) for line in told.getvalue().splitlines()]
     assert not [line for line in shown_lines() if line not in lines], told.getvalue()
+
+
+async def lines_of_a_handler(main: Any) -> list[str]:
+    """What a handler logs of a message, and the app of nothing."""
+    (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
+    handler.setStream(told := io.StringIO())
+    log = logging.getLogger("users.mails")
+
+    @main.bus.subscriber("user.deleted", id="mails")  # type: ignore[untyped-decorator]
+    async def mail(event: dict[str, Any]) -> None:
+        log.info("a mail is sent")
+
+    async with played(main) as stage:
+        await main.bus.publish("user.deleted", user(main), correlation_id="request-17")
+        await stage.bench.settle()
+        log.info("nothing to do")
+    return [line for line in told.getvalue().splitlines() if "users.mails" in line]
+
+
+@scene("convex_messaging_fastapi.CorrelationFilter", "top")
+async def plain_lines(main: Any) -> None:
+    assert await lines_of_a_handler(main) == [
+        "INFO users.mails [request-17 mails] a mail is sent",
+        "INFO users.mails [None None] nothing to do",
+    ]
+
+
+@scene("class AsJson", "top")
+async def lines_as_json(main: Any) -> None:
+    sent, nothing = map(json.loads, await lines_of_a_handler(main))
+    assert (sent["message"], sent["handler"], sent["correlation_id"]) == (
+        "a mail is sent",
+        "mails",
+        "request-17",
+    )
+    assert nothing == {"level": "INFO", "logger": "users.mails", "message": "nothing to do"}
+
+
+@scene("import structlog", "top")
+async def lines_of_structlog(main: Any) -> None:
+    own = main.structlog.get_logger("users.mails")
+
+    @main.bus.subscriber("user.deleted", id="own")  # type: ignore[untyped-decorator]
+    async def mail(event: dict[str, Any]) -> None:
+        own.info("by structlog", count=2)
+
+    lines = {line["event"]: line for line in map(json.loads, await lines_of_a_handler(main))}
+    told = [(lines[event]["handler"], lines[event]["correlation_id"]) for event in sorted(lines)]
+    assert told == [("mails", "request-17"), ("own", "request-17"), (None, None)]
+    assert lines["by structlog"]["count"] == 2
 
 
 def shown_lines() -> list[str]:
