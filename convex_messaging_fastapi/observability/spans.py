@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from opentelemetry import context, trace
@@ -100,8 +101,7 @@ class _ProcessSpans(Observer):
             f"{names.PROCESS} {record.topic}",
             _NO_PARENT if origin.parent is None else _within(origin.parent),
             SpanKind.CONSUMER,
-            _of_operation(names.PROCESS, names.PROCESS, record.topic)
-            | {names.GROUP: group, names.SUBSCRIPTION: handler, names.ATTEMPT: attempt},
+            {**_of_handler(record.topic, group, handler), names.ATTEMPT: attempt},
             origin.links,
         )
         if span.is_recording():
@@ -158,7 +158,7 @@ class _SendSpans(Observer):
         return ended
 
     def _begun(self, topic: str, kind: SpanKind, parent: Context | None) -> Span:
-        about = _of_operation(names.SEND, names.SEND, topic)
+        about = _of_operation(names.SEND, topic)
         return self._tracer.start_span(f"{names.SEND} {topic}", parent, kind, about)
 
     def _current_until_the_end(self, span: Span, *, is_batch: bool) -> PublishEnded:
@@ -206,11 +206,17 @@ class _Origin(NamedTuple):
     links: Sequence[Link]
 
 
-def _of_operation(name: str, kind: str, topic: str) -> dict[str, str | int]:
+@lru_cache(maxsize=1024)
+def _of_handler(topic: str, group: str, handler: str) -> Mapping[str, str]:
+    """The same for each of its messages."""
+    return {**_of_operation(names.PROCESS, topic), names.GROUP: group, names.SUBSCRIPTION: handler}
+
+
+def _of_operation(name: str, topic: str) -> Mapping[str, str]:
     return {
         names.SYSTEM: names.KAFKA,
         names.OPERATION_NAME: name,
-        names.OPERATION_TYPE: kind,
+        names.OPERATION_TYPE: name,
         names.DESTINATION: topic,
     }
 
