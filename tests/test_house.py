@@ -287,7 +287,7 @@ def test_tools_stand_without_the_tests() -> None:
 
 AT_THE_TOP = {
     # what is delivered, and what shows it
-    "convex_messaging_fastapi", "example_app", "Dockerfile", "docker-compose.yml", ".dockerignore",
+    "convex_messaging_fastapi", "example_app", "grafana", "Dockerfile", "docker-compose.yml", ".dockerignore",
     # what holds it to its word
     "tests", "tools", "benchmarks", "Makefile", "pyproject.toml", "constraints.txt",
     ".ci", ".github", ".gitignore",
