@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Literal, get_args
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.events import Observer
+from convex_messaging_fastapi.observability.tracing import is_of_the_api
 from convex_messaging_fastapi.observability.watching import Watcher
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+
+    from convex_messaging_fastapi.observability.meters import Meters
 
 Parent = Literal["message", "link"]
 SpanKind = Literal["send", "process", "commit"]
@@ -48,20 +51,26 @@ class OpenTelemetry(Watcher):
         self._tracer_provider, self._meter_provider = tracer_provider, meter_provider
         self._is_linked = parent == "link"
         self._spans = frozenset(spans)
+        self._meters: Meters | None = None
         self._has_told = False
 
     def _hearing(self) -> Iterable[Observer]:
         try:
-            from convex_messaging_fastapi.observability.meters import meters
+            from opentelemetry.metrics import get_meter_provider
+
+            from convex_messaging_fastapi.observability.meters import Meters
             from convex_messaging_fastapi.observability.spans import spans
         except ImportError as error:
             raise ConfigurationError(
                 "OpenTelemetry needs its API: pip install 'convex-messaging-fastapi[opentelemetry]'"
             ) from error
-        found = [
-            *spans(self._tracer_provider, self._spans, is_linked=self._is_linked),
-            *meters(self._meter_provider),
-        ]
+        found = [*spans(self._tracer_provider, self._spans, is_linked=self._is_linked)]
+        provider = self._meter_provider or get_meter_provider()
+        if not is_of_the_api(provider):
+            # An SDK keeps what it was told to observe, so a bus that starts again goes on counting.
+            if self._meters is None or self._meters.provider is not provider:
+                self._meters = Meters(provider)
+            found.append(self._meters)
         if not found and not self._has_told:
             self._has_told = True
             reports.no_opentelemetry()

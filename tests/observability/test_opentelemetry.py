@@ -32,6 +32,7 @@ from convex_messaging_fastapi import (
 )
 from convex_messaging_fastapi.events import AttemptOutcome
 from convex_messaging_fastapi.observability import conventions as names
+from convex_messaging_fastapi.observability.meters import MAX_COUNTS, Meters
 from convex_messaging_fastapi.observability.spans import MAX_FAILED, MAX_LINKS, spans
 from convex_messaging_fastapi.observability.watching import observers_of
 from tests.bus.support import Bet, memory_bus
@@ -422,6 +423,27 @@ async def test_the_metrics_of_the_conventions_are_measured() -> None:
         ("messaging.client.sent.messages", "{message}", None, 3),
         ("messaging.process.duration", "s", "ValueError", 6),
     ]
+
+
+async def test_a_bus_that_starts_again_goes_on_counting() -> None:
+    reader = InMemoryMetricReader()
+    bus = memory_bus(observers=[OpenTelemetry(meter_provider=MeterProvider([reader]))])
+    for _ in range(2):
+        async with bus.test():
+            await bus.publish("bet", Bet(bet_id=1))
+    sent = [point.value for name, _, point in points(reader) if name == names.SENT_MESSAGES]
+    assert sent == [2]
+
+
+def test_the_number_of_counts_is_bounded_whatever_is_raised() -> None:
+    reader = InMemoryMetricReader()
+    meters = Meters(MeterProvider([reader]))
+    for number in range(MAX_COUNTS + 500):
+        kind = type(f"Error{number}", (Exception,), {})
+        meters.publishing("bet", "publish")((), kind())
+    counted = [point.value for name, _, point in points(reader) if name == names.SENT_MESSAGES]
+    assert len(counted) <= MAX_COUNTS + 1
+    assert sum(counted) == MAX_COUNTS + 500
 
 
 @pytest.mark.parametrize("first", ["Prometheus", "OpenTelemetry"])
