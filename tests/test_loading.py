@@ -81,6 +81,47 @@ def test_no_more_is_loaded_than_is_used() -> None:
     assert ran("".join(step + LOADED for step in STEPS)).split("\n") == [*STEPS.values()]
 
 
+def test_what_extras_bring_is_loaded_by_none_but_who_uses_it() -> None:
+    """A class may be named, and what needs no library may be made. FastAPI loads the API of OpenTelemetry."""
+    program = """
+import sys
+from convex_messaging_fastapi import *
+from convex_messaging_fastapi import CorrelationFilter, OpenTelemetry, Prometheus
+CorrelationFilter(), OpenTelemetry()
+loaded = {"prometheus_client", "opentelemetry.sdk", "structlog"} & {*sys.modules}
+assert not loaded, loaded
+Prometheus()
+assert "prometheus_client" in sys.modules
+"""
+    ran(program)
+
+
+@pytest.mark.parametrize(
+    ("missing", "made", "extra"),
+    [
+        ("prometheus_client", "Prometheus()", "prometheus"),
+        ("opentelemetry.metrics", "OpenTelemetry()", "opentelemetry"),
+    ],
+)
+def test_who_uses_what_is_not_installed_is_told_which_extra_has_it(
+    missing: str, made: str, extra: str
+) -> None:
+    program = f"""
+import asyncio, sys
+import fastapi  # which may use it itself
+sys.modules[{missing!r}] = None
+from convex_messaging_fastapi import *
+async def main():
+    async with MessageBus(MessagingSettings(bootstrap_servers="memory://"), observers=[{made}]):
+        pass
+try:
+    asyncio.run(main())
+except ConfigurationError as error:
+    print(error)
+"""
+    assert ran(program).endswith(f"pip install 'convex-messaging-fastapi[{extra}]'")
+
+
 def test_each_room_can_be_the_first_that_is_loaded() -> None:
     ran(ROOM_BY_ROOM)
 
