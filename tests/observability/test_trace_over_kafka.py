@@ -19,7 +19,7 @@ from tools.kafka.cluster import Cluster
 async def test_one_trace_and_a_replay_that_links_to_it(kafka: Cluster, unique: str) -> None:
     traced, registry = Traced(), CollectorRegistry()
     observers = [OpenTelemetry(traced.provider), Prometheus(registry)]
-    bus = MessageBus(settings_of(kafka, unique), observers=observers)
+    bus = MessageBus(settings_of(kafka, unique, create_topics=True), observers=observers)
     fails = [True, True]
 
     @bus.subscriber("order", id="take")
