@@ -42,6 +42,7 @@ unit: $(READY)  ## the tests that need no Kafka, side by side, in four minutes; 
 
 test: $(READY)  ## all tests but those that take long, and coverage; ARGS= tests some; REQUIRE_KAFKA=1 fails without one
 	@$(BIN)/python -m tools.machine kafka
+	@$(BIN)/python -m tools.prometheus
 ifdef ARGS
 	$(BIN)/python -m pytest -m "not faults and not long and not servers" -n 2 --dist loadfile $(ARGS)
 else
@@ -82,6 +83,7 @@ test-servers: $(READY)  ## gunicorn, hypercorn and granian beside uvicorn, each 
 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; ARGS=, REQUIRE_KAFKA=1
 	@$(BIN)/python -m tools.machine kafka
+	@$(BIN)/python -m tools.prometheus
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile $(ARGS)
 
 test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=

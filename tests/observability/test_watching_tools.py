@@ -1,6 +1,6 @@
 """The dashboard and the alerts name only metrics and labels that exist, and Prometheus's own tool takes them.
 
-Its programs are looked for on the PATH; REQUIRE_PROMETHEUS=1 fails where they are not there.
+`make test` provides its programs; REQUIRE_PROMETHEUS=1 fails where they are not there.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import yaml
 
 from convex_messaging_fastapi.observability.metrics import METRICS, PREFIX
 from tests.support.services import ROOT
+from tools import prometheus
 
 GRAFANA = ROOT / "grafana"
 RULE_TESTS = Path(__file__).parent / "alerts" / "tests.yaml"
@@ -48,10 +48,10 @@ EXPRESSIONS = dict(of_the_dashboard()) | {rule["alert"]: rule["expr"] for rule i
 
 def found(program: str) -> str:
     """Where a program of Prometheus is; the test is skipped, or fails, where it is not."""
-    if (path := shutil.which(program)) is None:
+    if (path := prometheus.find(program)) is None:
         if os.environ.get("REQUIRE_PROMETHEUS") == "1":
             pytest.fail(f"REQUIRE_PROMETHEUS=1, but there is no {program}", pytrace=False)
-        pytest.skip(f"no {program}: apt-get install prometheus")
+        pytest.skip(f"no {program}: {prometheus.HELP}")
     return path
 
 
