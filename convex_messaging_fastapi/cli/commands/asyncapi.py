@@ -32,7 +32,7 @@ def asyncapi(
         typer.Option("--breaking", help="With --check: tell only what breaks others."),
     ] = False,
 ) -> ExitCode:
-    """Print the AsyncAPI document of the app, or say what has changed since the one on file.
+    """Print the AsyncAPI document, or what has changed in it.
 
     What breaks others: of messages that are received, whatever is refused now and was taken; of messages
     that are sent, a field that is gone or may be, and values that could not come before. Servers do not
