@@ -230,7 +230,7 @@ class MessageBus(Declares, Joins):
         self._life.refuse_second_start()
         settings = self._read()
         clock = SystemClock()
-        observers = observers_of(self._observers)
+        observers = observers_of(self._observers, settings.client_id)
         await self._start(settings, transport_for(settings, clock, observers), clock, observers, app)
 
     async def stop(self) -> None:
@@ -293,7 +293,8 @@ class MessageBus(Declares, Joins):
         settings = self._read()
         self._bench = bench = TestBench(settings)
         try:
-            await self._start(settings, bench.transport, bench.clock, observers_of(self._observers), app)
+            observers = observers_of(self._observers, settings.client_id)
+            await self._start(settings, bench.transport, bench.clock, observers, app)
             bench.watch(self.status, lambda: self.operations)
             yield bench
         finally:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.receipts import Receipt
-from convex_messaging_fastapi.records import Record, TopicPartition
+from convex_messaging_fastapi.records import Headers, Record, TopicPartition
 
 AttemptOutcome = Literal["handled", "failed", "timed_out", "rejected", "discarded", "cancelled"]
 """`cancelled`: the bus had no time left for the attempt. Nothing is settled, and its messages come again."""
@@ -139,6 +139,13 @@ class Observer:
         middleware. Dead letters are told by `burying` and `buried` alone.
         """
         return None
+
+    def sending(self, headers: Headers) -> None:
+        """A message is encoded, and is written next with these headers, its `message-id` among them.
+
+        It follows `publishing` of a publish or a tombstone, and each time that the letter of a `burying` is
+        built, in the same context. The members of a `publish_many` are not told one by one.
+        """
 
     def burying(self, topic: str, record: Record, failure: Failure) -> PublishEnded | None:
         """A try to write a dead letter begins; what this returns is called when it ends.

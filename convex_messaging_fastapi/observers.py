@@ -22,7 +22,7 @@ from convex_messaging_fastapi.events import (
 )
 from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.measuring import Measuring, Speed
-from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.records import Headers, Record
 
 E = TypeVar("E")
 Complain = Callable[[BaseException], None]
@@ -35,7 +35,7 @@ BurialBegins = Callable[[str, Record, Failure], PublishEnded | None]
 class Observers:
     """Tells all observers of a bus, after the log. Which of them want to hear of what is settled here.
 
-    What begins and ends with every message, and commits, are `None` where nobody listens.
+    What is told of every message, and commits, are `None` where nobody listens.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
@@ -43,6 +43,7 @@ class Observers:
         self.retried: Callable[[Retried], None] = self._tell(Observer.retried) or _nobody
         self.buried: Callable[[Buried], None] = self._tell(Observer.buried) or _nobody
         self.committed: Callable[[Committed], None] | None = self._tell(Observer.committed)
+        self.sending: Callable[[Headers], None] | None = self._tell(Observer.sending)
         self.rebalanced: Callable[[Rebalanced], None] = self._tell(Observer.rebalanced) or _nobody
         self.contact_lost: Callable[[ContactLost], None] = self._tell(Observer.contact_lost) or _nobody
         self.contact_regained: Callable[[ContactRegained], None] = (

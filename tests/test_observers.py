@@ -37,6 +37,7 @@ from convex_messaging_fastapi import (
 )
 from convex_messaging_fastapi.events import AttemptOutcome
 from convex_messaging_fastapi.observers import Observers
+from convex_messaging_fastapi.records import Headers
 from tests.bus.support import Bet, memory_bus
 from tests.support.hearing import Hears
 
@@ -168,6 +169,52 @@ async def test_every_publish_is_told_with_its_end_and_dead_letters_are_not() -> 
     )
     assert hears.published == [(1, None), (3, None), (1, None), (0, "EncodeError")]
     assert len(t.dead_letters()) == 1
+
+
+async def test_what_is_written_is_told_with_its_headers_within_the_publish_that_writes_it() -> None:
+    """Nobody who does not ask for it is told, the members of a list are not, and a dead letter is."""
+    story = list[str]()
+
+    class Sends(Observer):
+        def publishing(self, topic: str, verb: PublishVerb) -> PublishEnded | None:
+            story.append(topic)
+            return None
+
+        def burying(self, topic: str, record: Record, failure: Failure) -> PublishEnded | None:
+            story.append(topic)
+            return None
+
+        def sending(self, headers: Headers) -> None:
+            story.append((dict(headers)["message-id"] or b"").decode())
+
+    bus = memory_bus(observers=[Sends()])
+
+    @bus.subscriber("bet")
+    async def handle(bet: Bet) -> None:
+        raise Reject("no")
+
+    async with bus.test() as t:
+        await bus.publish_many("other", [1, 2, 3])
+        await bus.tombstone("other", key="ada", headers={"message-id": "m-1"})
+        await bus.publish("bet", Bet(bet_id=1), headers={"message-id": "m-2"})
+        await t.settle()
+        (letter,) = t.records("dlq")
+    of_letter = (dict(letter.headers)["message-id"] or b"").decode()
+    publishes = ["convex.other", "convex.other", "m-1", "convex.bet", "m-2"]
+    assert story == [*publishes, "convex.dlq", of_letter]
+
+
+async def test_one_who_hears_only_of_headers_hears_of_a_publish_that_nobody_wraps() -> None:
+    class Sends(Observer):
+        def sending(self, headers: Headers) -> None:
+            heard.append(headers)
+
+    heard = list[Headers]()
+    bus = memory_bus(observers=[Sends()])
+    async with bus.test() as t:
+        await bus.publish("bet", Bet(bet_id=1))
+        await bus.tombstone("bet", key="ada")
+    assert heard == [record.headers for record in t.records("bet")]
 
 
 async def test_a_publish_is_told_within_all_middleware() -> None:

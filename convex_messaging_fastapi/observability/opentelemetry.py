@@ -30,8 +30,10 @@ class OpenTelemetry(Watcher):
     Where a provider is not of an SDK, its part is left out and costs nothing; the log says so once.
     A `process` span is a child of the span that sent the message, and links to it; with `parent="link"` it
     begins a trace of its own. That of a batch has only links, to its first 128 messages. `spans` are those
-    to make. Only `traceparent` and `tracestate` travel with messages; baggage does not, since it may hold
-    what was not meant for others. Names are those of the semantic conventions 1.45, which may change.
+    to make. Only `traceparent` and `tracestate` travel with messages, since baggage may hold what was not
+    meant for others. With `baggage=True`, which needs both `send` and `process`, what is published takes it
+    along, and the handler of a single message has it. Names are those of the semantic conventions 1.45,
+    which may change.
     """
 
     _sets_context = True
@@ -43,28 +45,30 @@ class OpenTelemetry(Watcher):
         *,
         parent: Parent = "message",
         spans: Collection[SpanKind] = ("send", "process"),
+        baggage: bool = False,
     ) -> None:
         if parent not in get_args(Parent):
             raise ConfigurationError(f'parent is "message" or "link", not {parent!r}')
         if isinstance(spans, str) or not set(spans) <= set(get_args(SpanKind)):
             raise ConfigurationError(f"spans are some of {', '.join(get_args(SpanKind))}, not {spans!r}")
         self._tracer_provider, self._meter_provider = tracer_provider, meter_provider
-        self._is_linked = parent == "link"
-        self._spans = frozenset(spans)
+        if baggage and not {"send", "process"} <= set(spans):
+            raise ConfigurationError("baggage=True needs spans of both send and process, which carry it")
+        self._choices = frozenset(spans), parent == "link", baggage
         self._meters: Meters | None = None
         self._has_told = False
 
-    def _hearing(self) -> Iterable[Observer]:
+    def _hearing(self, client_id: str) -> Iterable[Observer]:
         try:
             from opentelemetry.metrics import get_meter_provider
 
             from convex_messaging_fastapi.observability.meters import Meters
-            from convex_messaging_fastapi.observability.spans import spans
+            from convex_messaging_fastapi.observability.spans import Choices, spans
         except ImportError as error:
             raise ConfigurationError(
                 "OpenTelemetry needs its API: pip install 'convex-messaging-fastapi[opentelemetry]'"
             ) from error
-        found = [*spans(self._tracer_provider, self._spans, is_linked=self._is_linked)]
+        found = [*spans(self._tracer_provider, Choices(*self._choices), client_id)]
         provider = self._meter_provider or get_meter_provider()
         if not is_of_the_api(provider):
             # An SDK keeps what it was told to observe, so a bus that starts again goes on counting.

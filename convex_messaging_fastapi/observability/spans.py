@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from opentelemetry import context, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     Link,
@@ -36,9 +37,14 @@ from convex_messaging_fastapi.messages.copies import COUNT, TRACE
 from convex_messaging_fastapi.messages.headers import CORRELATION_ID, MESSAGE_ID
 from convex_messaging_fastapi.messages.validation_errors import short
 from convex_messaging_fastapi.observability import conventions as names
-from convex_messaging_fastapi.observability.tracing import TRACEPARENT, is_of_the_api
+from convex_messaging_fastapi.observability.tracing import (
+    BAGGAGE,
+    FORWARDS_BAGGAGE,
+    TRACEPARENT,
+    is_of_the_api,
+)
 from convex_messaging_fastapi.receipts import Receipt
-from convex_messaging_fastapi.records import Record
+from convex_messaging_fastapi.records import Headers, Record
 
 MAX_LINKS = 128
 
@@ -47,26 +53,38 @@ MAX_FAILED = 1000
 
 _NO_PARENT = Context()
 _FAILED: Collection[AttemptOutcome] = ("failed", "timed_out", "rejected")
-_KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, "traceparent", "tracestate", COUNT, TRACE})
+_KNOWN = frozenset({MESSAGE_ID, CORRELATION_ID, "traceparent", "tracestate", BAGGAGE, COUNT, TRACE})
+_BAGGAGE = W3CBaggagePropagator()
+_MAX_BAGGAGE = 8192  # bytes, of which others take no more either: what is longer would be logged by them
 
 Known = Mapping[str, bytes]
 Attempted = tuple[str, str | None, str, int, int]
 """A message, and the handler that failed on it."""
 
 
-def spans(provider: TracerProvider | None, kinds: Collection[str], *, is_linked: bool) -> Iterator[Observer]:
-    """Observers that make spans of these kinds; none where no SDK would keep them."""
+class Choices(NamedTuple):
+    """Which spans are made, and how."""
+
+    kinds: Collection[str]
+    is_linked: bool = False
+    """Whether a process span begins a trace of its own."""
+    has_baggage: bool = False
+    """Whether baggage travels with messages."""
+
+
+def spans(provider: TracerProvider | None, choices: Choices, client_id: str) -> Iterator[Observer]:
+    """Observers that make these spans; none where no SDK would keep them."""
     provider = provider or trace.get_tracer_provider()
     if is_of_the_api(provider):
         return
     tracer = provider.get_tracer(names.SCOPE, schema_url=names.SCHEMA_URL)
     failed = _Failed()
-    if names.PROCESS in kinds:
-        yield _ProcessSpans(tracer, failed, is_linked=is_linked)
-    if names.SEND in kinds:
-        yield _SendSpans(tracer, failed)
-    if names.COMMIT in kinds:
-        yield _CommitSpans(tracer)
+    if names.PROCESS in choices.kinds:
+        yield _ProcessSpans(tracer, failed, choices, client_id)
+    if names.SEND in choices.kinds:
+        yield _SendSpans(tracer, failed, choices, client_id)
+    if names.COMMIT in choices.kinds:
+        yield _CommitSpans(tracer, client_id)
 
 
 class _Failed:
@@ -90,23 +108,24 @@ class _Failed:
 class _ProcessSpans(Observer):
     """A span for each attempt, current in the handler's context."""
 
-    def __init__(self, tracer: Tracer, failed: _Failed, *, is_linked: bool) -> None:
-        self._tracer, self._failed, self._is_linked = tracer, failed, is_linked
+    def __init__(self, tracer: Tracer, failed: _Failed, choices: Choices, client_id: str) -> None:
+        self._tracer, self._failed, self._choices, self._client_id = tracer, failed, choices, client_id
 
     def handling(self, group: str, handler: str, records: Sequence[Record], attempt: int) -> AttemptEnded:
-        record, known = records[0], _known(records[0])
+        record, known = records[0], _known(records[0].headers)
         is_batch = len(records) > 1
         origin = _Origin(None, [*_links(records)]) if is_batch else self._origin_of(known)
         span = self._tracer.start_span(
             f"{names.PROCESS} {record.topic}",
             _NO_PARENT if origin.parent is None else _within(origin.parent),
             SpanKind.CONSUMER,
-            {**_of_handler(record.topic, group, handler), names.ATTEMPT: attempt},
+            {**_of_handler(record.topic, group, handler, self._client_id), names.ATTEMPT: attempt},
             origin.links,
         )
         if span.is_recording():
             span.set_attributes({names.BATCH_COUNT: len(records)} if is_batch else _of_record(record, known))
-        token = context.attach(trace.set_span_in_context(span))
+        around = _baggage_of(known) if self._choices.has_baggage and not is_batch else None
+        token = context.attach(trace.set_span_in_context(span, around))
 
         def ended(outcome: AttemptOutcome, error: BaseException | None) -> None:
             context.detach(token)
@@ -128,27 +147,34 @@ class _ProcessSpans(Observer):
         links = [] if sender is None else [Link(sender)]
         if COUNT in known:
             return _Origin(_context_of(known.get(TRACE)), links)
-        return _Origin(None if self._is_linked else sender, links)
+        return _Origin(None if self._choices.is_linked else sender, links)
 
 
 class _SendSpans(Observer):
     """A span for each publish and each dead letter; the context of the span travels with the messages."""
 
-    def __init__(self, tracer: Tracer, failed: _Failed) -> None:
-        self._tracer, self._failed = tracer, failed
+    def __init__(self, tracer: Tracer, failed: _Failed, choices: Choices, client_id: str) -> None:
+        self._tracer, self._failed, self._client_id = tracer, failed, client_id
+        self._has_baggage = choices.has_baggage
 
     def publishing(self, topic: str, verb: PublishVerb) -> PublishEnded:
         kind = SpanKind.CLIENT if verb == "publish_many" else SpanKind.PRODUCER
         span = self._begun(topic, kind, None)
         if verb == "tombstone":
             span.set_attribute(names.TOMBSTONE, True)
-        return self._current_until_the_end(span, is_batch=verb == "publish_many")
+        around = context.set_value(FORWARDS_BAGGAGE, True) if self._has_baggage else None
+        return self._current_until_the_end(span, around, is_batch=verb == "publish_many")
+
+    def sending(self, headers: Headers) -> None:
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.set_attributes(_of_ids(_known(headers)))
 
     def burying(self, topic: str, record: Record, failure: Failure) -> PublishEnded:
         attempted = (failure.group, failure.handler, *record.topic_partition, record.offset)
-        parent = self._failed.of(attempted) or _sender(_known(record))
+        parent = self._failed.of(attempted) or _sender(_known(record.headers))
         span = self._begun(topic, SpanKind.PRODUCER, _NO_PARENT if parent is None else _within(parent))
-        end = self._current_until_the_end(span, is_batch=False)
+        end = self._current_until_the_end(span, None, is_batch=False)
 
         def ended(receipts: Sequence[Receipt], error: BaseException | None) -> None:
             end(receipts, error)
@@ -158,11 +184,11 @@ class _SendSpans(Observer):
         return ended
 
     def _begun(self, topic: str, kind: SpanKind, parent: Context | None) -> Span:
-        about = _of_operation(names.SEND, topic)
+        about = _of_operation(names.SEND, topic, self._client_id)
         return self._tracer.start_span(f"{names.SEND} {topic}", parent, kind, about)
 
-    def _current_until_the_end(self, span: Span, *, is_batch: bool) -> PublishEnded:
-        token = context.attach(trace.set_span_in_context(span))
+    def _current_until_the_end(self, span: Span, around: Context | None, *, is_batch: bool) -> PublishEnded:
+        token = context.attach(trace.set_span_in_context(span, around))
 
         def ended(receipts: Sequence[Receipt], error: BaseException | None) -> None:
             context.detach(token)
@@ -181,8 +207,8 @@ class _SendSpans(Observer):
 class _CommitSpans(Observer):
     """A span for each commit, made once it has ended."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, tracer: Tracer, client_id: str) -> None:
+        self._tracer, self._client_id = tracer, client_id
 
     def committed(self, event: Committed) -> None:
         ended = time.time_ns()
@@ -191,6 +217,7 @@ class _CommitSpans(Observer):
             names.OPERATION_NAME: names.COMMIT,
             names.OPERATION_TYPE: names.SETTLE,
             names.GROUP: event.group,
+            names.CLIENT_ID: self._client_id,
         }
         began = ended - int(event.seconds * 1e9)
         span = self._tracer.start_span(names.COMMIT, _NO_PARENT, SpanKind.CLIENT, about, start_time=began)
@@ -207,26 +234,28 @@ class _Origin(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _of_handler(topic: str, group: str, handler: str) -> Mapping[str, str]:
+def _of_handler(topic: str, group: str, handler: str, client_id: str) -> Mapping[str, str]:
     """The same for each of its messages."""
-    return {**_of_operation(names.PROCESS, topic), names.GROUP: group, names.SUBSCRIPTION: handler}
+    about = _of_operation(names.PROCESS, topic, client_id)
+    return {**about, names.GROUP: group, names.SUBSCRIPTION: handler}
 
 
-def _of_operation(name: str, topic: str) -> Mapping[str, str]:
+def _of_operation(name: str, topic: str, client_id: str) -> Mapping[str, str]:
     return {
         names.SYSTEM: names.KAFKA,
         names.OPERATION_NAME: name,
         names.OPERATION_TYPE: name,
         names.DESTINATION: topic,
+        names.CLIENT_ID: client_id,
     }
 
 
 def _of_record(record: Record, known: Known) -> Mapping[str, str | int]:
-    about: dict[str, str | int] = {names.PARTITION: str(record.partition), names.OFFSET: record.offset}
-    if (message_id := short(known.get(MESSAGE_ID))) is not None:
-        about[names.MESSAGE_ID] = message_id
-    if (correlation_id := short(known.get(CORRELATION_ID))) is not None:
-        about[names.CONVERSATION_ID] = correlation_id
+    about: dict[str, str | int] = {
+        names.PARTITION: str(record.partition),
+        names.OFFSET: record.offset,
+        **_of_ids(known),
+    }
     if record.value is None:
         about[names.TOMBSTONE] = True
     if (count := known.get(COUNT, b"")).isdigit():
@@ -234,9 +263,25 @@ def _of_record(record: Record, known: Known) -> Mapping[str, str | int]:
     return about
 
 
-def _known(record: Record) -> Known:
+def _of_ids(known: Known) -> Mapping[str, str]:
+    told = {
+        names.MESSAGE_ID: short(known.get(MESSAGE_ID)),
+        names.CONVERSATION_ID: short(known.get(CORRELATION_ID)),
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _known(headers: Headers) -> Known:
     """The last value of each header that matters here, in one pass."""
-    return {name: value for name, value in record.headers if name in _KNOWN and value is not None}
+    return {name: value for name, value in headers if name in _KNOWN and value is not None}
+
+
+def _baggage_of(known: Known) -> Context | None:
+    """The context of a handler, with what came with its message."""
+    told = known.get(BAGGAGE, b"")
+    if not told or len(told) > _MAX_BAGGAGE:
+        return None
+    return _BAGGAGE.extract({BAGGAGE: told.decode("utf-8", "replace")})
 
 
 def _sender(known: Known) -> SpanContext | None:
@@ -258,7 +303,7 @@ def _context_of(traceparent: bytes | None, tracestate: bytes | None = None) -> S
 
 def _links(records: Sequence[Record]) -> Iterator[Link]:
     for record in records[:MAX_LINKS]:
-        if (sender := _sender(_known(record))) is not None:
+        if (sender := _sender(_known(record.headers))) is not None:
             yield Link(sender)
 
 

@@ -12,13 +12,18 @@ from convex_messaging_fastapi.records import Record
 TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?![0-9a-f])")
 """What W3C writes: the ids of the trace and of the span, and flags, of which the last bit says sampled."""
 
+BAGGAGE = "baggage"
+
+FORWARDS_BAGGAGE = "convex-messaging-forwards-baggage"
+"""What is published in a context of OpenTelemetry that has this takes its baggage along."""
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def trace_headers() -> Mapping[str, str]:
     """`traceparent` and `tracestate` of the span that is active here; empty where there is none.
 
-    Baggage is left out: it may hold what was not meant for other services.
+    Baggage is left out unless that was asked for: it may hold what was not meant for other services.
     """
     return _reader()()
 
@@ -26,17 +31,21 @@ def trace_headers() -> Mapping[str, str]:
 @cache
 def _reader() -> Callable[[], Mapping[str, str]]:
     try:
+        from opentelemetry.baggage.propagation import W3CBaggagePropagator
+        from opentelemetry.context import get_value
         from opentelemetry.trace import INVALID_SPAN, get_current_span
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ImportError:
         return lambda: _NOTHING
-    propagator = TraceContextTextMapPropagator()
+    propagator, baggage = TraceContextTextMapPropagator(), W3CBaggagePropagator()
 
     def read() -> Mapping[str, str]:
         if get_current_span() is INVALID_SPAN:
             return _NOTHING  # the usual case: nothing is traced
         headers: dict[str, str] = {}
         propagator.inject(headers)
+        if get_value(FORWARDS_BAGGAGE):
+            baggage.inject(headers)
         return headers
 
     return read

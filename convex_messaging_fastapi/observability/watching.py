@@ -64,8 +64,8 @@ class Watcher(Observer):
     _sets_context = False
     """Whether what it tells to hear sets context variables: others hear what happens inside of these."""
 
-    def _hearing(self) -> Iterable[Observer]:
-        """Who is told what a bus does; asked when it starts. Nobody costs nothing."""
+    def _hearing(self, client_id: str) -> Iterable[Observer]:
+        """Who is told what a bus does that has this client id; asked when it starts. Nobody costs nothing."""
         return (self,)
 
     def _watch(self, bus: Watched, clock: Clock) -> None:
@@ -75,11 +75,13 @@ class Watcher(Observer):
         """The bus has stopped, or could not start. Must not raise."""
 
 
-def observers_of(given: Iterable[Observer]) -> Observers:
+def observers_of(given: Iterable[Observer], client_id: str) -> Observers:
     """Those who want to be told what a bus does that starts now, as one."""
     first = sorted(given, key=lambda each: not (isinstance(each, Watcher) and each._sets_context))
     return Observers(
-        told for each in first for told in (each._hearing() if isinstance(each, Watcher) else (each,))
+        told
+        for each in first
+        for told in (each._hearing(client_id) if isinstance(each, Watcher) else (each,))
     )
 
 

@@ -44,11 +44,11 @@ class Publishing:
         observers: Observers = ONLY_THE_LOG,
     ) -> None:
         self.clock = clock
-        self._begins = observers.publishing
+        self._begins, self._sending = observers.publishing, observers.sending
         write = self._write if self._begins is None else self._write_observed
         wrapped = around_publish(middleware, write)
         # `None` on the plain path, where nobody wraps a publish or hears of it.
-        self._wrapped = None if wrapped == self._write else wrapped
+        self._wrapped = None if wrapped == self._write and self._sending is None else wrapped
         self._publisher = publisher
         self._naming = naming
         self._default_timeout = default_timeout
@@ -128,6 +128,8 @@ class Publishing:
 
     def dead_letter(self, letter: OutgoingRecord) -> Coroutine[Any, Any, Receipt]:
         """Write a dead letter, to which the limits of messages do not apply."""
+        if self._sending is not None:
+            self._sending(letter.headers)
         return self._publisher.publish(
             self._naming.dead_letters, letter, self._default_timeout, is_limited=False
         )
@@ -159,6 +161,8 @@ class Publishing:
         else:
             topic = self._naming.to_publish(topic)
             record = outgoing_tombstone(key, headers, self.clock.unix())
+        if self._sending is not None:
+            self._sending(record.headers)
         return await self._publisher.publish(topic, record, self.seconds(timeout))
 
     async def _write_many(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -33,7 +33,7 @@ from convex_messaging_fastapi import (
 from convex_messaging_fastapi.events import AttemptOutcome
 from convex_messaging_fastapi.observability import conventions as names
 from convex_messaging_fastapi.observability.meters import MAX_COUNTS, Meters
-from convex_messaging_fastapi.observability.spans import MAX_FAILED, MAX_LINKS, spans
+from convex_messaging_fastapi.observability.spans import MAX_FAILED, MAX_LINKS, Choices, spans
 from convex_messaging_fastapi.observability.watching import observers_of
 from tests.bus.support import Bet, memory_bus
 from tests.observability.scraping import scrape_openmetrics
@@ -166,10 +166,45 @@ async def test_a_context_that_came_with_a_message_is_replaced_and_never_appended
         await bus.publish("bet", Bet(bet_id=1), headers={"traceparent": TRACEPARENT, "baggage": "a=1"})
         await t.settle()
         (record,) = t.records("other")
-    (context,) = [value for name, value in record.headers if name == "traceparent"]
+    (carried,) = [value for name, value in record.headers if name == "traceparent"]
     send = traced.one("send convex.other")
-    assert context == f"00-{TRACE_ID}-{id_of(send)}-01".encode()
+    assert carried == f"00-{TRACE_ID}-{id_of(send)}-01".encode()
     assert not [name for name, _ in record.headers if name == "baggage"]
+
+
+@pytest.mark.parametrize("is_asked_for", [False, True])
+async def test_baggage_goes_from_the_request_through_handlers_only_where_that_is_asked_for(
+    is_asked_for: bool, traced: Traced
+) -> None:
+    """Through a handler, its own publish and another handler; never into the headers of a dead letter."""
+    bus = bus_of(traced, baggage=is_asked_for)
+    seen = list[object]()
+
+    @bus.subscriber("order", id="take")
+    async def take(order: Bet) -> None:
+        await bus.publish("payment", order)
+
+    @bus.subscriber("payment", id="pay")
+    async def pay(order: Bet) -> None:
+        seen.append(baggage.get_baggage("tenant"))
+        raise Reject("no")
+
+    async with bus.test() as t:
+        token = context.attach(baggage.set_baggage("tenant", "acme"))
+        await bus.publish("order", Bet(bet_id=1))
+        await bus.publish_many("order", [Bet(bet_id=2)])
+        context.detach(token)
+        await bus.publish("order", Bet(bet_id=3), headers={"baggage": "x" * 10_000})
+        await t.settle()
+        carried = {
+            topic: [dict(record.headers).get("baggage") for record in t.records(topic)]
+            for topic in ("order", "payment", "dlq")
+        }
+    assert seen.count("acme") == carried["order"].count(b"tenant=acme") == (2 if is_asked_for else 0)
+    assert seen.count(None) == (1 if is_asked_for else 3)
+    assert carried["payment"].count(None) == seen.count(None)
+    assert carried["dlq"] == [None] * 3
+    assert baggage.get_baggage("tenant") is None
 
 
 @pytest.mark.parametrize("parent", ["message", "link"])
@@ -253,7 +288,7 @@ async def test_a_process_span_tells_its_message_and_its_end(
     error_type: str | None,
     traced: Traced,
 ) -> None:
-    bus = bus_of(traced)
+    bus = memory_bus(observers=[OpenTelemetry(traced.provider)], client_id="shop-1")
 
     @bus.subscriber("bet", id="pay", retry=Retry(attempts=1))
     async def pay(bet: Bet) -> None:
@@ -269,6 +304,7 @@ async def test_a_process_span_tells_its_message_and_its_end(
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": "convex.bet",
+        "messaging.client.id": "shop-1",
         "messaging.destination.partition.id": str(receipt.partition),
         "messaging.consumer.group.name": "bets",
         "messaging.message.id": "m-1",
@@ -286,22 +322,28 @@ async def test_a_process_span_tells_its_message_and_its_end(
 
 
 async def test_a_send_span_tells_where_the_message_landed_or_why_not(traced: Traced) -> None:
-    bus = bus_of(traced)
-    async with bus.test():
-        receipt = await bus.publish("bet", Bet(bet_id=1), key="ada")
+    bus = memory_bus(observers=[OpenTelemetry(traced.provider)], client_id="shop-1")
+    async with bus.test() as t:
+        receipt = await bus.publish("bet", Bet(bet_id=1), key="ada", correlation_id="c-1")
         await bus.tombstone("bet", key="ada")
         with pytest.raises(EncodeError):
             await bus.publish("bet", object())
+        written = [dict(record.headers) for record in t.records("bet")]
     first, tombstone, failed = traced.spans("send")
+    message_id, of_tombstone = [(headers["message-id"] or b"").decode() for headers in written]
     assert told(first) == {
         "messaging.system.name": "kafka",
         "messaging.operation.name": "send",
         "messaging.operation.type": "send",
         "messaging.destination.name": "convex.bet",
+        "messaging.client.id": "shop-1",
+        "messaging.message.id": message_id,
+        "messaging.message.conversation_id": "c-1",
         "messaging.destination.partition.id": str(receipt.partition),
         "kafka.offset": receipt.offset,
     }
     assert told(tombstone)["kafka.message.tombstone"] is True
+    assert told(tombstone)["messaging.message.id"] == of_tombstone
     assert failed.status.status_code is StatusCode.ERROR
     assert told(failed)["error.type"] == "convex_messaging_fastapi.errors.EncodeError"
 
@@ -342,7 +384,7 @@ async def test_a_commit_is_a_span_that_ends_when_it_is_told(traced: Traced) -> N
 
 
 async def test_failed_attempts_are_remembered_in_bounds(traced: Traced) -> None:
-    (process, *_) = spans(traced.provider, ("process", "send"), is_linked=False)
+    (process, *_) = spans(traced.provider, Choices(("process", "send")), "shop-1")
     for offset in range(MAX_FAILED + 50):
         end = process.handling("bets", "pay", [Record("bet", 0, offset, 0, None, b"")], 1)
         assert end is not None
@@ -374,7 +416,7 @@ async def test_without_an_sdk_nothing_is_installed_and_that_is_told_once(
 ) -> None:
     observer = OpenTelemetry()
     with caplog.at_level(logging.INFO):
-        for told in (observers_of([observer]), observers_of([observer])):
+        for told in (observers_of([observer], "shop"), observers_of([observer], "shop")):
             assert [told.attempts_of("bets", "pay"), told.publishing, told.burying] == [None] * 3
     assert [line.message for line in caplog.records if "OpenTelemetry" in line.message] == [
         "no SDK of OpenTelemetry is set up, so the bus makes neither spans nor metrics for it"
@@ -382,7 +424,14 @@ async def test_without_an_sdk_nothing_is_installed_and_that_is_told_once(
 
 
 @pytest.mark.parametrize(
-    "choices", [{"parent": "child"}, {"spans": "send"}, {"spans": ("poll",)}, {"spans": ("send", "x")}]
+    "choices",
+    [
+        {"parent": "child"},
+        {"spans": "send"},
+        {"spans": ("poll",)},
+        {"spans": ("send", "x")},
+        {"spans": ("send",), "baggage": True},
+    ],
 )
 def test_what_cannot_be_chosen_is_refused(choices: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
