@@ -134,5 +134,5 @@ $(READY): pyproject.toml constraints.txt
 	@echo "setting up $(VENV), once; that may take a minute"
 	@$(PYTHON) tools/machine.py venv $(VENV)
 	@$(PIP) pip
-	@$(PIP) --group dev -e '.[compression]'
+	@$(PIP) --group dev --group neighbours -e '.[compression]'
 	@touch $@
