@@ -22,7 +22,8 @@ from convex_messaging_fastapi.choices import (
     Timeout,
     telling,
 )
-from convex_messaging_fastapi.errors import DeclarationError
+from convex_messaging_fastapi.errors import ConfigurationError, DeclarationError
+from convex_messaging_fastapi.messages import topic_on_wire
 from convex_messaging_fastapi.policies import SubscriberOptions, shown
 
 Handler = Callable[..., Any]
@@ -111,7 +112,7 @@ class Declares:
 
         The topic is without the prefix. Several types of one topic are a call each, or a union; `None` is a
         tombstone. It is for the AsyncAPI document alone: nothing that is published is checked against it.
-        Raises `DeclarationError` for what is no topic or no type.
+        Raises `DeclarationError` for what cannot be the name of a topic, and for what is no type.
 
             bus.publishes("user.created", UserCreated)
         """
@@ -299,6 +300,10 @@ def declaration(
 
 def _publication(topic: str, message: Any) -> Publication:
     _check((topic,))
+    try:
+        topic_on_wire("", topic)  # no settings are read yet, and a prefix does not mend a name
+    except ConfigurationError as error:
+        raise DeclarationError(str(error)) from None
     if not _is_type(message):
         raise DeclarationError(
             f"a topic is published messages of a type, as in bus.publishes({topic!r}, UserCreated), "

@@ -121,6 +121,8 @@ def test_what_included_subscribers_tell_later_counts_too() -> None:
     [
         ("", dict, "non-empty"),
         (7, dict, "non-empty"),
+        ("a b", dict, "cannot be the name of a topic"),
+        ("x" * 250, dict, "Kafka takes 249"),
         (
             "user.created",
             {"id": 7},
