@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from math import inf
 from typing import Any
 
-from benchmarks.contestants import CONSUMING, PUBLISHING, PUBLISHING_MANY
+from benchmarks.contestants import CONSUMING, PUBLISHING, PUBLISHING_MANY, WATCHING
 from benchmarks.job import Sample
 from benchmarks.rounds import medians
 from benchmarks.targets import TARGETS, Medians, Target
@@ -22,6 +22,7 @@ GUARANTEES: Mapping[Part, Mapping[str, str]] = {
     "publishing": PUBLISHING,
     "publishing-many": PUBLISHING_MANY,
     "consuming": CONSUMING,
+    "watching": WATCHING,
     "latency": dict.fromkeys(PUBLISHING, "its publisher of single messages, and its consumer"),
     "memory": CONSUMING,
 }
@@ -29,6 +30,7 @@ HEADINGS: Mapping[Part, str] = {
     "publishing": "Publishing, message by message",
     "publishing-many": "Publishing, many at once",
     "consuming": "Consuming a backlog",
+    "watching": "Consuming while watched",
     "latency": "From `publish` to the handler's first line",
     "memory": "Memory while 5 million messages wait",
 }

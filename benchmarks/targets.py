@@ -53,6 +53,19 @@ def _overhead_us(medians: Medians) -> float:
     return 1e6 / ours - 1e6 / floor
 
 
+def _adds_less(how: str) -> Target:
+    """What watching adds to a message of ours, as a part of what it adds to one of FastStream's."""
+
+    def added_us(medians: Medians, whose: str) -> float:
+        plain, watched = (medians["watched", f"{whose}-{name}"]["rate"] for name in ("pipeline", how))
+        return 1e6 / watched - 1e6 / plain
+
+    def measure(medians: Medians) -> float:
+        return added_us(medians, "ours") / added_us(medians, "faststream")
+
+    return Target("watched", f"{how}: what it adds / what FastStream's adds", False, 1, measure)
+
+
 def _share_of_ideal(medians: Medians) -> float:
     return medians["consume-20ms", "ours"]["rate"] / (64 / 0.02)
 
@@ -72,6 +85,9 @@ TARGETS: tuple[Target, ...] = (
     _faster("consume", "faststream", 7),
     _faster("consume", "faststream-ack", 70),
     Target("pipeline", "overhead over the floor, µs a message", False, 4, _overhead_us),
+    _adds_less("prometheus"),
+    _adds_less("traced"),
+    _adds_less("unsampled"),
     _faster("publish-1000", "aiokafka", 2.2),
     _faster("publish-10000", "aiokafka", 20),
     _faster("publish-10000", "coalescing", 0.8),

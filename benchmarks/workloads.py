@@ -17,7 +17,7 @@ VAST_BACKLOG = 5_000_000
 LATENCY_SECONDS = 20
 """At 200 messages a second the slowest hundredth of 6 s is a dozen: one pause of the machine decides it."""
 
-Part = Literal["publishing", "publishing-many", "consuming", "latency", "memory"]
+Part = Literal["publishing", "publishing-many", "consuming", "watching", "latency", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +167,16 @@ def _consuming() -> list[Workload]:
     ]
 
 
+def _watching() -> list[Workload]:
+    """The same work with and without an observer, so that what it adds can be told."""
+    ours = {"ours-pipeline": 150_000.0, "ours-prometheus": 120_000.0}
+    theirs = {"faststream-pipeline": 25_000.0, "faststream-prometheus": 15_000.0}
+    traced = {"ours-traced": 20_000.0, "faststream-traced": 8_000.0}
+    unsampled = {"ours-unsampled": 50_000.0, "faststream-unsampled": 12_000.0}
+    contestants = {**ours, **theirs, **traced, **unsampled}
+    return [Workload("watched", "watching", "without a broker", replace(_READ, seconds=2), contestants)]
+
+
 def _awaiting(name: str, work: float, backlog: Backlog) -> Workload:
     side_by_side = 64
     title = f"a handler that awaits {work * 1000:g} ms, {backlog.keys} keys, {side_by_side} at once"
@@ -211,6 +221,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *_publishing(),
     *_publishing_many(),
     *_consuming(),
+    *_watching(),
     *_latency(),
     *_memory(),
 )

@@ -32,6 +32,13 @@ class Contestant(Protocol):
     def consumer(self, job: Job, handler: Handler) -> AbstractAsyncContextManager[None]: ...
 
 
+WATCHED = {
+    "prometheus": "metrics for Prometheus",
+    "traced": "a span a message, in batches to an exporter that drops them",
+    "unsampled": "traced, and no trace is sampled",
+}
+"""How the pipeline of a contestant is watched, by what the package itself has for it."""
+
 _MODULES = {
     "ours": "ours",
     "ours-pipeline": "ours_in_memory",
@@ -45,6 +52,8 @@ _MODULES = {
     "faststream-pipeline": "with_faststream_pipeline",
     "fastkafka2": "with_fastkafka2",
     "floor": "floor",
+    **dict.fromkeys((f"ours-{how}" for how in WATCHED), "ours_watched"),
+    **dict.fromkeys((f"faststream-{how}" for how in WATCHED), "with_faststream_watched"),
 }
 
 PUBLISHING = {
@@ -75,6 +84,11 @@ CONSUMING = {
     "floor": "validate and await the handler, from memory",
     "ours-pipeline": "the whole bus over the memory transport: guarantees as `ours`",
     "faststream-pipeline": "`process_message` by itself: no consumer, no offsets; log lines off",
+}
+WATCHING = {name: CONSUMING[name] for name in ("floor", "ours-pipeline", "faststream-pipeline")} | {
+    f"{whose}-{how}": f"`{whose}-pipeline` with {what}"
+    for whose in ("ours", "faststream")
+    for how, what in WATCHED.items()
 }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from benchmarks import messages
 from benchmarks.contestants import Handler
 from benchmarks.job import Job
-from convex_messaging_fastapi import MessageBus, MessagingSettings
+from convex_messaging_fastapi import MessageBus, MessagingSettings, Observer
 from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 from convex_messaging_fastapi.transport.base import NewTopic
@@ -20,12 +20,18 @@ _PARTITIONS = 12
 
 @asynccontextmanager
 async def consumer(job: Job, handler: Handler) -> AsyncIterator[None]:
+    async with consuming(job, handler):
+        yield
+
+
+@asynccontextmanager
+async def consuming(job: Job, handler: Handler, observers: Iterable[Observer] = ()) -> AsyncIterator[None]:
     broker = shared_broker(_NAME, SystemClock())
     _fill(broker, job)
     settings = MessagingSettings(
         bootstrap_servers=f"memory://{_NAME}", topic_prefix="", consumer_group="bench"
     )
-    bus = MessageBus(settings)
+    bus = MessageBus(settings, observers=observers)
     bus.subscriber(job.topic, concurrency=job.concurrency)(handler)
     async with bus:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,13 @@ DIFFERENT = 10_000
 
 @asynccontextmanager
 async def consumer(job: Job, handler: Handler) -> AsyncIterator[None]:
-    broker = KafkaBroker(logger=None)
+    async with consuming(job, handler):
+        yield
+
+
+@asynccontextmanager
+async def consuming(job: Job, handler: Handler, middlewares: Sequence[Any] = ()) -> AsyncIterator[None]:
+    broker = KafkaBroker(logger=None, middlewares=middlewares)
     subscriber = broker.subscriber(job.topic, group_id="bench")
     subscriber(handler)
     records = [_record(job, number) for number in range(DIFFERENT)]
