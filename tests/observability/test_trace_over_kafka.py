@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import pytest
 from opentelemetry.trace import format_trace_id
 from prometheus_client import CollectorRegistry
 
@@ -12,6 +16,7 @@ from convex_messaging_fastapi.operations import Filter
 from tests.bus.test_letters_over_kafka import SECONDS, settings_of
 from tests.observability.scraping import of, scrape
 from tests.observability.test_opentelemetry import Traced, id_of, linked, parent_of
+from tests.support.independent import Independent
 from tests.support.waiting import eventually
 from tools.kafka.cluster import Cluster
 
@@ -19,7 +24,8 @@ from tools.kafka.cluster import Cluster
 async def test_one_trace_and_a_replay_that_links_to_it(kafka: Cluster, unique: str) -> None:
     traced, registry = Traced(), CollectorRegistry()
     observers = [OpenTelemetry(traced.provider), Prometheus(registry)]
-    bus = MessageBus(settings_of(kafka, unique, create_topics=True), observers=observers)
+    settings = settings_of(kafka, unique, create_topics=True, publish_timeout_seconds=SECONDS)
+    bus = MessageBus(settings, observers=observers)
     fails = [True, True]
 
     @bus.subscriber("order", id="take")
@@ -55,3 +61,38 @@ async def test_one_trace_and_a_replay_that_links_to_it(kafka: Cluster, unique: s
 def lags(registry: CollectorRegistry) -> set[str]:
     """Topics whose lag is known, nothing behind included."""
     return {sample.labels["topic"] for sample in scrape(registry) if sample.name == "convex_messaging_lag"}
+
+
+@pytest.fixture
+def instrumented() -> Iterator[Traced]:
+    """Where the instrumentation of aiokafka is active too."""
+    traced = Traced()
+    neighbour = pytest.importorskip("opentelemetry.instrumentation.aiokafka").AIOKafkaInstrumentor()
+    neighbour.instrument(tracer_provider=traced.provider)
+    yield traced
+    neighbour.uninstrument()
+
+
+async def test_the_instrumentation_of_aiokafka_neither_doubles_a_trace_nor_stops_at_what_it_cannot_read(
+    instrumented: Traced, kafka: Cluster, independent: Independent, unique: str
+) -> None:
+    """It raises for a `traceparent` that is no text, which would hold up the partition for ever."""
+    settings = settings_of(kafka, unique, create_topics=True, publish_timeout_seconds=SECONDS)
+    bus = MessageBus(settings, observers=[OpenTelemetry(instrumented.provider)])
+    handled = list[int]()
+
+    @bus.subscriber("bet", id="pay")
+    async def pay(message: dict[str, Any]) -> None:
+        handled.append(message["n"])
+
+    async with bus:
+        where = (await bus.publish("bet", {"n": 0}, key="ada")).partition
+        write = partial(independent.write, headers=[("traceparent", b"\xff\xfe")], partition=where)
+        await asyncio.to_thread(write, f"{unique}.bet", ['{"n": 1}'])
+        await bus.publish("bet", {"n": 2}, key="ada")
+        await eventually(lambda: len(handled) == 3, SECONDS, "all three")
+    assert sorted(handled) == [0, 1, 2]
+    made = {span.name for span in instrumented.spans()}
+    assert made == {f"send {unique}.bet", f"process {unique}.bet"}
+    for record in independent.read(f"{unique}.bet"):
+        assert [name for name, _ in record.headers].count("traceparent") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
+from inspect import unwrap
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
@@ -18,6 +19,10 @@ from convex_messaging_fastapi.transport.kafka.engine.batches import (
     unpacking_at_most,
 )
 from convex_messaging_fastapi.transport.kafka.engine.connections import Client, TopicAnswer, end, failure_of
+
+# Without what instrumentations wrap it in: OpenTelemetry's raises for a `traceparent` that is no text, and
+# the partition would stand still before that record.
+_getmany = unwrap(AIOKafkaConsumer.getmany)
 
 
 class PartitionReader:
@@ -69,7 +74,7 @@ class PartitionReader:
         """
         make_ours(self._consumer._fetcher._records.get(where))
         with unpacking_at_most(self._unpacked_bytes):
-            taken = await self._consumer.getmany(EnginePartition(*where), max_records=limit)
+            taken = await _getmany(self._consumer, EnginePartition(*where), max_records=limit)
         if taken and where in self.client.mending:
             self.client.mending -= {where}
         return [record for batch in taken.values() for record in batch]
