@@ -12,10 +12,12 @@ import httpx
 import pytest
 import yaml
 
-from tests.observability.test_watching_tools import found, of_the_dashboard
+from tests.observability.test_watching_tools import DASHBOARD, found, of_the_dashboard
 from tests.support.services import service
 from tests.support.waiting import until
 from tools.kafka.common import HOST, free_ports
+from tools.panels import of as answers_of
+from tools.panels import picture
 from tools.processes import Child
 
 SERVICE = """
@@ -48,7 +50,7 @@ class Scraping:
     """A Prometheus that scrapes one address each second."""
 
     def __init__(self, folder: Path, target: str) -> None:
-        self._address = f"http://{HOST}:{(port := next(free_ports()))}"
+        self.address = f"http://{HOST}:{(port := next(free_ports()))}"
         scrape = {"job_name": "shop", "metrics_path": "/metrics/", "static_configs": [{"targets": [target]}]}
         settings = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(settings))
@@ -60,7 +62,7 @@ class Scraping:
     def answer(self, query: str) -> list[Any]:
         """Empty as well while it is not there yet. Fails for a query that it does not understand."""
         try:
-            told = httpx.get(f"{self._address}/api/v1/query", params={"query": query}, timeout=10)
+            told = httpx.get(f"{self.address}/api/v1/query", params={"query": query}, timeout=10)
         except httpx.TransportError:
             return []
         assert told.status_code in (200, 503), told.text
@@ -98,6 +100,8 @@ def test_every_query_of_the_dashboard_has_an_answer(scraping: Scraping) -> None:
         for variable, value in chosen.items():
             query = query.replace(variable, value)
         until(partial(has_answer, scraping, query), 30, f"{name}: {query}")
+    drawn = picture(DASHBOARD["panels"], answers_of(scraping.address))
+    assert drawn.count("<polyline") > 20  # as the docs show it
 
 
 def has_answer(scraping: Scraping, query: str) -> bool:

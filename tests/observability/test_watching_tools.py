@@ -22,6 +22,7 @@ from tools import prometheus
 
 GRAFANA = ROOT / "grafana"
 RULE_TESTS = Path(__file__).parent / "alerts" / "tests.yaml"
+PAGE = (ROOT / "docs" / "dashboard.md").read_text()
 DASHBOARD: dict[str, Any] = json.loads((GRAFANA / "convex-messaging.json").read_text())
 RULES: list[dict[str, Any]] = yaml.safe_load((GRAFANA / "alerts.yaml").read_text())["groups"][0]["rules"]
 
@@ -99,6 +100,16 @@ def test_each_alert_is_tried_firing_and_clearing() -> None:
         for each in test["alert_rule_test"]:
             tried.setdefault(each["alertname"], []).append(bool(each["exp_alerts"]))
     assert tried == {rule["alert"]: [True, False] for rule in RULES}
+
+
+def test_the_page_has_a_row_for_each_alert_and_names_panels_that_there_are() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", PAGE, re.MULTILINE)
+    assert rows == [(rule["alert"], rule["labels"]["severity"]) for rule in RULES]
+    titles = " ".join(panel["title"] for panel in DASHBOARD["panels"])
+    guide = PAGE.partition("| to find out")[2].partition("## The alerts")[0]
+    named = re.findall(r"\*([A-Z][^*]+)\*", guide)
+    assert len(named) > 5
+    assert [name for name in named if name not in titles] == []
 
 
 def test_promtool_takes_the_alerts_and_each_fires_and_clears() -> None:
