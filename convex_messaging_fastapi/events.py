@@ -42,6 +42,18 @@ class Buried:
 
 
 @dataclass(frozen=True, slots=True)
+class Polled:
+    """Messages came in for a group: how many of each partition, and the seconds that were waited for them.
+
+    They were fetched before that, and handlers get them when it is their turn.
+    """
+
+    group: str
+    counts: Mapping[TopicPartition, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Committed:
     """One attempt of a group to commit, and the seconds it took.
 
@@ -158,6 +170,8 @@ class Observer:
     def retried(self, event: Retried) -> None: ...
 
     def buried(self, event: Buried) -> None: ...
+
+    def polled(self, event: Polled) -> None: ...
 
     def committed(self, event: Committed) -> None: ...
 

@@ -15,6 +15,7 @@ from convex_messaging_fastapi.events import (
     ContactLost,
     ContactRegained,
     Observer,
+    Polled,
     PublishEnded,
     PublishVerb,
     Rebalanced,
@@ -35,13 +36,14 @@ BurialBegins = Callable[[str, Record, Failure], PublishEnded | None]
 class Observers:
     """Tells all observers of a bus, after the log. Which of them want to hear of what is settled here.
 
-    What is told of every message, and commits, are `None` where nobody listens.
+    What is told of every message, polls and commits are `None` where nobody listens.
     """
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         self._all = [(each, _told_once(each)) for each in (reports.LogLines(), *observers)]
         self.retried: Callable[[Retried], None] = self._tell(Observer.retried) or _nobody
         self.buried: Callable[[Buried], None] = self._tell(Observer.buried) or _nobody
+        self.polled: Callable[[Polled], None] | None = self._tell(Observer.polled)
         self.committed: Callable[[Committed], None] | None = self._tell(Observer.committed)
         self.sending: Callable[[Headers], None] | None = self._tell(Observer.sending)
         self.rebalanced: Callable[[Rebalanced], None] = self._tell(Observer.rebalanced) or _nobody

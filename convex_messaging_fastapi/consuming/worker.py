@@ -20,11 +20,12 @@ from convex_messaging_fastapi.consuming.current_assignment import CurrentAssignm
 from convex_messaging_fastapi.consuming.flow_control import FlowControl, Want
 from convex_messaging_fastapi.consuming.handing_out import hand_out
 from convex_messaging_fastapi.consuming.holds import Hold
-from convex_messaging_fastapi.consuming.loops import Loops, Phase
+from convex_messaging_fastapi.consuming.loops import Loop, Loops, Phase
 from convex_messaging_fastapi.consuming.replays import Replays
 from convex_messaging_fastapi.consuming.routes import Routes
 from convex_messaging_fastapi.consuming.subscription import Feeder, Subscription
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
+from convex_messaging_fastapi.events import Polled
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.records import TopicPartition
 from convex_messaging_fastapi.transport.base import ConsumerTransport, Fetched, Position
@@ -73,7 +74,8 @@ class Worker:
             self._flow.note_room,
             observers,
         )
-        loops = {f"convex-fetch {group}": self._fetch, f"convex-commit {group}": self._committer.run}
+        fetch: Loop = partial(self._fetch, observers.polled)
+        loops = {f"convex-fetch {group}": fetch, f"convex-commit {group}": self._committer.run}
         self._loops = Loops(loops)
         self._changes = asyncio.Lock()
         self._one_end_at_a_time = asyncio.Lock()
@@ -227,11 +229,14 @@ class Worker:
     def _takes_in(self) -> bool:
         return self._loops.phase is Phase.AT_WORK
 
-    async def _fetch(self) -> None:
+    async def _fetch(self, tell: Callable[[Polled], None] | None) -> None:
         while True:
             want = await self._next_want()
-            assignment = self._current.now
+            assignment, began = self._current.now, self._clock.now()
             fetched = await self._transport.fetch(want, self._flow.wait_seconds(want))
+            if tell is not None and fetched.records:
+                counts = {where: len(records) for where, records in fetched.records.items()}
+                tell(Polled(self.group, counts, self._clock.now() - began))
             self._take(fetched)
             # Let handlers run first: a transport that has records at hand may not have waited at all.
             await asyncio.sleep(0)

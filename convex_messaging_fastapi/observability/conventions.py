@@ -31,6 +31,8 @@ ERROR_TYPE: Final = "error.type"
 
 SEND: Final = "send"
 PROCESS: Final = "process"
+POLL: Final = "poll"
+RECEIVE: Final = "receive"
 COMMIT: Final = "commit"
 SETTLE: Final = "settle"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convex_messaging_fastapi.observability.meters import Meters
 
 Parent = Literal["message", "link"]
-SpanKind = Literal["send", "process", "commit"]
+SpanKind = Literal["send", "process", "poll", "commit"]
 
 
 class OpenTelemetry(Watcher):

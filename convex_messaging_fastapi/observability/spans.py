@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from convex_messaging_fastapi.events import (
     AttemptOutcome,
     Committed,
     Observer,
+    Polled,
     PublishEnded,
     PublishVerb,
 )
@@ -85,6 +86,8 @@ def spans(provider: TracerProvider | None, choices: Choices, client_id: str) -> 
         yield _SendSpans(tracer, failed, choices, client_id)
     if names.COMMIT in choices.kinds:
         yield _CommitSpans(tracer, client_id)
+    if names.POLL in choices.kinds:
+        yield _PollSpans(tracer, client_id)
 
 
 class _Failed:
@@ -211,7 +214,6 @@ class _CommitSpans(Observer):
         self._tracer, self._client_id = tracer, client_id
 
     def committed(self, event: Committed) -> None:
-        ended = time.time_ns()
         about = {
             names.SYSTEM: names.KAFKA,
             names.OPERATION_NAME: names.COMMIT,
@@ -219,11 +221,39 @@ class _CommitSpans(Observer):
             names.GROUP: event.group,
             names.CLIENT_ID: self._client_id,
         }
-        began = ended - int(event.seconds * 1e9)
-        span = self._tracer.start_span(names.COMMIT, _NO_PARENT, SpanKind.CLIENT, about, start_time=began)
-        if event.not_stored:
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(ended)
+        _record_ended(self._tracer, names.COMMIT, about, event.seconds, is_failed=bool(event.not_stored))
+
+
+class _PollSpans(Observer):
+    """A span for each topic that messages came in from, made once they are there."""
+
+    def __init__(self, tracer: Tracer, client_id: str) -> None:
+        self._tracer, self._client_id = tracer, client_id
+
+    def polled(self, event: Polled) -> None:
+        counts = Counter[str]()
+        for where, count in event.counts.items():
+            counts[where.topic] += count
+        for topic, count in counts.items():
+            about: dict[str, str | int] = {
+                **_of_operation(names.POLL, topic, self._client_id),
+                names.OPERATION_TYPE: names.RECEIVE,
+                names.GROUP: event.group,
+                names.BATCH_COUNT: count,
+            }
+            _record_ended(self._tracer, f"{names.POLL} {topic}", about, event.seconds)
+
+
+def _record_ended(
+    tracer: Tracer, name: str, about: Mapping[str, str | int], seconds: float, *, is_failed: bool = False
+) -> None:
+    """Make a span of what ends now, the first of a trace of its own."""
+    ended = time.time_ns()
+    began = ended - int(seconds * 1e9)
+    span = tracer.start_span(name, _NO_PARENT, SpanKind.CLIENT, about, start_time=began)
+    if is_failed:
+        span.set_status(Status(StatusCode.ERROR))
+    span.end(ended)
 
 
 class _Origin(NamedTuple):

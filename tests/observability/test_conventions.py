@@ -13,7 +13,7 @@ PUBLISHED = Path(__file__).parent / "semconv" / "names-1.45.0.txt"
 METRICS = {"OPERATION_DURATION", "SENT_MESSAGES", "CONSUMED_MESSAGES", "PROCESS_DURATION"}
 NO_NAMES = {
     *("SCHEMA_URL", "SCOPE", "KAFKA", "SECONDS", "MESSAGES"),
-    *("SEND", "PROCESS", "COMMIT", "SETTLE"),
+    *("SEND", "PROCESS", "POLL", "RECEIVE", "COMMIT", "SETTLE"),
 }
 """What is a value, and not the name of an attribute or a metric."""
 
