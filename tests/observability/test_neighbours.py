@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -70,3 +72,18 @@ async def test_the_metrics_of_a_bus_are_at_the_address_where_those_of_requests_a
     assert 'convex_messaging_published_total{outcome="written",topic="convex.order"} 1.0' in told or (
         'convex_messaging_published_total{topic="convex.order",outcome="written"} 1.0' in told
     )
+
+
+INSTRUMENTED_FIRST = """
+import aiokafka
+from opentelemetry.instrumentation.aiokafka import AIOKafkaInstrumentor
+AIOKafkaInstrumentor().instrument()
+assert hasattr(aiokafka.AIOKafkaConsumer.getmany, "__wrapped__")
+from convex_messaging_fastapi.transport.kafka.engine import partition_reader
+assert not hasattr(partition_reader._getmany, "__wrapped__")
+"""
+
+
+def test_the_engine_is_asked_itself_where_an_instrumentation_came_first() -> None:
+    """As `opentelemetry-instrument` does; see test_trace_over_kafka for what would come of it."""
+    subprocess.run([sys.executable, "-c", INSTRUMENTED_FIRST], check=True, timeout=60)
