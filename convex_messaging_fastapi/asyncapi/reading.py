@@ -29,9 +29,9 @@ class Document:
     def __init__(self, whole: Any) -> None:
         if not isinstance(whole, Mapping) or not str(whole.get("asyncapi", "")).startswith("3."):
             raise NoDocument("it has no line `asyncapi` of version 3")
-        self.whole = whole
-        self.channels = self._part("channels")
-        self.operations = self._part("operations")
+        self.whole: Mapping[str, Any] = whole
+        self.channels: Mapping[str, Any] = self._part("channels")
+        self.operations: Mapping[str, Any] = self._part("operations")
 
     def __getitem__(self, reference: str) -> Any:
         found: Any = self.whole

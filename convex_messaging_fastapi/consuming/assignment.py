@@ -105,8 +105,8 @@ class Stray(Job):
 
     def __init__(self, job: Job, record: Record, failure: Failure) -> None:
         super().__init__(record, job.owned, job.size)
-        self.offset = job.offset
-        self.failure = failure
+        self.offset: int = job.offset
+        self.failure: Failure | None = failure
 
 
 def by_ownership(jobs: Iterable[Job]) -> Iterator[tuple[OwnedPartition, Iterator[Job]]]:

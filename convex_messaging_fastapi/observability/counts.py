@@ -24,9 +24,9 @@ class HandlerCounts:
 
     def __init__(self) -> None:
         self.outcomes: dict[AttemptOutcome, int] = dict.fromkeys(get_args(AttemptOutcome), 0)
-        self.durations = Durations()
+        self.durations: Durations = Durations()
         self.letters: dict[str, int] = {}
-        self.retries = 0
+        self.retries: int = 0
 
     def note_letter(self, error_type: str) -> None:
         if error_type not in self.letters and len(self.letters) >= MAX_ERROR_TYPES:

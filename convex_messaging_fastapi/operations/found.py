@@ -50,12 +50,12 @@ class FoundGroup:
     __slots__ = ("_newest", "id", "is_open", "key", "row", "timestamp_ms")
 
     def __init__(self, key: GroupKey) -> None:
-        self.key = key
-        self.id = group_id_of(key)
+        self.key: GroupKey = key
+        self.id: str = group_id_of(key)
         self._newest: Record | Fields = {}
-        self.row = -1
-        self.timestamp_ms = -1
-        self.is_open = False
+        self.row: int = -1
+        self.timestamp_ms: int = -1
+        self.is_open: bool = False
 
     def see(self, row: int, timestamp_ms: int, newest: Record | Fields, *, is_open: bool) -> None:
         """Show this letter if it is newer than the one that is shown now."""
@@ -85,7 +85,7 @@ class Found:
     """The letters of one scan so far. `text`, if given, is looked for in error, key and value."""
 
     def __init__(self, states: KnownStates, text: str | None = None) -> None:
-        self.rows = Rows()
+        self.rows: Rows = Rows()
         self.groups: list[FoundGroup] = []
         self.replayed: list[tuple[int, str, str]] = []
         """Letters of replays that failed: the row, the letter that was replayed, and the job."""

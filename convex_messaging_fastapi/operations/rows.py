@@ -36,13 +36,13 @@ class Rows:
     def __init__(self) -> None:
         self._wheres: list[TopicPartition] = []
         self._where = array("H")
-        self.offset = array("q")
-        self.timestamp_ms = array("q")
-        self.failed_at_ms = array("q")
-        self.group = array("I")
-        self.replays = array("H")
-        self.state = array("B")
-        self.matches = array("B")
+        self.offset: array[int] = array("q")
+        self.timestamp_ms: array[int] = array("q")
+        self.failed_at_ms: array[int] = array("q")
+        self.group: array[int] = array("I")
+        self.replays: array[int] = array("H")
+        self.state: array[int] = array("B")
+        self.matches: array[int] = array("B")
         """Whether the letter holds the text that was looked for; true where none was."""
 
     def __len__(self) -> int:

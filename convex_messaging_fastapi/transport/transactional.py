@@ -31,7 +31,8 @@ class NotCommitted(Exception):
 
     def __init__(self, fate: Fate, reason: str) -> None:
         super().__init__(reason)
-        self.fate, self.reason = fate, reason
+        self.fate: Fate = fate
+        self.reason: str = reason
 
 
 class TransactionalProducer(Protocol):

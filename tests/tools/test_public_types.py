@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tools.public_types import NAME, UNTYPED_BELOW, guessed
+from tools.public_types import NAME, guessed
 
 
 def symbol(name: str, *, known: bool, exported: bool = True, said: str = "") -> dict[str, Any]:
@@ -24,9 +24,17 @@ def symbol(name: str, *, known: bool, exported: bool = True, said: str = "") -> 
         ),
         (symbol(f"{NAME}.bus.Bus", known=False), [f"{NAME}.bus.Bus: one of its members has no type"]),
         (symbol("pydantic.BaseModel", known=False, exported=False), []),
-        (symbol(f"{UNTYPED_BELOW}engine.client.Client", known=False), []),
+        (symbol(f"{NAME}.transport.kafka.engine.client.Client", known=False), []),
+        (symbol(f"{NAME}.cli.family.Family", known=False), []),
     ],
-    ids=["known", "guessed", "guessed in a member", "of another package", "of aiokafka"],
+    ids=[
+        "known",
+        "guessed",
+        "guessed in a member",
+        "of another package",
+        "of aiokafka",
+        "of the command line",
+    ],
 )
 def test_every_exported_name_has_a_type_of_its_own(found: dict[str, Any], told: list[str]) -> None:
     assert list(guessed({"typeCompleteness": {"symbols": [found]}})) == told
