@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import plot, report
 from benchmarks.job import Job
-from benchmarks.quoting import put_into_readme
+from benchmarks.quoting import put_into_page
 from benchmarks.report import Outcome
 from benchmarks.rounds import ROOT, measure, medians, play, run
 from benchmarks.stage import Stage, set_up
@@ -43,7 +43,7 @@ def main() -> None:
     whole = len(chosen) == len(WORKLOADS) and not options.quick and not options.contestants
     _write(Path(options.out) if options.out else FULL if whole else PARTIAL, told, outcomes)
     if whole and not options.out:
-        put_into_readme(FULL / "results.json")
+        put_into_page(FULL / "results.json")
     if any(name.startswith(OURS) for outcome in outcomes for name in outcome.failed):
         sys.exit("this package failed in a workload: the table says in which, and why")
 

@@ -1,4 +1,4 @@
-"""Puts what a whole run measured of its targets into the README, so that both say the same."""
+"""Puts what a whole run measured of its targets into the page of speed, so that both say the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.report import measured
 from benchmarks.rounds import ROOT
 from tools.markdown import between, table
 
-README = ROOT / "README.md"
+SPEED = ROOT / "docs" / "speed.md"
 BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
 HEAD = ("workload", "this package", "target", "measured")
 
@@ -30,8 +30,8 @@ def quote(results: Mapping[str, Any]) -> str:
     return "\n\n".join(told)
 
 
-def put_into_readme(results: Path) -> None:
-    README.write_text(between(README.read_text(), BEGIN, END, quote(json.loads(results.read_text()))))
+def put_into_page(results: Path) -> None:
+    SPEED.write_text(between(SPEED.read_text(), BEGIN, END, quote(json.loads(results.read_text()))))
 
 
 def _row(target: Mapping[str, Any]) -> Iterable[object]:

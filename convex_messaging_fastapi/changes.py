@@ -13,7 +13,7 @@ from convex_messaging_fastapi.errors import BusStopped
 class Changes:
     """The turns that the changes of one bus take, and the tasks that make them.
 
-    A group's turn is the outermost lock: the README's "Not obvious" has the order of all locks. A stop
+    A group's turn is the outermost lock: `docs/house.md` has the order of all locks. A stop
     takes no turn: it closes this, which refuses queued changes, and waits for those under way.
 
     Each change runs in its own task, in a copy of the bus's `context`: what it starts must not see the

@@ -1,4 +1,4 @@
-"""Writes RELIABILITY.md, and what the README quotes of it, from the figures that the fault tests left.
+"""Writes RELIABILITY.md, and what the page of promises quotes of it, from what the fault tests left.
 
     python -m tools.reliability build/reliability
 
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from tools.markdown import between, table
 
 ROOT = Path(__file__).parents[1]
-PAGE, README = ROOT / "RELIABILITY.md", ROOT / "README.md"
+PAGE, PROMISES = ROOT / "RELIABILITY.md", ROOT / "docs" / "promises.md"
 BEGIN, END = "<!-- reliability -->", "<!-- /reliability -->"
 
 Run = Mapping[str, Any]
@@ -85,7 +85,7 @@ LEFT_OUT = (
 def main(folder: Path) -> None:
     found = read(folder)
     PAGE.write_text(page(found, datetime.now(tz=UTC).date()))
-    README.write_text(between(README.read_text(), BEGIN, END, quote(found)))
+    PROMISES.write_text(between(PROMISES.read_text(), BEGIN, END, quote(found)))
 
 
 def read(folder: Path) -> Found:
@@ -124,7 +124,7 @@ def page(found: Found, day: date) -> str:
 
 
 def quote(found: Found) -> str:
-    """The sentence that the README shares with the page."""
+    """The sentence that the page of promises shares with this one."""
     ours, mutants = found.ours, found.mutants
     broken = sum(bool(run["violations"]) for run in ours)
     caught = sum(bool(mutant["caught"]) for mutant in mutants)

@@ -322,7 +322,7 @@ class SettingsFields(BaseSettings):
 
 
 def settings_table() -> str:
-    """The table that the README carries, in Markdown: one row a setting, in the order of the model."""
+    """The table of `docs/settings.md`, in Markdown: one row a setting, in the order of the model."""
     return "\n".join(["| setting | variable | default | effect |", "|---|---|---|---|", *_rows()])
 
 

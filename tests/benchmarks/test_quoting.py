@@ -1,11 +1,11 @@
-"""The README says of speed what was measured, and no more."""
+"""The page of speed says what was measured, and no more."""
 
 from __future__ import annotations
 
 import json
 
 from benchmarks.__main__ import FULL
-from benchmarks.quoting import README, quote
+from benchmarks.quoting import SPEED, quote
 
 REACHED = {
     "workload": "publish-1000",
@@ -47,4 +47,4 @@ def test_how_fast_the_machine_was_and_who_failed_is_told_beside_the_targets() ->
 def test_the_readme_quotes_the_results_that_are_kept() -> None:
     kept = json.loads((FULL / "results.json").read_text())
 
-    assert quote(kept) in README.read_text()
+    assert quote(kept) in SPEED.read_text()

@@ -1,4 +1,4 @@
-"""The commands of the README, as they are typed."""
+"""The commands of the README and of the pages, as they are typed."""
 
 from __future__ import annotations
 

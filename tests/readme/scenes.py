@@ -1,6 +1,6 @@
-"""What each piece of Python in the README does; `python -m tests.readme.scenes NAME` plays one.
+"""What the Python of most pages does; `python -m tests.readme.further_scenes NAME` plays one piece.
 
-The piece is put where the README says: at the end of the first program, or in its place. That is saved
+The piece is put where its page says: at the end of the first program, or in its place. That is saved
 as `main.py` in a new folder and imported in a new process, and its app is run on the in-process broker.
 """
 
@@ -46,7 +46,7 @@ class Scene:
     place: Place
 
     def save(self) -> str:
-        """Put it where the README says, in the working directory; the name of the module to import."""
+        """Put it where its page says, in the working directory; the name of the module to import."""
         shown = block(self.showing).text
         programs = {
             "alone": shown,
@@ -106,7 +106,7 @@ def user(main: Any, user_id: int = 1, email: str = "ada@example.com") -> Any:
     return main.UserCreated(user_id=user_id, email=email, created_at="2026-01-01T00:00:00Z")
 
 
-@scene("# joins the app's lifespan", "alone")
+@scene("messaging_router = MessagingRouter(bus)", "alone")
 async def first_program(main: Any) -> None:
     async with played(main) as stage:
         assert await stage.post("/users", json={"email": "ada@example.com"}) == {"user_id": 1}
@@ -132,7 +132,7 @@ async def handler(main: Any) -> None:
     assert "welcome back ada@example.com m-1" in stage.said
 
 
-@scene("batch=Batch(")
+@scene("import Batch, BatchFailed")
 async def batch(main: Any) -> None:
     async with played(main) as stage:
         events = [user(main, 1), user(main, 2, "nobody"), user(main, 3)]
@@ -305,7 +305,7 @@ async def at_both_ends_of_a_bus_of_its_own(main: Any) -> None:
 
 
 async def show_all(message: dict[str, str]) -> None:
-    print(message)  # noqa: T201 - what the README's own handlers do
+    print(message)  # noqa: T201 - what the pages' own handlers do
 
 
 @scene("CorrelationMiddleware")
@@ -426,7 +426,7 @@ async def two_clusters(main: Any) -> None:
 
 @scene("%(asctime)s", "top")
 async def logs(main: Any) -> None:
-    """The story of which the README shows the lines; without their numbers they are the same."""
+    """The story of which the page shows the lines; without their numbers they are the same."""
     (handler,) = (each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler)
     handler.setStream(told := io.StringIO())
     main.bus = main.MessageBus()
@@ -522,7 +522,7 @@ def main(names: Sequence[str]) -> None:
         getattr(convex_messaging_fastapi, shown)  # loads it, here once for all
     failed = []
     for name in names:
-        sys.stderr.write(f"\n{name}, README.md line {block(SCENES[name].showing).line}:\n")
+        sys.stderr.write(f"\n{name}, {block(SCENES[name].showing).place}:\n")
         with TemporaryDirectory() as folder:
             child = get_context("fork").Process(target=play, args=(name, Path(folder)))
             child.start()
@@ -530,7 +530,3 @@ def main(names: Sequence[str]) -> None:
         if child.exitcode:
             failed.append(name)
     sys.exit(f"failed: {', '.join(failed)}" if failed else None)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:] or list(SCENES))

@@ -1,4 +1,4 @@
-"""Every command in the README is one that works: its targets, files, options and addresses exist."""
+"""Every command of the README and the pages is one that works: targets, files, options, addresses exist."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from convex_messaging_fastapi import MessagingSettings
 from tests.docs.commands import understood
 from tests.readme.commands import begun_with, lines, served_with
-from tests.readme.reading import BLOCKS, FIRST, HEADINGS, PROSE, README, anchor, block
+from tests.readme.reading import BOOK, FIRST, PAGES, PROSE, block
 from tests.support.independent import Independent
 from tests.support.services import ROOT, Service, clean_environment, service
 from tests.support.waiting import until
@@ -27,46 +25,19 @@ from tools.kafka.cluster import Cluster
 
 PACKAGE = "convex_messaging_fastapi"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
-MADE = sorted(set(re.findall(r"\bmake ([a-z][a-z-]+)\b", README)) - {"it", "them"})
+MADE = sorted(set(re.findall(r"(?:`|^)make ([a-z][a-z-]+)\b", BOOK, re.MULTILINE)))
 
 
 def test_every_command_is_of_a_kind_that_is_looked_at_here() -> None:
     kinds = {next(word for word in shlex.split(line) if "=" not in word) for line in lines()}
 
-    ours = {"convex-messaging"}
-    assert kinds == {
-        "python3",
-        ".",
-        "pip",
-        "mkdir",
-        "cd",
-        "uvicorn",
-        "curl",
-        "make",
-        "pytest",
-        "docker",
-        *ours,
-    }
-
-
-@pytest.mark.parametrize("words", begun_with("convex-messaging"), ids=" ".join)
-def test_every_command_of_the_command_line_is_understood(words: list[str]) -> None:
-    """With its options: what follows a word that ends them is not carried out."""
-    done = subprocess.run(
-        [sys.executable, "-m", PACKAGE, *words[1:], "--help"],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    outside = {"python3", ".", "pip", "mkdir", "cd", "uvicorn", "curl", "pytest", "docker"}
+    assert kinds == outside | {"make", "convex-messaging", "kafka-acls.sh"}
 
 
 def test_every_command_and_option_that_is_named_exists() -> None:
-    section = README.partition("## The command line")[2].partition("\n## ")[0]
-    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    table = PAGES["command-line.md"].splitlines()
+    rows = [line.split(" | ")[0] for line in table if line.startswith("| `")]
     named = {word for row in rows for word in re.findall(r"`([a-z-]+)", row)}
     helped = subprocess.run(
         [sys.executable, "-m", PACKAGE, "--help"],
@@ -87,7 +58,7 @@ def test_what_pip_is_to_install_is_this_package_or_one_of_our_own_tools() -> Non
 
     assert "." in asked
     assert asked - {"."} <= tools
-    extras = re.findall(r"'\.\[(\w+)\]'", README)
+    extras = re.findall(r"'\.\[(\w+)\]'", BOOK)
     assert extras
     assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
 
@@ -104,14 +75,6 @@ def test_every_make_target_is_named() -> None:
 
     assert set(MADE) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert {"run", "kafka", "unit", "test", "test-faults", "bench", "help"} <= set(MADE)
-
-
-def test_every_file_that_is_linked_exists_and_every_heading() -> None:
-    links = re.findall(r"\]\((?!http)([^)]+)\)", PROSE)
-    files = [link for link in links if not link.startswith("#")]
-    assert files
-    assert not [link for link in files if not (ROOT / link.partition("#")[0]).exists()]
-    assert {link[1:] for link in links if link.startswith("#")} <= {anchor(heading) for heading in HEADINGS}
 
 
 def test_the_commands_below_the_first_program_work_on_a_real_server(tmp_path: Path) -> None:
@@ -224,22 +187,7 @@ def test_docker_is_asked_for_what_is_there() -> None:
     assert f"run --detach --rm --name bets --publish 127.0.0.1:{port}:{port} bets" in asked
     (waited,) = (int(words[words.index("-t") + 1]) for words in begun_with("docker") if words[1] == "stop")
     assert f"stop_grace_period: {waited}s" in compose
-    for profile in re.findall(r"--profile (\w+)", README):
+    for profile in re.findall(r"--profile (\w+)", BOOK):
         assert f"profiles: [{profile}]" in compose
     for address in re.findall(r"http://localhost:(\d+)", PROSE):
         assert f'"127.0.0.1:{address}:{address}"' in compose
-
-
-def test_a_pod_has_the_time_that_the_arithmetic_of_stopping_gives_it() -> None:
-    """The YAML parses, its probes ask paths that are served, and the grace period covers every step."""
-    (found,) = (found for found in BLOCKS if found.language == "yaml")
-    spec = yaml.safe_load(found.text)["spec"]
-    (container,) = spec["containers"]
-    command = container["command"]
-    open_requests = int(command[command.index("--timeout-graceful-shutdown") + 1])
-    leaving = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    stopping = MessagingSettings.model_fields["shutdown_timeout_seconds"].default
-
-    assert spec["terminationGracePeriodSeconds"] >= leaving + open_requests + stopping + 5
-    probes = {container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "liveness", "readiness")}
-    assert probes == {"/health/kafka/startup", "/health/kafka/live", "/health/kafka/ready"}

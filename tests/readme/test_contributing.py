@@ -66,11 +66,11 @@ def test_much_is_named_and_all_that_is_linked_is_there() -> None:
     assert [link for link in LINKED if not (ROOT / link).is_file()] == []
 
 
-def test_what_python_is_to_print_for_the_readme_is_what_the_readme_has() -> None:
+def test_what_python_is_to_print_for_the_page_of_settings_is_what_it_has() -> None:
     (command,) = (line for line in LINES if "settings_table" in line)
     words = [sys.executable, *shlex.split(command)[1:]]
     ran = subprocess.run(words, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() in (ROOT / "README.md").read_text()
+    assert ran.stdout.strip() in (ROOT / "docs" / "settings.md").read_text()
 
 
 def test_every_tool_that_is_named_exists() -> None:

@@ -1,4 +1,4 @@
-"""The first commands of the README, as they are typed: a new environment, the package, a test that passes."""
+"""The first commands, as they are typed: a new environment, the package, a test that passes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_first_commands_work_in_a_new_environment(tmp_path: Path) -> None:
     """One shell for all of them, as the reader has, which begins in the checkout."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, ignore=LEFT_BEHIND)
-    (tmp_path / "orders.py").write_text(block("class OrderPlaced").text)
+    (tmp_path / "orders.py").write_text(block("class CardDeclined").text)
     typed = [
         block("pip install . uvicorn").text,
         "uvicorn --version && cp ../orders.py test_orders.py",

@@ -1,4 +1,4 @@
-"""The README's order of locks names every lock of the package, and is the order that they are taken in."""
+"""The page of the house names every lock of the package, in the order that they are taken in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 import convex_messaging_fastapi
 from tests.bus.support import memory_bus
-from tests.readme.reading import README
+from tests.readme.reading import PAGES
 
 PACKAGE = Path(convex_messaging_fastapi.__file__).parent
 KINDS = {"Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition"}
@@ -30,7 +30,7 @@ class Lock(NamedTuple):
     file: str
 
 
-TABLE = [(int(rank), Lock(owner, name, file)) for rank, owner, name, file in ROW.findall(README)]
+TABLE = [(int(rank), Lock(owner, name, file)) for rank, owner, name, file in ROW.findall(PAGES["house.md"])]
 
 
 RANKS = {lock: rank for rank, lock in TABLE}

@@ -1,4 +1,4 @@
-"""What the package offers is somewhere in the README, and what the README names is there."""
+"""What the package offers is somewhere in the README or its pages, and what these name is there."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from convex_messaging_fastapi.errors import HandlerSignal
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.testing import TestBench
 from convex_messaging_fastapi.verdicts import REASONS, STATUSES
-from tests.readme.reading import PROSE, README
+from tests.readme.reading import BOOK, PAGES, PROSE
 from tests.support.snapshots import SITUATIONS, Situation
+
+HANDLERS = PAGES["handlers.md"]
 
 CODE = " ".join(re.findall(r"`([^`\n]+)`", PROSE))
 """What the prose and its tables show as code."""
 
-REASONS_TABLE = README[README.index("| reason |") : README.index("\n\nA service that only reads")]
+REASONS_TABLE = PAGES["health.md"].partition("| reason |")[2].partition("\n\n")[0]
 
 
 def public(owner: type) -> Iterator[str]:
@@ -43,7 +45,7 @@ def public(owner: type) -> Iterator[str]:
             yield from (name for name in vars(base) if not name.startswith("_"))
 
 
-def is_named(name: str, text: str = README) -> bool:
+def is_named(name: str, text: str = BOOK) -> bool:
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
@@ -52,7 +54,7 @@ def missing(names: set[str] | frozenset[str], text: str = CODE) -> list[str]:
 
 
 def test_everything_that_a_service_imports_is_named() -> None:
-    assert not missing(set(convex_messaging_fastapi.__all__), README)
+    assert not missing(set(convex_messaging_fastapi.__all__), BOOK)
 
 
 def test_every_verb_of_the_bus_is_named_as_a_call_on_it() -> None:
@@ -63,7 +65,7 @@ def test_every_verb_of_the_bus_is_named_as_a_call_on_it() -> None:
 
 
 def test_every_call_on_the_bus_that_is_named_exists() -> None:
-    called = set(re.findall(r"\bbus\.(\w+)\b", README)) - {"py"}
+    called = set(re.findall(r"\bbus\.([a-z_]\w*)\b", BOOK)) - {"py"}
 
     assert not [verb for verb in called if not hasattr(MessageBus, verb)]
 
@@ -80,12 +82,12 @@ def test_every_keyword_of_publishing_is_explained(verb: str) -> None:
 def test_every_choice_of_a_subscriber_stands_in_the_table() -> None:
     choices = {field.name for field in dataclasses.fields(SubscriberOptions)}
 
-    assert not [choice for choice in choices if f"\n| `{choice}` |" not in README]
+    assert not [choice for choice in choices if f"\n| `{choice}` |" not in HANDLERS]
 
 
 def test_every_field_of_a_policy_stands_beside_its_default() -> None:
     for policy in dataclasses.fields(Retry):
-        assert f"\n| `{policy.name}` |" in README
+        assert f"\n| `{policy.name}` |" in HANDLERS
     (batch,) = re.findall(r"^`Batch` takes.*$", PROSE, re.MULTILINE)
     for policy in dataclasses.fields(Batch):
         assert f"`{policy.name}` ({policy.default:g})" in batch
@@ -95,7 +97,9 @@ def test_every_field_of_a_policy_stands_beside_its_default() -> None:
 
 
 def test_the_defaults_of_retrying_are_those_of_the_code() -> None:
-    table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", README[README.index("| of `Retry`") :], re.M))
+    table = dict(
+        re.findall(r"^\| `(\w+)` \| `?([^|`]+?)`? \|", HANDLERS[HANDLERS.index("| of `Retry`") :], re.M)
+    )
     numbers = {field.name: field.default for field in dataclasses.fields(Retry)}
     for name in ("attempts", "delay_seconds", "multiplier", "max_delay_seconds", "jitter"):
         assert float(table[name]) == numbers[name]
@@ -112,12 +116,12 @@ def below(root: type[Exception]) -> Iterator[type[Exception]]:
 def test_every_error_has_its_row_with_what_it_is() -> None:
     for error in below(MessagingError):
         kind = error.__mro__[1].__name__
-        assert f"\n| `{error.__name__}` | `{kind}` |" in README, error
+        assert f"\n| `{error.__name__}` | `{kind}` |" in PAGES["errors.md"], error
 
 
 def test_every_signal_stands_in_the_table_of_what_becomes_of_a_message() -> None:
     for signal in below(HandlerSignal):
-        assert f"\n| raises `{signal.__name__}(" in README, signal
+        assert f"\n| raises `{signal.__name__}(" in HANDLERS, signal
 
 
 def test_every_word_of_the_probes_is_explained() -> None:
@@ -141,20 +145,31 @@ def first_column(table: str) -> list[str]:
 def test_everything_that_a_bench_and_a_delivery_offer_is_named() -> None:
     inner = {"watch", "notes_of", "finish", "broker", "transport", "clock", "record", "lease"}
 
-    assert not missing(set(public(TestBench)) - inner, README)
-    assert not missing(set(public(Delivery)) - inner, README)
-    assert not missing(set(public(Subscribers)) - {"add", "get", "remove"}, README)
+    assert not missing(set(public(TestBench)) - inner, BOOK)
+    assert not missing(set(public(Delivery)) - inner, BOOK)
+    assert not missing(set(public(Subscribers)) - {"add", "get", "remove"}, BOOK)
 
 
 def test_every_keyword_of_the_router_and_of_a_message_class_is_named() -> None:
     for taker in (MessagingRouter.__init__, MessageBus.__init__, ConvexMessage.__init_subclass__):
         for each in inspect.signature(taker).parameters.values():
             if each.kind is each.KEYWORD_ONLY:
-                assert is_named(f"{each.name}=") or f"{each.name}=" in README, each.name
+                assert is_named(f"{each.name}=") or f"{each.name}=" in BOOK, each.name
 
 
 def test_every_variable_that_is_named_is_one_that_is_read() -> None:
-    named = set(re.findall(r"(?<!_)\bKAFKA_[A-Z_]+[A-Z]\b", README))
+    named = set(re.findall(r"(?<!_)\bKAFKA_[A-Z_]+[A-Z]\b", BOOK))
     settings = {f"KAFKA_{name.upper()}" for name in MessagingSettings.model_fields}
 
-    assert named == settings - {"KAFKA_OAUTH_TOKEN_PROVIDER"}
+    assert named - settings <= OF_BROKERS
+    assert settings - named == {"KAFKA_OAUTH_TOKEN_PROVIDER"}
+
+
+OF_BROKERS = {
+    "KAFKA_ADVERTISED_LISTENERS",
+    "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR",
+    "KAFKA_PORT",
+    "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR",
+    "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR",
+}
+"""Variables that we do not read, which pages warn of."""

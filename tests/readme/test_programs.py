@@ -1,4 +1,4 @@
-"""Every piece of Python in the README does what the README says, in a new process."""
+"""Every piece of Python in the README and the pages does what they say, in a new process."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 from tests.readme.commands import begun_with, served_with
+from tests.readme.further_scenes import SCENES
 from tests.readme.reading import FIRST, PYTHON, block
-from tests.readme.scenes import SCENES
 from tests.support.services import ROOT, clean_environment, service
 
-ORDERS = "class OrderPlaced"
+ORDERS = "class CardDeclined"
 """In the whole file that shows how to test."""
 
 
 def test_each_piece_of_python_does_what_it_says() -> None:
     environment = clean_environment() | served_with("memory://") | ELSEWHERE
-    command = [sys.executable, "-W", "error", "-m", "tests.readme.scenes"]
+    command = [sys.executable, "-W", "error", "-m", "tests.readme.further_scenes"]
     ran = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
@@ -29,9 +29,9 @@ ELSEWHERE = {"APP_AUDIT__BOOTSTRAP_SERVERS": "memory://", "APP_AUDIT__CONSUMER_G
 
 
 def test_no_piece_of_python_is_left_out() -> None:
-    played = [block(scene.showing).line for scene in SCENES.values()]
+    played = [block(scene.showing).place for scene in SCENES.values()]
 
-    assert sorted([*played, block(ORDERS).line]) == [found.line for found in PYTHON]
+    assert sorted([*played, block(ORDERS).place]) == sorted(found.place for found in PYTHON)
 
 
 def test_the_example_of_a_test_is_the_file_that_is_run_with_ours() -> None:
@@ -39,7 +39,7 @@ def test_the_example_of_a_test_is_the_file_that_is_run_with_ours() -> None:
 
 
 def test_the_example_of_a_test_passes_in_a_folder_without_any_setting(tmp_path: Path) -> None:
-    """As the README says it: `pytest test_orders.py`, which knows nothing of how pytest is set up here."""
+    """As its page says it: `pytest test_orders.py`, which knows nothing of how pytest is set up here."""
     (tmp_path / "test_orders.py").write_text(block(ORDERS).text)
     (command,) = begun_with("pytest")
     ran = subprocess.run(
@@ -57,7 +57,7 @@ def test_the_example_of_a_test_passes_in_a_folder_without_any_setting(tmp_path: 
 def test_all_pieces_together_are_one_program(tmp_path: Path) -> None:
     """Whoever puts one after the other at the end of `main.py` has a service that starts and stops."""
     at_the_end = [block(scene.showing) for scene in SCENES.values() if scene.place == "end"]
-    pieces = [found.text for found in sorted(at_the_end, key=lambda found: found.line)]
+    pieces = [found.text for found in sorted(at_the_end, key=lambda found: (found.page, found.line))]
     (tmp_path / "main.py").write_text("\n\n".join([FIRST, *pieces]))
     with service(tmp_path, served_with("memory://") | ELSEWHERE, app="main:app") as app:
         app.wait_ready().wait_for("/health/audit/ready", 200, 10)

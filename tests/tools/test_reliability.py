@@ -98,12 +98,12 @@ def test_a_control_tells_what_it_lost() -> None:
     assert "| acks=1 | 100 | 99 | `lost-write` |" in page(Found([RUN], controls=[control]), DAY)
 
 
-def test_the_readme_quotes_between_its_markers_only() -> None:
+def test_the_page_of_promises_quotes_between_its_markers_only() -> None:
     assert between(f"a\n{BEGIN}\nold\n{END}\nb", BEGIN, END, "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
 
 
-def test_the_figures_in_the_readme_are_those_of_the_page() -> None:
-    readme = reliability.README.read_text()
+def test_the_figures_in_the_page_of_promises_are_those_of_the_page() -> None:
+    readme = reliability.PROMISES.read_text()
     quoted = readme.split(BEGIN)[1].split(END)[0].strip()
 
     assert quoted
@@ -113,12 +113,12 @@ def test_the_figures_in_the_readme_are_those_of_the_page() -> None:
 def test_a_folder_of_runs_becomes_the_page(tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "f1.json").write_text(json.dumps(RUN))
     (tmp_path / "mutants.json").write_text(json.dumps([CAUGHT]))
-    readme = tmp_path / "README.md"
-    readme.write_text(f"{BEGIN}\n{END}")
-    monkeypatch.setattr(reliability, "README", readme)
+    promises = tmp_path / "promises.md"
+    promises.write_text(f"{BEGIN}\n{END}")
+    monkeypatch.setattr(reliability, "PROMISES", promises)
     monkeypatch.setattr(reliability, "PAGE", tmp_path / "RELIABILITY.md")
 
     reliability.main(tmp_path)
 
     assert "1,200" in (tmp_path / "RELIABILITY.md").read_text()
-    assert "1 of 1 mutants" in readme.read_text()
+    assert "1 of 1 mutants" in promises.read_text()

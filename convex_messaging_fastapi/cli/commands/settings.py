@@ -43,7 +43,7 @@ def settings(
 
 
 def _shown(settings: MessagingSettings) -> dict[str, Any]:
-    """By name, in the order of the README; a secret as whether it is set."""
+    """By name, in the order of its page; a secret as whether it is set."""
     from pydantic import SecretStr
 
     given = {name: getattr(settings, name) for name in type(settings).model_fields}
