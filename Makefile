@@ -22,7 +22,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long reliability bench lint format build types clean
+.PHONY: help run kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long reliability bench docs lint format build types clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -101,6 +101,10 @@ bench: $(READY)  ## measure us beside aiokafka, FastStream and others; ARGS="--o
 	@$(BIN)/python -m tools.machine kafka
 	@$(PIP) --group bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(READY)  ## the documentation as a site in build/docs/site; DOCS_REPOSITORY= the address of the repository
+	@$(PIP) --group docs
+	@$(BIN)/python -m tools.docs
 
 lint: $(READY)  ## ruff, mypy, pyright and the floors of the house
 	$(BIN)/ruff check

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.tools.test_makefile import HELP, ROOT
+from tools.docs.__main__ import SITE
 
 WORKFLOWS = {path.name: path.read_text() for path in sorted((ROOT / ".github/workflows").glob("*.y*ml"))}
 PARSED: dict[str, dict[Any, Any]] = {name: yaml.safe_load(text) for name, text in WORKFLOWS.items()}
@@ -29,6 +30,8 @@ LANES = {
     "ci.yml lowest": {"test-lowest"},
     "ci.yml build": {"build", "types"},
     "ci.yml kafka": {"test"},
+    "docs.yml build": {"docs"},
+    "docs.yml deploy": set[str](),
     "nightly.yml faults": {"test-faults"},
     "nightly.yml half-hour": {"test-long"},
     "nightly.yml aiokafka-main": {"test-aiokafka"},
@@ -98,7 +101,18 @@ def test_a_release_publishes_what_was_checked_and_only_that_job_may_prove_who_it
     assert "password" not in WORKFLOWS["release.yml"].replace("no password", "")
     assert "secrets." not in "".join(WORKFLOWS.values())
     asked = {name: job["permissions"] for name, job in JOBS.items() if "permissions" in job}
-    assert asked == {"release.yml publish": {"id-token": "write"}}
+    assert asked == {
+        "release.yml publish": {"id-token": "write"},
+        "docs.yml deploy": {"pages": "write", "id-token": "write"},
+    }
+
+
+def test_the_documentation_is_built_for_every_change_and_published_from_main_alone() -> None:
+    assert triggers("docs.yml") == triggers("ci.yml")
+    assert JOBS["docs.yml deploy"]["if"] == "github.event_name == 'push'"
+    assert JOBS["docs.yml deploy"]["needs"] == ["build"]
+    (uploaded,) = uses(JOBS["docs.yml build"], "upload-pages-artifact")
+    assert uploaded["with"]["path"] == str(SITE.relative_to(ROOT))
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
