@@ -24,8 +24,8 @@ class KnownStates:
     """The latest state of each letter that has one. `error` is why none can be read, if so."""
 
     def __init__(self, error: TransportError | None = None) -> None:
-        self.error = error
-        self.problem = "" if error is None else str(error)
+        self.error: TransportError | None = error
+        self.problem: str = "" if error is None else str(error)
         self._kept: dict[TopicPartition, dict[int, Kept]] = {}
         self._names: dict[str, str] = {}
 
