@@ -289,6 +289,7 @@ def test_one_that_stood_still_past_its_timeout_goes_on_or_finds_all_done_and_cop
         for stage, one in zip(stages, frozen, strict=True):
             one.until_reached()
             stage.until_aborted()
+            stage.hire()  # a replay into a group that handles nothing for a minute stops by itself
         assert stages[0].run() == DONE
         for one in frozen:
             one.go_on()

@@ -23,6 +23,7 @@ class Outlook:
     _out: dict[TopicPartition, deque[int]] = field(default_factory=lambda: defaultdict(deque))
     _failed: set[str] = field(default_factory=set)
     _moved_at: float = 0.0
+    _seen_at: float = 0.0
 
     @property
     def out(self) -> int:
@@ -47,6 +48,7 @@ class Outlook:
             while out and out[0] < next_offset:
                 out.popleft()
                 self.settled += 1
+        self._seen_at = now
         if self.settled > before:
             self._moved_at = now
 
@@ -54,12 +56,13 @@ class Outlook:
         """There are newer letters about the copies of these; each counts once, however often it is told."""
         self._failed.update(letters)
 
-    def reason_to_stop(self, now: float) -> str | None:
+    def reason_to_stop(self) -> str | None:
         """A sentence, once there is one."""
         # A letter is written before the copy's offset is committed: what failed is settled.
         settled = max(self.settled, self.failed)
         if settled >= ENOUGH_SETTLED and 2 * self.failed > settled:
             return f"they fail again: {self.failed} of {settled} that were handled"
-        if self.out and now - self._moved_at >= STANDSTILL_SECONDS:
+        # Who was frozen for a minute, or heard nothing, has not seen that nobody handles them.
+        if self.out and self._seen_at - self._moved_at >= STANDSTILL_SECONDS:
             return f"nobody handles them: none of {self.out} was settled in {STANDSTILL_SECONDS:.0f} s"
         return None

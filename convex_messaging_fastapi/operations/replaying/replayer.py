@@ -319,7 +319,7 @@ class Replayer:
         if following is not None:
             await following.look()
             self._progress.update(failed_again=following.outlook.failed)
-            if (why := following.outlook.reason_to_stop(now)) is not None:
+            if (why := following.outlook.reason_to_stop()) is not None:
                 raise Stopped(why)
             if following.outlook.out + count > most_ahead(self._pace.rate):
                 return WAIT_SECONDS
