@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     REFUSED = 4
     """The cluster, or a rule of ours, does not allow it."""
     NOT_FOUND = 5
-    """There is no such topic, letter, job or handler."""
+    """There is no such topic, group, letter or job."""
     INTERRUPTED = 130
 
 

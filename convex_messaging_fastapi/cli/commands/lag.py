@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convex_messaging_fastapi.cli.command import command
-from convex_messaging_fastapi.cli.exits import ExitCode
+from convex_messaging_fastapi.cli.exits import Ended, ExitCode
 from convex_messaging_fastapi.cli.output import plain
 from convex_messaging_fastapi.cli.session import Session
 
@@ -48,7 +48,10 @@ async def lag(
         told = [each for each in await _told(session, asked) if name in (None, each.topic)]
         _show(session, told, again=watch is not None)
         if watch is None:
-            return _code(told, fail_over, fail_over_seconds)
+            code = _code(told, fail_over, fail_over_seconds)
+            if code is ExitCode.OK:
+                _refuse_unknown(asked, told, name)
+            return code
         session.out.flush()
         await _seconds_pass(watch)
 
@@ -85,6 +88,18 @@ def _row(each: PartitionLag) -> tuple[object, ...]:
     seconds = "-" if each.time_lag_seconds is None else f"{each.time_lag_seconds:,.0f} s"
     numbers = ("-" if number is None else number for number in (each.committed, each.end, each.lag))
     return each.group, each.topic, each.partition, *numbers, seconds
+
+
+def _refuse_unknown(groups: Sequence[str], told: Sequence[PartitionLag], topic: str | None) -> None:
+    """Of a name that is misspelt nothing is behind, so an alarm on it would never be raised."""
+    known = {each.group for each in told}
+    if unknown := [group for group in groups if group not in known]:
+        where = "" if topic is None else f" on topic {topic}"
+        raise Ended(
+            ExitCode.NOT_FOUND,
+            f"nothing is known of group {', '.join(unknown)}{where}: it has committed nothing and has no "
+            "member. Is it spelt as `convex-messaging handlers` lists it, and has its service run?",
+        )
 
 
 def _code(told: Sequence[PartitionLag], messages: int | None, seconds: float | None) -> ExitCode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class FakeOperations:
 
     async def lag(self, group: str) -> tuple[PartitionLag, ...]:
         self.asked.append(group)
-        return BEHIND, NEW
+        return () if group == "absent" else (replace(BEHIND, group=group), replace(NEW, group=group))
 
     async def pause(self, handler: str, **how: Any) -> None:
         self.said.append(("pause", handler, how))
@@ -85,6 +86,26 @@ def test_a_job_of_cron_learns_of_it_by_the_code(
     cli: Cli, ops: FakeOperations, limits: list[str], code: int
 ) -> None:
     assert cli("lag", "convex", *limits).code == code
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["absent"], "nothing is known of group absent: it has committed nothing and has no member"),
+        (["convex", "absent", "--fail-over", "2000"], "nothing is known of group absent: "),
+        (["convex", "--topic", "other"], "nothing is known of group convex on topic convex.other: "),
+    ],
+)
+def test_a_group_that_is_misspelt_is_not_taken_for_one_that_is_not_behind(
+    cli: Cli, ops: FakeOperations, words: list[str], sentence: str
+) -> None:
+    ran = cli("lag", *words)
+    assert ran.code == 5
+    assert sentence in ran.err
+
+
+def test_a_group_that_is_behind_is_told_before_one_that_is_not_known(cli: Cli, ops: FakeOperations) -> None:
+    assert cli("lag", "convex", "absent", "--fail-over", "1").code == 1
 
 
 def test_lag_as_json_has_the_names_of_its_values(cli: Cli, ops: FakeOperations) -> None:
