@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convex_messaging_fastapi.cli.command import command
-from convex_messaging_fastapi.cli.commands.filters import FILTER, Wanted, words_of
+from convex_messaging_fastapi.cli.commands.filters import FILTER, OPEN_ALONE, Wanted, words_of
 from convex_messaging_fastapi.cli.exits import Ended, ExitCode
 from convex_messaging_fastapi.cli.output import plain
 from convex_messaging_fastapi.cli.session import Session
@@ -94,6 +94,7 @@ async def replay(
     }
     async with session.operations() as ops:
         job = await ops.replay(_chosen(wanted, ids), by=by or me(), expected=expect, dry_run=not yes, **how)
+        await _refuse_unknown(ops, job, ids)
         words = [*(ids or ()), *words_of(wanted), *_words_of_replay(how)]
         return await _carried_out(session, ops, job, words, done=yes, shown=expect)
 
@@ -143,6 +144,7 @@ async def discard(
             dry_run=not yes,
             without_transaction=without_transaction,
         )
+        await _refuse_unknown(ops, job, ids)
         plainly = ["--without-transaction"] if without_transaction else []
         words = [*(ids or ()), *words_of(wanted), "--reason", reason, *plainly]
         return await _carried_out(session, ops, job, words, done=yes, shown=expect)
@@ -197,6 +199,13 @@ def _chosen(wanted: Wanted, ids: Sequence[str] | None) -> Wanted:
     return changed(wanted, ids=tuple(ids)) if ids else wanted
 
 
+async def _refuse_unknown(ops: Operations, job: Job, ids: Sequence[str] | None) -> None:
+    """Raises `LetterNotFound`: an id that is misspelt is not one about which there is nothing to do."""
+    if not job.selected and not job.refused:
+        for id in ids or ():
+            await ops.dead_letter(id)
+
+
 async def _carried_out(
     session: Session,
     ops: Operations,
@@ -207,12 +216,12 @@ async def _carried_out(
     shown: int | None = None,
 ) -> ExitCode:
     """What was planned, with the command that does it; or what was done, once it is over."""
+    if not job.selected and not job.refused:
+        session.out.say(OPEN_ALONE)
     if not done:
         _tell(session, job)
         again = ["convex-messaging", "dead-letters", job.kind, *session.words, *words]
-        if not job.selected:
-            session.out.say("only open letters are meant, unless --state says otherwise")
-        elif not session.out.as_json:
+        if job.selected and not session.out.as_json:
             session.out.line(shlex.join([*again, "--expect", str(job.selected), "--yes"]))
         return ExitCode.OK
     if shown is not None and job.selected < shown:

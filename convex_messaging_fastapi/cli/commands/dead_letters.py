@@ -11,7 +11,7 @@ import typer
 
 from convex_messaging_fastapi.cli.command import command
 from convex_messaging_fastapi.cli.commands import acting
-from convex_messaging_fastapi.cli.commands.filters import FILTER, Wanted
+from convex_messaging_fastapi.cli.commands.filters import FILTER, OPEN_ALONE, Wanted
 from convex_messaging_fastapi.cli.exits import Ended, ExitCode
 from convex_messaging_fastapi.cli.family import family
 from convex_messaging_fastapi.cli.output import plain, safe_bytes
@@ -115,6 +115,8 @@ async def validate(session: Session, wanted: Wanted) -> ExitCode:
         session.out.say(
             f"{found.accepted:,} of {found.checked:,} would be accepted{_because(found.truncated)}"
         )
+    if not found.checked:
+        session.out.say(OPEN_ALONE)
     return ExitCode.OK if found.accepted == found.checked else ExitCode.WRONG
 
 

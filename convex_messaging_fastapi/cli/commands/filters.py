@@ -20,6 +20,9 @@ State = Literal["open", "waiting", "replayed", "failed-again", "discarded", "unk
 
 _PANEL = "Which letters"
 
+OPEN_ALONE = "only open letters are meant, unless --state says otherwise"
+"""What somebody is told whose filter means none."""
+
 
 def _text(help: str, name: str) -> Any:
     return Annotated[str | None, typer.Option(name, help=help, rich_help_panel=_PANEL)]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi.cli.session import Session
-from convex_messaging_fastapi.errors import ReplayFenced, ReplayRefused
+from convex_messaging_fastapi.errors import LetterNotFound, ReplayFenced, ReplayRefused
 from convex_messaging_fastapi.operations import Filter, Job
 from tests.cli.calls import Cli
 
@@ -47,7 +47,11 @@ class FakeOperations:
         if self.error is not None:
             raise self.error
         self.asked.append((wanted, how))
-        return PLANNED if how["dry_run"] else replace(PLANNED, status="running")
+        return PLANNED if how["dry_run"] or not PLANNED.selected else replace(PLANNED, status="running")
+
+    async def dead_letter(self, id: str) -> None:
+        if id == "9/9":
+            raise LetterNotFound(f"there is no dead letter {id}")
 
     async def discard(self, wanted: Any, **how: Any) -> Job:
         return replace(await self.replay(wanted, **how), kind="discard")
@@ -190,12 +194,15 @@ def test_where_nothing_is_meant_it_says_which_letters_are(
 ) -> None:
     none = replace(PLANNED, selected=0, refused={}, notes=(), groups=(), topics=())
     monkeypatch.setattr("tests.cli.commands.test_acting.PLANNED", none)
-    ran = cli("dlq", "replay", "2/517")
-    assert ran == (
-        0,
-        "planned    0 letters would be replayed\n",
-        "only open letters are meant, unless --state says otherwise\n",
-    )
+    for yes in ([], ["--yes"]):
+        assert cli("dlq", "replay", "2/517", *yes) == (
+            0,
+            "planned    0 letters would be replayed\n",
+            "only open letters are meant, unless --state says otherwise\n",
+        )
+        not_found = (5, "", "error: there is no dead letter 9/9\n")
+        assert cli("dlq", "replay", "9/9", *yes) == not_found
+        assert cli("dlq", "discard", "2/517", "9/9", "--reason", "x", *yes) == not_found
     assert cli("dlq", "reopen", "9/9") == (5, "", "error: there is none of 9/9: see dead-letters list\n")
 
 

@@ -257,6 +257,15 @@ def test_validation_is_1_where_some_would_be_refused(cli: Cli, ops: FakeOperatio
     assert cli("dlq", "validate", "--json").code == 0
 
 
+def test_where_no_letter_is_meant_validation_says_which_are(cli: Cli, ops: FakeOperations) -> None:
+    ops.found = Validation(results=(), checked=0)
+    ran = cli("dlq", "validate", "--handler", "misspelt")
+    assert (ran.code, ran.err) == (
+        0,
+        "0 of 0 would be accepted\nonly open letters are meant, unless --state says otherwise\n",
+    )
+
+
 def test_letters_are_exported_a_line_each(cli: Cli, ops: FakeOperations) -> None:
     ran = cli("dlq", "export")
     assert [json.loads(line)["Id"] for line in ran.lines] == ["0/0", "0/1", "0/2"]
