@@ -6,6 +6,7 @@ page = await bus.operations.dead_letters(Filter(topic="payments"))
 """
 
 from convex_messaging_fastapi.messages.pauses import PauseScope as PauseScope
+from convex_messaging_fastapi.messages.pauses import Whom as Whom
 from convex_messaging_fastapi.operations.filtering import Filter as Filter
 from convex_messaging_fastapi.operations.filtering import StateWanted as StateWanted
 from convex_messaging_fastapi.operations.found import still_open as still_open

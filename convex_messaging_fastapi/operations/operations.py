@@ -8,7 +8,7 @@ from typing import Any
 
 from convex_messaging_fastapi.errors import ConfigurationError, LetterNotFound
 from convex_messaging_fastapi.machine import Machine
-from convex_messaging_fastapi.messages.pauses import PauseScope
+from convex_messaging_fastapi.messages.pauses import PauseScope, Whom
 from convex_messaging_fastapi.operations.exporting import as_json
 from convex_messaging_fastapi.operations.filtering import Filter, is_id
 from convex_messaging_fastapi.operations.lag import Lags, PartitionLag
@@ -226,6 +226,14 @@ class Operations:
         """
         return await self._lags.lag(group)
 
+    def whom(self, subscription: str, *, group: str | None = None) -> Whom:
+        """Whom `pause` and `resume` would mean by these names. Asks nobody.
+
+        Raises `ConfigurationError` where no such handler is known, or several are. Not promised: that
+        there is one, for an app whose handlers are not known here.
+        """
+        return self._pausing.whom(subscription, group)
+
     async def pause(
         self,
         subscription: str,
@@ -247,7 +255,7 @@ class Operations:
         `{prefix}.control` cannot be made or written. Not promised: that every process has heard of it by
         then: one without Read on that topic does not.
         """
-        await self._pausing.pause(self._pausing.whom(subscription, group), scope, by, reason)
+        await self._pausing.pause(self.whom(subscription, group=group), scope, by, reason)
 
     async def resume(
         self,
@@ -263,7 +271,7 @@ class Operations:
         Arguments and errors are those of `pause`. `scope="process"` goes on in this process alone, also
         where the fleet was told to pause.
         """
-        await self._pausing.resume(self._pausing.whom(subscription, group), scope, by, reason)
+        await self._pausing.resume(self.whom(subscription, group=group), scope, by, reason)
 
     async def stop(self) -> None:
         """End every action of this process between two slices, or after five seconds wherever it is."""

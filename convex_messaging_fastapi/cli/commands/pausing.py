@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convex_messaging_fastapi.cli.command import command
 from convex_messaging_fastapi.cli.session import Session
 from convex_messaging_fastapi.cli.words import me
+
+if TYPE_CHECKING:
+    from convex_messaging_fastapi.messages.pauses import Whom
 
 Handler = Annotated[str, typer.Argument(help="Its id, as `handlers` lists it.")]
 Group = Annotated[
@@ -37,10 +40,11 @@ async def pause(
     In all processes of its service, within 5 seconds, until `resume`. What runs finishes. Other handlers of
     its topics in the same group soon stop with it.
     """
-    if yes:
-        async with session.operations() as ops:
-            await ops.pause(handler, group=group, by=by or me(), reason=reason)
-    _tell(session, handler, "paused", done=yes)
+    async with session.operations() as ops:
+        whom = ops.whom(handler, group=group)
+        if yes:
+            await ops.pause(whom.subscription, group=whom.group, by=by or me(), reason=reason)
+    _tell(session, whom, "paused", done=yes)
 
 
 async def resume(
@@ -55,15 +59,19 @@ async def resume(
 
     Its breaker closes where that is open.
     """
-    if yes:
-        async with session.operations() as ops:
-            await ops.resume(handler, group=group, by=by or me(), reason=reason)
-    _tell(session, handler, "resumed", done=yes)
+    async with session.operations() as ops:
+        whom = ops.whom(handler, group=group)
+        if yes:
+            await ops.resume(whom.subscription, group=whom.group, by=by or me(), reason=reason)
+    _tell(session, whom, "resumed", done=yes)
 
 
-def _tell(session: Session, handler: str, what: str, *, done: bool) -> None:
+def _tell(session: Session, whom: Whom, what: str, *, done: bool) -> None:
+    handler = f"{whom.subscription} of group {whom.group}"
+    if not session.is_app_named:
+        session.out.say("whether that group has this handler was not looked at: name the app with --app")
     if session.out.as_json:
-        session.out.json({"handler": handler, "result": what, "done": done})
+        session.out.json({"handler": whom.subscription, "group": whom.group, "result": what, "done": done})
     elif done:
         session.out.line(f"{handler} is {what}: its processes hear of it within 5 s")
     else:

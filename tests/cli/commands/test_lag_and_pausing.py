@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from convex_messaging_fastapi.cli.session import Session
+from convex_messaging_fastapi.messages.pauses import Whom
 from convex_messaging_fastapi.operations import PartitionLag
 from tests.cli.calls import Cli
 
@@ -34,6 +35,9 @@ class FakeOperations:
     async def lag(self, group: str) -> tuple[PartitionLag, ...]:
         self.asked.append(group)
         return () if group == "absent" else (replace(BEHIND, group=group), replace(NEW, group=group))
+
+    def whom(self, handler: str, *, group: str | None) -> Whom:
+        return Whom(group or "convex-group", handler)
 
     async def pause(self, handler: str, **how: Any) -> None:
         self.said.append(("pause", handler, how))
@@ -118,9 +122,23 @@ def test_lag_as_json_has_the_names_of_its_values(cli: Cli, ops: FakeOperations) 
 def test_nothing_is_said_without_yes(cli: Cli, ops: FakeOperations, verb: str, result: str) -> None:
     ran = cli(verb, "take-payment", "--group", "convex", "--by", "ada", "--reason", "why")
     assert ran.code == 0, ran.err
-    assert ran.lines == [f"take-payment would be {result}: --yes does it"]
+    assert ran.lines == [f"take-payment of group convex would be {result}: --yes does it"]
+    assert ran.err == "whether that group has this handler was not looked at: name the app with --app\n"
     assert ops.said == []
 
     ran = cli(verb, "take-payment", "--group", "convex", "--by", "ada", "--reason", "why", "--yes", "--json")
-    assert ran.json == {"handler": "take-payment", "result": result, "done": True}
+    assert ran.json == {"handler": "take-payment", "group": "convex", "result": result, "done": True}
     assert ops.said == [(verb, "take-payment", {"group": "convex", "by": "ada", "reason": "why"})]
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_a_handler_that_the_app_does_not_have_is_refused_without_yes_too(
+    cli: Cli, shop: Path, verb: str
+) -> None:
+    where = ("--app", "main:app", "--bootstrap-servers", "127.0.0.1:1")
+    ran = cli(verb, "take-paiment", *where)
+    assert ran.code == 2
+    assert "no handler is 'take-paiment': there are 'count', 'print-invoice', 'take-payment'" in ran.err
+    ran = cli(verb, "count", *where)
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.lines[0].startswith("count of group counting would be ")
