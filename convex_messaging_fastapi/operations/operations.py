@@ -30,6 +30,7 @@ from convex_messaging_fastapi.operations.validating import KnownHandler, Validat
 from convex_messaging_fastapi.operations.values import Letter, LetterPage, Validation
 from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.policies import shown
+from convex_messaging_fastapi.records import TopicPartition
 
 JOBS_END_SECONDS = 5.0
 
@@ -93,7 +94,7 @@ class Operations:
             raise ConfigurationError(f"the id of a letter is such as '2/517', not {shown(id)}")
         place = place_of_id(id, self._own_topic)
         scan = await self._scanner.scan()
-        if (row := scan.rows.find(*place)) is None and scan.truncated:
+        if (row := scan.rows.find(*place)) is None and _may_have_missed(scan, *place):
             scan = await self._scanner.fresh(None, FOR_ACTIONS)
             row = scan.rows.find(*place)
         if row is not None:
@@ -294,3 +295,8 @@ class Operations:
         now_ms = self._parts.clock.unix() * 1000
         prefix = self._parts.settings.topic_prefix
         return Selector(wanted, scan, self._own_topic, prefix, retention_ms, now_ms)
+
+
+def _may_have_missed(scan: Scan, topic: str, partition: int, offset: int) -> bool:
+    """The log names a letter as soon as it is written, and a scan may be five seconds old."""
+    return scan.truncated != "" or offset >= scan.ends.get(TopicPartition(topic, partition), 0)

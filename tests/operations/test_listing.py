@@ -482,6 +482,13 @@ class TestOneLetter:
         with pytest.raises(ConfigurationError, match="the id of a letter is such as '2/517'"):
             await Desk().operations.dead_letter(id)
 
+    async def test_one_that_was_written_since_the_latest_list_is_found(self) -> None:
+        desk = Desk()
+        desk.write(a_letter(original(0)))
+        await desk.operations.dead_letters()
+        desk.write(a_letter(original(1)))
+        assert (await desk.operations.dead_letter("0/1")).origin.offset == 1
+
     async def test_one_that_no_list_reaches_is_found_all_the_same(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
