@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -63,6 +63,7 @@ def of_topics(seen: Seen) -> Iterator[Finding]:
         yield skipped("topics", "no app was named, so what it reads is not known: give --app")
         return
     findings = [finding for topic in seen.needs.topics for finding in _of_topic(seen, topic)]
+    findings += _idle_members(seen)
     yield from findings or [good("topics", f"{len(seen.needs.topics)} that its handlers read are there")]
 
 
@@ -74,16 +75,24 @@ def _of_topic(seen: Seen, name: str) -> Iterator[Finding]:
         return
     yield from _of_copies(seen, topic)
     yield from _of_retention(seen, topic)
-    members = max(
-        (len(group.hosts) for group in seen.groups.values() if not isinstance(group, str)), default=0
-    )
-    if members > len(topic.partitions):
-        fact = (
-            f"{name} has {len(topic.partitions)} partitions for a group of {members} members: some are idle"
-        )
-        yield doubtful(
-            "topics", fact, f"{_kafka('topics', seen)} --alter --topic {name} --partitions {members}"
-        )
+
+
+def _idle_members(seen: Seen) -> Iterator[Finding]:
+    """The partitions of all its topics are dealt out to a group's members in turn."""
+    for name, read in seen.needs.topics_of.items():
+        group = seen.groups.get(name)
+        topics = [topic for each in read if (topic := seen.cluster.topic(each)) is not None]
+        partitions = sum(len(topic.partitions) for topic in topics)
+        if group is None or isinstance(group, str) or not topics or len(group.hosts) <= partitions:
+            continue
+        fact = f"group {name} has {len(group.hosts)} members for {partitions} partitions: some are idle"
+        fix = f"--alter --topic {topics[0].name} --partitions {_enough(topics, len(group.hosts))}"
+        yield doubtful("topics", fact, f"{_kafka('topics', seen)} {fix}")
+
+
+def _enough(topics: Sequence[SeenTopic], members: int) -> int:
+    """Partitions of the first topic with which each member has one."""
+    return members - sum(len(topic.partitions) for topic in topics[1:])
 
 
 def _missing(seen: Seen, name: str) -> Finding:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from convex_messaging_fastapi.cli.app import Handler
     from convex_messaging_fastapi.naming import Naming
@@ -26,9 +26,13 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """`topics` are those that handlers read. Without an app they are not known, nor are `groups` but one."""
+    """`topics` are those that handlers read, `topics_of` those of each group.
+
+    Without an app they are not known, nor are `groups` but one.
+    """
 
     topics: tuple[str, ...]
+    topics_of: Mapping[str, tuple[str, ...]]
     groups: tuple[str, ...]
     letters: str
     states: str
@@ -43,6 +47,10 @@ def needs_of(settings: MessagingSettings, handlers: Iterable[Handler] | None) ->
     naming, known = Naming(settings), list(handlers or ())
     topics = tuple(dict.fromkeys(topic for handler in known for topic in handler.topics))
     groups = tuple(dict.fromkeys(handler.group for handler in known)) or (settings.consumer_group,)
+    topics_of = {
+        group: tuple(dict.fromkeys(topic for each in known if each.group == group for topic in each.topics))
+        for group in groups
+    }
     buries = settings.unreadable == "bury" or any(
         each.declared.options.dead_letter == "bury" for each in known
     )
@@ -53,7 +61,7 @@ def needs_of(settings: MessagingSettings, handlers: Iterable[Handler] | None) ->
         *_to_operate(naming, groups),
     )
     letters, states = naming.dead_letters, naming.dead_letter_states
-    return Needs(topics, groups, letters, states, rights, handlers is not None)
+    return Needs(topics, topics_of, groups, letters, states, rights, handlers is not None)
 
 
 def _to_bury(naming: Naming, *, buries: bool) -> Iterator[Need]:
