@@ -184,6 +184,29 @@ def test_a_plain_port_spoken_to_in_tls_is_marked(
 
 
 @pytest.mark.kafka
+def test_a_login_at_a_port_that_takes_none_is_marked_and_mended(
+    doctor: Doctor, secured: Secured, settings: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAFKA_SASL_USERNAME": "ada",
+        "KAFKA_SASL_PASSWORD": "secret",
+    }
+    for name, value in login.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", secured.addresses["PLAINTEXT"])
+    (finding,) = doctor.marked("wrong")
+    assert (finding["check"], finding["fix"].partition(",")[0]) == (
+        "login",
+        "set KAFKA_SECURITY_PROTOCOL=PLAINTEXT",
+    )
+    for name in login:
+        monkeypatch.delenv(name)
+    assert doctor.finds()["broker"][0]["mark"] == "good"
+
+
+@pytest.mark.kafka
 def test_a_mechanism_that_is_not_offered_is_named_with_those_that_are(
     doctor: Doctor, guarded: Guarded, settings: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,6 +186,9 @@ async def _login(settings: MessagingSettings, told: Knock, address: Address, sec
 def _fix_of_login(settings: MessagingSettings, told: Knock) -> str:
     if not settings.uses_sasl:
         return "the listener may want a login: set KAFKA_SECURITY_PROTOCOL to SASL_PLAINTEXT or SASL_SSL"
+    if not told.mechanisms and told.problem == "auth_failed":
+        plain = "SSL" if settings.uses_tls else "PLAINTEXT"
+        return f"set KAFKA_SECURITY_PROTOCOL={plain}, or take the port at which the brokers want a login"
     if told.mechanisms and settings.sasl_mechanism not in told.mechanisms:
         return f"set KAFKA_SASL_MECHANISM to one that it offers: {', '.join(told.mechanisms)}"
     return "check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD, and that the cluster has this user"
