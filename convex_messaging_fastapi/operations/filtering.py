@@ -50,7 +50,7 @@ class Filter:
             if not accepts(value := getattr(self, name)):
                 raise ConfigurationError(f"Filter.{name} takes {takes}, not {shown(value)}")
         if self.since is not None and self.until is not None and self.until <= self.since:
-            raise ConfigurationError("Filter.until is later than since: nothing lies between them")
+            raise ConfigurationError("Filter.until must be later than since, or no letter is meant")
 
 
 def is_id(value: object) -> bool:

@@ -40,7 +40,7 @@ def test_what_can_be_meant_is_taken(given: dict[str, Any]) -> None:
         ({"text": 7}, "Filter.text takes a text"),
         ({"since": datetime(2026, 1, 1)}, "Filter.since takes a datetime with a time zone"),  # noqa: DTZ001
         ({"until": "2026-01-01"}, "Filter.until takes a datetime"),
-        ({"since": JANUARY, "until": JANUARY}, "nothing lies between them"),
+        ({"since": JANUARY, "until": JANUARY}, "Filter.until must be later than since"),
         ({"state": "closed"}, "Filter.state takes one of open, waiting, "),
         ({"state": None}, "Filter.state takes"),
         ({"min_replays": -1}, "Filter.min_replays takes"),

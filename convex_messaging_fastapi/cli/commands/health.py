@@ -59,7 +59,12 @@ def _asked(url: str, seconds: float) -> tuple[int, dict[str, Any]]:
         with error:
             status, body = error.code, error.read(_LONGEST)
     except (URLError, OSError, ValueError) as error:
-        raise Ended(ExitCode.AWAY, f"{url}: {getattr(error, 'reason', error)}") from error
+        why = getattr(error, "reason", error)
+        raise Ended(
+            ExitCode.AWAY,
+            f"{url} gives no answer: {getattr(why, 'strerror', None) or why}. Does the service run, and is "
+            "this its port?",
+        ) from error
     try:
         told = json.loads(body)
     except ValueError:

@@ -68,7 +68,8 @@ def test_nobody_who_answers_is_3(cli: Cli) -> None:
     ran = cli("health", "--url", "http://127.0.0.1:1")
     assert (ran.code, ran.err) == (
         3,
-        "error: http://127.0.0.1:1/health/kafka: [Errno 111] Connection refused\n",
+        "error: http://127.0.0.1:1/health/kafka gives no answer: Connection refused. "
+        "Does the service run, and is this its port?\n",
     )
 
 
