@@ -5,13 +5,11 @@ A record's key is `pause/{group}/{subscription}`, its value the latest word: to 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from jiter import from_json
-
+from convex_messaging_fastapi.messages.notes import note, read_time, told_in, written_time
 from convex_messaging_fastapi.messages.validation_errors import one_line
 from convex_messaging_fastapi.records import OutgoingRecord, Record
 
@@ -52,11 +50,10 @@ def record_of(whom: Whom, by: str, at: datetime, reason: str | None, *, paused: 
     value = {
         "Paused": paused,
         "By": one_line(by, MAX_BY),
-        "At": at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "At": written_time(at),
         "Reason": None if reason is None else one_line(reason, MAX_REASON),
     }
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return OutgoingRecord(_key_of(whom), written.encode("utf-8", "backslashreplace"))
+    return note(_key_of(whom), value)
 
 
 def word_of(record: Record) -> tuple[Whom, Pause | None] | None:
@@ -68,13 +65,13 @@ def word_of(record: Record) -> tuple[Whom, Pause | None] | None:
         return None
     if record.value is None:
         return whom, None
-    told = _parsed(record.value)
+    told = told_in(record.value, MAX_BYTES)
     if told.get("Paused") is False:
         return whom, None
     if told.get("Paused") is not True:
         return None
     by, reason = told.get("By"), told.get("Reason")
-    at = _time(told.get("At")) or datetime.fromtimestamp(max(0, record.timestamp_ms) / 1000, UTC)
+    at = read_time(told.get("At")) or datetime.fromtimestamp(max(0, record.timestamp_ms) / 1000, UTC)
     return whom, Pause(
         one_line(by, MAX_BY) if isinstance(by, str) else "",
         at,
@@ -97,23 +94,3 @@ def _whom(key: bytes | None) -> Whom | None:
     if not (text.startswith(_KEY) and slash and group and subscription):
         return None
     return Whom(group.replace("%2F", "/").replace("%25", "%"), subscription)
-
-
-def _parsed(value: bytes) -> dict[str, Any]:
-    if len(value) > MAX_BYTES:
-        return {}
-    try:
-        told = from_json(value, allow_inf_nan=False)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _time(told: object) -> datetime | None:
-    if not isinstance(told, str):
-        return None
-    try:
-        at = datetime.fromisoformat(told)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None

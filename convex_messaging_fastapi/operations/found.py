@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from convex_messaging_fastapi.messages.copies import MAX_LETTER
+from convex_messaging_fastapi.messages.notes import read_time
 from convex_messaging_fastapi.operations.known_states import KnownStates
 from convex_messaging_fastapi.operations.letters import (
     Alike,
@@ -19,7 +20,6 @@ from convex_messaging_fastapi.operations.letters import (
     group_key_of,
     replayed_from,
     replays,
-    time,
     told_of,
     value_text,
     without_message,
@@ -136,7 +136,7 @@ class Found:
     ) -> int:  # fmt: skip
         """Each letter passes here, so that nothing is called that most letters do not need."""
         topic, _, offset, timestamp_ms, *_ = record
-        at = time(failed_at)
+        at = read_time(failed_at)
         is_open = self._all_are_open or self._state(record) == "open"
         row = self.rows.add(
             self._where,

@@ -7,14 +7,11 @@ letter that is opened again has the state `open`.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast, get_args
 
-from jiter import from_json
-
+from convex_messaging_fastapi.messages.notes import note, read_time, told_in, written_time
 from convex_messaging_fastapi.messages.validation_errors import one_line
 from convex_messaging_fastapi.operations.values import KeptState, LetterPlace, StateChange
 from convex_messaging_fastapi.records import OutgoingRecord, Record
@@ -113,8 +110,7 @@ def record_of(state: StateOfLetter) -> OutgoingRecord:
     if before:
         value["Before"] = [_told(change) for change in before[1 - MAX_CHANGES :]]
     value["V"] = VERSION
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return OutgoingRecord(key_of(state.place), written.encode("utf-8", "backslashreplace"))
+    return note(key_of(state.place), value)
 
 
 def forgotten(place: LetterPlace) -> OutgoingRecord:
@@ -136,7 +132,7 @@ def state_of(record: Record) -> StateOfLetter | Unclear | None:
     where = place_of_key(record.key)
     if where is None or record.value is None:
         return None
-    told = _parsed(record.value)
+    told = told_in(record.value, MAX_STATE_BYTES)
     timestamp_ms = _int(told.get("LetterTimestamp"))
     if timestamp_ms is None:
         return Unclear(None)
@@ -151,30 +147,20 @@ def state_of(record: Record) -> StateOfLetter | Unclear | None:
 
 def kept_of(record: Record) -> Kept:
     """What `state_of` says, in short, in a third of the time. The record has a letter's key and a value."""
-    told = _parsed(record.value or b"")
+    told = told_in(record.value or b"", MAX_STATE_BYTES)
     timestamp_ms = _int(told.get("LetterTimestamp"))
     state = told.get("State")
-    clear = told.get("V") == VERSION and _is_state(state) and _time(told.get("At")) is not None
+    clear = told.get("V") == VERSION and _is_state(state) and read_time(told.get("At")) is not None
     if timestamp_ms is None or not clear:
         return Kept(timestamp_ms, None, None, None, record.partition, record.offset)
     kept, job = cast("KeptState", state), _text(told.get("Job"))
     return Kept(timestamp_ms, kept, _copy(told), job, record.partition, record.offset)
 
 
-def _parsed(value: bytes) -> dict[str, Any]:
-    if len(value) > MAX_STATE_BYTES:
-        return {}
-    try:
-        told = from_json(value, allow_inf_nan=False)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
 def _told(change: StateChange) -> dict[str, Any]:
     return {
         "State": change.state,
-        "At": change.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "At": written_time(change.at),
         "By": one_line(change.by, MAX_BY),
         "Reason": None if change.reason is None else one_line(change.reason, MAX_REASON),
         "Job": change.job,
@@ -184,7 +170,7 @@ def _told(change: StateChange) -> dict[str, Any]:
 def _change(told: Any) -> StateChange | None:
     if not isinstance(told, dict) or not _is_state(told.get("State")):
         return None
-    if (at := _time(told.get("At"))) is None:
+    if (at := read_time(told.get("At"))) is None:
         return None
     return StateChange(
         cast("KeptState", told["State"]),
@@ -205,16 +191,6 @@ def _copy(told: dict[str, Any]) -> Copy | None:
         return None
     partition, offset = _int(place.get("Partition")), _int(place.get("Offset"))
     return None if partition is None or offset is None else Copy(group, topic, partition, offset)
-
-
-def _time(told: object) -> datetime | None:
-    if not isinstance(told, str):
-        return None
-    try:
-        at = datetime.fromisoformat(told)
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _text(told: object) -> str | None:

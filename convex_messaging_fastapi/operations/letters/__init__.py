@@ -5,7 +5,6 @@ Anybody may have written anything into a dead-letter topic, so every field may b
 
 from convex_messaging_fastapi.operations.letters.contents import value_text as value_text
 from convex_messaging_fastapi.operations.letters.fields import Fields as Fields
-from convex_messaging_fastapi.operations.letters.fields import time as time
 from convex_messaging_fastapi.operations.letters.fingerprint import GroupKey as GroupKey
 from convex_messaging_fastapi.operations.letters.fingerprint import group_id_of as group_id_of
 from convex_messaging_fastapi.operations.letters.fingerprint import group_key_of as group_key_of

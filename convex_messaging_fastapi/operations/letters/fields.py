@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 Fields = Mapping[str, Any]
@@ -21,19 +20,6 @@ def count(value: object) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if 0 <= value <= _MAX_INT else None
-
-
-def time(value: object) -> datetime | None:
-    """A time as JSON has it, with .NET's seven digits too; in UTC where no zone is given."""
-    if not isinstance(value, str):
-        return None
-    try:
-        at = datetime.fromisoformat(value)
-        if at.tzinfo is UTC:
-            return at
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def is_said(value: object) -> bool:

@@ -6,9 +6,10 @@ from datetime import datetime
 
 from convex_messaging_fastapi.messages import copies
 from convex_messaging_fastapi.messages.headers import MESSAGE_ID
+from convex_messaging_fastapi.messages.notes import read_time
 from convex_messaging_fastapi.messages.validation_errors import MAX_NAME
 from convex_messaging_fastapi.operations.letters.contents import Contents, contents_of, parts_omitted
-from convex_messaging_fastapi.operations.letters.fields import Fields, count, is_said, text, time
+from convex_messaging_fastapi.operations.letters.fields import Fields, count, is_said, text
 from convex_messaging_fastapi.operations.letters.fingerprint import group_id_of, group_key_of
 from convex_messaging_fastapi.operations.letters.frames import frame_of
 from convex_messaging_fastapi.operations.letters.telling import Told
@@ -72,7 +73,7 @@ def id_of(place: LetterPlace, own_topic: str) -> str:
 
 def failed_at(fields: Fields, record: Record) -> datetime:
     """When it failed, or where that is not said when the letter was written."""
-    return time(fields.get("FailedAt")) or utc(record.timestamp_ms)
+    return read_time(fields.get("FailedAt")) or utc(record.timestamp_ms)
 
 
 def replays(fields: Fields) -> int:
@@ -106,7 +107,7 @@ def _origin(fields: Fields, longest: int | None) -> Origin:
         _text(fields.get("OriginalTopic"), longest) or NOT_KNOWN,
         count(fields.get("OriginalPartition")),
         count(fields.get("OriginalOffset")),
-        time(fields.get("OriginalTimestamp")),
+        read_time(fields.get("OriginalTimestamp")),
         count(fields.get("OriginalLastOffset")),
     )
 

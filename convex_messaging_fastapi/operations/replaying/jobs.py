@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast, get_args
 
-from jiter import from_json
-
+from convex_messaging_fastapi.messages.notes import note, read_time, told_in, written_time
 from convex_messaging_fastapi.messages.validation_errors import one_line
 from convex_messaging_fastapi.operations.replaying.choosing import Kind
 from convex_messaging_fastapi.records import OutgoingRecord, Record
@@ -84,8 +82,8 @@ def record_of_job(job: Job) -> OutgoingRecord:
         "Status": job.status,
         "By": one_line(job.by, MAX_BY),
         "Host": one_line(job.host, MAX_BY),
-        "StartedAt": _written(job.started_at),
-        "At": _written(job.at),
+        "StartedAt": written_time(job.started_at),
+        "At": written_time(job.at),
         "Filter": dict(job.filter),
         "Target": job.target,
         "Topics": list(job.topics),
@@ -99,28 +97,24 @@ def record_of_job(job: Job) -> OutgoingRecord:
         "Error": one_line(job.error, MAX_ERROR),
         "V": VERSION,
     }
-    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return OutgoingRecord(key_of_job(job.id), written.encode("utf-8", "backslashreplace"))
+    return note(key_of_job(job.id), value)
 
 
 def job_of(record: Record) -> Job | None:
     """What a record of the state topic says about a job, `None` for any other. Whatever is in it, nothing is
     raised."""
     found = _KEY.fullmatch(record.key or b"")
-    if found is None or record.value is None or len(record.value) > MAX_JOB_BYTES:
+    if found is None or record.value is None:
         return None
-    try:
-        told = from_json(record.value, allow_inf_nan=False)
-    except ValueError:
-        return None
-    return _job(found[1].decode(), told) if isinstance(told, dict) and told.get("V") == VERSION else None
+    told = told_in(record.value, MAX_JOB_BYTES)
+    return _job(found[1].decode(), told) if told.get("V") == VERSION else None
 
 
 def _job(id: str, told: Mapping[str, Any]) -> Job | None:
     kind, status, started_at, at = (told.get(name) for name in ("Kind", "Status", "StartedAt", "At"))
     if kind not in get_args(Kind) or status not in _KEPT:
         return None
-    began, last = _time(started_at), _time(at)
+    began, last = read_time(started_at), read_time(at)
     if began is None or last is None:
         return None
     rate = told.get("Rate")
@@ -144,18 +138,6 @@ def _job(id: str, told: Mapping[str, Any]) -> Job | None:
         failed_again=_count(told.get("FailedAgain")),
         error=_text(told.get("Error")),
     )
-
-
-def _written(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _time(told: object) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(told) if isinstance(told, str) else None
-        return None if at is None else at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _text(told: object) -> str:

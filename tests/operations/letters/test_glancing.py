@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convex_messaging_fastapi.failures import Failure
+from convex_messaging_fastapi.messages.notes import read_time
 from convex_messaging_fastapi.operations.found import Found
 from convex_messaging_fastapi.operations.known_states import KnownStates
 from convex_messaging_fastapi.operations.letters import (
@@ -18,7 +19,6 @@ from convex_messaging_fastapi.operations.letters import (
     fields_alike,
     glance_at,
     group_key_of,
-    time,
     told_of,
     without_message,
 )
@@ -39,7 +39,7 @@ def agrees(letter: Record) -> None:
     assert glance is not None
     alike, failed_at, identity = glance
     assert identity == told.identity
-    assert time(failed_at.decode()) == time(told.fields["FailedAt"])
+    assert read_time(failed_at.decode()) == read_time(told.fields["FailedAt"])
     assert group_key_of(Told("convex", fields_alike(alike) or {})) == group_key_of(told)
     shown = told_of(without_message(letter)).fields
     left_out = {"OriginalMessage", "OriginalMessageBase64"}
