@@ -262,6 +262,12 @@ class SettingsFields(BaseSettings):
         default=None,
         description="in place of `ssl_key_password`, a file that holds it; read again with the key",
     )
+    console_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="signs what pages of the console have shown; the same in all processes that serve one, at "
+        "least 16 characters; by default each process has its own",
+    )
     allow_plaintext_credentials: bool = Field(
         default=False, description="whether SASL may go unencrypted to a host that is not loopback"
     )

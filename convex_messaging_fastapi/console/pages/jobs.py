@@ -1,0 +1,53 @@
+"""What was done to dead letters, by whom, and how far it is."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from convex_messaging_fastapi.console.desk import Desk
+from convex_messaging_fastapi.console.forms import query_of, told_again
+from convex_messaging_fastapi.console.pages.view import PAGE_SECONDS, View
+from convex_messaging_fastapi.console.security import Refused
+from convex_messaging_fastapi.console.wording import DONE
+from convex_messaging_fastapi.operations import Job
+
+
+async def jobs(desk: Desk, request: Request) -> View:
+    return View(
+        "jobs.html",
+        {
+            "title": "Jobs",
+            "jobs": await desk.asked(desk.operations.jobs(), PAGE_SECONDS),
+            "done": DONE.get(request.query_params.get("done", ""), ""),
+        },
+    )
+
+
+async def job(desk: Desk, request: Request) -> View:
+    found = await job_of(desk, request.path_params["id"], PAGE_SECONDS)
+    return View(
+        "job.html",
+        {
+            "title": f"{found.kind.capitalize()} of {found.selected:,} letters",
+            "job": found,
+            "again_query": query_of(told_again(found.filter)),
+            "rate": rate_of(found),
+            "may_write": desk.may_write,
+        },
+    )
+
+
+async def job_of(desk: Desk, id: str, seconds: float) -> Job:
+    """Of this process as far as it is, of another as it was last told. Raises `Refused` where there is none."""
+    if (own := desk.operations.job(id)) is not None:
+        return own
+    for each in await desk.asked(desk.operations.jobs(), seconds):
+        if each.id == id:
+            return each
+    raise Refused(404, "There is no such job.", "Jobs lists those that are remembered.")
+
+
+def rate_of(job: Job) -> float | None:
+    """Letters a second until now."""
+    took = (job.at - job.started_at).total_seconds()
+    return job.done / took if took >= 1 else None
