@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
+from tests.browser.shown import USERS, Shown, shown_by
+from tests.support.services import service
 from tests.support.telling import telling
 from tools import browser
 
@@ -39,3 +41,11 @@ def _none(config: pytest.Config, reason: str) -> str:
         pytest.fail(f"REQUIRE_BROWSER=1, but {reason}", pytrace=False)
     telling(config).summary.append(f"browser: none: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """The example app on the in-process broker, after a minute's bets."""
+    with service(tmp_path_factory.mktemp("shown"), {"CONSOLE_USERS": USERS}) as app:
+        app.wait_ready()
+        yield shown_by(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,9 @@ class Look(NamedTuple):
         return f"{self.scheme}, {self.width} px{'' if self.scripts else ', no scripts'}"
 
 
+DAY = Look()
+
+
 class Seat:
     """One browser with a session of its own, at a service that has a console."""
 
@@ -40,15 +44,18 @@ class Seat:
         self.page = page
         self.address = address
         self.complaints: list[str] = []
+        self._awaited = {401}  # a browser asks first, and is told to say who it is
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.complaints.append(f"an error of the script: {error}"))
         page.on("response", self._answered)
 
     async def open(self, path: str, status: int = 200) -> Page:
         """The page that stands there, once it is drawn and its script has run."""
+        self._awaited.add(status)
         answer = await self.page.goto(self.address + path)
         assert answer is not None
-        assert answer.status == status, f"{answer.status} from {path}: {await answer.text()}"
+        title = await self.page.title()
+        assert answer.status == status, f"{answer.status} from {path}: {title}"
         return self.page
 
     async def tab_through(self) -> list[str]:
@@ -60,7 +67,8 @@ class Seat:
             at: str | None = await self.page.evaluate(f"({_NAMED})(document.activeElement)")
             if at is None or (reached and at == reached[0]):
                 return reached
-            reached.append(at)
+            if reached[-1:] != [at]:  # a field for a date has a stop for each of its parts
+                reached.append(at)
 
     async def tab_to(self, name: str) -> None:
         """Press Tab until what is called so has the focus, as somebody without a mouse does."""
@@ -93,17 +101,18 @@ class Seat:
         ]
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and " 401 " not in message.text:
+        status = re.search(r"responded with a status of (\d+)", message.text)
+        if message.type in ("error", "warning") and not (status and int(status[1]) in self._awaited):
             self.complaints.append(f"the browser's console, {message.type}: {message.text}")
 
     def _answered(self, answer: Response) -> None:
-        if answer.status >= 400 and answer.status != 401:  # a browser asks first, and is told to say who it is
+        if answer.status >= 400 and answer.status not in self._awaited:
             self.complaints.append(f"{answer.status} from {answer.url}")
 
 
 @asynccontextmanager
 async def seat(
-    browser: Browser, address: str, user: str, password: str, look: Look = Look()
+    browser: Browser, address: str, user: str, password: str, look: Look = DAY
 ) -> AsyncIterator[Seat]:
     """Gone at the end; by then its browser must have complained of nothing."""
     context = await browser.new_context(

@@ -1,0 +1,47 @@
+"""Pictures of pages for the documentation: small ones, on which nothing tells whose machine they were made on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
+
+FOLDER = os.environ.get("SCREENSHOTS")
+"""Where `make screenshots` wants them; without it none are made."""
+
+MOST_BYTES = 80_000
+COLOURS = (64, 32, 16)
+
+_NAMELESS = """([host, name]) => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(host, name);
+}"""
+
+
+async def picture(page: Page, name: str) -> None:
+    """What the window shows now, as `{name}.png`."""
+    if FOLDER is None:
+        return
+    await page.evaluate(_NAMELESS, [f"{socket.gethostname()}:", "bets-7c9f:"])
+    data = await page.screenshot(animations="disabled", caret="hide")
+    Path(FOLDER).mkdir(parents=True, exist_ok=True)
+    Path(FOLDER, f"{name}.png").write_bytes(small(data))
+
+
+def small(data: bytes) -> bytes:
+    """The same picture in few colours: flat pages have few."""
+    from PIL import Image
+
+    whole = Image.open(BytesIO(data)).convert("RGB")
+    for colours in COLOURS:
+        written = BytesIO()
+        fewer = whole.quantize(colours, dither=Image.Dither.NONE)
+        fewer.save(written, "PNG", optimize=True)
+        if len(written.getvalue()) <= MOST_BYTES:
+            return written.getvalue()
+    raise AssertionError(f"{len(written.getvalue())} bytes: show less of the page")
