@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,6 +23,7 @@ Operator: TypeAlias = Callable[[Request], str | Awaitable[str]]
 """Who asks, as it is kept with what is done: at most 64 characters."""
 
 MAX_BY = 64
+MOST_REMEMBERED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Desk:
     operator: Operator | None = None
     callers: Callers = field(default_factory=Callers)
     _under_way: set[asyncio.Future[Any]] = field(default_factory=set)
+    _done: dict[str, asyncio.Future[str]] = field(default_factory=dict)
 
     @property
     def may_write(self) -> bool:
@@ -79,6 +81,21 @@ class Desk:
             return work.result()
         except ERRORS as error:
             raise told(error, self.bus.status()) from error
+
+    async def once(self, token: str, deed: Coroutine[Any, Any, str]) -> str:
+        """What came of it: a button that was pressed twice is pressed once."""
+        if (first := self._done.get(token)) is not None:
+            deed.close()
+            return await asyncio.shield(first)
+        while len(self._done) >= MOST_REMEMBERED:
+            del self._done[next(iter(self._done))]
+        work = self._done[token] = asyncio.ensure_future(deed)
+        self._keep(work)
+        try:
+            return await asyncio.shield(work)
+        except Refused:
+            self._done.pop(token, None)  # nothing was done: it may be tried again
+            raise
 
     async def who(self, request: Request) -> str:
         """The operator of this request. Raises `Refused` where nobody says who it is."""

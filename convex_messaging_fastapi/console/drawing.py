@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from convex_messaging_fastapi.console.assets import asset
-from convex_messaging_fastapi.console.inert import inert, inert_lines
+from convex_messaging_fastapi.console.inert import carried, inert_lines
 from convex_messaging_fastapi.console.wording import JOBS, NOT_REPLAYED, REASONS, STATES, STATUSES, VERDICTS
 from convex_messaging_fastapi.errors import ConfigurationError
 
@@ -23,6 +23,9 @@ NAVIGATION = (
     ("/subscriptions", "Subscriptions"),
     ("/dead-letters", "Dead letters"),
     ("/jobs", "Jobs"),
+    ("/tail", "Live tail"),
+    ("/settings", "Settings"),
+    ("/asyncapi", "Messages"),
 )
 
 
@@ -31,6 +34,7 @@ def environment() -> Environment:
     """Raises `ConfigurationError` where Jinja is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
+        from markupsafe import Markup, escape
     except ImportError as error:
         raise ConfigurationError(
             "messaging_console needs Jinja: pip install 'convex-messaging-fastapi[console]'"
@@ -45,7 +49,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "lines": inert_lines, "number": number, "share": share, "seconds": seconds, "moment": moment,
-        "iso": iso, "size": size,
+        "iso": iso, "size": size, "exact": lambda text: Markup(escape(carried(str(text)))),
     }  # fmt: skip
     made.globals |= {
         "REASONS": REASONS, "STATUSES": STATUSES, "STATES": STATES, "VERDICTS": VERDICTS, "JOBS": JOBS,

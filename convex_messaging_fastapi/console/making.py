@@ -13,6 +13,7 @@ from convex_messaging_fastapi.console.desk import Desk, Operator
 from convex_messaging_fastapi.console.drawing import environment
 from convex_messaging_fastapi.console.routes.reading import ONE_LETTER, PAGES, add_files, add_pages
 from convex_messaging_fastapi.console.routes.serving import ConsoleRoute
+from convex_messaging_fastapi.console.routes.writing import add_actions
 from convex_messaging_fastapi.console.security import Tokens
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.measuring import Measuring
@@ -53,6 +54,7 @@ def messaging_console(
     desk = Desk(bus, _course_of(bus), Tokens(lambda: secret or _secret_of(bus)), operator)
     router = APIRouter(dependencies=[*dependencies], route_class=ConsoleRoute, redirect_slashes=False)
     add_files(router)
+    add_actions(router, desk, writes or ())
     add_pages(router, desk, PAGES)
     add_pages(router, desk, ONE_LETTER)
     return router

@@ -11,6 +11,7 @@ from convex_messaging_fastapi.errors import (
     MessagingError,
     ReplayFenced,
     ReplayRefused,
+    TopicUnavailable,
     TransportError,
 )
 from convex_messaging_fastapi.status import BusStatus, Phase
@@ -61,6 +62,10 @@ def told(error: Exception, status: BusStatus) -> Refused:
             return Refused(409, "It was refused, and nothing was done.", str(error))
         case BusStateError():
             return Away(_NOT_RUNNING.get(status.phase, "not_started"))
+        case TopicUnavailable():
+            return Refused(
+                404, "There is no such topic yet.", "It is made with the first message, or by hand."
+            )
         case TransportError():
             return Away(contact_lost(status) or "broker_unreachable", str(error))
         case ConfigurationError():

@@ -15,6 +15,8 @@ from convex_messaging_fastapi.operations.operations import Operations as Operati
 from convex_messaging_fastapi.operations.replaying import MAX_REPLAYS as MAX_REPLAYS
 from convex_messaging_fastapi.operations.replaying import Job as Job
 from convex_messaging_fastapi.operations.replaying import JobStatus as JobStatus
+from convex_messaging_fastapi.operations.tailing import Tail as Tail
+from convex_messaging_fastapi.operations.tailing import TailedRecord as TailedRecord
 from convex_messaging_fastapi.operations.validating import KnownHandler as KnownHandler
 from convex_messaging_fastapi.operations.validating import known_handlers as known_handlers
 from convex_messaging_fastapi.operations.values import KeptState as KeptState

@@ -26,6 +26,7 @@ from convex_messaging_fastapi.operations.replaying import (
 from convex_messaging_fastapi.operations.retention import Retention
 from convex_messaging_fastapi.operations.scanning import FOR_ACTIONS, Scan, Scanner
 from convex_messaging_fastapi.operations.selecting import Selector, place_of_id, selected
+from convex_messaging_fastapi.operations.tailing import Tail, Tailing
 from convex_messaging_fastapi.operations.validating import KnownHandler, Validator
 from convex_messaging_fastapi.operations.values import Letter, LetterPage, Validation
 from convex_messaging_fastapi.parts import Parts
@@ -67,6 +68,7 @@ class Operations:
         self._actions = Actions(parts, source, self._handlers_here, topics)
         self._lags = Lags(parts, machine)
         self._pausing = Pausing(parts, handlers, machine)
+        self._tailing = Tailing(reader)
 
     async def dead_letters(
         self, wanted: Filter = _OPEN, *, limit: int = 200, after: str | None = None
@@ -226,6 +228,16 @@ class Operations:
         Not promised: that all partitions were asked at one moment.
         """
         return await self._lags.lag(group)
+
+    async def tail(self, topic: str, *, after: str | None = None, limit: int = 50) -> Tail:
+        """The newest records of a topic, up to `limit` (1 to 200), or those behind `after`, the `next` of before.
+
+        `topic` is with or without the prefix. Keys and values are cut to 4,096 bytes. It joins no group,
+        commits nothing, and waits for nothing to come. Raises `TransportError`, `TopicUnavailable` where
+        there is no such topic, and `ConfigurationError`. Not promised: that no record is passed over; how
+        many were is said.
+        """
+        return await self._tailing.tail(self._parts.naming.topic(topic), after, limit)
 
     def whom(self, subscription: str, *, group: str | None = None) -> Whom:
         """Whom `pause` and `resume` would mean by these names. Asks nobody.

@@ -38,6 +38,11 @@ def page(document: Mapping[str, Any], *, source: str | None = None) -> str:
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
 
+def inner(document: Mapping[str, Any], *, source: str | None = None) -> Html:
+    """What such a page shows, for a page of one's own to show it within. Raises `NoDocument`."""
+    return joined(*_parts(Document(document), source))
+
+
 def _parts(document: Document, source: str | None) -> Iterator[Html]:
     yield _header(document.whole["info"], document.whole["asyncapi"], source)
     yield from _servers(document.whole.get("servers", {}))

@@ -6,8 +6,8 @@ from starlette.requests import Request
 
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import query_of, told_again
+from convex_messaging_fastapi.console.jobs import job_of
 from convex_messaging_fastapi.console.pages.view import PAGE_SECONDS, View
-from convex_messaging_fastapi.console.security import Refused
 from convex_messaging_fastapi.console.wording import DONE
 from convex_messaging_fastapi.operations import Job
 
@@ -35,16 +35,6 @@ async def job(desk: Desk, request: Request) -> View:
             "may_write": desk.may_write,
         },
     )
-
-
-async def job_of(desk: Desk, id: str, seconds: float) -> Job:
-    """Of this process as far as it is, of another as it was last told. Raises `Refused` where there is none."""
-    if (own := desk.operations.job(id)) is not None:
-        return own
-    for each in await desk.asked(desk.operations.jobs(), seconds):
-        if each.id == id:
-            return each
-    raise Refused(404, "There is no such job.", "Jobs lists those that are remembered.")
 
 
 def rate_of(job: Job) -> float | None:

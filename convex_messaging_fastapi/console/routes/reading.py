@@ -8,7 +8,16 @@ from starlette.responses import RedirectResponse, Response
 
 from convex_messaging_fastapi.console.assets import asset
 from convex_messaging_fastapi.console.desk import Desk
-from convex_messaging_fastapi.console.pages import jobs, letter, letters, overview, subscriptions
+from convex_messaging_fastapi.console.pages import (
+    asyncapi,
+    jobs,
+    letter,
+    letters,
+    overview,
+    settings,
+    subscriptions,
+    tail,
+)
 from convex_messaging_fastapi.console.routes.serving import Shows, base_of, known, page, refusal
 from convex_messaging_fastapi.console.security import Refused
 
@@ -21,6 +30,9 @@ PAGES: tuple[tuple[str, Shows], ...] = (
     ("/dead-letters/validate", letters.validation),
     ("/jobs", jobs.jobs),
     ("/jobs/{id}", jobs.job),
+    ("/tail", tail.tail),
+    ("/settings", settings.settings),
+    ("/asyncapi", asyncapi.asyncapi),
 )
 
 ONE_LETTER: tuple[tuple[str, Shows], ...] = (
