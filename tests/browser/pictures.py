@@ -1,4 +1,4 @@
-"""Pictures of pages for the documentation: small ones, on which nothing tells whose machine they were made on."""
+"""Pictures of pages for the documentation: small, and without a name of the machine they were made on."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ async def picture(page: Page, name: str) -> None:
         return
     await page.evaluate(_NAMELESS, [f"{socket.gethostname()}:", "bets-7c9f:"])
     data = await page.screenshot(animations="disabled", caret="hide")
-    Path(FOLDER).mkdir(parents=True, exist_ok=True)
-    Path(FOLDER, f"{name}.png").write_bytes(small(data))
+    _keep(Path(FOLDER), name, small(data))
+
+
+def _keep(folder: Path, name: str, data: bytes) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.png").write_bytes(data)
 
 
 def small(data: bytes) -> bytes:

@@ -28,12 +28,14 @@ class Told(NamedTuple):
     text: str
 
 
-_HANDLER = "group=bets&subscription=example_app.handlers.collect_stake"
+_RUNS = "group=bets&subscription=example_app.handlers.collect_stake"
+_PAUSED = "group=bets&subscription=example_app.handlers.greet"
 
 PAGES: dict[str, Told] = {
     "overview": Told("", "Became dead letters"),
     "subscriptions": Told("/subscriptions", "example_app.handlers.take_payment"),
-    "pausing": Told(f"/subscriptions/pause?{_HANDLER}", "example_app.handlers.collect_stake"),
+    "pausing": Told(f"/subscriptions/pause?{_RUNS}", "would begin nothing new"),
+    "resuming": Told(f"/subscriptions/resume?{_PAUSED}", "It was paused by ada: the mail server is away"),
     "dead-letters": Told("/dead-letters", "example_app.handlers.CardDeclined"),
     "one-by-one": Told("/dead-letters/list", "the bank declined the payment for bet"),
     "failed-alike": Told("/dead-letters/group/{group}", "which failed alike"),
@@ -41,8 +43,14 @@ PAGES: dict[str, Told] = {
     "validation": Told("/dead-letters/validate", "would be accepted"),
     "replay": Told("/dead-letters/replay", "letters"),
     "discard": Told("/dead-letters/discard?state=all&ids={letter}", "letter"),
+    "reopen": Told("/dead-letters/reopen?ids={letter}", "open again"),
     "jobs": Told("/jobs", "replay"),
     "job": Told("/jobs/{job}", "ada"),
+    "stopping": Told("/jobs/stop?id={job}", "It is over"),
+    "tail": Told("/tail?topic=convex.bet.placed", '"BetId":'),
+    "tail-of-nothing": Told("/tail", "Choose one of the app's topics"),
+    "settings": Told("/settings", "bootstrap_servers"),
+    "messages": Told("/asyncapi", "TakePayment"),
     "nothing-found": Told("/dead-letters?topic=nothing", "No letter matches this filter"),
     "not-there": Told("/jobs/nothing", "There is no such job."),
 }
@@ -79,17 +87,39 @@ def links(html: str, pattern: str) -> Iterator[str]:
 
 def fill(service: Service, calls: int = CALLS) -> int:
     """Bets come in, and some of their payments are buried; how many."""
+    before = len(service.get("/dead-letters"))
     made = list(islice(demo.calls(), calls))
     for call in made:
         service.post(call.path, call.body)
     buried = sum(call.fails for call in made)
-    until(lambda: len(service.get("/dead-letters")) == buried, 30, "every failed payment to be buried")
+    until(lambda: len(service.get("/dead-letters")) == before + buried, 30, "failed payments to be buried")
     return buried
+
+
+def act(service: Service, path: str, **chosen: str) -> str:
+    """What somebody does without a browser: reads what would be done, and agrees; where that leads."""
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', console(service, path))
+    form: dict[str, list[str]] = {name: [value] for name, value in chosen.items()}
+    for name, value in hidden:
+        form.setdefault(unescape(name), []).append(unescape(value))
+    answer = httpx.post(
+        f"{service.address}{PREFIX}{path.partition('?')[0]}",
+        data=form,
+        auth=ADA,
+        headers={"Origin": service.address},
+        timeout=20,
+    )
+    assert answer.status_code == 303, f"{answer.status_code} from {path}: {answer.text}"
+    return answer.headers["location"].removeprefix(PREFIX)
 
 
 def shown_by(service: Service) -> Shown:
     """All of its pages, once it has something to show on each."""
     fill(service)
-    groups = links(console(service, "/dead-letters"), r"/dead-letters/group/(\w+)\?.*")
-    letters = links(console(service, "/dead-letters/list"), r"/dead-letters/(\d+/\d+)")
-    return Shown(service, {"group": next(groups), "letter": next(letters), "job": "nothing"})
+    groups = list(links(console(service, "/dead-letters"), r"/dead-letters/group/(\w+)\?.*"))
+    letters = list(links(console(service, "/dead-letters/list"), r"/dead-letters/(\d+/\d+)"))
+    act(service, f"/subscriptions/pause?{_PAUSED}", reason="the mail server is away")
+    act(service, f"/dead-letters/discard?ids={letters[-1]}", reason="a bet of our own, to try it")
+    job = act(service, f"/dead-letters/replay?rate=50&group_id={groups[0]}").removeprefix("/jobs/")
+    until(lambda: "is done" in console(service, f"/jobs/{job}"), 20, "the replay to be done")
+    return Shown(service, {"group": groups[1], "letter": letters[0], "job": job})
