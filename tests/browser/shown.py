@@ -98,7 +98,9 @@ def fill(service: Service, calls: int = CALLS) -> int:
 
 def act(service: Service, path: str, **chosen: str) -> str:
     """What somebody does without a browser: reads what would be done, and agrees; where that leads."""
-    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', console(service, path))
+    page = console(service, path)
+    (posted,) = re.findall(r'<form method="post".*?</form>', page, re.DOTALL)
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', posted)
     form: dict[str, list[str]] = {name: [value] for name, value in chosen.items()}
     for name, value in hidden:
         form.setdefault(unescape(name), []).append(unescape(value))
