@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -45,8 +46,14 @@ class Desk:
     @property
     def operations(self) -> Operations:
         """Raises `Away` where the bus does not run."""
-        try:
+        with self.refusing():
             return self.bus.operations
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Tells what operations raise in the words of an answer: raises `Refused` in its place."""
+        try:
+            yield
         except ERRORS as error:
             raise told(error, self.bus.status()) from error
 
@@ -65,10 +72,8 @@ class Desk:
         if not done:
             self._keep(work)
             raise too_long(self.bus.status())
-        try:
+        with self.refusing():
             return work.result()
-        except ERRORS as error:
-            raise told(error, self.bus.status()) from error
 
     async def done_within(self, deed: Awaitable[T], seconds: float) -> T | None:
         """The same for what writes, which goes on whoever leaves; `None` where it takes longer."""
@@ -77,10 +82,8 @@ class Desk:
         done, _ = await asyncio.wait([work], timeout=seconds)
         if not done:
             return None
-        try:
+        with self.refusing():
             return work.result()
-        except ERRORS as error:
-            raise told(error, self.bus.status()) from error
 
     async def once(self, token: str, deed: Coroutine[Any, Any, str]) -> str:
         """What came of it: a button that was pressed twice is pressed once."""

@@ -49,7 +49,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "lines": inert_lines, "number": number, "share": share, "seconds": seconds, "moment": moment,
-        "iso": iso, "size": size, "exact": lambda text: Markup(escape(carried(str(text)))),
+        "iso": iso, "size": size, "exact": lambda text: Markup(escape(carried(str(text)))),  # noqa: S704
     }  # fmt: skip
     made.globals |= {
         "REASONS": REASONS, "STATUSES": STATUSES, "STATES": STATES, "VERDICTS": VERDICTS, "JOBS": JOBS,
@@ -69,7 +69,7 @@ def draw(
 
 def number(value: float | None) -> str:
     """With thousands apart; a dash for what is not known."""
-    return "–" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
 def share(part: int, whole: int) -> str:
@@ -79,16 +79,16 @@ def share(part: int, whole: int) -> str:
 def seconds(value: float | None) -> str:
     """In the unit that fits."""
     if value is None:
-        return "–"
+        return "-"
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if value >= length:
             return f"{value / length:.3g} {unit}"
-    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
+    return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.0f} ms"
 
 
 def moment(value: datetime | None) -> str:
     """In UTC, to the second."""
-    return "–" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return "-" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def iso(value: datetime | None) -> str:

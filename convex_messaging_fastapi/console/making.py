@@ -11,6 +11,7 @@ from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.console.course import Course
 from convex_messaging_fastapi.console.desk import Desk, Operator
 from convex_messaging_fastapi.console.drawing import environment
+from convex_messaging_fastapi.console.routes.answering import add_answers
 from convex_messaging_fastapi.console.routes.reading import ONE_LETTER, PAGES, add_files, add_pages
 from convex_messaging_fastapi.console.routes.serving import ConsoleRoute
 from convex_messaging_fastapi.console.routes.writing import add_actions
@@ -54,6 +55,7 @@ def messaging_console(
     desk = Desk(bus, _course_of(bus), Tokens(lambda: secret or _secret_of(bus)), operator)
     router = APIRouter(dependencies=[*dependencies], route_class=ConsoleRoute, redirect_slashes=False)
     add_files(router)
+    add_answers(router, desk)
     add_actions(router, desk, writes or ())
     add_pages(router, desk, PAGES)
     add_pages(router, desk, ONE_LETTER)

@@ -230,7 +230,7 @@ class Operations:
         return await self._lags.lag(group)
 
     async def tail(self, topic: str, *, after: str | None = None, limit: int = 50) -> Tail:
-        """The newest records of a topic, up to `limit` (1 to 200), or those behind `after`, the `next` of before.
+        """The newest records of a topic, up to `limit` (1 to 200), or those behind `after`: a tail's `next`.
 
         `topic` is with or without the prefix. Keys and values are cut to 4,096 bytes. It joins no group,
         commits nothing, and waits for nothing to come. Raises `TransportError`, `TopicUnavailable` where

@@ -265,8 +265,8 @@ class SettingsFields(BaseSettings):
     console_secret: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="signs what pages of the console have shown; the same in all processes that serve one, at "
-        "least 16 characters; by default each process has its own",
+        description="signs what pages of the console have shown, in at least 16 characters; the same in all "
+        "processes that serve one; by default each process has its own",
     )
     allow_plaintext_credentials: bool = Field(
         default=False, description="whether SASL may go unencrypted to a host that is not loopback"

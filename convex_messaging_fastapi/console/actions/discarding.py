@@ -9,10 +9,10 @@ from convex_messaging_fastapi.console.actions.words import (
     left_by,
     letters,
     required,
-    wanted_in,
 )
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import Fields, fields_of, number, query_of
+from convex_messaging_fastapi.console.looking import wanted_in
 from convex_messaging_fastapi.console.security import Refused
 from convex_messaging_fastapi.operations import Filter, Job
 
@@ -55,7 +55,7 @@ async def confirm_reopen(desk: Desk, fields: Fields, by: str) -> Confirmation:
     return Confirmation(
         title=f"Open {count} again?",
         says=(
-            f"{count} would be open again, whatever was done to them; {page.matched:,} of them are still there.",
+            f"{count} would be open again, whatever was done to them; {page.matched:,} are still there.",
             "They can then be replayed or discarded as any other.",
         ),
         shown={"ids": wanted.ids},

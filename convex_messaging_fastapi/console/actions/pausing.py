@@ -9,7 +9,6 @@ from convex_messaging_fastapi.console.actions.words import required
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import Fields, one
 from convex_messaging_fastapi.console.security import Refused
-from convex_messaging_fastapi.console.troubles import ERRORS, told
 from convex_messaging_fastapi.operations import PauseScope, Whom
 from convex_messaging_fastapi.status import SubscriptionStatus
 
@@ -25,7 +24,7 @@ async def confirm_pause(desk: Desk, fields: Fields, by: str) -> Confirmation:
         says=(
             f"1 handler, {whom.subscription} of group {whom.group}, would begin nothing new {where}.",
             *_what_waits(here),
-            "Nothing is lost: its messages wait in Kafka. Other handlers of its topics in the same group soon "
+            "Nothing is lost: its messages wait in Kafka. Other handlers of its topics in the same group "
             "stop with it.",
         ),
         shown=_shown(whom, scope),
@@ -80,11 +79,8 @@ async def resume(desk: Desk, fields: Fields, by: str, reason: str) -> str:
 
 def _whom(desk: Desk, fields: Fields) -> Whom:
     subscription, group = required(fields, "subscription"), one(fields, "group") or None
-    operations = desk.operations
-    try:
-        return operations.whom(subscription, group=group)
-    except ERRORS as error:
-        raise told(error, desk.bus.status()) from error
+    with desk.refusing():
+        return desk.operations.whom(subscription, group=group)
 
 
 def _scope(fields: Fields) -> PauseScope:

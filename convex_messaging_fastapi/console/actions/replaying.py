@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from convex_messaging_fastapi.console.actions.shape import (
@@ -12,11 +13,11 @@ from convex_messaging_fastapi.console.actions.shape import (
     Confirmation,
     Option,
 )
-from convex_messaging_fastapi.console.actions.words import facts_of, in_words, left_by, letters, wanted_in
+from convex_messaging_fastapi.console.actions.words import facts_of, in_words, left_by, letters
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import Fields, fields_of, number, one, query_of
+from convex_messaging_fastapi.console.looking import wanted_in
 from convex_messaging_fastapi.console.security import Refused
-from convex_messaging_fastapi.console.troubles import told
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.operations import MAX_REPLAYS, Job
 
@@ -29,23 +30,31 @@ async def confirm(desk: Desk, fields: Fields, by: str) -> Confirmation:
     wanted = wanted_in(desk, fields)
     chosen = _chosen(desk, fields)
     kept = fields_of(wanted)
-    plain = {"options": _options(fields), "kept": kept, "back": f"/dead-letters/list?{query_of(kept)}"}
+    plain = Confirmation(
+        title="",
+        says=(),
+        shown={},
+        options=_options(fields),
+        kept=kept,
+        back=f"/dead-letters/list?{query_of(kept)}",
+    )
     try:
         job = await desk.asked(desk.operations.replay(wanted, by=by, **chosen, dry_run=True), CONFIRM_SECONDS)
     except Refused as refused:
         if refused.status != 409:
             raise
-        says = (refused.help,)
-        return Confirmation(title="It would be refused", says=says, shown={}, **plain)
-    shown = kept | _kept(fields) | {"expected": (str(job.selected),)}
-    return Confirmation(
-        title=f"Replay {letters(job.selected)}?" if job.selected else "There is nothing to replay",
+        return replace(plain, title="It would be refused", says=(refused.help,))
+    if not job.selected:
+        says = ("No letter that is meant can be replayed now.", *job.notes)
+        return replace(plain, title="There is nothing to replay", says=says, left=left_by(job))
+    return replace(
+        plain,
+        title=f"Replay {letters(job.selected)}?",
         says=tuple(_says(job)),
-        shown=shown,
-        button=f"Replay {letters(job.selected)}" if job.selected else "",
+        shown={**kept, **_kept(fields), "expected": (str(job.selected),)},
+        button=f"Replay {letters(job.selected)}",
         facts=(*facts_of(wanted, job), ("At most", f"{chosen['rate']:g} letters a second")),
         left=left_by(job),
-        **plain,
     )
 
 
@@ -64,26 +73,21 @@ async def act(desk: Desk, fields: Fields, by: str, reason: str) -> str:
 
 
 def _says(job: Job) -> Iterator[str]:
-    if not job.selected:
-        yield "No letter that is meant can be replayed now; why is said below, if any was meant."
-        return
     if job.target == "topic":
         yield (
-            f"{letters(job.selected)} would be written to the topics of their messages: all who read those see "
-            "them again, also who has handled them already."
+            f"{letters(job.selected)} would be written to the topics of their messages: all who read those "
+            "see them again, also who has handled them already."
         )
     else:
-        yield f"{letters(job.selected)} would be handed to the handlers that failed, once each, to nobody else."
-    yield "Handlers must be able to handle a message again (idempotent). It can be stopped, and goes on later."
+        yield f"{letters(job.selected)} would go to the handlers that failed, once each, and to nobody else."
+    yield "Handlers must be able to handle a message again (idempotent). It can be stopped, and run again."
     yield from job.notes
 
 
 def _chosen(desk: Desk, fields: Fields) -> dict[str, Any]:
     """Raises `Refused` for what cannot be meant."""
-    try:
+    with desk.refusing():
         return _read(fields)
-    except ConfigurationError as error:
-        raise told(error, desk.bus.status()) from error
 
 
 def _read(fields: Fields) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import Fields
@@ -53,4 +53,4 @@ class Action:
     name: str
     path: str
     confirm: Callable[[Desk, Fields, str], Awaitable[Confirmation]]
-    act: Callable[[Desk, Fields, str, str], Awaitable[str]]
+    act: Callable[[Desk, Fields, str, str], Coroutine[Any, Any, str]]

@@ -6,7 +6,7 @@ from convex_messaging_fastapi.console.actions.shape import CONFIRM_SECONDS, DO_S
 from convex_messaging_fastapi.console.actions.words import letters, required
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import Fields
-from convex_messaging_fastapi.console.jobs import job_of
+from convex_messaging_fastapi.console.looking import job_of
 
 
 async def confirm(desk: Desk, fields: Fields, by: str) -> Confirmation:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from convex_messaging_fastapi.console.desk import Desk
-from convex_messaging_fastapi.console.forms import Fields, fields_of, filter_in
+from convex_messaging_fastapi.console.forms import Fields, fields_of
 from convex_messaging_fastapi.console.security import Refused
-from convex_messaging_fastapi.console.troubles import told
 from convex_messaging_fastapi.console.wording import NOT_REPLAYED
-from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.operations import Filter, Job
 
 _MOST_NAMED = 20
-
-
-def wanted_in(desk: Desk, fields: Fields) -> Filter:
-    """Raises `Refused`."""
-    try:
-        return filter_in(fields)
-    except ConfigurationError as error:
-        raise told(error, desk.bus.status()) from error
 
 
 def in_words(wanted: Filter) -> str:

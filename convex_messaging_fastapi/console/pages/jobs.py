@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from convex_messaging_fastapi.console.desk import Desk
 from convex_messaging_fastapi.console.forms import query_of, told_again
-from convex_messaging_fastapi.console.jobs import job_of
+from convex_messaging_fastapi.console.looking import job_of
 from convex_messaging_fastapi.console.pages.view import PAGE_SECONDS, View
 from convex_messaging_fastapi.console.wording import DONE
 from convex_messaging_fastapi.operations import Job

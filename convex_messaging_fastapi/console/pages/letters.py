@@ -7,26 +7,13 @@ from typing import get_args
 from starlette.requests import Request
 
 from convex_messaging_fastapi.console.desk import Desk
-from convex_messaging_fastapi.console.forms import fields_of, filter_in, query_of
+from convex_messaging_fastapi.console.forms import fields_of, query_of
+from convex_messaging_fastapi.console.looking import wanted_by
 from convex_messaging_fastapi.console.pages.view import PAGE_SECONDS, View
-from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.operations import Filter, LetterState
-from convex_messaging_fastapi.console.troubles import told
 
 ON_A_PAGE = 100
 STATES = (*get_args(LetterState), "expires_soon", "all")
-
-
-def wanted_by(desk: Desk, request: Request) -> Filter:
-    """The filter that an address names. Raises `Refused` where it can mean nothing."""
-    query = request.query_params
-    fields = {name: query.getlist(name) for name in query}
-    if "group_id" in request.path_params:
-        fields["group_id"] = [request.path_params["group_id"]]
-    try:
-        return filter_in(fields)
-    except ConfigurationError as error:
-        raise told(error, desk.bus.status()) from error
 
 
 async def groups(desk: Desk, request: Request) -> View:

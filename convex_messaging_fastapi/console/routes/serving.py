@@ -1,13 +1,16 @@
-"""Answers a request for a page or a file: with a size that was looked at, with headers, and whatever comes."""
+"""Answers a request as a page or in JSON, whatever comes, and gives each answer its headers."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -16,6 +19,9 @@ from convex_messaging_fastapi.console.drawing import draw
 from convex_messaging_fastapi.console.pages.view import View
 from convex_messaging_fastapi.console.security import Refused, add_headers, refuse_large
 from convex_messaging_fastapi.console.troubles import Away
+
+_DRAWN = re.compile(rb'<time [^>]*id="drawn">[^<]*</time>')
+"""When a page was drawn makes it no other page."""
 
 Shows: TypeAlias = Callable[[Desk, Request], Awaitable[View | Response]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -56,6 +62,21 @@ def page(desk: Desk, show: Shows, own: str) -> Endpoint:
     return shown
 
 
+def answer(desk: Desk, make: Callable[[Desk, Request], Awaitable[BaseModel]]) -> Endpoint:
+    """An endpoint that answers in JSON."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            made = await make(desk, request)
+        except Refused as refused:
+            return in_json(refused)
+        # In ASCII, so that no text in it can be taken for anything else.
+        body = json.dumps(made.model_dump(mode="json"), separators=(",", ":"))
+        return unless_known(request, Response(body, media_type="application/json"))
+
+    return answered
+
+
 def refusal(request: Request, base: str, refused: Refused) -> Response:
     """As a page."""
     reason = refused.reason if isinstance(refused, Away) else ""
@@ -73,7 +94,8 @@ def in_json(refused: Refused) -> Response:
 
 def unless_known(request: Request, response: Response) -> Response:
     """304 for who has this answer already."""
-    etag = f'"{hashlib.sha256(bytes(response.body)).hexdigest()[:20]}"'
+    said = _DRAWN.sub(b"", bytes(response.body))
+    etag = f'"{hashlib.sha256(said).hexdigest()[:20]}"'
     return known(request, etag) or _tagged(response, etag)
 
 

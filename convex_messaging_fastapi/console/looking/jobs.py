@@ -8,7 +8,7 @@ from convex_messaging_fastapi.operations import Job
 
 
 async def job_of(desk: Desk, id: str, seconds: float) -> Job:
-    """Of this process as far as it is, of another as it was last told. Raises `Refused` where there is none."""
+    """Of this process as far as it is, of another as it was last told. Raises `Refused` for any other."""
     if (own := desk.operations.job(id)) is not None:
         return own
     for each in await desk.asked(desk.operations.jobs(), seconds):
