@@ -19,8 +19,10 @@ COLOURS = (64, 32, 16)
 
 _NAMELESS = """([host, name]) => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(host, name);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(host, name)
+        .replace(/test-[a-z-]+-[0-9a-f]{8}/g, "convex");
 }"""
+"""A name of this machine, and the prefix that a test has for itself."""
 
 
 async def picture(page: Page, name: str) -> None:

@@ -127,7 +127,11 @@ async def seat(
     try:
         context.set_default_timeout(15_000)
         taken = Seat(await context.new_page(), address)
-        yield taken
+        try:
+            yield taken
+        except Exception as error:
+            error.add_note(f"{taken.page.url} said:\n{await taken.page.inner_text('body')}")
+            raise
         assert taken.complaints == []
     finally:
         await context.close()
