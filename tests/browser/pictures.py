@@ -17,10 +17,11 @@ FOLDER = os.environ.get("SCREENSHOTS")
 MOST_BYTES = 80_000
 COLOURS = (64, 32, 16)
 
-_NAMELESS = """([host, name]) => {
+_NAMELESS = """names => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(host, name)
-        .replace(/test-[a-z-]+-[0-9a-f]{8}/g, "convex");
+    while (texts.nextNode()) texts.currentNode.data = names.reduce(
+        (text, [name, other]) => text.replaceAll(name, other),
+        texts.currentNode.data.replace(/test-[a-z-]+-[0-9a-f]{8}/g, "convex"));
 }"""
 """A name of this machine, and the prefix that a test has for itself."""
 
@@ -29,8 +30,12 @@ async def picture(page: Page, name: str) -> None:
     """What the window shows now, as `{name}.png`."""
     if FOLDER is None:
         return
-    await page.evaluate(_NAMELESS, [f"{socket.gethostname()}:", "bets-7c9f:"])
-    data = await page.screenshot(animations="disabled", caret="hide")
+    host = socket.gethostname()
+    await page.evaluate(_NAMELESS, [[f"{host}:", "bets-7c9f:"], [f"on {host}", "on bets-7c9f"]])
+    shown = await page.evaluate(
+        "({width: innerWidth, height: Math.min(innerHeight, document.body.scrollHeight)})"
+    )
+    data = await page.screenshot(animations="disabled", caret="hide", clip={"x": 0, "y": 0, **shown})
     _keep(Path(FOLDER), name, small(data))
 
 

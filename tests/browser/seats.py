@@ -19,7 +19,7 @@ _CONTROLS = f"""[...document.querySelectorAll(
     'a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex="0"]')]
     .filter(element => element.checkVisibility() && !element.disabled).map({_NAMED})"""
 
-WIDE, NARROW = 1280, 400
+WIDE, TABLET, NARROW = 1280, 1000, 400
 HEIGHT = 860
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.seats import HEIGHT, NARROW, Look, Seat, seat
+from tests.browser.seats import HEIGHT, NARROW, TABLET, Look, Seat, seat
 from tests.browser.shown import ADA, BOB, PAGES, Shown
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ async def test_a_page_keeps_nobody_out_by_day_or_night_and_fits_a_telephone(
         assert await at.violations() == []
         await at.page.emulate_media(color_scheme="dark")
         assert await at.violations() == []
-        await at.page.set_viewport_size({"width": NARROW, "height": HEIGHT})
-        assert await at.width() == NARROW
+        for width in (TABLET, NARROW):
+            await at.page.set_viewport_size({"width": width, "height": HEIGHT})
+            assert await at.width() == width
 
 
 @EVERY_PAGE
