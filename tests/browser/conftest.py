@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from tests.browser.shown import USERS, Shown, shown_by
+from tests.browser import pictures
+from tests.browser.shown import USERS, Shown, bets_go_on, shown_by
 from tests.support.services import service
 from tests.support.telling import telling
 from tools import browser
@@ -48,4 +50,5 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """The example app on the in-process broker, after a minute's bets."""
     with service(tmp_path_factory.mktemp("shown"), {"CONSOLE_USERS": USERS}) as app:
         app.wait_ready()
-        yield shown_by(app)
+        with bets_go_on(app) if pictures.FOLDER else nullcontext():
+            yield shown_by(app)

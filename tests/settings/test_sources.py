@@ -64,6 +64,7 @@ EXAMPLES: dict[str, tuple[Any, Any]] = {
     "ssl_key_password": ("phrase one", "phrase two"),
     "sasl_password_file": ("one.txt", "two.txt"),
     "ssl_key_password_file": ("one.txt", "two.txt"),
+    "console_secret": ("the first secret", "another secret of the fleet"),
     "allow_plaintext_credentials": (True, False),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convex_messaging_fastapi import MessagingSettings
+from tests.console.security import test_tokens
 from tests.operations import test_listing
 from tests.settings import test_contradictions
 from tests.settings.effects import (
@@ -130,6 +131,10 @@ OURS: Mapping[str, tuple[Test, ...]] = {
         test_security.test_a_password_changed_at_the_broker_and_in_its_file_is_taken_up,
     ),
     "ssl_key_password_file": (test_pass_phrases.test_ssl_key_password_file_opens_the_key,),
+    "console_secret": (
+        test_tokens.test_console_secret_lets_one_process_take_what_another_has_shown,
+        test_tokens.test_a_secret_in_code_wins_over_that_of_the_settings,
+    ),
     "allow_plaintext_credentials": (
         test_contradictions.test_credentials_go_unencrypted_to_no_other,
         test_connecting.test_an_advertised_address_gets_no_credentials_unless_the_network_may_see_them,
