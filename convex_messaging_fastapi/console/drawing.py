@@ -48,8 +48,8 @@ def environment() -> Environment:
         finalize=_inert_text,
     )
     made.filters |= {
-        "lines": inert_lines, "number": number, "many": many, "share": share, "seconds": seconds, "moment": moment,
-        "iso": iso, "size": size, "exact": lambda text: Markup(escape(carried(str(text)))),  # noqa: S704
+        "lines": inert_lines, "number": number, "many": many, "share": share, "seconds": seconds,
+        "moment": moment, "iso": iso, "size": size, "exact": lambda text: Markup(escape(carried(str(text)))),  # noqa: S704
     }  # fmt: skip
     made.globals |= {
         "REASONS": REASONS, "STATUSES": STATUSES, "STATES": STATES, "VERDICTS": VERDICTS, "JOBS": JOBS,

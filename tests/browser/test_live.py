@@ -19,6 +19,7 @@ SOON = 5_000
 """Milliseconds, as the browser counts them."""
 
 HANDLED = "document.querySelector('#numbers dd').innerText"
+BEGINS = re.compile(r"^Replay [\d,]+ letters?$")
 SAME_PAGE = "window.untouched = true"
 
 
@@ -51,7 +52,7 @@ async def test_a_second_browser_sees_how_far_a_replay_is(chromium: Browser, show
 async def replay(at: Seat, rate: int, query: str = "") -> str:
     """Replay what is open, so many letters a second; the job's id."""
     await at.open(f"/dead-letters/replay?rate={rate}&{query}")
-    await at.page.get_by_role("button", name=re.compile(r"^Replay [\d,]+ letters?$")).click()
+    await at.page.get_by_role("button", name=BEGINS).click()
     await at.page.wait_for_url(re.compile(r".*/jobs/[\w-]+$"))
     return at.page.url.rpartition("/")[2]
 
