@@ -11,6 +11,7 @@ PORT ?= 8000
 # most tests wait most of the time, so there are more of these than cores
 WORKERS ?= 4
 ALONE := not kafka and not faults and not long and not browser
+ON_KAFKA := kafka and not faults and not long and not servers and not browser
 KAFKAS ?= 3.3.2 3.6.2 3.9.2 4.0.2 4.3.1
 LOWEST := build/lowest
 NEWEST := build/newest
@@ -51,8 +52,9 @@ ifdef ARGS
 else
 	$(BIN)/python -m pytest -m "$(ALONE) and not cpu" -n $(WORKERS) --dist worksteal --cov --cov-report= --cov-fail-under=0
 	$(BIN)/python -m pytest -m "$(ALONE) and cpu" --no-cov
-	$(BIN)/python -m pytest -m "kafka and not faults and not long and not servers and not browser" -n 2 --dist loadfile \
+	$(BIN)/python -m pytest -m "$(ON_KAFKA) and not cpu" -n 2 --dist loadfile \
 		--cov --cov-append --cov-report=term-missing
+	$(BIN)/python -m pytest -m "$(ON_KAFKA) and cpu" --no-cov
 endif
 
 test-lowest: $(READY)  ## as unit, on the lowest versions that pyproject.toml allows; WORKERS=, ARGS=

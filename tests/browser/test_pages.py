@@ -54,7 +54,7 @@ async def test_a_page_reads_without_scripts(name: str, chromium: Browser, shown:
         await at.page.get_by_role("heading", level=1).wait_for()
 
 
-async def test_who_may_only_read_sees_no_button_that_acts(chromium: Browser, shown: Shown) -> None:
+async def test_who_may_only_read_is_refused_what_acts(chromium: Browser, shown: Shown) -> None:
     async with seat(chromium, shown.address, *BOB) as at:
-        for name in ("subscriptions", "one-by-one", "dead-letter"):
-            await opened(at, shown, name)
+        for name in ("pausing", "replay", "discard", "reopen", "stopping"):
+            await at.open(shown.path(name), 403)

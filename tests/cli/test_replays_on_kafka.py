@@ -53,9 +53,10 @@ class Shop:
         (self.folder / "mended").touch()
 
     def ends(self) -> dict[str, dict[int, int]]:
-        """Of every topic that there is."""
+        """Of every topic but the broker's own, in which it notes groups that end when their time has come."""
         witness = Independent(self.kafka.bootstrap)
-        return {name: witness.ends(name) for name in self.kafka.metadata().topics}
+        topics = (name for name in self.kafka.metadata().topics if not name.startswith("__"))
+        return {name: witness.ends(name) for name in topics}
 
     def written_to(self, topic: str) -> int:
         return len(
