@@ -10,8 +10,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 # most tests wait most of the time, so there are more of these than cores
 WORKERS ?= 4
-ALONE := not kafka and not faults and not long
-ON_KAFKA := kafka and not faults and not long and not servers
+ALONE := not kafka and not faults and not long and not browser
+ON_KAFKA := kafka and not faults and not long and not servers and not browser
 KAFKAS ?= 3.3.2 3.6.2 3.9.2 4.0.2 4.3.1
 LOWEST := build/lowest
 NEWEST := build/newest
@@ -23,7 +23,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long reliability bench docs lint format build types clean
+.PHONY: help run demo kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long browser screenshots reliability bench docs lint format build types clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -33,6 +33,9 @@ run: $(READY)  ## the example app; KAFKA=1 uses the broker on localhost:9092; HO
 	@$(BIN)/python -m tools.welcome $(HOST) $(PORT) $(if $(KAFKA),localhost:9092)
 	@exec $(if $(KAFKA),env KAFKA_BOOTSTRAP_SERVERS=localhost:9092) $(BIN)/python -m uvicorn example_app.main:app \
 		--host $(HOST) --port $(PORT) --timeout-graceful-shutdown 5
+
+demo: $(READY)  ## bets for the app of `make run`, of which some fail, until Ctrl-C; RATE= a second, HOST=, PORT=
+	@exec $(BIN)/python -m tools.demo $(HOST) $(PORT) $(RATE)
 
 kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 	@$(BIN)/python -m tools.machine kafka
@@ -90,9 +93,21 @@ test-faults: $(READY)  ## the tests that take long: clusters that move, members 
 
 test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=
 	@$(BIN)/python -m tools.machine kafka
-	@$(PIP) --group bench
+	@$(BIN)/python -m tools.browser
+	@$(PIP) --group bench --group browser
 	EXAMPLES=all $(BIN)/python -m pytest -m "hypothesis and $(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 	$(BIN)/python -m pytest -m long $(ARGS)
+
+browser: $(READY)  ## the console in a real Chromium, in a minute; ARGS=, REQUIRE_BROWSER=1 fails without one, REQUIRE_KAFKA=1
+	@$(BIN)/python -m tools.browser
+	@$(BIN)/python -m tools.machine kafka
+	@$(PIP) --group browser
+	$(BIN)/python -m pytest -m "browser and not long" --no-cov $(ARGS)
+
+screenshots: $(READY)  ## the console's pictures in docs/screenshots, made anew by the browser tests
+	@$(BIN)/python -m tools.browser
+	@$(PIP) --group browser
+	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m "browser and not long" --no-cov tests/browser -k picture
 
 reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found
 	rm -rf build/reliability

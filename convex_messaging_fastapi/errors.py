@@ -225,6 +225,7 @@ RefusalReason = Literal[
     "no_group",
     "no_live_member",
     "not_subscribed",
+    "rebalancing",
     "no_handler",
     "target_not_allowed",
     "target_unwritable",
@@ -236,6 +237,7 @@ RefusalReason = Literal[
 `states_unreadable`, `states_unwritable`: rights on `{prefix}.dlq.state` are missing. `no_transactions`:
 Write on the transactional id is. `no_group`: the cluster does not know the group. `no_live_member`: nobody
 of it runs. `not_subscribed`: its members do not read their replay topic, as those of older releases.
+`rebalancing`: they are being dealt their partitions, and which topics they read is not known until then.
 `no_handler`: the group has no such handler. `target_not_allowed`: copies may go to replay topics of known
 groups, and to topics under `topic_prefix`, alone. `target_unwritable`: Write on that topic is missing, or it
 is. `more_than_shown`: more letters match than the dry run told. `not_here`: `memory://` of another process.

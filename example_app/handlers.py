@@ -30,6 +30,10 @@ class CardDeclined(Exception):
     """The bank said no."""
 
 
+class CardExpired(Exception):
+    """The bank would not even look."""
+
+
 @subscribers.subscriber("user.created")
 async def greet(event: UserCreated, delivery: Delivery, store: StoreOf, bus: Bus) -> None:
     """Ask for a welcome mail. Sent before the inbox is written: at least once, never not at all."""
@@ -55,9 +59,11 @@ async def collect_stake(event: BetPlaced, delivery: Delivery, store: StoreOf, bu
 
 @subscribers.receiver("payments", retry=Retry(attempts=3, delay_seconds=0.2))
 async def take_payment(command: TakePayment, delivery: Delivery, store: StoreOf) -> None:
-    """Fails for the card `declined`: three tries, then it is buried."""
+    """Fails for the cards `declined` and `expired`: three tries, then it is buried."""
     if command.card == "declined":
         raise CardDeclined(f"the bank declined the payment for bet {command.bet_id}")
+    if command.card == "expired":
+        raise CardExpired(f"the card of bet {command.bet_id} has expired")
     with store.transaction():
         if store.first_time("take_payment", identity(delivery)):
             store.set_bet_status(command.bet_id, "paid")

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.middleware.base import RequestResponseEndpoint
 
 from convex_messaging_fastapi import Bus, CorrelationMiddleware, MessageBus, MessagingRouter, PublishError
+from example_app.console import include_console
 from example_app.handlers import StoreOf, subscribers
 from example_app.log import configure
 from example_app.messages import BetPlaced, Card, Email, Id, UserCreated
@@ -42,6 +43,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 app = FastAPI(title="Bets", lifespan=lifespan)
 app.include_router(messaging_router)
+include_console(app, bus, os.environ)
 app.add_middleware(CorrelationMiddleware)  # the X-Request-ID of a request goes along to its last handler
 
 
@@ -73,7 +75,7 @@ class NewUser(BaseModel):
 class NewBet(BaseModel):
     user_id: Id
     stake: Decimal = Field(gt=0, max_digits=12, decimal_places=2, examples=["10.00"])
-    card: Card = Field("4242", description="`declined` makes the payment fail")
+    card: Card = Field("4242", description="`declined` and `expired` make the payment fail")
 
 
 @app.post("/users", status_code=201)

@@ -236,7 +236,13 @@ WORKSHOP = [needed for group in PROJECT["dependency-groups"].values() for needed
 OURS = {PACKAGE.name, "example_app", "tests", "tools", "benchmarks"}
 
 
-homes_of_packages = cache(packages_distributions)
+BY_ANOTHER_NAME = {"PIL": ["pillow"]}
+"""Modules that are not called as the package is that brings them, which need not be installed."""
+
+
+@cache
+def homes_of_packages() -> dict[str, list[str]]:
+    return BY_ANOTHER_NAME | dict(packages_distributions())
 
 
 @pytest.mark.parametrize(

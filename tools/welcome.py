@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+
+from example_app.console import PREFIX, VARIABLE, NotUnderstood, users
 
 TEXT = """
 The example app, a small betting service, on {kafka}.
@@ -18,6 +21,14 @@ The example app, a small betting service, on {kafka}.
          curl -s {app}/bets -H 'content-type: application/json' \\
               -d '{{"user_id": 1, "stake": "10.00", "card": "declined"}}'
          curl -s {app}/dead-letters   # the declined payment, after three tries in a second
+"""
+
+CONSOLE = """
+  console  {app}{prefix}  for {names}; `make demo` in another terminal gives it something to show
+"""
+
+NO_CONSOLE = """
+  console  none: {variable}=ada:a-password:write make run has one, for ada
 """
 
 OPERATE = """
@@ -36,7 +47,7 @@ def main(host: str, port: str, broker: str | None = None) -> None:
         print(
             f"\nNothing answers on {broker} yet: say `make kafka` in another terminal; the app will find it."
         )
-    print(text(host, port, broker), flush=True)
+    print(text(host, port, broker) + console(host, port, os.environ.get(VARIABLE, "")), flush=True)
 
 
 def text(host: str, port: str, broker: str | None = None) -> str:
@@ -46,6 +57,17 @@ def text(host: str, port: str, broker: str | None = None) -> str:
     )
     said = TEXT.format(app=f"http://{host}:{port}", kafka=kafka)
     return said + OPERATE.format(broker=broker) if broker else said
+
+
+def console(host: str, port: str, named: str) -> str:
+    """Where the console is, and for whom; or how there would be one."""
+    if not named.strip():
+        return NO_CONSOLE.format(variable=VARIABLE)
+    try:
+        names = " and ".join(user.name for user in users(named))
+    except NotUnderstood as error:
+        sys.exit(str(error))
+    return CONSOLE.format(app=f"http://{host}:{port}", prefix=PREFIX, names=names)
 
 
 def _answers(address: str) -> bool:

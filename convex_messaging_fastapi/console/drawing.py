@@ -48,8 +48,8 @@ def environment() -> Environment:
         finalize=_inert_text,
     )
     made.filters |= {
-        "lines": inert_lines, "number": number, "share": share, "seconds": seconds, "moment": moment,
-        "iso": iso, "size": size, "exact": Exact,
+        "lines": inert_lines, "number": number, "many": many, "share": share, "seconds": seconds,
+        "moment": moment, "iso": iso, "size": size, "exact": Exact,
     }  # fmt: skip
     made.globals |= {
         "REASONS": REASONS, "STATUSES": STATUSES, "STATES": STATES, "VERDICTS": VERDICTS, "JOBS": JOBS,
@@ -70,6 +70,11 @@ def draw(
 def number(value: float | None) -> str:
     """With thousands apart; a dash for what is not known."""
     return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def many(count: int | None, what: str, several: str = "") -> str:
+    """`1 letter`, `2 letters`."""
+    return f"{number(count)} {what if count == 1 else several or what + 's'}"
 
 
 def share(part: int, whole: int) -> str:

@@ -46,7 +46,7 @@ async def test_a_failed_payment_is_found_mended_replayed_and_its_history_says_wh
 
     after = (await visit.browser.get(pressed.headers["location"])).text
     assert "It is done" in after
-    assert "1 of 1 letters" in after
+    assert "1 of 1 letter" in after
     assert visit.deployed.taken == [7]
     assert await letters(visit) == []
     page = (await visit.page(f"/dead-letters/{letter['id']}")).text
@@ -160,7 +160,7 @@ async def test_of_a_job_whose_process_was_killed_the_page_says_to_run_it_again(v
     assert "Its process has said nothing for ten seconds" in page.text
     assert "Run it again: what it has done stays done" in page.text
     (again,) = [link for link in page.links() if "/dead-letters/replay" in link]
-    assert again == f"{PREFIX}/dead-letters/replay?handler={HANDLER}"
+    assert again == f"{PREFIX}/dead-letters/replay?handler={HANDLER}&rate=50"
     assert "Replay 1 letter?" in (await visit.browser.get(f"{again}&anyway=yes")).text
 
 

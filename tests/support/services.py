@@ -21,7 +21,15 @@ Command = Callable[[str, int], tuple[str, ...]]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = "example_app.main:app"
-OURS = ("KAFKA_", "CONVEXMESSAGING__", "EXAMPLE_", "APP_ENV", "DOTNET_ENVIRONMENT", "ASPNETCORE_ENVIRONMENT")
+OURS = (
+    "KAFKA_",
+    "CONVEXMESSAGING__",
+    "EXAMPLE_",
+    "CONSOLE_",
+    "APP_ENV",
+    "DOTNET_ENVIRONMENT",
+    "ASPNETCORE_ENVIRONMENT",
+)
 
 
 class Service:

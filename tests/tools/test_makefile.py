@@ -55,3 +55,11 @@ def test_the_coverage_is_that_of_both_lanes() -> None:
 def test_who_does_as_unit_does_selects_what_it_selects(target: str) -> None:
     selected = re.compile(r'-m "([^"]+)"')
     assert selected.findall("\n".join(recipe(target))) == selected.findall("\n".join(recipe("unit")))
+
+
+@pytest.mark.parametrize("target", ["unit", "test"])
+def test_a_browser_is_wanted_by_its_own_lane_alone(target: str) -> None:
+    selected = re.findall(r'-m "([^"]+)"', "\n".join(recipe(target)))
+    assert selected
+    assert all("not browser" in each for each in selected)
+    assert not any(" -n " in line for line in recipe("browser"))

@@ -21,7 +21,7 @@ JOBS: dict[str, dict[str, Any]] = {
 }
 CLASSIFIERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
 PYTHONS = [name.rpartition(" ")[2] for name in CLASSIFIERS if re.search(r":: 3\.\d+$", name)]
-ON_OUR_MACHINES = {"help", "run", "kafka", "bench", "format", "clean", "reliability"}
+ON_OUR_MACHINES = {"help", "run", "demo", "screenshots", "kafka", "bench", "format", "clean", "reliability"}
 """Targets that no lane runs: they serve somebody, measure, or write."""
 
 LANES = {
@@ -29,7 +29,7 @@ LANES = {
     "ci.yml unit": {"unit"},
     "ci.yml lowest": {"test-lowest"},
     "ci.yml build": {"build", "types"},
-    "ci.yml kafka": {"test"},
+    "ci.yml kafka": {"test", "browser"},
     "docs.yml build": {"docs"},
     "docs.yml deploy": set[str](),
     "nightly.yml faults": {"test-faults"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from convex_messaging_fastapi.console.desk import Desk
+from convex_messaging_fastapi.console.drawing import many
 from convex_messaging_fastapi.console.forms import query_of, told_again
 from convex_messaging_fastapi.console.looking import job_of
 from convex_messaging_fastapi.console.pages.view import PAGE_SECONDS, View
@@ -25,12 +26,14 @@ async def jobs(desk: Desk, request: Request) -> View:
 
 async def job(desk: Desk, request: Request) -> View:
     found = await job_of(desk, request.path_params["id"], PAGE_SECONDS)
+    meant = told_again(found.filter)
     return View(
         "job.html",
         {
-            "title": f"{found.kind.capitalize()} of {found.selected:,} letters",
+            "title": f"{found.kind.capitalize()} of {many(found.selected, 'letter')}",
             "job": found,
-            "again_query": query_of(told_again(found.filter)),
+            "meant": meant,
+            "again_query": query_of(meant),
             "rate": rate_of(found),
             "may_write": desk.may_write,
         },
@@ -40,4 +43,4 @@ async def job(desk: Desk, request: Request) -> View:
 def rate_of(job: Job) -> float | None:
     """Letters a second until now."""
     took = (job.at - job.started_at).total_seconds()
-    return job.done / took if took >= 1 else None
+    return job.done / took if took >= 1 and job.done > 1 else None

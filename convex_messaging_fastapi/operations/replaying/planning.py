@@ -21,7 +21,7 @@ from convex_messaging_fastapi.operations.replaying.choosing import (
 from convex_messaging_fastapi.operations.replaying.source import LetterSource
 from convex_messaging_fastapi.operations.replaying.targets import Targets
 from convex_messaging_fastapi.operations.values import NOT_KNOWN, Letter
-from convex_messaging_fastapi.transport.base import GroupsTransport, LogReader
+from convex_messaging_fastapi.transport.base import GroupDescription, GroupsTransport, LogReader
 
 MOST_GROUPS_ASKED = 200
 
@@ -117,19 +117,9 @@ class Planner:
         """Refuse a group whose members would leave the copies where they are."""
         if anyway:
             return
-        described = await self.groups.describe(group)
-        if not described.members:
-            raise ReplayRefused(
-                "no_live_member",
-                f"group {group!r} has no member now: start its service first, or replay anyway and the "
-                "copies wait for it",
-            )
-        if not any(topic in member.topics for member in described.members):
-            raise ReplayRefused(
-                "not_subscribed",
-                f"no member of group {group!r} reads {topic}: its release is older than replays. Deploy it "
-                "anew, or replay with to='topic'",
-            )
+        refusal = why_unread(group, topic, await self.groups.describe(group))
+        if refusal is not None:
+            raise refusal
 
     async def _groups_that_read(
         self, topics: Collection[str], groups: Collection[str]
@@ -151,3 +141,27 @@ def _limited(choice: Choice, limit: int | None) -> Choice:
 def _is_missing(letter: Letter, terms: Terms, here: Mapping[str, Collection[str]]) -> bool:
     handlers = here.get(group_for(letter.group, terms))
     return handlers is not None and handler_of(letter, terms) not in handlers
+
+
+def why_unread(group: str, topic: str, described: GroupDescription) -> ReplayRefused | None:
+    """Why nobody of the group would read the copies; `None` where somebody does."""
+    if not described.members:
+        return ReplayRefused(
+            "no_live_member",
+            f"group {group!r} has no member now: start its service first, or replay anyway and the "
+            "copies wait for it",
+        )
+    if any(topic in member.topics for member in described.members):
+        return None
+    if described.state != "Stable":
+        return ReplayRefused(
+            "rebalancing",
+            f"the members of group {group!r} are being dealt their partitions ({described.state}), so what "
+            "they read is not known: try it again in some seconds. After one was killed that takes as long "
+            "as its session_timeout_ms",
+        )
+    return ReplayRefused(
+        "not_subscribed",
+        f"no member of group {group!r} reads {topic}: its release is older than replays. Deploy it "
+        "anew, or replay with to='topic'",
+    )
