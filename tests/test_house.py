@@ -98,6 +98,7 @@ CONSUMING, OPERATIONS = f"{PACKAGE.name}.consuming", f"{PACKAGE.name}.operations
     [
         PACKAGE.name,
         f"{PACKAGE.name}.operations",
+        f"{PACKAGE.name}.console",
         CONSUMING,
         *(f"{CONSUMING}.{wing}" for wing in ("calling", "dead_letters", "endings")),
     ],

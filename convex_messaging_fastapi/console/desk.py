@@ -57,21 +57,29 @@ class Desk:
         except ERRORS as error:
             raise told(error, self.bus.status()) from error
 
-    async def asked(self, answer: Awaitable[T], seconds: float) -> T:
+    async def asked(self, answer: Coroutine[Any, Any, T], seconds: float, *, is_shared: bool = False) -> T:
         """What operations answer within so many seconds. Raises `Refused` in their place.
 
-        What takes longer goes on, so that the next who asks finds it further on.
+        What takes longer is given up, unless it is shared by all who ask: then it goes on, and the next
+        finds it further on. It counts as a caller until it has ended.
         """
-        work = asyncio.ensure_future(answer)
         try:
-            with self.callers.one():
-                done, _ = await asyncio.wait([work], timeout=seconds)
+            self.callers.come()
+        except Refused:
+            answer.close()
+            raise
+        work = asyncio.ensure_future(answer)
+        work.add_done_callback(self.callers.go)
+        try:
+            done, _ = await asyncio.wait([work], timeout=seconds)
         except BaseException:
             work.cancel()
             raise
         if not done:
             self._keep(work)
-            raise too_long(self.bus.status())
+            if not is_shared:
+                work.cancel()
+            raise too_long(self.bus.status(), goes_on=is_shared)
         with self.refusing():
             return work.result()
 

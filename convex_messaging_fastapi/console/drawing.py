@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -34,7 +35,6 @@ def environment() -> Environment:
     """Raises `ConfigurationError` where Jinja is not installed."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup, escape
     except ImportError as error:
         raise ConfigurationError(
             "messaging_console needs Jinja: pip install 'convex-messaging-fastapi[console]'"
@@ -49,7 +49,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "lines": inert_lines, "number": number, "many": many, "share": share, "seconds": seconds,
-        "moment": moment, "iso": iso, "size": size, "exact": lambda text: Markup(escape(carried(str(text)))),  # noqa: S704
+        "moment": moment, "iso": iso, "size": size, "exact": Exact,
     }  # fmt: skip
     made.globals |= {
         "REASONS": REASONS, "STATUSES": STATUSES, "STATES": STATES, "VERDICTS": VERDICTS, "JOBS": JOBS,
@@ -105,6 +105,16 @@ def size(value: int) -> str:
         if value >= length:
             return f"{value / length:.3g} {unit}"
     return f"{value} B"
+
+
+class Exact:
+    """A text that a form sends back as it is: escaped for HTML, and with every character that it has."""
+
+    def __init__(self, text: object) -> None:
+        self._text = carried(str(text))
+
+    def __html__(self) -> str:
+        return html.escape(self._text)
 
 
 def _inert_text(value: Any) -> Any:

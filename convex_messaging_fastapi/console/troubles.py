@@ -35,15 +35,16 @@ class Away(Refused):
 
 
 class TakesLong(Refused):
-    """What was asked for goes on, and is not there yet."""
+    """What was asked for is not there yet: it `goes_on`, or was given up."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            429,
-            "Dead letters are still being read.",
-            "Reload the page in a few seconds: the reading goes on meanwhile.",
-            retry_after=2,
+    def __init__(self, *, goes_on: bool) -> None:
+        title = "Dead letters are still being read." if goes_on else "This takes longer than a page waits."
+        help = (
+            "Reload the page in a few seconds: the reading goes on meanwhile."
+            if goes_on
+            else "Mean fewer by a filter, or use the command line, which waits as long as it takes."
         )
+        super().__init__(429, title, help, retry_after=2)
 
 
 ERRORS = (MessagingError, LookupError)
@@ -75,11 +76,11 @@ def told(error: Exception, status: BusStatus) -> Refused:
     return Refused(409, "It was refused.", str(error))
 
 
-def too_long(status: BusStatus) -> Refused:
+def too_long(status: BusStatus, *, goes_on: bool) -> Refused:
     """No answer in time: of a cluster that is away, or of much that is to be read."""
     if (reason := contact_lost(status)) is not None:
         return Away(reason)
-    return TakesLong()
+    return TakesLong(goes_on=goes_on)
 
 
 def contact_lost(status: BusStatus) -> str | None:

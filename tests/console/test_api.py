@@ -155,9 +155,11 @@ async def _ask(count: int) -> None:
 
 def _each_operation(told: dict[str, Any], visit: Visit, loop: asyncio.AbstractEventLoop, count: int) -> None:
     import schemathesis
+    from schemathesis.core.result import Ok
 
     schema = schemathesis.openapi.from_dict(told)
     for found in schema.get_all_operations():
+        assert isinstance(found, Ok)
         operation = found.ok()
         said = operation.definition.raw
         good = list[bool]()

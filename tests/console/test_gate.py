@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -22,12 +23,11 @@ from tests.console.support import (
     may_read,
     operator,
     routes_of,
-    shop,
     visited,
 )
 
 WRITES = [("POST", PREFIX + action.path) for action in ACTIONS]
-ROUTES = sorted(set(routes_of(app_with(shop()[0]))))
+ROUTES = sorted(set(routes_of(app_with(MessageBus()))))
 PAUSE = f"/subscriptions/pause?group=shop&subscription={HANDLER}"
 LARGE = 1024 * 1024 + 1
 
@@ -49,19 +49,17 @@ def test_only_actions_can_be_posted_to_and_the_rest_is_read_alone() -> None:
     assert {(method, path) for method, path in ROUTES if method != "GET"} == set(WRITES)
 
 
-@pytest.mark.parametrize(
-    "given", [{"dependencies": []}, {"dependencies": None}, {"dependencies": [may_read]}], ids=str
-)
-def test_a_console_is_not_made_without_a_dependency(given: dict[str, object]) -> None:
+@pytest.mark.parametrize("dependencies", [[], None, [may_read]], ids=["an empty list", "None", "no Depends"])
+def test_a_console_is_not_made_without_a_dependency(dependencies: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"\[Depends\(require_admin\)\]"):
-        messaging_console(MessageBus(), **given)  # type: ignore[arg-type]
+        messaging_console(MessageBus(), dependencies=dependencies)
 
 
 def test_who_may_write_and_who_it_was_are_told_together() -> None:
     letting = [Depends(may_read)]
     for half in ({"writes": letting}, {"operator": operator}):
         with pytest.raises(ConfigurationError, match="both, or neither"):
-            messaging_console(MessageBus(), dependencies=letting, **half)  # type: ignore[arg-type]
+            messaging_console(MessageBus(), dependencies=letting, **half)
 
 
 async def test_whoever_is_not_logged_in_gets_nothing_from_any_route(visit: Visit) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from convex_messaging_fastapi.console.inert import carried, inert_lines
 from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
-from tests.console.support import PREFIX, Page, Visit, visited
+from tests.console.support import PREFIX, SAME_SITE, Page, Visit, visited
 
 SCRIPT = "<script>alert(1)</script>"
 EVIL = [
@@ -25,6 +25,7 @@ EVIL = [
     "\u202eevil\u2066\u200b\ufeff\x00\x1b[2J\r\n\x85\u2028",
     "&lt;script&gt;&#x3c;",
     "a" * 3000,
+    "\u202eevil\u200b",
     "\ud800",
 ]
 
@@ -198,3 +199,17 @@ def test_inert_text_shows_every_character_that_is_not_seen(text: str) -> None:
     assert not {each for each in shown if unicodedata.category(each) in ("Cf", "Cs", "Zl", "Zp")}
     assert "\x1b" not in shown
     carried(text).encode()
+
+
+@pytest.mark.parametrize("evil", [*EVIL[:6], EVIL[-2]])
+async def test_what_a_form_sends_back_is_what_it_was_given(visit: Visit, evil: str) -> None:
+    """Or the token would not fit, and nothing could be done about letters of such a handler."""
+    asked = await visit.browser.get(f"{PREFIX}/dead-letters/discard", params={"handler": evil})
+    form = Page(asked.text).form("post")
+    assert form.fields["handler"] == [evil]
+    sent = {**form.fields, "reason": "hostile"}
+    pressed = await visit.browser.post(form.action, data=sent, headers=SAME_SITE)
+    assert pressed.status_code == 303, pressed.text
+    state = {"state": "discarded", "handler": evil}
+    told = (await visit.browser.get(f"{PREFIX}/api/dead-letters", params=state)).json()
+    assert told["matched"] == 1

@@ -13,7 +13,9 @@ from convex_messaging_fastapi.console import wording
 from convex_messaging_fastapi.console.wording import REASONS, STATUSES
 from convex_messaging_fastapi.operations import JobStatus, LetterState, Verdict
 from convex_messaging_fastapi.operations.replaying.choosing import NotReplayed
-from tests.console.support import HANDLER, PREFIX, Page, Visit, visited
+from tests.console.support import HANDLER, PREFIX, Page, Visit, app_with, calling, visited
+from tests.plugin.calls import ScriptedBus
+from tests.support.snapshots import SITUATIONS
 
 ONE = f"?group=shop&subscription={HANDLER}"
 
@@ -163,3 +165,19 @@ async def test_a_letter_of_second_failure_and_its_first_lead_to_each_other(visit
     assert f"{PREFIX}/dead-letters/{first['failed_as']}" in page.links()
     second = await visit.page(f"/dead-letters/{first['failed_as']}")
     assert f"{PREFIX}/dead-letters/{first['id']}" in second.links()
+
+
+@pytest.mark.parametrize("name", sorted(SITUATIONS))
+async def test_whatever_is_so_is_told_in_sentences_on_the_first_page(name: str) -> None:
+    app = app_with(ScriptedBus(SITUATIONS[name].status))
+    async with calling(app) as browser:
+        page = Page((await browser.get(PREFIX)).text)
+        verdict = verdicts.ready(SITUATIONS[name].status)
+        assert STATUSES[verdict.status] in page.text
+        for word in verdict.reasons:
+            assert " ".join(REASONS[word].means.split()) in page.text
+            assert " ".join(REASONS[word].do.split()) in page.text
+        assert (await browser.get(f"{PREFIX}/subscriptions")).status_code == 200
+        health = (await browser.get(f"{PREFIX}/api/health")).json()
+        assert [each["word"] for each in health["reasons"]] == list(verdict.reasons)
+        assert (await browser.get(f"{PREFIX}/api/subscriptions")).status_code == 200

@@ -51,7 +51,7 @@ async def discard(desk: Desk, fields: Fields, by: str, reason: str) -> str:
 async def confirm_reopen(desk: Desk, fields: Fields, by: str) -> Confirmation:
     wanted = _by_ids(desk, fields)
     count = letters(len(wanted.ids))
-    page = await desk.asked(desk.operations.dead_letters(wanted, limit=0), CONFIRM_SECONDS)
+    page = await desk.asked(desk.operations.dead_letters(wanted, limit=0), CONFIRM_SECONDS, is_shared=True)
     return Confirmation(
         title=f"Open {count} again?",
         says=(

@@ -80,12 +80,16 @@ async def dead_letters(desk: Desk, request: Request) -> models.Letters:
     wanted = wanted_by(desk, request)
     limit = number_in(desk, request, "limit", 100)
     after = request.query_params.get("after") or None
-    page = await desk.asked(desk.operations.dead_letters(wanted, limit=limit, after=after), API_SECONDS)
+    page = await desk.asked(
+        desk.operations.dead_letters(wanted, limit=limit, after=after), API_SECONDS, is_shared=True
+    )
     return models.Letters.model_validate(page)
 
 
 async def dead_letter(desk: Desk, request: Request) -> models.WholeLetter:
-    found = await desk.asked(desk.operations.dead_letter(request.path_params["id"]), API_SECONDS)
+    found = await desk.asked(
+        desk.operations.dead_letter(request.path_params["id"]), API_SECONDS, is_shared=True
+    )
     told = models.Letter.model_validate(found).model_dump()
     headers = [models.Header(**shown_header(*header)._asdict()) for header in found.headers]
     key = None if found.key is None else text_of(found.key[:1024])

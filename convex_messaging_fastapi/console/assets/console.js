@@ -48,11 +48,13 @@ async function again(step) {
 
 // -- fragments: the page is asked for again, and its live parts are put in the place of the old ones
 function replace(old, fresh) {
-  if (old !== document.activeElement && old.contains(document.activeElement)) return;
+  const inUse = old !== document.activeElement && old.contains(document.activeElement);
+  if (inUse || old.querySelector("input:checked")) return; // whoever chooses is not to be disturbed
   const open = new Set();
   old.querySelectorAll("details").forEach((each, at) => { if (each.open) open.add(each.id || at); });
   fresh.querySelectorAll("details").forEach((each, at) => { each.open = open.has(each.id || at); });
   if (old.innerHTML !== fresh.innerHTML) old.replaceChildren(...fresh.childNodes);
+  choosing();
 }
 
 async function refresh() {
@@ -142,7 +144,9 @@ function tailing(table) {
 }
 
 // -- all of a page's letters at once
-function choosing(form) {
+function choosing() {
+  const form = document.getElementById("some");
+  if (!form || form.querySelector("thead input")) return;
   const boxes = [...form.querySelectorAll("input[name=ids]")];
   const all = element("input", { type: "checkbox", "aria-label": "Choose all on this page" });
   all.addEventListener("change", () => boxes.forEach((each) => { each.checked = all.checked; }));
@@ -150,8 +154,7 @@ function choosing(form) {
 }
 
 const table = document.getElementById("tail");
-const form = document.getElementById("some");
-if (form) choosing(form);
+choosing();
 if (document.getElementById("sparklines")) again(sparklines);
 if (table) again(tailing(table));
 if (document.querySelector("[data-live]")) setTimeout(() => again(refresh), EVERY);

@@ -42,4 +42,6 @@ async def download(desk: Desk, request: Request) -> Response:
 
 
 async def _whole(desk: Desk, request: Request) -> Letter:
-    return await desk.asked(desk.operations.dead_letter(request.path_params["id"]), PAGE_SECONDS)
+    return await desk.asked(
+        desk.operations.dead_letter(request.path_params["id"]), PAGE_SECONDS, is_shared=True
+    )

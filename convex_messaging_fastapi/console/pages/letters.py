@@ -19,7 +19,7 @@ STATES = (*get_args(LetterState), "expires_soon", "all")
 async def groups(desk: Desk, request: Request) -> View:
     """What failed alike is one row."""
     wanted = wanted_by(desk, request)
-    page = await desk.asked(desk.operations.dead_letters(wanted, limit=0), PAGE_SECONDS)
+    page = await desk.asked(desk.operations.dead_letters(wanted, limit=0), PAGE_SECONDS, is_shared=True)
     return View(
         "groups.html",
         {
@@ -41,7 +41,7 @@ async def letters(desk: Desk, request: Request) -> View:
     wanted = wanted_by(desk, request)
     after = request.query_params.get("after") or None
     asked = desk.operations.dead_letters(wanted, limit=ON_A_PAGE, after=after)
-    page = await desk.asked(asked, PAGE_SECONDS)
+    page = await desk.asked(asked, PAGE_SECONDS, is_shared=True)
     fields = fields_of(wanted)
     return View(
         "letters.html",

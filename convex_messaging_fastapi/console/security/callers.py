@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from convex_messaging_fastapi.console.security.refused import Refused
 
 MOST = 16
@@ -16,9 +13,8 @@ class Callers:
     def __init__(self, most: int = MOST) -> None:
         self._most, self._here = most, 0
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        """Raises `Refused` where there are too many already."""
+    def come(self) -> None:
+        """One more, until it calls `go`. Raises `Refused` where there are too many already."""
         if self._here >= self._most:
             raise Refused(
                 429,
@@ -27,7 +23,6 @@ class Callers:
                 retry_after=2,
             )
         self._here += 1
-        try:
-            yield
-        finally:
-            self._here -= 1
+
+    def go(self, *_: object) -> None:
+        self._here -= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from convex_messaging_fastapi.console.security import Refused, Tokens
@@ -86,7 +88,7 @@ async def test_a_secret_in_code_wins_over_that_of_the_settings() -> None:
 
 
 async def shown_by_one_pressed_at_another(
-    first: dict[str, str], second: dict[str, str], choices: dict[str, str]
+    first: dict[str, str], second: dict[str, str], choices: dict[str, Any]
 ) -> int:
     """The status code of the second process."""
     one, other = shop(**first)[0], shop(**second)[0]
