@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.pictures import FOLDER, picture
+from tests.browser.pictures import picture
 from tests.browser.seats import NARROW, WIDE, Look, seat
 from tests.browser.shown import ADA, PAGES, Shown, act
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(FOLDER is None, reason="`make screenshots` makes pictures"),
-]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 WANTED_STEPS = 24
 """Of five seconds each: what two minutes' bets look like."""
