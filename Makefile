@@ -106,8 +106,10 @@ browser: $(READY)  ## the console in a real Chromium, in a minute; ARGS=, REQUIR
 
 screenshots: $(READY)  ## the console's pictures in docs/screenshots, made anew by the browser tests
 	@$(BIN)/python -m tools.browser
+	@$(BIN)/python -m tools.machine kafka
 	@$(PIP) --group browser
-	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m "browser and not long" --no-cov tests/browser -k picture
+	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m "browser and not long" --no-cov \
+		tests/browser/test_pictures.py tests/browser/test_ninety_seconds.py
 
 reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found
 	rm -rf build/reliability

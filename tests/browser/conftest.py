@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.browser import pictures
-from tests.browser.shown import USERS, Shown, bets_go_on, shown_by
+from tests.browser.shown import USERS, Shown, bets_go_on, fill, shown_by
 from tests.support.services import service
 from tests.support.telling import telling
 from tools import browser
@@ -47,8 +47,8 @@ def _none(config: pytest.Config, reason: str) -> str:
 
 @pytest.fixture(scope="session")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """The example app on the in-process broker, after a minute's bets."""
+    """The example app on the in-process broker, after some bets."""
     with service(tmp_path_factory.mktemp("shown"), {"CONSOLE_USERS": USERS}) as app:
         app.wait_ready()
-        with bets_go_on(app) if pictures.FOLDER else nullcontext():
+        with bets_go_on(app) if pictures.FOLDER else nullcontext(fill(app)):
             yield shown_by(app)

@@ -15,7 +15,7 @@ FOLDER = os.environ.get("SCREENSHOTS")
 """Where `make screenshots` wants them; without it none are made."""
 
 MOST_BYTES = 80_000
-COLOURS = (64, 32, 16)
+COLOURS = (128, 64, 32)
 
 _NAMELESS = """names => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -45,13 +45,13 @@ def _keep(folder: Path, name: str, data: bytes) -> None:
 
 
 def small(data: bytes) -> bytes:
-    """The same picture in few colours: flat pages have few."""
+    """The same picture in few colours, those of a thin line among them: flat pages have few."""
     from PIL import Image
 
     whole = Image.open(BytesIO(data)).convert("RGB")
     for colours in COLOURS:
         written = BytesIO()
-        fewer = whole.quantize(colours, dither=Image.Dither.NONE)
+        fewer = whole.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         fewer.save(written, "PNG", optimize=True)
         if len(written.getvalue()) <= MOST_BYTES:
             return written.getvalue()

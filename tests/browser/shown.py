@@ -106,6 +106,7 @@ def bets_go_on(service: Service) -> Iterator[None]:
     words = (sys.executable, "-m", "tools.demo", HOST, str(service.port), "4")
     child = Child(words, service.log.with_name("demo.log"), env=clean_environment(), cwd=ROOT)
     try:
+        until(lambda: len(service.get("/dead-letters")) >= 12, 60, "a dozen payments to fail")
         yield
     finally:
         child.kill()
@@ -131,10 +132,9 @@ def act(service: Service, path: str, **chosen: str) -> str:
 
 
 def shown_by(service: Service) -> Shown:
-    """All of its pages, once it has something to show on each."""
-    fill(service)
+    """All of its pages, once something has failed, and something was done about that."""
     groups = list(links(console(service, "/dead-letters"), r"/dead-letters/group/(\w+)\?.*"))
-    letters = list(links(console(service, "/dead-letters/list"), r"/dead-letters/(\d+/\d+)"))
+    letters = list(links(console(service, f"/dead-letters/group/{groups[1]}"), r"/dead-letters/(\d+/\d+)"))
     act(service, f"/subscriptions/pause?{_PAUSED}", reason="the mail server is away")
     act(service, f"/dead-letters/discard?ids={letters[-1]}", reason="a bet of our own, to try it")
     job = act(service, f"/dead-letters/replay?rate=50&group_id={groups[0]}").removeprefix("/jobs/")

@@ -150,7 +150,7 @@ async def it_is_replayed(ada: Seat) -> None:
     await ada.page.get_by_role("heading", name="Replay 1 letter?").wait_for()
     await picture(ada.page, "story-5-what-would-be-done")
     await ada.page.get_by_role("button", name="Replay 1 letter").click()
-    await ada.page.get_by_text("1 of 1 letters").wait_for()
+    await ada.page.get_by_text("1 of 1 letter").wait_for()
     await picture(ada.page, "story-6-done")
 
 

@@ -19,8 +19,8 @@ pytestmark = [
     pytest.mark.skipif(FOLDER is None, reason="`make screenshots` makes pictures"),
 ]
 
-WANTED_STEPS = 12
-"""Of five seconds each: what a minute's bets look like."""
+WANTED_STEPS = 24
+"""Of five seconds each: what two minutes' bets look like."""
 
 LOOKS = {"light": Look(), "dark": Look("dark", WIDE), "narrow": Look("light", NARROW)}
 NO_PICTURE = {"overview", "nothing-found", "not-there", "tail-of-nothing"}
