@@ -52,8 +52,7 @@ ERRORS = (MessagingError, LookupError)
 
 
 def told(error: Exception, status: BusStatus) -> Refused:
-    """Never with the error's own text where that may tell hosts to who may not know them: callers of the
-    console may."""
+    """With the error's own text, which may name hosts and topics: whoever is let in may know them."""
     match error:
         case LetterNotFound():
             return Refused(404, "There is no such dead letter.", str(error))

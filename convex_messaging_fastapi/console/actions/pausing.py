@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Coroutine
+from typing import Any, Literal
 
 from convex_messaging_fastapi.console.actions.shape import DO_SECONDS, Action, Confirmation, Option
 from convex_messaging_fastapi.console.actions.words import required
@@ -64,8 +65,7 @@ async def pause(desk: Desk, fields: Fields, by: str, reason: str) -> str:
     deed = desk.operations.pause(
         whom.subscription, group=whom.group, scope=scope, by=by, reason=reason or None
     )
-    await desk.done_within(deed, DO_SECONDS)
-    return f"/subscriptions?done={'paused' if scope == 'fleet' else 'paused_here'}"
+    return await _said(desk, deed, "paused" if scope == "fleet" else "paused_here")
 
 
 async def resume(desk: Desk, fields: Fields, by: str, reason: str) -> str:
@@ -73,8 +73,17 @@ async def resume(desk: Desk, fields: Fields, by: str, reason: str) -> str:
     deed = desk.operations.resume(
         whom.subscription, group=whom.group, scope=scope, by=by, reason=reason or None
     )
-    await desk.done_within(deed, DO_SECONDS)
-    return f"/subscriptions?done={'resumed' if scope == 'fleet' else 'resumed_here'}"
+    return await _said(desk, deed, "resumed" if scope == "fleet" else "resumed_here")
+
+
+async def _said(desk: Desk, deed: Coroutine[Any, Any, None], word: str) -> str:
+    """The address that says so, or that it is not yet known."""
+
+    async def done() -> str:
+        await deed
+        return word
+
+    return f"/subscriptions?done={await desk.done_within(done(), DO_SECONDS) or 'long'}"
 
 
 def _whom(desk: Desk, fields: Fields) -> Whom:
