@@ -102,7 +102,7 @@ browser: $(READY)  ## the console in a real Chromium, in a minute; ARGS=, REQUIR
 	@$(BIN)/python -m tools.browser
 	@$(BIN)/python -m tools.machine kafka
 	@$(PIP) --group browser
-	$(BIN)/python -m pytest -m "browser and not long" --no-cov $(ARGS)
+	$(BIN)/python -m pytest -m "browser and not long" --no-cov $(or $(ARGS),tests/browser)
 
 screenshots: $(READY)  ## the console's pictures in docs/screenshots, made anew by the browser tests
 	@$(BIN)/python -m tools.browser

