@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -17,7 +17,7 @@ Text = Annotated[str, BeforeValidator(lambda value: carried(value) if isinstance
 class Shown(BaseModel):
     """Made of the frozen values that operations and the status answer."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(from_attributes=True)
 
 
 class Problem(BaseModel):
@@ -317,7 +317,7 @@ class Settings(BaseModel):
 class AsyncAPI(BaseModel):
     """The AsyncAPI document, whose own schema says what is in it."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     asyncapi: str
     info: dict[str, Any]
