@@ -54,7 +54,7 @@ async def replay(at: Seat, rate: int, query: str = "") -> str:
     await at.open(f"/dead-letters/replay?rate={rate}&{query}")
     await at.page.get_by_role("button", name=BEGINS).click()
     await at.page.wait_for_url(re.compile(r".*/jobs/[\w-]+$"))
-    return at.page.url.rpartition("/")[2]
+    return str(at.page.url).rpartition("/")[2]
 
 
 async def moves(at: Seat) -> None:

@@ -43,4 +43,5 @@ async def test_the_overview_has_its_picture_after_a_while(chromium: Browser, sho
                 arg=WANTED_STEPS,
                 timeout=WANTED_STEPS * 5_000,
             )
+            await at.page.locator("#sparklines svg").first.wait_for()
             await picture(at.page, f"overview-{look}")

@@ -22,7 +22,11 @@ def test_every_page_that_the_console_has_is_looked_at() -> None:
     """But for answers to programs, and files."""
     known = [Depends(Door(()).known)]
     console = messaging_console(MessageBus(), dependencies=known, writes=known, operator=operator)
-    paths = {route.path for route in console.routes if isinstance(route, APIRoute) and "GET" in route.methods}
+    paths = {
+        route.path
+        for route in console.routes
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ())
+    }
     pages = {path for path in paths if not re.match(r"/$|/(api|assets|download)\b", path)}
     looked_at = [told.path.partition("?")[0] for told in PAGES.values()]
     patterns = {path: re.sub(r"{\w+:path}", ".+", re.sub(r"{\w+}", "[^/]+", path)) for path in pages}

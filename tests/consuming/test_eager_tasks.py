@@ -22,6 +22,7 @@ STORED = {
     "bus.py": "nothing of it is kept",
     "cli/commands/acting.py": "only awaited",
     "changes.py": "what has ended is discarded in a turn of its own",
+    "console/desk.py": "what has ended is let go of in a turn of its own",
     "consuming/dead_letters/writer.py": "what has ended is forgotten in a turn of its own",
     "consuming/subscription.py": "a runner enters itself, and is added only if it has not ended",
     "consuming/loops.py": "these two never end by themselves",

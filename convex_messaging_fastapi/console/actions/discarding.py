@@ -55,7 +55,7 @@ async def confirm_reopen(desk: Desk, fields: Fields, by: str) -> Confirmation:
     return Confirmation(
         title=f"Open {count} again?",
         says=(
-            f"{count} would be open again, whatever was done to them; {page.matched:,} are still there.",
+            f"{count} would be open again, whatever was done before; {letters(page.matched)} still there.",
             "They can then be replayed or discarded as any other.",
         ),
         shown={"ids": wanted.ids},
