@@ -20,12 +20,13 @@ from convex_messaging_fastapi.errors import BusStateError, BusStopped, Configura
 from convex_messaging_fastapi.events import Observer
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.middleware import Middleware
+from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.observability.watching import observers_of, watch
 from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.operations import Operations, known_handlers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
-from convex_messaging_fastapi.parts import all_of, parts_for, transport_for
-from convex_messaging_fastapi.publishing import Publishing
+from convex_messaging_fastapi.parts import all_of, limits_of, parts_for, transport_for
+from convex_messaging_fastapi.publishing import Destination, Publishing, PublishLimits, Verbs
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
@@ -72,6 +73,7 @@ class MessageBus(Declares, Joins):
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
         self._operations: Operations | None = None  # made when somebody asks
+        self._unstarted: MessagingSettings | None = None  # read by who writes to an outbox before the start
 
     if not TYPE_CHECKING:
 
@@ -324,6 +326,19 @@ class MessageBus(Declares, Joins):
             known = partial(known_handlers, self._declarations, running.parts)
             self._operations = Operations(running.parts, known, running.machine)
         return self._operations
+
+    def verbs_to(self, destination: Callable[[PublishLimits], Destination]) -> Verbs:
+        """The verbs of publishing, middleware included, which write elsewhere than to the cluster.
+
+        For an outbox. They work in any thread, and before the start, by the settings that it would read.
+        """
+        if (running := self._life.running) is not None:
+            settings, naming, clock = running.parts.settings, running.parts.naming, running.parts.clock
+        else:
+            settings = self._unstarted = self._unstarted or self._settings or load()
+            naming, clock = Naming(settings), SystemClock()
+        writes_to = destination(limits_of(settings))
+        return Verbs(writes_to, naming, clock, settings.publish_timeout_seconds, self._middleware)
 
     # -- inside --------------------------------------------------------------------------------
 

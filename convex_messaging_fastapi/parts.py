@@ -58,7 +58,7 @@ def parts_for(
 ) -> Parts:
     """The parts of one bus over this transport."""
     naming = Naming(settings)
-    limits = PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
+    limits = limits_of(settings)
     admin = transport.admin()
     new_topic = partial(_new_topic, settings, naming, limits)
     producer: ProducerTransport = transport.producer()
@@ -69,6 +69,10 @@ def parts_for(
     return Parts(
         settings, clock, naming, transport, admin, new_topic, limits, publishing, middleware, observers
     )
+
+
+def limits_of(settings: MessagingSettings) -> PublishLimits:
+    return PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
 
 
 def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimits, name: str) -> NewTopic:

@@ -14,6 +14,7 @@ except ImportError as error:
         "the outbox needs SQLAlchemy: pip install 'convex-messaging-fastapi[outbox]'"
     ) from error
 
+from convex_messaging_fastapi.outbox.outbox import Outbox
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 
-__all__ = ["MessagingTables"]
+__all__ = ["MessagingTables", "Outbox"]

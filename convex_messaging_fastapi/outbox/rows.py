@@ -47,7 +47,7 @@ def read_headers(text: str) -> Headers:
     """What `written_headers` was given. Raises `ValueError` for any other text."""
     told = json.loads(text)
     if not isinstance(told, list):
-        raise ValueError("the headers of an outbox row are a JSON list")  # noqa: TRY004 - as for all of them
+        raise ValueError("the headers of an outbox row are a JSON list")
     return tuple(_read(each) for each in told)
 
 

@@ -101,11 +101,10 @@ class MessagingTables:
 
         tables = MessagingTables(Base.metadata)
 
-    `metadata.create_all` makes them and Alembic's autogenerate sees them, as with tables of your own. They are
-    `{prefix}_outbox`, `{prefix}_lease` and `{prefix}_inbox` in `schema`, by default the one of the metadata.
-    They have no foreign keys and no triggers, and a migration puts no rows into them. One
-    database has one set of them for each `prefix`. Raises `ConfigurationError` for a prefix that
-    is no name.
+    `metadata.create_all` makes them, and Alembic's autogenerate sees them, as with tables of your own. They
+    are `{prefix}_outbox`, `{prefix}_lease` and `{prefix}_inbox` in `schema`, by default the one of the
+    metadata. They have no foreign keys and no triggers, and a migration puts no rows into them. Raises
+    `ConfigurationError` for a prefix that is no name.
     """
 
     def __init__(self, metadata: MetaData, *, schema: str | None = None, prefix: str = "messaging") -> None:
