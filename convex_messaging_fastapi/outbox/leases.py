@@ -1,8 +1,8 @@
 """The arithmetic of leases: how many lanes a relay may hold, and until when it may send for one.
 
-A lane is one of `LANES` parts of the outbox. The database tells who holds it and until when, by its own clock;
-the relay counts the same time from the moment *before* it asked. So a relay believes that it has lost
-a lane before the database lets another one have it.
+A lane is one of `LANES` parts of the outbox. The database tells who holds it and until when, by its own
+clock; the relay counts the same time from the moment *before* it asked. So a relay believes that it has
+lost a lane before the database lets another one have it.
 """
 
 from __future__ import annotations
