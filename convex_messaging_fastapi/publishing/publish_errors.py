@@ -83,7 +83,7 @@ def halted(where: TopicPartition, reason: str) -> PublishFailed:
     """One before it in its call was refused, and it must not be written before that one."""
     return PublishFailed(
         f"A message for {named(where)} was not sent, because Kafka refused one before it: "
-        f"{reason or 'no reason given'}. {UNWRITTEN}; publish both again, in their order, once that is mended."
+        f"{reason or 'no reason given'}. {UNWRITTEN}; publish both again, in order, once that is mended."
     )
 
 

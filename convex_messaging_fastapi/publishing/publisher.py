@@ -157,7 +157,7 @@ class Publisher:
         try:
             self._reserve(topic, records)
         except PublishManyError as crowded:
-            return [crowded.failed[index] for index in range(len(records))]
+            return [cast("PublishError", crowded.failed[index]) for index in range(len(records))]
         call = Call(records, halts=True)
         everything = Several(call, range(len(records)), self._clock.now() + timeout)
         self._context.run(self._accept_several, topic, everything)
