@@ -1,0 +1,1 @@
+"""What a relay asks of the database, and what it writes there."""
