@@ -96,7 +96,7 @@ class Server(ABC):
         done = run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._as())
         if done.returncode != 0:
             raise Unavailable(f"{command[0]} failed: {done.stderr or done.stdout}")
-        return done.stdout
+        return str(done.stdout)
 
     def _as(self) -> dict[str, Any]:
         """What a process is started with: neither of these servers runs as root."""
