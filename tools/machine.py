@@ -21,7 +21,7 @@ def make_venv(folder: str) -> None:
     try:
         import ensurepip  # noqa: F401
     except ImportError:
-        if not _apt_install("python3-venv"):
+        if not apt_install("python3-venv"):
             sys.exit("this Python has no ensurepip: install it (on Debian: python3-venv)")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
 
@@ -33,14 +33,15 @@ def provide_kafka() -> None:
     if opening.closed(by_docker.engine) is None or os.environ.get(opening.NAMED):
         return
     if opening.closed(jars.provided):
-        _apt_install("default-jre-headless", "maven")
+        apt_install("default-jre-headless", "maven")
     if opening.closed(jars.java):  # an older Debian's default is an older Java
-        _apt_install(f"openjdk-{jars.OLDEST_JAVA}-jre-headless")
+        apt_install(f"openjdk-{jars.OLDEST_JAVA}-jre-headless")
     if reason := opening.closed(jars.provided):
         print(f"no real Kafka here, {reason}; or start Docker, or set {opening.NAMED}")
 
 
-def _apt_install(*packages: str) -> bool:
+def apt_install(*packages: str) -> bool:
+    """Whether they are installed now; without apt, or the right to use it, nothing is tried."""
     if APT is None or os.geteuid() != 0:
         return False
     print(f"installing {' '.join(packages)}", flush=True)

@@ -43,11 +43,12 @@ def test_who_may_give_arguments_is_asked_for_nothing_beyond_them(target: str) ->
 
 def test_the_coverage_is_that_of_both_lanes() -> None:
     lanes = [line for line in recipe("test") if " -m pytest " in line]
-    alone, bounded, on_kafka = lanes
+    alone, bounded, on_kafka, bounded_on_kafka = lanes
     assert "--cov " in alone
     assert "--cov " in on_kafka
-    assert "--no-cov" in bounded
-    assert " -n " not in bounded, "what bounds CPU has nothing beside it"
+    for each in (bounded, bounded_on_kafka):
+        assert "--no-cov" in each
+        assert " -n " not in each, "what bounds CPU has nothing beside it"
 
 
 @pytest.mark.parametrize("target", [target for target, said in HELP.items() if "as unit" in said])
