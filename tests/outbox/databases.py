@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
-from sqlalchemy import MetaData, text
+import pytest
+from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from convex_messaging_fastapi.outbox import MessagingTables
 
+ON_EACH = [
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+"""The parameters of a fixture whose tests run on each kind of database."""
+
+
+def url_of(request: pytest.FixtureRequest, kind: str, folder: Path) -> str:
+    """The address of an empty database of this kind."""
+    if kind == "sqlite":
+        return f"sqlite+aiosqlite:///{folder / 'outbox.db'}"
+    database: Any = request.getfixturevalue(kind)
+    return str(database.async_url)
+
 
 @asynccontextmanager
-async def sqlite_tables(folder: Path) -> AsyncIterator[tuple[AsyncEngine, MessagingTables]]:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{folder / 'outbox.db'}")
+async def engine_with_tables(url: str, **options: Any) -> AsyncIterator[tuple[AsyncEngine, MessagingTables]]:
+    engine = create_async_engine(url, **options)
     metadata = MetaData()
     tables = MessagingTables(metadata)
     async with engine.begin() as connection:
@@ -25,24 +40,3 @@ async def sqlite_tables(folder: Path) -> AsyncIterator[tuple[AsyncEngine, Messag
         yield engine, tables
     finally:
         await engine.dispose()
-
-
-@asynccontextmanager
-async def postgresql_tables(url: str) -> AsyncIterator[tuple[AsyncEngine, MessagingTables]]:
-    """In a schema of their own, which is dropped afterwards."""
-    engine = create_async_engine(url)
-    schema = f"outbox_{uuid4().hex[:12]}"
-    metadata = MetaData(schema=schema)
-    tables = MessagingTables(metadata)
-    async with engine.begin() as connection:
-        await connection.execute(text(f"CREATE SCHEMA {schema}"))
-        await connection.run_sync(metadata.create_all)
-    try:
-        yield engine, tables
-    finally:
-        async with engine.begin() as connection:
-            await connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-        await engine.dispose()
-
-
-POSTGRES = os.environ.get("TEST_POSTGRES_URL")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ColumnElement, Float, bindparam, literal_column
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 MYSQL = ("mysql", "mariadb")
 
@@ -14,6 +15,13 @@ _SQLITE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 def is_in(column: ColumnElement[Any], state: int) -> ColumnElement[bool]:
     """Whether a row is in this state; it stands in the text, for only so is a partial index used."""
     return column == bindparam(None, state, literal_execute=True, unique=True)
+
+
+def reading_committed(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine for a relay, whatever level its owner uses: each statement sees what is committed."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 class Words:

@@ -102,8 +102,15 @@ class Leasing:
         if not result.rowcount:
             new = {"name": self._relay, "owner": self._owner, "token": 0, "until": until}
             await connection.execute(insert(self._lease).values(new))
-            ended = self._lease.c.until < self._words.later(-10 * lease_seconds)
-            await connection.execute(self._lease.delete().where(self._is_relay(), ended))
+            await self._forget_dead(connection, 10 * lease_seconds)
+
+    async def _forget_dead(self, connection: AsyncConnection, seconds: float) -> None:
+        """Take out relays that ended so long ago. Only what nobody else has locked: relays must not wait."""
+        row = self._lease
+        dead = self._is_relay() & (row.c.until < self._words.later(-seconds))
+        if found := await self._locked(connection, [dead], None):
+            names = [self._words.written(name) for name, _ in found]
+            await connection.execute(row.delete().where(row.c.name.in_(names)))
 
     async def _count_live(self, connection: AsyncConnection) -> int:
         row = self._lease

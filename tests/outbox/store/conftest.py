@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.outbox.databases import POSTGRES, postgresql_tables, sqlite_tables
+from convex_messaging_fastapi.outbox.store.dialects import reading_committed
+from tests.outbox.databases import ON_EACH, engine_with_tables, url_of
 from tests.outbox.store.support import Stored
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def stored(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stored]:
-    if request.param == "sqlite":
-        async with sqlite_tables(tmp_path) as (engine, tables):
-            yield Stored(engine, tables)
-        return
-    if POSTGRES is None:
-        pytest.skip("no PostgreSQL")
-    async with postgresql_tables(POSTGRES) as (engine, tables):
-        yield Stored(engine, tables)
+@pytest.fixture(params=ON_EACH)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return url_of(request, request.param, tmp_path)
+
+
+@pytest.fixture
+async def stored(url: str) -> AsyncIterator[Stored]:
+    async with engine_with_tables(url) as (engine, tables):
+        yield Stored(reading_committed(engine), tables)
