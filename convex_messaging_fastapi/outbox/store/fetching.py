@@ -103,7 +103,7 @@ class Fetching:
             return [self._row(each) for each in await connection.execute(asked)]
 
     def _row(self, row: Row[Any]) -> Fetched:
-        id, lane, topic, key, value, headers = row
+        id, lane, topic, key, value, headers = tuple(row)
         read = self._words.read
         return Fetched(id, lane, read(topic), _bytes(key), _bytes(value), read(headers))
 

@@ -7,11 +7,11 @@ was frozen must not touch what another one looks after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, any_, bindparam, delete, exists, select, update
+from sqlalchemy import BigInteger, ColumnElement, and_, any_, bindparam, delete, exists, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -50,37 +50,42 @@ class Settling:
                 else:
                     await connection.execute(delete(self._rows).where(which))
 
-    async def hold(self, claim: Claim, topic: str, error: str) -> bool:
-        """Set the due rows of a topic aside until it can be written; whether the lane is still ours."""
+    async def hold(self, claims: Collection[Claim], topic: str, error: str) -> frozenset[int]:
+        """Set the due rows of a topic aside until it can be written; returns the lanes that are still ours."""
         row = self._rows.c
-        which = row.lane == claim.lane, is_in(row.state, DUE), row.topic == self._words.written(topic)
-        return await self._change(claim, which, {"state": HELD, "error": error[:ERROR_CHARS]})
+        which = is_in(row.state, DUE), row.topic == self._words.written(topic)
+        return await self._change(claims, which, {"state": HELD, "error": error[:ERROR_CHARS]})
 
-    async def reopen(self, claim: Claim, topic: str) -> bool:
-        """Put the held rows of a topic back; whether the lane is still ours."""
+    async def reopen(self, claims: Collection[Claim], topic: str) -> frozenset[int]:
+        """Put the held rows of a topic back; returns the lanes that are still ours."""
         row = self._rows.c
-        which = row.lane == claim.lane, is_in(row.state, HELD), row.topic == self._words.written(topic)
-        return await self._change(claim, which, {"state": DUE, "error": None})
+        which = is_in(row.state, HELD), row.topic == self._words.written(topic)
+        return await self._change(claims, which, {"state": DUE, "error": None})
 
-    async def park(self, claim: Claim, errors: Mapping[int, str]) -> bool:
-        """Set rows aside for a person, each with its error; whether the lane is still ours."""
-        is_ours = True
+    async def park(self, claims: Collection[Claim], errors: Mapping[int, str]) -> None:
+        """Set rows of these lanes aside for a person, each with its error."""
+        row = self._rows.c
         for id, error in errors.items():
-            row = self._rows.c
             values = {"state": PARKED, "settled_at": utc_now(), "error": error[:ERROR_CHARS]}
-            which = row.id == id, row.lane == claim.lane, row.state.in_((DUE, HELD))
-            is_ours = is_ours and await self._change(claim, which, values)
-        return is_ours
+            await self._change(claims, (row.id == id, row.state.in_((DUE, HELD))), values)
 
     async def _change(
-        self, claim: Claim, which: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
-    ) -> bool:
+        self, claims: Collection[Claim], which: Sequence[ColumnElement[bool]], values: Mapping[str, Any]
+    ) -> frozenset[int]:
+        """Change rows of the lanes that are still ours, and return these.
+
+        They stay ours until the transaction ends; the change itself looks once more.
+        """
         async with self._engine.begin() as connection:
-            if not await self._leasing.is_held(connection, claim):
-                return False
-            ours = exists(select(self._lease.c.name).where(*self._leasing.held(claim)))
-            await connection.execute(update(self._rows).where(*which, ours).values(dict(values)))
-            return True
+            ours = [claim for claim in sorted(claims) if await self._leasing.is_held(connection, claim)]
+            if ours:
+                in_lanes = or_(*(self._in_lane(claim) for claim in ours))
+                await connection.execute(update(self._rows).where(*which, in_lanes).values(dict(values)))
+        return frozenset(claim.lane for claim in ours)
+
+    def _in_lane(self, claim: Claim) -> ColumnElement[bool]:
+        held = exists(select(self._lease.c.name).where(*self._leasing.held(claim)))
+        return and_(self._rows.c.lane == claim.lane, held)
 
     def _one_of(self, ids: Sequence[int]) -> ColumnElement[bool]:
         if self._words.is_postgresql:  # one plan, however many there are

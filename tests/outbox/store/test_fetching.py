@@ -29,7 +29,7 @@ async def test_what_is_set_aside_is_not_read(stored: Stored) -> None:
     await owner.prepare()
     await owner.beat(60.0)
     await stored.put((3, "held"), (3, "due"))
-    await stored.settling(owner).hold(Claim(3, 1), "held", "")
+    await stored.settling(owner).hold([Claim(3, 1)], "held", "")
     assert [row.topic for row in await stored.fetching.due([3], 10, 10, PLENTY)] == ["due"]
 
 
@@ -58,7 +58,7 @@ async def test_the_first_held_row_is_the_one_to_try(stored: Stored) -> None:
     await owner.beat(60.0)
     await stored.put((3, "t"), (4, "t"), (4, "other"))
     for lane in (3, 4):
-        await stored.settling(owner).hold(Claim(lane, 1), "t", "")
+        await stored.settling(owner).hold([Claim(lane, 1)], "t", "")
     ids = [id for id, *_ in await stored.rows()]
     first = await stored.fetching.first_held([3, 4], "t")
     assert first is not None

@@ -48,10 +48,10 @@ async def test_thousands_are_settled_at_once(stored: Stored, owner: Leasing) -> 
 async def test_a_topic_is_held_in_one_lane_and_put_back(stored: Stored, owner: Leasing) -> None:
     await stored.put((3, "bad"), (3, "good"), (4, "bad"))
     settling = stored.settling(owner)
-    assert await settling.hold(ONE, "bad", "TopicUnavailable: no such topic")
+    assert await settling.hold([ONE], "bad", "TopicUnavailable: no such topic") == {3}
     assert await states(stored) == [HELD, DUE, DUE]
     assert await stored.fetching.held_topics([3, 4]) == [(3, "bad")]
-    assert await settling.reopen(ONE, "bad")
+    assert await settling.reopen([ONE], "bad") == {3}
     assert await states(stored) == [DUE, DUE, DUE]
 
 
@@ -59,7 +59,7 @@ async def test_a_row_is_parked_with_its_error(stored: Stored, owner: Leasing) ->
     await stored.put(*[(3, "t")] * 3)
     ids = [id for id, *_ in await stored.rows()]
     settling = stored.settling(owner)
-    assert await settling.park(ONE, {ids[1]: "MessageTooLarge: " + "x" * 5_000})
+    await settling.park([ONE], {ids[1]: "MessageTooLarge: " + "x" * 5_000})
     assert await states(stored) == [DUE, PARKED, DUE]
 
 
@@ -67,17 +67,24 @@ async def test_a_row_is_parked_with_its_error(stored: Stored, owner: Leasing) ->
 async def test_who_has_lost_the_lane_changes_nothing(stored: Stored, owner: Leasing, claim: Claim) -> None:
     await stored.put((3, "t"), (3, "held"))
     settling = stored.settling(owner)
-    await settling.hold(ONE, "held", "")
+    await settling.hold([ONE], "held", "")
     ids = [id for id, *_ in await stored.rows()]
-    assert not await settling.hold(claim, "t", "")
-    assert not await settling.reopen(claim, "held")
-    assert not await settling.park(claim, {ids[0]: ""})
+    assert await settling.hold([claim], "t", "") == frozenset()
+    assert await settling.reopen([claim], "held") == frozenset()
+    await settling.park([claim], {ids[0]: ""})
     assert await states(stored) == [DUE, HELD]
+
+
+async def test_only_the_lanes_that_are_still_held_are_changed(stored: Stored, owner: Leasing) -> None:
+    await stored.put((3, "t"), (4, "t"))
+    held = await stored.settling(owner).hold([ONE, Claim(4, 9)], "t", "")
+    assert held == {3}
+    assert await states(stored) == [HELD, DUE]
 
 
 async def test_another_relay_with_the_same_token_changes_nothing(stored: Stored, owner: Leasing) -> None:
     await stored.put((3, "t"))
-    assert not await stored.settling(stored.relay("b")).hold(ONE, "t", "")
+    assert await stored.settling(stored.relay("b")).hold([ONE], "t", "") == frozenset()
     assert await states(stored) == [DUE]
 
 
@@ -95,5 +102,5 @@ async def test_what_is_delivered_is_not_parked_any_more(stored: Stored, owner: L
     ids = [id for id, *_ in await stored.rows()]
     settling = stored.settling(owner, keeps=True)
     await settling.delivered(ids)
-    await settling.park(ONE, {ids[0]: "late"})
+    await settling.park([ONE], {ids[0]: "late"})
     assert await states(stored) == [DELIVERED]
