@@ -29,7 +29,7 @@ class Trouble:
 
 
 class Holding:
-    """The topics that are held in the lanes of this process. Their rows are not sent, wherever they are met."""
+    """The topics that are held in the lanes of this process: none of their rows is sent."""
 
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random

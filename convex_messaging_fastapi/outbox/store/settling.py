@@ -51,7 +51,7 @@ class Settling:
                     await connection.execute(delete(self._rows).where(which))
 
     async def hold(self, claims: Collection[Claim], topic: str, error: str) -> frozenset[int]:
-        """Set the due rows of a topic aside until it can be written; returns the lanes that are still ours."""
+        """Set the due rows of a topic aside until it can be written; returns the lanes still ours."""
         row = self._rows.c
         which = is_in(row.state, DUE), row.topic == self._words.written(topic)
         return await self._change(claims, which, {"state": HELD, "error": error[:ERROR_CHARS]})
