@@ -1,4 +1,4 @@
-"""A relay publishes the rows of its lanes in order, and loses none, whatever fails and whoever else is there."""
+"""A relay publishes the rows of its lanes in order, and loses none, whatever fails."""
 
 from __future__ import annotations
 
