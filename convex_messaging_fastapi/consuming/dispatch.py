@@ -34,7 +34,7 @@ from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import delivery_of
+from convex_messaging_fastapi.records import Delivery, delivery_of, subscription_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class Dispatch:
         self._decode: Callable[[bytes | None], Any] = decoder.decode
         self._decode_by_headers = decoder.decode if decoder.asks_headers else None
         self._large: float = inf if decoder.is_raw else LARGE_BYTES
+        self._name = subscription_name(config.group, config.handler)
         self._attempt_begins = config.observers.attempts_of(config.group, config.handler)
         handler = _called_by(config.plan, call_context)
         self._call = around_handler(_wrapping(config, clock), handler)
@@ -116,7 +117,7 @@ class Dispatch:
             if self._plain is not None:
                 await self._plain(message)
             else:
-                await self._call(delivery_of(job.record, job.attempts + 1, job.owned.lease), message)
+                await self._call(self.delivery(job), message)
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = self._blamed(problem, end)
@@ -205,7 +206,7 @@ class Dispatch:
     async def _failure_of_batch(
         self, members: Sequence[Job], messages: Sequence[Any]
     ) -> BaseException | None:
-        deliveries = [delivery_of(job.record, job.attempts + 1, job.owned.lease) for job in members]
+        deliveries = [self.delivery(job) for job in members]
         begins, error = self._attempt_begins, None
         end = begins and begins([job.record for job in members], members[0].attempts + 1)
         try:
@@ -223,6 +224,10 @@ class Dispatch:
             if end is not None:
                 end("cancelled", problem)
             raise
+
+    def delivery(self, job: Job) -> Delivery:
+        """What the handler is told of a message at its next attempt."""
+        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._name)
 
     def _tell_of_failed(self, job: Job, error: BaseException) -> None:
         begins = self._attempt_begins
@@ -244,8 +249,11 @@ class Dispatch:
                 retried = Retried(jobs[0].record, self._failure(jobs[0], error), delay)
                 self._config.observers.retried(retried)
                 return Outcome(again=jobs, delay=delay)
-            case Discarded():
-                self.tally.discarded += len(jobs)
+            case Discarded(repeat):
+                if repeat:
+                    self.tally.already_handled += len(jobs)
+                else:
+                    self.tally.discarded += len(jobs)
                 return Outcome(finished=jobs)
             case GiveUp():
                 return None
