@@ -14,6 +14,7 @@ from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.app_state import register, to_handlers, yielded
 from convex_messaging_fastapi.changes import has_failed, made
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
+from convex_messaging_fastapi.companions import Companions
 from convex_messaging_fastapi.consuming.calling import CallPlan
 from convex_messaging_fastapi.declarations import Declarations
 from convex_messaging_fastapi.errors import BusStateError, BusStopped, ConfigurationError, DeclarationError
@@ -70,6 +71,7 @@ class MessageBus(Declares, Joins):
         self._declarations = Declarations()
         self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
+        self.companions: Companions = Companions()
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
         self._operations: Operations | None = None  # made when somebody asks
@@ -297,7 +299,7 @@ class MessageBus(Declares, Joins):
         try:
             observers = observers_of(self._observers, settings.client_id)
             await self._start(settings, bench.transport, bench.clock, observers, app)
-            bench.watch(self.status, lambda: self.operations)
+            bench.watch(self.status, lambda: self.operations, self.companions.turn)
             yield bench
         finally:
             self._life.refuse_elsewhere()
@@ -357,7 +359,8 @@ class MessageBus(Declares, Joins):
     ) -> None:
         parts = parts_for(settings, transport, clock, self._middleware, observers)
         wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
-        machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
+        declared = [(each, self._plan_of(each)) for each in self._declarations]
+        machine = wiring.machine(declared, self.companions)
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         self._operations = None
         leave = await watch(self._observers, self, clock)
