@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from convex_messaging_fastapi.outbox.store.dialects import Words, reading_committed
 from convex_messaging_fastapi.outbox.store.fetching import Fetching
 from convex_messaging_fastapi.outbox.store.leasing import Leasing
+from convex_messaging_fastapi.outbox.store.measuring import Measuring
 from convex_messaging_fastapi.outbox.store.settling import Settling
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 
@@ -19,3 +20,4 @@ class Store:
         self.leasing: Leasing = Leasing(engine, tables, words, owner)
         self.fetching: Fetching = Fetching(engine, tables, words)
         self.settling: Settling = Settling(engine, tables, words, self.leasing, keeps=keeps)
+        self.measuring: Measuring = Measuring(engine, tables, words)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from convex_messaging_fastapi.outbox.store.dialects import Words
 from convex_messaging_fastapi.outbox.store.fetching import Fetching
 from convex_messaging_fastapi.outbox.store.leasing import Leasing
+from convex_messaging_fastapi.outbox.store.measuring import Measuring
 from convex_messaging_fastapi.outbox.store.settling import Settling
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 
@@ -33,6 +34,10 @@ class Stored:
     @property
     def fetching(self) -> Fetching:
         return Fetching(self.engine, self.tables, self.words)
+
+    @property
+    def measuring(self) -> Measuring:
+        return Measuring(self.engine, self.tables, self.words)
 
     async def put(self, *rows: tuple[int, str], value: bytes = b"{}") -> None:
         """Rows of these lanes and topics."""
