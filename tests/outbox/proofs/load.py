@@ -1,4 +1,4 @@
-"""Writers whose transactions overlap, and what must come of them: each key's numbers, in order, without a gap."""
+"""Writers whose transactions overlap, and what must come of them: each key's numbers, all, in order."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sqlalchemy import String, func, select
 from sqlalchemy.exc import DBAPIError
@@ -124,7 +125,7 @@ def judged(expected: Mapping[str, int], arrived: Iterable[tuple[str, int]]) -> A
         records += len(seen)
         repeats += len(seen) - len(firsts)
         lost += len(set(range(1, last + 1)) - set(firsts))
-        out_of_order += sum(later < earlier for earlier, later in zip(firsts, firsts[1:], strict=False))
+        out_of_order += sum(later < earlier for earlier, later in pairwise(firsts))
     return Arrived(lost, repeats, out_of_order, records)
 
 

@@ -7,6 +7,8 @@ import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.outbox.proofs.conftest import BATCH, LEASE_SECONDS, Place
 from tests.outbox.proofs.load import KEYS, TOPIC, Account
 from tests.support.independent import Independent
-from tests.support.waiting import eventually, pass_time
+from tests.support.waiting import eventually, pass_time, until
 
 pytestmark = pytest.mark.faults
 
@@ -22,7 +24,7 @@ BETWEEN_KILLS = 0.5
 AWAY_SECONDS = 6.0
 
 
-def counts(ci: int, all: int, seconds: int) -> object:
+def counts(ci: int, all: int, seconds: int) -> pytest.MarkDecorator:
     """A tenth in CI; the whole in the long lane."""
     long = [pytest.mark.long, pytest.mark.timeout(seconds)]
     return pytest.mark.parametrize("count", [ci, pytest.param(all, marks=long)])
@@ -46,6 +48,14 @@ async def test_relays_that_are_killed_under_load_lose_nothing_and_repeat_a_batch
     assert arrived.repeats <= count * BATCH
 
 
+def is_written(witness: Independent, topic: str, wanted: int) -> bool:
+    return sum(witness.ends(topic).values()) >= wanted
+
+
+def key_of(message: dict[str, Any]) -> str:
+    return str(message["key"])
+
+
 @counts(1, 8, 1_800)
 async def test_relays_that_are_killed_in_a_backlog_keep_its_order(count: int, place: Place) -> None:
     size = 300_000 if count == 8 else 20_000
@@ -56,17 +66,14 @@ async def test_relays_that_are_killed_in_a_backlog_keep_its_order(count: int, pl
         for first in range(1, size // len(KEYS) + 1, 500):
             numbers = range(first, min(first + 500, size // len(KEYS) + 1))
             messages = [{"key": key, "number": number} for number in numbers for key in KEYS]
-            await place.outbox.publish_many(session, TOPIC, messages, key=lambda message: message["key"])
+            await place.outbox.publish_many(session, TOPIC, messages, key=key_of)
     topic, witness = f"{place.prefix}.{TOPIC}", Independent(place.kafka.bootstrap)
-
-    def written() -> int:
-        return sum(witness.ends(topic).values())
 
     for number in range(count):
         relays = [await asyncio.to_thread(place.relay) for _ in range(2)]
         wanted = size * (number + 1) // (count + 2)
-        while await asyncio.to_thread(written) < wanted:
-            await asyncio.sleep(0.02)  # simulates work of the relays
+        arrived_so_far = partial(is_written, witness, topic, wanted)
+        await asyncio.to_thread(until, arrived_so_far, 300, f"{wanted} rows in the topic")
         for relay in relays:
             relay.kill()
     await asyncio.to_thread(place.relay)

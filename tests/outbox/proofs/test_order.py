@@ -116,18 +116,16 @@ async def test_the_order_of_transaction_ids_is_not_that_of_a_key(engine: AsyncEn
         await insert(connection, key, await next_number(connection, key))
 
     await written(engine, change)
-    async with engine.connect() as connection:
-        found = await connection.execute(
-            text(f"select record_key, value from {tables.outbox.name} order by xid, id")
-        )
-        by_xid = [(key.decode(), int(value)) for key, value in found]
-        found = await connection.execute(
-            text(f"select record_key, value from {tables.outbox.name} order by id")
-        )
-        by_id = [(key.decode(), int(value)) for key, value in found]
+    by_xid, by_id = [await numbers_by(engine, order) for order in ("xid, id", "id")]
     expected = await committed(engine)
     assert judged(expected, by_xid).out_of_order > 0
     assert judged(expected, by_id).is_perfect
+
+
+async def numbers_by(engine: AsyncEngine, order: str) -> list[tuple[str, int]]:
+    async with engine.connect() as connection:
+        rows = text(f"select record_key, value from {tables.outbox.name} order by {order}")
+        return [(key.decode(), int(value)) for key, value in await connection.execute(rows)]
 
 
 @pytest.mark.parametrize("ordered", [False, True])
