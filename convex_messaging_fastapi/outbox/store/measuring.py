@@ -70,7 +70,7 @@ class Measuring:
 
     async def _held(self, connection: AsyncConnection) -> dict[str, int]:
         row = self._rows.c
-        some = select(row.topic).where(is_in(row.state, HELD)).limit(MOST_COUNTED).subquery()
+        some: Any = select(row.topic).where(is_in(row.state, HELD)).limit(MOST_COUNTED).subquery()
         counted = select(some.c.topic, func.count()).group_by(some.c.topic)
         return {self._words.read(topic): count for topic, count in await connection.execute(counted)}
 
