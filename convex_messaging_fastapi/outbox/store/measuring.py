@@ -64,7 +64,9 @@ class Measuring:
         return len(ids)
 
     async def _count(self, connection: AsyncConnection, state: int) -> int:
-        some = select(literal_column("1")).select_from(self._rows).where(is_in(self._rows.c.state, state))
+        some: Any = (
+            select(literal_column("1")).select_from(self._rows).where(is_in(self._rows.c.state, state))
+        )
         counted = select(func.count()).select_from(some.limit(MOST_COUNTED).subquery())
         return int(await connection.scalar(counted) or 0)
 
