@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convex_messaging_fastapi.bus import MessageBus
     from convex_messaging_fastapi.errors import (
+        AlreadyHandled,
         AttemptTimedOut,
         BatchFailed,
         BusNotFound,
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyHandled",
     "AttemptEnded",
     "AttemptOutcome",
     "AttemptTimedOut",
@@ -223,6 +225,7 @@ __all__ = [
 _ROOMS = {
     "bus": ("MessageBus",),
     "errors": (
+        "AlreadyHandled",
         "AttemptTimedOut",
         "BatchFailed",
         "BusNotFound",

@@ -29,6 +29,7 @@
     HandlerSignal                   raised by handlers, on purpose
     ├── Reject                      dead letter now
     ├── Discard                     done, on purpose, counted
+    │   └── AlreadyHandled          an inbox knows the message: counted apart
     ├── RetryAfter                  try again then
     └── BatchFailed                 what stands before an index is done
 
@@ -275,6 +276,13 @@ class Discard(HandlerSignal):
 
     def __init__(self, reason: str = "discarded by the handler") -> None:
         self.reason = reason
+        super().__init__(reason)
+
+
+class AlreadyHandled(Discard):
+    """This message was handled before, as an inbox knows; it is counted apart from what is discarded."""
+
+    def __init__(self, reason: str = "already handled") -> None:
         super().__init__(reason)
 
 

@@ -34,7 +34,7 @@ from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import delivery_of
+from convex_messaging_fastapi.records import Delivery, delivery_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class HandlerConfig:
     """The outermost first; the timeout is around all of them."""
     observers: Observers = ONLY_THE_LOG
     breaker: CircuitBreaker | None = None
+    subscription: str = field(init=False)
+    """What `Delivery` calls it: group and id."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subscription", f"{self.group}/{self.handler}")
 
 
 class Dispatch:
@@ -92,6 +97,10 @@ class Dispatch:
         """How fast the handler is, where that is measured."""
         return self._config.observers.speed_of(self._config.group, self._config.handler)
 
+    def delivery(self, job: Job) -> Delivery:
+        """What the handler is told of its next attempt."""
+        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.subscription)
+
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
         """One turn of these jobs: a single one, or the members of a batch in order.
 
@@ -116,7 +125,7 @@ class Dispatch:
             if self._plain is not None:
                 await self._plain(message)
             else:
-                await self._call(delivery_of(job.record, job.attempts + 1, job.owned.lease), message)
+                await self._call(self.delivery(job), message)
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = self._blamed(problem, end)
@@ -205,7 +214,7 @@ class Dispatch:
     async def _failure_of_batch(
         self, members: Sequence[Job], messages: Sequence[Any]
     ) -> BaseException | None:
-        deliveries = [delivery_of(job.record, job.attempts + 1, job.owned.lease) for job in members]
+        deliveries = [self.delivery(job) for job in members]
         begins, error = self._attempt_begins, None
         end = begins and begins([job.record for job in members], members[0].attempts + 1)
         try:
@@ -231,10 +240,12 @@ class Dispatch:
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
-        self.tally.failed_attempts += 1
         for job in jobs:
             job.attempts += 1
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
+        is_repeat = isinstance(decision, Discarded) and decision.is_repeat
+        if not is_repeat:
+            self.tally.failed_attempts += 1
         if self._is_kept(jobs, error, decision):
             return Outcome(
                 again=jobs, delay=decision.delay_seconds if isinstance(decision, TryAgain) else 0.0
@@ -245,7 +256,10 @@ class Dispatch:
                 self._config.observers.retried(retried)
                 return Outcome(again=jobs, delay=delay)
             case Discarded():
-                self.tally.discarded += len(jobs)
+                if is_repeat:
+                    self.tally.already_handled += len(jobs)
+                else:
+                    self.tally.discarded += len(jobs)
                 return Outcome(finished=jobs)
             case GiveUp():
                 return None
