@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, event, insert, select
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, event, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -54,14 +56,40 @@ def begin_as_told(engine: Engine) -> None:
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
 
 
-@pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'bets.db'}")
-    begin_as_told(engine.sync_engine)
+DATABASES = [
+    "sqlite",
+    pytest.param("postgres", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+
+BLOCKING = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
+
+
+@pytest.fixture(params=DATABASES)
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'bets.db'}"
+    if request.param != "sqlite":
+        url = request.getfixturevalue(request.param).async_url
+    engine = create_async_engine(url)
+    if request.param == "sqlite":
+        begin_as_told(engine.sync_engine)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield engine
     await engine.dispose()
+
+
+@contextmanager
+def blocking(engine: AsyncEngine) -> Iterator[Engine]:
+    """The same database, for a session that blocks."""
+    other = create_engine(engine.url.set(drivername=BLOCKING[engine.url.get_backend_name()]))
+    yield other
+    other.dispose()
+
+
+def told(value: str | bytes) -> str:
+    """As text: what is compared exactly is bytes on MariaDB."""
+    return value if isinstance(value, str) else value.decode()
 
 
 @pytest.fixture
@@ -89,8 +117,9 @@ async def test_a_row_is_the_record_that_the_bus_would_have_written(
         await session.commit()
     (row,) = await rows(engine)
     headers = dict(read_headers(row.headers))
-    assert (row.topic, row.record_key, row.value, row.state) == ("convex.bet.placed", b"7", b'{"Bet":1}', 0)
-    assert (row.message_id, headers["message-id"]) == (message_id, message_id.encode())
+    assert (row.record_key, row.value, row.state) == (b"7", b'{"Bet":1}', 0)
+    assert (told(row.topic), told(row.message_id)) == ("convex.bet.placed", message_id)
+    assert headers["message-id"] == message_id.encode()
     assert (headers["from"], headers["correlation-id"], headers["message-type"]) == (
         b"web",
         b"request",
@@ -116,7 +145,7 @@ async def in_a_connection(engine: AsyncEngine, outbox: Outbox) -> None:
 
 
 async def in_a_session_that_blocks(engine: AsyncEngine, outbox: Outbox) -> None:
-    with Session(create_engine(str(engine.url).replace("+aiosqlite", "")), autoflush=False) as session:
+    with blocking(engine) as other, Session(other, autoflush=False) as session:
         session.add(Bet(id=1))
         outbox.publish_sync(session, "bet.placed", BetPlaced(bet=1))
         session.commit()
@@ -202,7 +231,7 @@ async def test_many_messages_are_rows_in_their_order(engine: AsyncEngine, outbox
         )
         await session.commit()
     kept = await rows(engine)
-    assert [row.message_id for row in kept] == ids
+    assert [told(row.message_id) for row in kept] == ids
     assert [row.value for row in kept[:2]] == [b'{"Bet":0}', b'{"Bet":1}']
     assert len({row.lane for row in kept}) <= 8
 
@@ -213,8 +242,8 @@ async def test_a_command_a_tombstone_and_an_id_of_ones_own(engine: AsyncEngine, 
         await outbox.tombstone(session, "accounts", key="7", message_id="gone")
         await session.commit()
     sent, gone = await rows(engine)
-    assert (sent.topic, sent.message_id) == ("convex.pay", "mine")
-    assert (gone.value, gone.record_key, gone.message_id) == (None, b"7", "gone")
+    assert (told(sent.topic), told(sent.message_id)) == ("convex.pay", "mine")
+    assert (gone.value, gone.record_key, told(gone.message_id)) == (None, b"7", "gone")
 
 
 class Stamped(Middleware):
@@ -224,7 +253,7 @@ class Stamped(Middleware):
 
 async def test_the_middleware_of_the_bus_wraps_it(engine: AsyncEngine) -> None:
     outbox = Outbox(MessageBus(SETTINGS, middleware=[Stamped()]), engine, tables)
-    with Session(create_engine(str(engine.url).replace("+aiosqlite", ""))) as session:
+    with blocking(engine) as other, Session(other) as session:
         outbox.publish_sync(session, "bet.placed", BetPlaced(bet=1))
         session.commit()
     (row,) = await rows(engine)
@@ -302,3 +331,68 @@ def test_tables_may_have_another_prefix_and_schema_and_are_no_tables_of_anything
             MessagingTables(MetaData(), prefix=wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"Base\.metadata"):
         MessagingTables(Base)  # type: ignore[arg-type]
+
+
+IDS = ["a", "A", "a ", "ä", "x" * 300, "x" * 299 + "y"]
+
+
+async def test_ids_that_are_nearly_equal_and_long_ones_stay_apart(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    async with AsyncSession(engine) as session:
+        for each in IDS:
+            assert await outbox.publish(session, "bet.placed", "x", message_id=each) == each
+        await session.commit()
+    kept = await rows(engine)
+    assert [dict(read_headers(row.headers))["message-id"] for row in kept] == [each.encode() for each in IDS]
+    wanted, id_of = tables.outbox.c, {told(row.message_id): row.id for row in kept}
+    assert len(id_of) == len(IDS)
+    async with engine.connect() as connection:
+        for each, id in id_of.items():
+            exact = each if isinstance(kept[0].message_id, str) else each.encode()
+            found = await connection.execute(select(wanted.id).where(wanted.message_id == exact))
+            assert found.scalars().all() == [id]
+
+
+async def test_a_message_of_five_megabytes_is_a_row(engine: AsyncEngine, outbox: Outbox) -> None:
+    value = b"\x00\xff" * 2_500_000
+    async with AsyncSession(engine) as session:
+        await outbox.publish(session, "bet.placed", value, key=b"\xff\x00", headers={"raw": b"\xff"})
+        await session.commit()
+    (row,) = await rows(engine)
+    assert row.value == value
+    assert row.record_key == b"\xff\x00"
+    assert dict(read_headers(row.headers))["raw"] == b"\xff"
+
+
+async def test_who_asks_for_order_waits_for_the_transaction_that_has_the_key(
+    engine: AsyncEngine, outbox: Outbox
+) -> None:
+    """The first has written and not committed; the second of its key must not be numbered before it ends."""
+    backend = engine.url.get_backend_name()
+    async with AsyncSession(engine) as first, AsyncSession(engine) as second:
+        if backend == "mariadb":
+            with pytest.raises(ConfigurationError, match="FOR UPDATE"):
+                await outbox.publish(first, "bet.placed", 1, key="7", ordered=True)
+            return
+        with pytest.raises(ConfigurationError, match="needs a key"):
+            await outbox.publish(first, "bet.placed", 1, ordered=True)
+        await outbox.publish(first, "bet.placed", 1, key="7", ordered=True)
+        if backend == "postgresql":
+            another = asyncio.ensure_future(outbox.publish(second, "bet.placed", 2, key="7", ordered=True))
+            await until_somebody_waits_for_a_lock(engine)
+            async with AsyncSession(engine) as third:
+                await outbox.publish(third, "bet.placed", 3, key="8", ordered=True)
+                await third.commit()
+            await first.commit()
+            await another
+            await second.commit()
+            assert [row.value for row in await rows(engine)] == [b"1", b"3", b"2"]
+
+
+async def until_somebody_waits_for_a_lock(engine: AsyncEngine) -> None:
+    async with engine.connect() as connection:
+        while not (  # noqa: ASYNC110 - nobody tells when it waits
+            await connection.execute(text("select 1 from pg_locks where not granted"))
+        ).first():
+            await asyncio.sleep(0.005)
