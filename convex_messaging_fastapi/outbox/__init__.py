@@ -14,7 +14,8 @@ except ImportError as error:
         "the outbox needs SQLAlchemy: pip install 'convex-messaging-fastapi[outbox]'"
     ) from error
 
+from convex_messaging_fastapi.outbox.inbox import Inbox
 from convex_messaging_fastapi.outbox.outbox import Outbox
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 
-__all__ = ["MessagingTables", "Outbox"]
+__all__ = ["Inbox", "MessagingTables", "Outbox"]
