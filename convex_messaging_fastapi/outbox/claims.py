@@ -63,7 +63,8 @@ def is_fresh(target: Blocking, tables: MessagingTables, claim: Claim, lock_secon
     repeated = {"handled_at": text("greatest(utc_timestamp(6), handled_at + interval 1 microsecond)")}
     statement = inserting_unless_there(connection.dialect.name, inbox, claim._asdict(), repeated)
     with _waiting_at_most(connection, lock_seconds):
-        return connection.execute(statement).rowcount == 1
+        # asked for, as drivers need not keep it of an INSERT
+        return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount == 1
 
 
 def inserting_unless_there(
