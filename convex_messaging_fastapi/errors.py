@@ -29,7 +29,6 @@
     HandlerSignal                   raised by handlers, on purpose
     ├── Reject                      dead letter now
     ├── Discard                     done, on purpose, counted
-    │   └── AlreadyHandled          an inbox knows the message: counted apart
     ├── RetryAfter                  try again then
     └── BatchFailed                 what stands before an index is done
 
@@ -280,10 +279,10 @@ class Discard(HandlerSignal):
 
 
 class AlreadyHandled(Discard):
-    """This message was handled before, as an inbox knows; it is counted apart from what is discarded."""
+    """This message was handled before: its effects stand in the database, by an inbox. Counted apart."""
 
-    def __init__(self, reason: str = "already handled") -> None:
-        super().__init__(reason)
+    def __init__(self) -> None:
+        super().__init__("this message was handled before")
 
 
 class RetryAfter(HandlerSignal):

@@ -110,14 +110,14 @@ class Delivery:
     than 256 headers only the first are kept. `headers` is a safe view: the last value of a name wins, bytes
     that are not UTF-8 are replaced, nulls are left out. `timestamp` is UTC, a millisecond before 1970 if the
     log has none. Of a message that is replayed all this is as it was when it failed, and headers that begin
-    with `x-convex-replay-` tell of the replay. `subscription` names the handler: `{group}/{id}`. `repr` tells
-    where the message is, and nothing of its content.
+    with `x-convex-replay-` tell of the replay. `subscription` is whose delivery it is, `{group}/{id}`. `repr`
+    tells where the message is, and nothing of its content.
     """
 
     record: Record
     attempt: int = 1
     lease: Lease = field(default_factory=lambda: Lease(0), compare=False)
-    subscription: str = ""
+    subscription: str = field(default="", compare=False)
 
     @classmethod
     def for_test(

@@ -89,8 +89,8 @@ class BreakerStatus:
 class SubscriptionStatus:
     """One subscription's counts since the bus started, and what it is doing now.
 
-    `filtered` counts the records that its filter did not want, and `already_handled` the repeats that an
-    inbox kept from the handler. `breaker` is `None` where it has none,
+    `filtered` counts the records that its filter did not want, `already_handled` the repeats that an
+    inbox has known. `breaker` is `None` where it has none,
     `paused` where no operator has paused it, and `speed` where no observer is `Measuring`.
     """
 

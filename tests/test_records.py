@@ -43,9 +43,7 @@ def test_each_part_of_a_delivery_may_be_given_to_a_test() -> None:
         timestamp=at,
         attempt=2,
         revoked=True,
-        subscription="pay/settle",
     )
-    assert delivery.subscription == "pay/settle"
     assert repr(delivery) == "Delivery(convex.bets/3/42, attempt=2)"
     assert (delivery.key, delivery.record.value, delivery.timestamp) == (b"ada", b"[]", at)
     assert (delivery.message_id, delivery.correlation_id, delivery.revoked) == ("m", "c", True)
@@ -60,8 +58,8 @@ def test_ids_that_other_producers_do_not_write_can_be_left_out() -> None:
 
 def test_a_delivery_that_is_made_in_less_time_is_the_same() -> None:
     record, lease = Record("bets", 1, 2, 3, b"ada", b"{}"), Lease(4)
-    made = delivery_of(record, 2, lease, "g/h")
-    assert made == Delivery(record, 2, lease, "g/h")
-    assert (made.record, made.attempt, made.lease, made.subscription) == (record, 2, lease, "g/h")
+    made = delivery_of(record, 2, lease, "group/handler")
+    assert made == Delivery(record, 2, lease)
+    assert (made.record, made.attempt, made.lease) == (record, 2, lease)
     with pytest.raises(FrozenInstanceError):
         made.attempt = 3  # type: ignore[misc]

@@ -53,11 +53,11 @@ class HandlerConfig:
     """The outermost first; the timeout is around all of them."""
     observers: Observers = ONLY_THE_LOG
     breaker: CircuitBreaker | None = None
-    subscription: str = field(init=False)
-    """What `Delivery` calls it: group and id."""
+    name: str = field(init=False)
+    """Among the subscriptions of all groups."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "subscription", f"{self.group}/{self.handler}")
+        object.__setattr__(self, "name", f"{self.group}/{self.handler}")
 
 
 class Dispatch:
@@ -97,10 +97,6 @@ class Dispatch:
         """How fast the handler is, where that is measured."""
         return self._config.observers.speed_of(self._config.group, self._config.handler)
 
-    def delivery(self, job: Job) -> Delivery:
-        """What the handler is told of its next attempt."""
-        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.subscription)
-
     async def handle(self, jobs: Sequence[Job]) -> Outcome | None:
         """One turn of these jobs: a single one, or the members of a batch in order.
 
@@ -125,7 +121,9 @@ class Dispatch:
             if self._plain is not None:
                 await self._plain(message)
             else:
-                await self._call(self.delivery(job), message)
+                await self._call(
+                    delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.name), message
+                )
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = self._blamed(problem, end)
@@ -233,6 +231,10 @@ class Dispatch:
                 end("cancelled", problem)
             raise
 
+    def delivery(self, job: Job) -> Delivery:
+        """What the handler is told of a message at its next attempt."""
+        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.name)
+
     def _tell_of_failed(self, job: Job, error: BaseException) -> None:
         begins = self._attempt_begins
         if begins is not None and (end := begins((job.record,), job.attempts + 1)) is not None:
@@ -240,12 +242,10 @@ class Dispatch:
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
+        self.tally.failed_attempts += 1
         for job in jobs:
             job.attempts += 1
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
-        is_repeat = isinstance(decision, Discarded) and decision.is_repeat
-        if not is_repeat:
-            self.tally.failed_attempts += 1
         if self._is_kept(jobs, error, decision):
             return Outcome(
                 again=jobs, delay=decision.delay_seconds if isinstance(decision, TryAgain) else 0.0
@@ -255,8 +255,8 @@ class Dispatch:
                 retried = Retried(jobs[0].record, self._failure(jobs[0], error), delay)
                 self._config.observers.retried(retried)
                 return Outcome(again=jobs, delay=delay)
-            case Discarded():
-                if is_repeat:
+            case Discarded(repeat):
+                if repeat:
                     self.tally.already_handled += len(jobs)
                 else:
                     self.tally.discarded += len(jobs)

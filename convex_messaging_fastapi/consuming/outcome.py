@@ -41,5 +41,5 @@ class Tally:
         self.failed_attempts: int = 0
         self.buried: int = 0
         self.discarded: int = 0
-        self.filtered: int = 0
         self.already_handled: int = 0
+        self.filtered: int = 0

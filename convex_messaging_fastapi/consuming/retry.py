@@ -40,9 +40,9 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """The handler is done with it, on purpose; a repeat is one that it was done with before."""
+    """The handler is done with it, on purpose; with a `repeat` it was handled before."""
 
-    is_repeat: bool = False
+    repeat: bool = False
 
 
 Decision = TryAgain | GiveUp | Discarded
@@ -59,7 +59,7 @@ def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -
     deciding = what_decides(failure)
     first = deciding[0]
     if isinstance(first, Discard):
-        return Discarded(is_repeat=isinstance(first, AlreadyHandled))
+        return Discarded(isinstance(first, AlreadyHandled))
     if attempts_are_spent(policy, attempt) or not _may_help(policy, deciding):
         return GiveUp()
     if isinstance(first, RetryAfterSignal):

@@ -1,4 +1,4 @@
-"""Handles each message once in your own database: its effects are committed with the note that it was."""
+"""Handles each message once: what was handled is noted in the transaction of its effects."""
 
 from __future__ import annotations
 
@@ -8,156 +8,125 @@ from datetime import timedelta
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, insert
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session, async_sessionmaker
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
-from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.errors import AlreadyHandled, ConfigurationError
-from convex_messaging_fastapi.outbox.claims import claim_of, is_fresh
-from convex_messaging_fastapi.outbox.cleaning import clean
+from convex_messaging_fastapi.outbox.claiming import claim, clean
+from convex_messaging_fastapi.outbox.rows import short_id
 from convex_messaging_fastapi.outbox.tables import MessagingTables
-from convex_messaging_fastapi.outbox.transactions import Blocking, Waiting, connection_of
 from convex_messaging_fastapi.records import Delivery
 
 CLAIMS_A_CLEANING = 500
-"""Fewer than the rows that a cleaning deletes, so that it keeps up with what comes."""
+
+RETENTION = timedelta(days=7)
 
 
 class Inbox:
-    """Keeps repeats of a message from a handler, by a row in the handler's own transaction.
+    """Lets a handler change its database exactly once for each message, however often that is delivered.
 
-        inbox = Inbox(MessagingTables(Base.metadata), async_sessionmaker(engine))
+        inbox = Inbox(tables, async_sessionmaker(engine))
 
         @bus.subscriber("bet.placed")
-        async def settle(bet: BetPlaced, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-            ...
+        async def settle(bet: BetPlaced, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None: ...
 
-    `session` is a dependency: the session of one attempt, committed when the handler has returned and rolled
-    back when it fails. A message that this handler has handled before ends in it, as `AlreadyHandled`. With
-    a `sessionmaker` it serves `def` handlers. Only what is written by that session is done once: mails, calls
-    of other services and other databases are not.
-
-    Messages are known for `keep` by handler (`{group}/{id}`) and message id; `None` keeps them for ever.
-    A claim waits for another transaction that handles the same message, at most `lock_timeout_seconds`;
-    on SQLite as long as its driver does. Then the attempt has failed, and is tried again.
+    `sessions` makes an `AsyncSession`, or a `Session` for `def` handlers that ask for `inbox.session_sync`.
+    A message is known by its `message-id`; one of a foreign producer that has none by its topic, partition
+    and offset, which tells our own repeats and not the producer's. Each subscription has its own rows, and
+    one that is renamed has handled nothing. What was handled longer ago than `retention` is forgotten, so let
+    that be longer than dead letters are replayed for. It covers this database, and neither mails nor
+    calls of other services.
     """
 
     def __init__(
         self,
         tables: MessagingTables,
-        session_factory: async_sessionmaker[Any] | sessionmaker[Any],
+        sessions: Callable[[], AsyncSession] | Callable[[], Session],
         *,
-        keep: timedelta | None = timedelta(days=7),
-        lock_timeout_seconds: float = 5,
+        retention: timedelta = RETENTION,
     ) -> None:
         if not isinstance(tables, MessagingTables):
             raise ConfigurationError(f"an inbox needs MessagingTables(metadata), not {type(tables).__name__}")
-        if not isinstance(session_factory, async_sessionmaker | sessionmaker):
+        if not callable(sessions):
             raise ConfigurationError(
-                "an inbox opens a session for each attempt: give it an async_sessionmaker, or a sessionmaker "
-                f"for `def` handlers, not {type(session_factory).__name__}"
+                "an inbox needs something that makes sessions, such as async_sessionmaker(engine), not "
+                f"{type(sessions).__name__}"
             )
-        if keep is not None and keep <= timedelta():
-            raise ConfigurationError(f"an inbox keeps what it knows for more than no time, not for {keep}")
-        if not lock_timeout_seconds > 0:
+        if not isinstance(retention, timedelta) or retention <= timedelta(0):
             raise ConfigurationError(
-                f"a claim waits for more than no time, not for {lock_timeout_seconds} s: a repeat has to "
-                "wait until it is known what became of the first"
+                f"the retention of an inbox is a timedelta such as timedelta(days=7), not {retention!r}"
             )
-        self._tables, self._factory, self._keep = tables, session_factory, keep
-        self._lock_seconds = lock_timeout_seconds
+        self._tables, self._sessions, self._retention = tables, sessions, retention
         self._claims = count(1)
-        waits = isinstance(session_factory, async_sessionmaker)
-        self.session: Callable[..., Any] = self._session if waits else self._blocking_session
+
+    async def session(self, delivery: Delivery) -> AsyncIterator[AsyncSession]:
+        """A dependency of `async def` handlers: a session in whose transaction the message is claimed.
+
+        It commits once the handler has returned, and rolls back when that fails. A message that was
+        handled before ends here, counted `already_handled`. While another process handles the same
+        message this waits, for at most five seconds; then the attempt has failed.
+        """
+        made = self._sessions()
+        if not isinstance(made, AsyncSession):
+            await_less = "give it an async_sessionmaker, or ask for inbox.session_sync in a `def` handler"
+            raise ConfigurationError(f"the inbox makes a {type(made).__name__}, which blocks: {await_less}")
+        async with made as session, session.begin():
+            if not await self._claimed(session, delivery):
+                raise AlreadyHandled
+            yield session
+        if self._is_time_to_clean:
+            async with self._another(AsyncSession) as session, session.begin():
+                await session.run_sync(lambda each: clean(each.connection(), self._tables, self._retention))
+
+    def session_sync(self, delivery: Delivery) -> Iterator[Session]:
+        """The same for `def` handlers."""
+        made = self._sessions()
+        if not isinstance(made, Session):
+            raise ConfigurationError(
+                f"the inbox makes a {type(made).__name__}: give it a sessionmaker for `def` handlers"
+            )
+        with made as session, session.begin():
+            if not self._claim(session.connection(), delivery):
+                raise AlreadyHandled
+            yield session
+        if self._is_time_to_clean:
+            with self._another(Session) as session, session.begin():
+                clean(session.connection(), self._tables, self._retention)
 
     @asynccontextmanager
-    async def claim(
-        self, session: AsyncSession | AsyncConnection | async_scoped_session[Any], delivery: Delivery
-    ) -> AsyncIterator[bool]:
-        """Whether the message is fresh: that its handler has not handled it, and nobody else can now.
+    async def claim(self, session: AsyncSession, delivery: Delivery) -> AsyncIterator[bool]:
+        """Whether the message is new, for a handler that has its session from elsewhere.
 
-        It is, with whatever follows in the transaction of `session`, once you commit that. If the block
-        raises, the transaction is rolled back. Raises `ConfigurationError` for a session that cannot be
-        rolled back, and what the database raises.
+            async with inbox.claim(session, delivery) as is_new:
+                if is_new:
+                    ...
+
+        The message counts as handled once *your* transaction commits.
         """
-        given = session() if isinstance(session, async_scoped_session) else session
-        if not isinstance(given, Waiting):
-            raise ConfigurationError(
-                f"inbox.claim takes your AsyncSession or AsyncConnection, not {type(given).__name__}; for a "
-                "Session or Connection there is inbox.claim_sync"
-            )
-        claim = claim_of(delivery)
-        if (keep := self._cleaning_due()) is not None:
-            await self._clean_beside(given, keep)
-        fresh = await given.run_sync(is_fresh, self._tables, claim, self._lock_seconds)
-        try:
-            yield fresh
-        except Exception:
-            await given.rollback()
-            raise
+        yield await self._claimed(session, delivery)
 
     @contextmanager
-    def claim_sync(
-        self, session: Session | Connection | scoped_session[Any], delivery: Delivery
-    ) -> Iterator[bool]:
-        """`claim` for a `Session` or `Connection`, in any thread."""
-        given = session() if isinstance(session, scoped_session) else session
-        if not isinstance(given, Blocking):
-            raise ConfigurationError(
-                f"inbox.claim_sync takes your Session or Connection, not {type(given).__name__}; for an "
-                "AsyncSession or AsyncConnection there is `async with inbox.claim(...)`"
-            )
-        claim = claim_of(delivery)
-        if (keep := self._cleaning_due()) is not None:
-            self._clean_beside_blocking(given, keep)
-        fresh = is_fresh(given, self._tables, claim, self._lock_seconds)
-        try:
-            yield fresh
-        except Exception:
-            given.rollback()
-            raise
+    def claim_sync(self, session: Session, delivery: Delivery) -> Iterator[bool]:
+        """The same for a `Session`."""
+        yield self._claim(session.connection(), delivery)
 
-    async def _session(self, delivery: Delivery) -> AsyncIterator[AsyncSession]:
-        async with self._factory() as session:
-            async with self.claim(session, delivery) as fresh:
-                if not fresh:
-                    raise AlreadyHandled
-                yield session
-            await session.commit()
+    async def _claimed(self, session: AsyncSession, delivery: Delivery) -> bool:
+        return await session.run_sync(lambda each: self._claim(each.connection(), delivery))
 
-    def _blocking_session(self, delivery: Delivery) -> Iterator[Session]:
-        with self._factory() as session:
-            with self.claim_sync(session, delivery) as fresh:
-                if not fresh:
-                    raise AlreadyHandled
-                yield session
-            session.commit()
+    def _claim(self, connection: Connection, delivery: Delivery) -> bool:
+        return claim(connection, self._tables, short_id(delivery.subscription), _id_of(delivery))
 
-    def _cleaning_due(self) -> timedelta | None:
-        return self._keep if next(self._claims) % CLAIMS_A_CLEANING == 0 else None
+    def _another(self, kind: type[Any]) -> Any:
+        made = self._sessions()
+        assert isinstance(made, kind)  # noqa: S101 - as the one before
+        return made
 
-    async def _clean_beside(self, target: Waiting, keep: timedelta) -> None:
-        """Clean in a transaction of its own; on SQLite, which has one writer, in the one that is there."""
-        try:
-            if isinstance(self._factory, sessionmaker) or await target.run_sync(self._has_one_writer):
-                await target.run_sync(clean, self._tables, keep)
-                return
-            async with self._factory.begin() as session:
-                await session.run_sync(clean, self._tables, keep)
-        except SQLAlchemyError as error:
-            reports.inbox_not_cleaned(error)
+    @property
+    def _is_time_to_clean(self) -> bool:
+        return next(self._claims) % CLAIMS_A_CLEANING == 0
 
-    def _clean_beside_blocking(self, target: Blocking, keep: timedelta) -> None:
-        try:
-            if isinstance(self._factory, async_sessionmaker) or self._has_one_writer(target):
-                clean(target, self._tables, keep)
-                return
-            with self._factory.begin() as session:
-                clean(session, self._tables, keep)
-        except SQLAlchemyError as error:
-            reports.inbox_not_cleaned(error)
 
-    def _has_one_writer(self, target: Blocking) -> bool:
-        return connection_of(target, insert(self._tables.inbox)).dialect.name == "sqlite"
+def _id_of(delivery: Delivery) -> str:
+    given = delivery.message_id
+    return short_id(given or f"{delivery.topic}/{delivery.partition}/{delivery.offset}")

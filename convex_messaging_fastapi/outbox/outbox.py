@@ -167,7 +167,7 @@ class Outbox:
             writers.append(writer)
             return writer
 
-        return self._bus.verbs_to(destination), writers
+        return self._bus._verbs_to(destination), writers
 
     def _committed(self, session: object) -> None:
         """A transaction of an outbox row may have been committed. Any thread may say so."""

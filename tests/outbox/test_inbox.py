@@ -1,4 +1,4 @@
-"""With an inbox a handler's database shows each message once, whatever repeats it and whoever fails."""
+"""A handler with an inbox changes its database once for each message, however often that is delivered."""
 
 from __future__ import annotations
 
@@ -6,238 +6,282 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Engine, String, create_engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from convex_messaging_fastapi import (
-    AttemptEnded,
-    AttemptOutcome,
-    ConfigurationError,
-    Discard,
-    MessageBus,
-    Observer,
-    Record,
-    Retried,
-    Retry,
-)
-from convex_messaging_fastapi.outbox import Inbox
-from convex_messaging_fastapi.outbox.claims import Claim, is_fresh
-from tests.bus.support import Bet, memory_bus
-from tests.outbox.effects import Effects
+from convex_messaging_fastapi import ConfigurationError, Delivery, MessageBus, MessagingSettings, Retry
+from convex_messaging_fastapi.outbox import Inbox, MessagingTables, claiming
+from convex_messaging_fastapi.outbox import inbox as inboxes
+from tests.outbox.test_outbox import BLOCKING, DATABASES
 
-BLOCKING = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "mariadb": "mariadb+pymysql"}
+SETTINGS = MessagingSettings(bootstrap_servers="memory://", consumer_group="shop")
 
 
-async def publish(bus: MessageBus, *ids: str) -> None:
-    for id in ids:
-        await bus.publish("bet.placed", Bet(bet_id=1), key="1", headers={"message-id": id})
+class Base(DeclarativeBase):
+    pass
 
 
-def counts(bus: MessageBus) -> tuple[int, int, int, int, int]:
-    """Handled, known already, discarded, failed attempts, and buried."""
-    (each,) = [each for worker in bus.status().workers for each in worker.subscriptions]
-    return each.handled, each.already_handled, each.discarded, each.failed_attempts, each.buried
+class Effect(Base):
+    """What a handler does: a row for each time."""
+
+    __tablename__ = "effects"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    said: Mapped[str] = mapped_column(String(300))
 
 
-class Outcomes(Observer):
-    def __init__(self) -> None:
-        self.told: list[AttemptOutcome] = []
-        self.retries = asyncio.Event()
-
-    def handling(self, group: str, handler: str, records: Any, attempt: int) -> AttemptEnded:
-        return lambda outcome, error: self.told.append(outcome)
-
-    def retried(self, event: Retried) -> None:
-        self.retries.set()
+tables = MessagingTables(Base.metadata)
 
 
-async def test_a_repeat_has_no_second_effect_and_is_counted_apart(effects: Effects, inbox: Inbox) -> None:
-    outcomes = Outcomes()
-    bus = memory_bus(observers=[outcomes])
+@pytest.fixture(params=DATABASES)
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}"
+    if request.param != "sqlite":
+        url = request.getfixturevalue(request.param).async_url
+    engine = create_async_engine(url, pool_size=15)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    yield engine
+    await engine.dispose()
 
-    @bus.subscriber("bet.placed")
-    async def settle(bet: Bet, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-        await db.execute(effects.doing("settled"))
+
+@pytest.fixture
+def inbox(engine: AsyncEngine) -> Inbox:
+    return Inbox(tables, async_sessionmaker(engine, expire_on_commit=False))
+
+
+async def effects(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return list((await connection.execute(select(Effect.said).order_by(Effect.id))).scalars())
+
+
+async def noted(engine: AsyncEngine) -> int:
+    async with engine.connect() as connection:
+        return (await connection.execute(select(func.count()).select_from(tables.inbox))).scalar_one()
+
+
+async def test_a_message_that_comes_again_has_no_second_effect(engine: AsyncEngine, inbox: Inbox) -> None:
+    bus = MessageBus(SETTINGS)
+
+    @bus.subscriber("bet.placed", id="settle")
+    async def settle(bet: str, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
+        db.add(Effect(said=bet))
+
+    @bus.subscriber("bet.placed", id="audit")
+    async def audit(bet: str, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
+        db.add(Effect(said=f"audit {bet}"))
 
     async with bus.test() as t:
-        await publish(bus, "one", "one", "two", "one")
+        for _ in range(3):
+            await bus.publish("bet.placed", "first", headers={"message-id": "1"})
+        await bus.publish("bet.placed", "second")
         await t.settle()
-        assert counts(bus) == (2, 2, 0, 0, 0)
-    assert await effects.done() == ["settled"] * 2
-    assert outcomes.told == ["handled", "already_handled", "handled", "already_handled"]
+        status = {each.id: each for worker in bus.status().workers for each in worker.subscriptions}
+    assert sorted(await effects(engine)) == ["audit first", "audit second", "first", "second"]
+    counts = {id: (each.handled, each.already_handled, each.discarded) for id, each in status.items()}
+    assert counts == {"settle": (2, 2, 0), "audit": (2, 2, 0)}
 
 
-async def test_what_a_handler_discards_itself_is_not_counted_as_a_repeat(
-    effects: Effects, inbox: Inbox
+async def test_what_failed_was_not_handled_and_a_replay_handles_it_once(
+    engine: AsyncEngine, inbox: Inbox
 ) -> None:
-    bus = memory_bus()
+    bus, mended = MessageBus(SETTINGS), False
 
-    @bus.subscriber("bet.placed")
-    async def settle(bet: Bet, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-        raise Discard("not for us")
-
-    async with bus.test() as t:
-        await publish(bus, "one", "one")
-        await t.settle()
-        assert counts(bus)[:3] == (0, 0, 2)
-    assert await effects.known() == 0
-
-
-async def test_each_handler_of_a_message_handles_it(effects: Effects, inbox: Inbox) -> None:
-    bus = memory_bus()
-
-    async def handle(bet: Bet, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-        await db.execute(effects.doing("handled"))
-
-    for id in ("settle", "notify"):
-        bus.subscriber("bet.placed", id=id)(handle)
-    bus.subscriber("bet.placed", group="others", id="elsewhere")(handle)
-    async with bus.test() as t:
-        await publish(bus, "one", "one")
-        await t.settle()
-    assert await effects.done() == ["handled"] * 3
-
-
-async def test_an_attempt_that_fails_leaves_nothing_and_the_next_one_handles_it(
-    effects: Effects, inbox: Inbox
-) -> None:
-    bus, attempts = memory_bus(), []
-
-    @bus.subscriber("bet.placed")
-    async def settle(bet: Bet, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-        attempts.append(await effects.known())
-        await db.execute(effects.doing("settled"))
-        if len(attempts) == 1:
-            raise ConnectionError("no connection")
+    @bus.subscriber("bet.placed", id="settle", retry=Retry(attempts=2))
+    async def settle(bet: str, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
+        db.add(Effect(said=bet))
+        await db.flush()
+        if not mended:
+            raise ValueError("not yet")
 
     async with bus.test() as t:
-        await publish(bus, "one")
+        await bus.publish("bet.placed", "first", headers={"message-id": "1"})
         await t.settle()
-        assert counts(bus) == (1, 0, 0, 1, 0)
-    assert (attempts, await effects.done()) == ([0, 0], ["settled"])
-
-
-async def test_a_replayed_letter_is_handled_if_its_handler_never_was_done_with_it(
-    effects: Effects, inbox: Inbox
-) -> None:
-    bus, broken = memory_bus(), [True]
-
-    @bus.subscriber("bet.placed", retry=Retry(attempts=1))
-    async def settle(bet: Bet, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-        await db.execute(effects.doing("settled"))
-        if broken:
-            raise ValueError("no such account")
-
-    async with bus.test() as t:
-        await publish(bus, "one")
-        await t.settle()
-        assert (await effects.done(), len(t.dead_letters())) == ([], 1)
-        broken.clear()
+        assert (len(t.dead_letters()), await effects(engine), await noted(engine)) == (1, [], 0)
+        mended = True
         await t.replay()
-        assert counts(bus)[:2] == (1, 0)
-    assert await effects.done() == ["settled"]
-
-
-async def test_a_replayed_letter_is_not_handled_again_if_its_effects_were_committed(
-    effects: Effects, inbox: Inbox
-) -> None:
-    bus, broken = memory_bus(), [True]
-
-    async def other() -> AsyncIterator[None]:
-        yield
-        if broken:  # after the session's exit, which has committed
-            raise ConnectionError("no connection")
-
-    @bus.subscriber("bet.placed", retry=Retry(attempts=1))
-    async def settle(
-        bet: Bet, it: Annotated[None, Depends(other)], db: Annotated[AsyncSession, Depends(inbox.session)]
-    ) -> None:
-        await db.execute(effects.doing("settled"))
-
-    async with bus.test() as t:
-        await publish(bus, "one")
+        assert await effects(engine) == ["first"]
+        await bus.publish("bet.placed", "first", headers={"message-id": "1"})
         await t.settle()
-        assert (await effects.done(), len(t.dead_letters())) == (["settled"], 1)
-        broken.clear()
-        await t.replay()
-        assert counts(bus)[:2] == (0, 1)
-    assert await effects.done() == ["settled"]
-
-
-async def test_behind_a_frozen_predecessor_an_attempt_fails_and_is_tried_again(effects: Effects) -> None:
-    outcomes = Outcomes()
-    bus = memory_bus(observers=[outcomes])
-    options = {"connect_args": {"timeout": 0.05}} if effects.kind == "sqlite" else {}
-    mine = create_async_engine(effects.engine.url, **options)
-    effects.sessions.configure(bind=mine)
-    inbox = Inbox(effects.tables, effects.sessions, lock_timeout_seconds=0.05)
-
-    @bus.subscriber("bet.placed", retry=Retry(attempts=None), id="settle")
-    async def settle(bet: Bet, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None:
-        await db.execute(effects.doing("settled"))
-
-    async with AsyncSession(effects.engine) as frozen, bus.test() as t:
-        await frozen.run_sync(is_fresh, effects.tables, Claim("bets/settle", "one"), 5)
-        await publish(bus, "one")
-        settling = asyncio.ensure_future(t.settle())
-        await outcomes.retries.wait()
-        await frozen.rollback()
-        await settling
-        assert counts(bus)[:3] == (1, 0, 0)
-        assert counts(bus)[3] >= 1
-    await mine.dispose()
-    assert await effects.done() == ["settled"]
+    assert await effects(engine) == ["first"]
 
 
 @contextmanager
-def blocking(effects: Effects) -> Iterator[Engine]:
-    """The same database, for sessions that block."""
-    kind = effects.engine.url.get_backend_name()
-    engine = create_engine(effects.engine.url.set(drivername=BLOCKING[kind]))
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+def blocking(engine: AsyncEngine) -> Iterator[Engine]:
+    other = create_engine(engine.url.set(drivername=BLOCKING[engine.url.get_backend_name()]))
+    yield other
+    other.dispose()
 
 
-async def test_handlers_that_block_have_one_too(effects: Effects) -> None:
-    bus, attempts = memory_bus(), []
-    with blocking(effects) as engine:
-        inbox = Inbox(effects.tables, sessionmaker(engine))
+async def test_a_handler_that_blocks_has_a_session_that_blocks(engine: AsyncEngine) -> None:
+    bus = MessageBus(SETTINGS)
+    with blocking(engine) as other:
+        inbox = Inbox(tables, sessionmaker(other))  # noqa: F841 - the annotation names it
 
-        @bus.subscriber("bet.placed")
-        def settle(bet: Bet, db: Annotated[Session, Depends(inbox.session)]) -> None:
-            attempts.append(bet)
-            db.execute(effects.doing("settled"))
-            if len(attempts) == 1:
-                raise ConnectionError("no connection")
+        @bus.subscriber("bet.placed", id="settle")
+        def settle(bet: str, db: Annotated[Session, Depends(inbox.session_sync)]) -> None:
+            db.add(Effect(said=bet))
 
         async with bus.test() as t:
-            await publish(bus, "one", "one")
+            for _ in range(2):
+                await bus.publish("bet.placed", "first", headers={"message-id": "1"})
             await t.settle()
-            assert counts(bus) == (1, 1, 0, 1, 0)
-    assert await effects.done() == ["settled"]
+    assert await effects(engine) == ["first"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "more", "said"),
-    [
-        (lambda e: (None, e.sessions), {}, "MessagingTables"),
-        (lambda e: (e.tables, e.engine), {}, "async_sessionmaker"),
-        (lambda e: (e.tables, e.sessions), {"keep": timedelta(0)}, "more than no time"),
-        (lambda e: (e.tables, e.sessions), {"lock_timeout_seconds": 0}, "more than no time"),
-    ],
-)
-@pytest.mark.parametrize("effects", ["sqlite"], indirect=True)
-def test_an_inbox_is_made_of_what_it_needs(effects: Effects, arguments: Any, more: Any, said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
-        Inbox(*arguments(effects), **more)
+def delivery(message_id: str | None, **where: Any) -> Delivery:
+    return Delivery.for_test(message_id=message_id, subscription="shop/settle", **where)
 
 
-def test_a_record_knows_nothing_of_its_handler() -> None:
-    assert "subscription" not in Record._fields
+async def is_new(engine: AsyncEngine, inbox: Inbox, given: Delivery) -> bool:
+    async with AsyncSession(engine) as session, session.begin(), inbox.claim(session, given) as new:
+        return new
+
+
+async def test_ids_that_are_nearly_equal_and_long_ones_stay_apart(engine: AsyncEngine, inbox: Inbox) -> None:
+    ids = ["a", "A", "a ", "\u00e4", "x" * 300, "x" * 299 + "y"]
+    assert [await is_new(engine, inbox, delivery(each)) for each in ids * 2] == [True] * 6 + [False] * 6
+
+
+async def test_a_message_without_an_id_is_known_by_its_place(engine: AsyncEngine, inbox: Inbox) -> None:
+    places: list[dict[str, Any]] = [
+        {"offset": 1},
+        {"offset": 2},
+        {"offset": 1, "partition": 1},
+        {"offset": 1, "topic": "other"},
+    ]
+    found = [await is_new(engine, inbox, delivery(None, **each)) for each in places * 2]
+    assert found == [True] * 4 + [False] * 4
+
+
+async def test_a_blocking_claim_says_the_same(engine: AsyncEngine) -> None:
+    with blocking(engine) as other:
+        inbox = Inbox(tables, sessionmaker(other))
+        for expected in (True, False):
+            with Session(other) as session, session.begin(), inbox.claim_sync(session, delivery("1")) as new:
+                assert new is expected
+
+
+async def test_what_was_handled_long_ago_is_forgotten_now_and_then(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inboxes, "CLAIMS_A_CLEANING", 3)
+    inbox = Inbox(tables, async_sessionmaker(engine), retention=timedelta(days=1))
+    bus = MessageBus(SETTINGS)
+
+    @bus.subscriber("bet.placed", id="settle")
+    async def settle(bet: str, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None: ...
+
+    async with AsyncSession(engine) as session, session.begin():
+        for age in ("old", "new"):
+            async with inbox.claim(session, delivery(age)):
+                pass
+        connection = await session.connection()
+        two_days_ago = await connection.run_sync(lambda each: claiming._ago(each, timedelta(days=2)))
+        is_old = tables.inbox.c.message_id == (
+            b"old" if engine.url.get_backend_name() == "mariadb" else "old"
+        )
+        await session.execute(tables.inbox.update().where(is_old).values(handled_at=two_days_ago))
+    async with bus.test() as t:
+        for number in range(3):
+            await bus.publish("bet.placed", str(number))
+        await t.settle()
+    assert await noted(engine) == 1 + 3
+
+
+# -- several at once ---------------------------------------------------------------------------
+
+SERVERS = pytest.mark.parametrize("engine", DATABASES[1:], indirect=True)
+
+
+@SERVERS
+async def test_of_ten_that_handle_one_message_at_once_one_has_an_effect(
+    engine: AsyncEngine, inbox: Inbox
+) -> None:
+    async def handle() -> None:
+        async with (
+            AsyncSession(engine) as session,
+            session.begin(),
+            inbox.claim(session, delivery("1")) as new,
+        ):
+            if new:
+                session.add(Effect(said="once"))
+
+    await asyncio.gather(*(handle() for _ in range(10)))
+    assert await effects(engine) == ["once"]
+
+
+@SERVERS
+async def test_who_looked_first_and_noted_last_would_have_two_effects(engine: AsyncEngine) -> None:
+    """The control: why the note is written before the handler runs."""
+    both_have_looked = asyncio.Barrier(2)
+
+    async def handle() -> None:
+        async with AsyncSession(engine) as session, session.begin():
+            seen = await session.execute(select(func.count()).select_from(tables.inbox))
+            await both_have_looked.wait()
+            if not seen.scalar_one():
+                session.add(Effect(said="twice"))
+                await session.flush()
+                async with Inbox(tables, async_sessionmaker(engine)).claim(session, delivery("1")):
+                    pass
+
+    await asyncio.gather(handle(), handle())
+    assert await effects(engine) == ["twice", "twice"]
+
+
+@SERVERS
+async def test_who_waits_for_one_that_was_frozen_gives_up_and_is_tried_again(
+    engine: AsyncEngine, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "LOCK_SECONDS", 1)
+    async with AsyncSession(engine) as frozen:
+        await frozen.begin()
+        async with inbox.claim(frozen, delivery("1")) as new:
+            assert new
+        with pytest.raises(DBAPIError, match=r"(?i)lock"):
+            await is_new(engine, inbox, delivery("1"))
+        await frozen.rollback()
+    assert await is_new(engine, inbox, delivery("1"))
+
+
+async def test_the_patience_of_the_session_is_as_it_was(postgres: Any, mariadb: Any) -> None:
+    """Whoever is more patient elsewhere in the transaction, or in the next one, stays so."""
+    for database, ask in ((postgres, "show lock_timeout"), (mariadb, "select @@innodb_lock_wait_timeout")):
+        engine = create_async_engine(database.async_url)
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        inbox = Inbox(tables, async_sessionmaker(engine))
+        async with AsyncSession(engine) as session, session.begin():
+            before = (await session.execute(text(ask))).scalar()
+            async with inbox.claim(session, delivery("1")):
+                assert (await session.execute(text(ask))).scalar() == before
+        await engine.dispose()
+
+
+def test_an_inbox_is_made_of_what_it_needs() -> None:
+    sessions = async_sessionmaker()
+    wrong: Any
+    for wrong, said in (
+        ((Base.metadata, sessions), "MessagingTables"),
+        ((tables, None), "async_sessionmaker"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            Inbox(*wrong)
+    for retention in (timedelta(0), 7):
+        with pytest.raises(ConfigurationError, match="retention"):
+            Inbox(tables, sessions, retention=retention)  # type: ignore[arg-type]
+
+
+async def test_a_session_of_the_other_kind_is_told_apart() -> None:
+    waits, blocks = Inbox(tables, sessionmaker()), Inbox(tables, async_sessionmaker())
+    with pytest.raises(ConfigurationError, match="async_sessionmaker"):
+        await anext(waits.session(delivery("1")))
+    with pytest.raises(ConfigurationError, match="sessionmaker"):
+        next(blocks.session_sync(delivery("1")))
