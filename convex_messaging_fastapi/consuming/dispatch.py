@@ -242,10 +242,11 @@ class Dispatch:
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
-        self.tally.failed_attempts += 1
         for job in jobs:
             job.attempts += 1
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
+        if decision != Discarded(repeat=True):
+            self.tally.failed_attempts += 1
         if self._is_kept(jobs, error, decision):
             return Outcome(
                 again=jobs, delay=decision.delay_seconds if isinstance(decision, TryAgain) else 0.0
