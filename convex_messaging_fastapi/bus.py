@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.app_state import register, to_handlers, yielded
-from convex_messaging_fastapi.changes import has_failed, made
+from convex_messaging_fastapi.changes import made, undone_by
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
 from convex_messaging_fastapi.companions import Companions
 from convex_messaging_fastapi.consuming.calling import CallPlan
@@ -21,13 +21,12 @@ from convex_messaging_fastapi.errors import BusStateError, BusStopped, Configura
 from convex_messaging_fastapi.events import Observer
 from convex_messaging_fastapi.life import Life, Running, current_loop
 from convex_messaging_fastapi.middleware import Middleware
-from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.observability.watching import observers_of, watch
 from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.operations import Operations, known_handlers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
-from convex_messaging_fastapi.parts import all_of, limits_of, parts_for, transport_for
-from convex_messaging_fastapi.publishing import Destination, Publishing, PublishLimits, Verbs
+from convex_messaging_fastapi.parts import MakesDestination, all_of, parts_for, transport_for, verbs_to
+from convex_messaging_fastapi.publishing import Publishing, Verbs
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
@@ -75,7 +74,6 @@ class MessageBus(Declares, Joins):
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
         self._operations: Operations | None = None  # made when somebody asks
-        self._unstarted: MessagingSettings | None = None  # read by who writes to an outbox before the start
 
     if not TYPE_CHECKING:
 
@@ -232,8 +230,7 @@ class MessageBus(Declares, Joins):
             self._life.refuse_elsewhere()
             return  # the bench of `bus.test()` runs it already
         self._life.refuse_second_start()
-        settings = self._read()
-        clock = SystemClock()
+        settings, clock = self._read(), SystemClock()
         observers = observers_of(self._observers, settings.client_id)
         await self._start(settings, transport_for(settings, clock, observers), clock, observers, app)
 
@@ -245,8 +242,7 @@ class MessageBus(Declares, Joins):
         changes nothing, in a handler or in a dependency of one: the stop would wait for that handler.
         """
         self._life.refuse_elsewhere()
-        running = self._life.running
-        if running is not None and (asker := running.wiring.asker()) is not None:
+        if (running := self._life.running) is not None and (asker := running.wiring.asker()) is not None:
             raise BusStateError(misuse.stop_in_handler(asker.config.id))
         if self._bench is None:
             await self._life.stop()
@@ -329,19 +325,6 @@ class MessageBus(Declares, Joins):
             self._operations = Operations(running.parts, known, running.machine)
         return self._operations
 
-    def verbs_to(self, destination: Callable[[PublishLimits], Destination]) -> Verbs:
-        """The verbs of publishing, middleware included, which write elsewhere than to the cluster.
-
-        For an outbox. They work in any thread, and before the start, by the settings that it would read.
-        """
-        if (running := self._life.running) is not None:
-            settings, naming, clock = running.parts.settings, running.parts.naming, running.parts.clock
-        else:
-            settings = self._unstarted = self._unstarted or self._settings or load()
-            naming, clock = Naming(settings), SystemClock()
-        writes_to = destination(limits_of(settings))
-        return Verbs(writes_to, naming, clock, settings.publish_timeout_seconds, self._middleware)
-
     # -- inside --------------------------------------------------------------------------------
 
     def _read(self) -> MessagingSettings:
@@ -380,6 +363,11 @@ class MessageBus(Declares, Joins):
         self._has_published = True
         return running.parts.publishing
 
+    def _verbs_to(self, destination: MakesDestination) -> Verbs:
+        """Verbs that write elsewhere than to the cluster, in any thread, and before the start too."""
+        parts = None if self._life.running is None else self._life.running.parts
+        return verbs_to(destination, parts, self._settings, self._middleware)
+
     def _declare(self, declared: Declaration) -> None:
         self._refuse_while_it_runs()
         self._declarations.add(declared)
@@ -410,8 +398,6 @@ class MessageBus(Declares, Joins):
         except BaseException:
             self._declarations.take_back(taken)
             raise
-        # In a callback of the task, because the caller may be gone by then.
-        forget = self._declarations.take_back
-        coming.add_done_callback(lambda task: forget(taken) if has_failed(task) else None)
+        undone_by(partial(self._declarations.take_back, taken), coming)
         await made(coming)
         return taken.id

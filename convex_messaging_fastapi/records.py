@@ -209,11 +209,6 @@ _set_record, _set_attempt, _set_lease, _set_subscription = (
 )
 
 
-def subscription_name(group: str, id: str) -> str:
-    """What a subscription is called among those of all groups."""
-    return f"{group}/{id}"
-
-
 def delivery_of(record: Record, attempt: int, lease: Lease, subscription: str) -> Delivery:
     """A `Delivery`, in half the time that the constructor of a frozen dataclass takes: one an attempt."""
     made = _blank(Delivery)

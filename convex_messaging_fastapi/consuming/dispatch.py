@@ -34,7 +34,7 @@ from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import Delivery, delivery_of, subscription_name
+from convex_messaging_fastapi.records import Delivery, delivery_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class HandlerConfig:
     """The outermost first; the timeout is around all of them."""
     observers: Observers = ONLY_THE_LOG
     breaker: CircuitBreaker | None = None
+    name: str = field(init=False)
+    """Among the subscriptions of all groups."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.group}/{self.handler}")
 
 
 class Dispatch:
@@ -72,7 +77,6 @@ class Dispatch:
         self._decode: Callable[[bytes | None], Any] = decoder.decode
         self._decode_by_headers = decoder.decode if decoder.asks_headers else None
         self._large: float = inf if decoder.is_raw else LARGE_BYTES
-        self._name = subscription_name(config.group, config.handler)
         self._attempt_begins = config.observers.attempts_of(config.group, config.handler)
         handler = _called_by(config.plan, call_context)
         self._call = around_handler(_wrapping(config, clock), handler)
@@ -117,7 +121,9 @@ class Dispatch:
             if self._plain is not None:
                 await self._plain(message)
             else:
-                await self._call(self.delivery(job), message)
+                await self._call(
+                    delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.name), message
+                )
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = self._blamed(problem, end)
@@ -227,7 +233,7 @@ class Dispatch:
 
     def delivery(self, job: Job) -> Delivery:
         """What the handler is told of a message at its next attempt."""
-        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._name)
+        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.name)
 
     def _tell_of_failed(self, job: Job, error: BaseException) -> None:
         begins = self._attempt_begins
@@ -236,10 +242,11 @@ class Dispatch:
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
-        self.tally.failed_attempts += 1
         for job in jobs:
             job.attempts += 1
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
+        if decision != Discarded(repeat=True):
+            self.tally.failed_attempts += 1
         if self._is_kept(jobs, error, decision):
             return Outcome(
                 again=jobs, delay=decision.delay_seconds if isinstance(decision, TryAgain) else 0.0

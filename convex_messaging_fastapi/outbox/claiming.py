@@ -2,71 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, select, text, tuple_
+from sqlalchemy import Connection, Table, insert, text
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
 from convex_messaging_fastapi.errors import ConfigurationError
-from convex_messaging_fastapi.outbox.tables import MessagingTables, utc_now
-from convex_messaging_fastapi.outbox.transactions import MYSQL
+from convex_messaging_fastapi.messages.headers import MESSAGE_ID
+from convex_messaging_fastapi.outbox.rows import short_id
+from convex_messaging_fastapi.outbox.tables import MessagingTables
+from convex_messaging_fastapi.outbox.transactions import MYSQL, Blocking, connection_of
+from convex_messaging_fastapi.records import Delivery
 
 LOCK_SECONDS = 5
 """How long a claim waits for another transaction that has claimed the same. That one may be of a process
 that was frozen, and would keep its lock until its connection is given up."""
 
-ROWS_A_CLEANING = 1_000
+
+class Claim(NamedTuple):
+    """Who handles which message."""
+
+    handler: str
+    message_id: str
 
 
-def claim(connection: Connection, tables: MessagingTables, handler: str, message_id: str) -> bool:
+def claim_of(delivery: Delivery) -> Claim:
+    """What a message is known by to its handler. Raises `ConfigurationError` if it names no handler."""
+    if not delivery.subscription:
+        raise ConfigurationError(
+            "this Delivery names no handler, so an inbox cannot tell whose message it is: take the one that "
+            "the bus gives, or Delivery.for_test(...) in a test"
+        )
+    headers = reversed(delivery.record.headers)
+    given = next((value for name, value in headers if name == MESSAGE_ID and value is not None), None)
+    where = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
+    return Claim(short_id(delivery.subscription), _kept(given) if given else short_id(where))
+
+
+def _kept(given: bytes) -> str:
+    """An id that is no text, as foreign producers may write it, is told by its SHA-256.
+
+    With its bytes replaced two ids might become one, and the second message would never be handled. A zero
+    is text, which PostgreSQL takes in none.
+    """
+    try:
+        told = given.decode()
+    except UnicodeDecodeError:
+        told = None
+    if told is None or "\0" in told:
+        return f"sha256:{hashlib.sha256(given).hexdigest()}"
+    return short_id(told)
+
+
+def take(target: Blocking, tables: MessagingTables, claim: Claim) -> bool:
     """Whether the message is new to this handler; then it is noted, if the transaction commits.
 
     Whoever claims the same beside waits for this transaction, and at most `LOCK_SECONDS`: then the database's
-    own error is raised, as for any lock.
+    own error is raised, as for any lock. Raises `ConfigurationError` for a transaction that cannot be rolled
+    back: the note would stay though the effects are undone.
     """
-    exact = _exact(connection)
-    row = {"handler": exact(handler), "message_id": exact(message_id)}
+    inbox = tables.inbox
+    connection = connection_of(target, insert(inbox))
+    # A row that stays as it is would be counted as one that is new: MySQL's drivers ask for rows found.
+    changed = {"handled_at": text("handled_at + interval 1 microsecond")}
+    statement = inserting_unless_there(connection.dialect.name, inbox, claim._asdict(), changed)
     with _patient(connection):
         # The count of an INSERT is kept for who asks for it alone.
         kept = {"preserve_rowcount": True}
-        return connection.execute(_insert(connection, tables), row, execution_options=kept).rowcount == 1
+        return connection.execute(statement, execution_options=kept).rowcount == 1
 
 
-def clean(connection: Connection, tables: MessagingTables, retention: timedelta) -> int:
-    """Forget some of what was handled longer ago than `retention`; returns how many."""
-    inbox = tables.inbox
-    age = _ago(connection, retention)
-    key = tuple_(inbox.c.handler, inbox.c.message_id)
-    old = select(inbox.c.handler, inbox.c.message_id).where(inbox.c.handled_at < age).limit(ROWS_A_CLEANING)
-    # MySQL neither limits a subquery of IN nor reads the table that it deletes from: a table between them.
-    within = old.subquery()
-    gone = delete(inbox).where(key.in_(select(within.c.handler, within.c.message_id)))
-    return connection.execute(gone).rowcount
-
-
-def _insert(connection: Connection, tables: MessagingTables) -> Insert:
+def inserting_unless_there(
+    dialect: str, table: Table, row: Mapping[str, Any], changed_on_mysql: Mapping[str, Any]
+) -> Insert:
     """Does nothing where the row is there, and hides no other error, as INSERT IGNORE would."""
-    match connection.dialect.name:
-        case "postgresql":
-            return postgresql.insert(tables.inbox).on_conflict_do_nothing()
-        case "sqlite":
-            return sqlite.insert(tables.inbox).on_conflict_do_nothing()
-        case name if name in MYSQL:
-            # A row that stays as it is would be counted as one that is new: drivers ask for rows found.
-            made = mysql.insert(tables.inbox)
-            return made.on_duplicate_key_update(handled_at=text("handled_at + interval 1 microsecond"))
-    raise ConfigurationError(
-        f"an inbox lives in PostgreSQL, SQLite, MariaDB or MySQL, not in {connection.dialect.name}"
-    )
-
-
-def _exact(connection: Connection) -> Any:
-    """How text is given to a column that compares it exactly."""
-    return str.encode if connection.dialect.name in MYSQL else str
+    if dialect in MYSQL:
+        exact = {name: each.encode() if isinstance(each, str) else each for name, each in row.items()}
+        return mysql.insert(table).values(exact).on_duplicate_key_update(dict(changed_on_mysql))
+    if dialect == "sqlite":
+        return sqlite.insert(table).values(dict(row)).on_conflict_do_nothing()
+    return postgresql.insert(table).values(dict(row)).on_conflict_do_nothing()
 
 
 @contextmanager
@@ -82,20 +101,12 @@ def _patient(connection: Connection) -> Iterator[None]:
         case name if name in MYSQL:
             before = connection.execute(text("select @@innodb_lock_wait_timeout")).scalar()
             connection.execute(text(f"set innodb_lock_wait_timeout = {LOCK_SECONDS}"))
+            put_back = text(f"set innodb_lock_wait_timeout = {before}")
             try:
                 yield
-            finally:
-                connection.execute(text(f"set innodb_lock_wait_timeout = {before}"))
+            except Exception:  # and not a cancellation, which has closed the connection
+                connection.execute(put_back)
+                raise
+            connection.execute(put_back)
         case _:
             yield
-
-
-def _ago(connection: Connection, time: timedelta) -> Any:
-    """That long ago by the database's clock."""
-    seconds = time.total_seconds()
-    match connection.dialect.name:
-        case "postgresql":
-            return utc_now() - time
-        case "sqlite":
-            return func.strftime("%Y-%m-%d %H:%M:%f", "now", f"-{seconds:.3f} seconds")
-    return func.timestampadd(text("second"), -int(seconds), utc_now())

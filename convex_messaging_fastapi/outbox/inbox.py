@@ -9,12 +9,14 @@ from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session
 
+from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.errors import AlreadyHandled, ConfigurationError
-from convex_messaging_fastapi.outbox.claiming import claim, clean
-from convex_messaging_fastapi.outbox.rows import short_id
+from convex_messaging_fastapi.outbox.claiming import claim_of, take
+from convex_messaging_fastapi.outbox.cleaning import clean
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 from convex_messaging_fastapi.records import Delivery
 
@@ -32,8 +34,9 @@ class Inbox:
         async def settle(bet: BetPlaced, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None: ...
 
     `sessions` makes an `AsyncSession`, or a `Session` for `def` handlers that ask for `inbox.session_sync`.
-    A message is known by its `message-id`; one of a foreign producer that has none by its topic, partition
-    and offset, which tells our own repeats and not the producer's. Each subscription has its own rows, and
+    A message is known by its `message-id`, which is to be its own among all that a handler reads; one of a
+    foreign producer that has none by its topic, partition and offset, which tells our own repeats and not
+    the producer's. Each subscription has its own rows, and
     one that is renamed has handled nothing. What was handled longer ago than `retention` is forgotten, so let
     that be longer than dead letters are replayed for. It covers this database, and neither mails nor
     calls of other services.
@@ -71,13 +74,12 @@ class Inbox:
         if not isinstance(made, AsyncSession):
             await_less = "give it an async_sessionmaker, or ask for inbox.session_sync in a `def` handler"
             raise ConfigurationError(f"the inbox makes a {type(made).__name__}, which blocks: {await_less}")
-        async with made as session, session.begin():
-            if not await self._claimed(session, delivery):
+        async with made as session, session.begin(), self.claim(session, delivery) as is_new:
+            if not is_new:
                 raise AlreadyHandled
             yield session
-        if self._is_time_to_clean:
-            async with self._another(AsyncSession) as session, session.begin():
-                await session.run_sync(lambda each: clean(each.connection(), self._tables, self._retention))
+        if next(self._claims) % CLAIMS_A_CLEANING == 0:
+            await self._clean()
 
     def session_sync(self, delivery: Delivery) -> Iterator[Session]:
         """The same for `def` handlers."""
@@ -86,47 +88,64 @@ class Inbox:
             raise ConfigurationError(
                 f"the inbox makes a {type(made).__name__}: give it a sessionmaker for `def` handlers"
             )
-        with made as session, session.begin():
-            if not self._claim(session.connection(), delivery):
+        with made as session, session.begin(), self.claim_sync(session, delivery) as is_new:
+            if not is_new:
                 raise AlreadyHandled
             yield session
-        if self._is_time_to_clean:
-            with self._another(Session) as session, session.begin():
-                clean(session.connection(), self._tables, self._retention)
+        if next(self._claims) % CLAIMS_A_CLEANING == 0:
+            self._clean_sync()
 
     @asynccontextmanager
-    async def claim(self, session: AsyncSession, delivery: Delivery) -> AsyncIterator[bool]:
+    async def claim(self, session: AsyncSession | AsyncConnection, delivery: Delivery) -> AsyncIterator[bool]:
         """Whether the message is new, for a handler that has its session from elsewhere.
 
             async with inbox.claim(session, delivery) as is_new:
                 if is_new:
                     ...
 
-        The message counts as handled once *your* transaction commits.
+        The message counts as handled once *your* transaction commits; if the block raises, that is rolled
+        back. Raises `ConfigurationError` for one that cannot be, and what the database raises.
         """
-        yield await self._claimed(session, delivery)
+        if not isinstance(session, AsyncSession | AsyncConnection):
+            raise ConfigurationError(
+                f"inbox.claim takes your AsyncSession or AsyncConnection, not {type(session).__name__}; for "
+                "a Session or Connection there is inbox.claim_sync"
+            )
+        is_new = await session.run_sync(take, self._tables, claim_of(delivery))
+        try:
+            yield is_new
+        except Exception:  # somebody may catch it, and commit the claim without the effects
+            await session.rollback()
+            raise
 
     @contextmanager
-    def claim_sync(self, session: Session, delivery: Delivery) -> Iterator[bool]:
-        """The same for a `Session`."""
-        yield self._claim(session.connection(), delivery)
+    def claim_sync(self, session: Session | Connection, delivery: Delivery) -> Iterator[bool]:
+        """The same for a `Session` or `Connection`, in any thread."""
+        if not isinstance(session, Session | Connection):
+            raise ConfigurationError(
+                f"inbox.claim_sync takes your Session or Connection, not {type(session).__name__}; for an "
+                "AsyncSession or AsyncConnection there is `async with inbox.claim(...)`"
+            )
+        is_new = take(session, self._tables, claim_of(delivery))
+        try:
+            yield is_new
+        except Exception:
+            session.rollback()
+            raise
 
-    async def _claimed(self, session: AsyncSession, delivery: Delivery) -> bool:
-        return await session.run_sync(lambda each: self._claim(each.connection(), delivery))
+    async def _clean(self) -> None:
+        """In a transaction of its own, for the message is handled: that must not fail with this."""
+        try:
+            made: Any = self._sessions()
+            async with made as session, session.begin():
+                await session.run_sync(clean, self._tables, self._retention)
+        except SQLAlchemyError as error:
+            reports.inbox_not_cleaned(error)
 
-    def _claim(self, connection: Connection, delivery: Delivery) -> bool:
-        return claim(connection, self._tables, short_id(delivery.subscription), _id_of(delivery))
-
-    def _another(self, kind: type[Any]) -> Any:
-        made = self._sessions()
-        assert isinstance(made, kind)  # noqa: S101 - as the one before
-        return made
-
-    @property
-    def _is_time_to_clean(self) -> bool:
-        return next(self._claims) % CLAIMS_A_CLEANING == 0
-
-
-def _id_of(delivery: Delivery) -> str:
-    given = delivery.message_id
-    return short_id(given or f"{delivery.topic}/{delivery.partition}/{delivery.offset}")
+    def _clean_sync(self) -> None:
+        try:
+            made: Any = self._sessions()
+            with made as session, session.begin():
+                clean(session, self._tables, self._retention)
+        except SQLAlchemyError as error:
+            reports.inbox_not_cleaned(error)

@@ -25,11 +25,11 @@ LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much a relay takes at once, and how often it looks where nobody wakes it."""
+    """How much a relay takes at once, and after how many seconds it looks although nobody has woken it."""
 
     batch: int = 1_000
     batch_bytes: int = 16 * 1024 * 1024
-    poll_seconds: float = 1.0
+    poll_seconds: Callable[[], float] = lambda: 1.0
 
 
 class Busy:
@@ -257,7 +257,7 @@ class Relay:
 
     async def _rest(self) -> None:
         """Wait until somebody wakes the relay, or it is time to look again."""
-        seconds = self._pace.poll_seconds if self._outlet.in_contact() else LOOK_SECONDS
+        seconds = self._pace.poll_seconds() if self._outlet.in_contact() else LOOK_SECONDS
         if (next_try := self.holding.next_try()) is not None:
             seconds = min(seconds, max(0.0, next_try - self._now()))
         timer = self._clock.look_later(seconds, self._woken.set)

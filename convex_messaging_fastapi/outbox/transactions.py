@@ -68,12 +68,12 @@ def connection_of(target: Blocking, statement: Executable) -> Connection:
             raise ConfigurationError(_TWO_PHASE)
     if connection.dialect.name not in DIALECTS:
         raise ConfigurationError(
-            f"an outbox lives in PostgreSQL, SQLite, MariaDB or MySQL, not in {connection.dialect.name}"
+            f"outbox and inbox live in PostgreSQL, SQLite, MariaDB or MySQL, not in {connection.dialect.name}"
         )
     if _is_autocommit(connection):
         raise ConfigurationError(
-            "the session is in AUTOCOMMIT, so the message would stay although your changes are rolled back: "
-            "give the outbox a session or connection with a transaction"
+            "the session is in AUTOCOMMIT, so the row of the message would stay although your changes are "
+            "rolled back: give outbox and inbox one with a transaction"
         )
     return connection
 
@@ -86,8 +86,8 @@ def _is_autocommit(connection: Connection) -> bool:
 
 
 _TWO_PHASE = (
-    "the session commits in two phases, and an outbox cannot tell when the second is done: give it a session "
-    "without `twophase`"
+    "the session commits in two phases, and outbox and inbox cannot tell when the second is done: "
+    "give them a session without `twophase`"
 )
 
 

@@ -1,4 +1,4 @@
-"""An outbox in SQLite, whose relays the tests turn by hand."""
+"""An outbox in SQLite whose relays the tests turn by hand, and an inbox on each kind of database."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.outbox.databases import engine_with_tables, url_of
+from convex_messaging_fastapi.outbox import Inbox, MessagingTables
+from tests.outbox.databases import ON_EACH, engine_with_tables, url_of
+from tests.outbox.effects import Effects, effects_table
 from tests.outbox.relaying import FakeOutlet, Setting
 
 
@@ -20,3 +24,20 @@ async def outlet() -> FakeOutlet:
 async def setting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Setting]:
     async with engine_with_tables(url_of(request, "sqlite", tmp_path)) as (engine, tables):
         yield Setting(engine, tables)
+
+
+@pytest.fixture(params=ON_EACH)
+async def effects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Effects]:
+    """Empty, on each kind of database in turn."""
+    engine = create_async_engine(url_of(request, request.param, tmp_path), pool_size=12)
+    metadata = MetaData()
+    found = Effects(engine, MessagingTables(metadata), effects_table(metadata))
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    yield found
+    await engine.dispose()
+
+
+@pytest.fixture
+def inbox(effects: Effects) -> Inbox:
+    return Inbox(effects.tables, effects.sessions)

@@ -18,7 +18,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 from convex_messaging_fastapi import ConfigurationError, Delivery, MessageBus, MessagingSettings, Retry
 from convex_messaging_fastapi.outbox import Inbox, MessagingTables, claiming
-from convex_messaging_fastapi.outbox import inbox as inboxes
 from tests.outbox.test_outbox import BLOCKING, DATABASES
 
 SETTINGS = MessagingSettings(bootstrap_servers="memory://", consumer_group="shop")
@@ -166,33 +165,6 @@ async def test_a_blocking_claim_says_the_same(engine: AsyncEngine) -> None:
         for expected in (True, False):
             with Session(other) as session, session.begin(), inbox.claim_sync(session, delivery("1")) as new:
                 assert new is expected
-
-
-async def test_what_was_handled_long_ago_is_forgotten_now_and_then(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(inboxes, "CLAIMS_A_CLEANING", 3)
-    inbox = Inbox(tables, async_sessionmaker(engine), retention=timedelta(days=1))
-    bus = MessageBus(SETTINGS)
-
-    @bus.subscriber("bet.placed", id="settle")
-    async def settle(bet: str, db: Annotated[AsyncSession, Depends(inbox.session)]) -> None: ...
-
-    async with AsyncSession(engine) as session, session.begin():
-        for age in ("old", "new"):
-            async with inbox.claim(session, delivery(age)):
-                pass
-        connection = await session.connection()
-        two_days_ago = await connection.run_sync(lambda each: claiming._ago(each, timedelta(days=2)))
-        is_old = tables.inbox.c.message_id == (
-            b"old" if engine.url.get_backend_name() == "mariadb" else "old"
-        )
-        await session.execute(tables.inbox.update().where(is_old).values(handled_at=two_days_ago))
-    async with bus.test() as t:
-        for number in range(3):
-            await bus.publish("bet.placed", str(number))
-        await t.settle()
-    assert await noted(engine) == 1 + 3
 
 
 # -- several at once ---------------------------------------------------------------------------

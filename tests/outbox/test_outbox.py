@@ -26,6 +26,7 @@ from convex_messaging_fastapi import (
 from convex_messaging_fastapi.middleware import Outgoing, PublishNext, Receipts
 from convex_messaging_fastapi.outbox import MessagingTables, Outbox
 from convex_messaging_fastapi.outbox.rows import read_headers
+from tests.support.waiting import eventually
 
 SETTINGS = MessagingSettings(bootstrap_servers="memory://")
 
@@ -391,8 +392,6 @@ async def test_who_asks_for_order_waits_for_the_transaction_that_has_the_key(
 
 
 async def until_somebody_waits_for_a_lock(engine: AsyncEngine) -> None:
-    async with engine.connect() as connection:
-        while not (  # noqa: ASYNC110 - nobody tells when it waits
-            await connection.execute(text("select 1 from pg_locks where not granted"))
-        ).first():
-            await asyncio.sleep(0.005)
+    with blocking(engine) as other, other.connect() as connection:
+        waiting = text("select 1 from pg_locks where not granted")
+        await eventually(lambda: connection.execute(waiting).first(), 10, "somebody to wait for a lock")

@@ -64,13 +64,15 @@ class Measuring:
         return len(ids)
 
     async def _count(self, connection: AsyncConnection, state: int) -> int:
-        some = select(literal_column("1")).select_from(self._rows).where(is_in(self._rows.c.state, state))
+        some: Any = (
+            select(literal_column("1")).select_from(self._rows).where(is_in(self._rows.c.state, state))
+        )
         counted = select(func.count()).select_from(some.limit(MOST_COUNTED).subquery())
         return int(await connection.scalar(counted) or 0)
 
     async def _held(self, connection: AsyncConnection) -> dict[str, int]:
         row = self._rows.c
-        some = select(row.topic).where(is_in(row.state, HELD)).limit(MOST_COUNTED).subquery()
+        some: Any = select(row.topic).where(is_in(row.state, HELD)).limit(MOST_COUNTED).subquery()
         counted = select(some.c.topic, func.count()).group_by(some.c.topic)
         return {self._words.read(topic): count for topic, count in await connection.execute(counted)}
 
