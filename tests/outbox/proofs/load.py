@@ -68,9 +68,9 @@ class Load:
 
     async def _write(self, chance: random.Random) -> None:
         while self._left > 0:
-            self._left -= 1
             try:
                 await self._change(chance)
+                self._left -= 1
             except (DBAPIError, OSError):  # what was committed nevertheless, the table of accounts knows
                 await asyncio.sleep(AGAIN_SECONDS)  # simulates work of a service whose database is away
 

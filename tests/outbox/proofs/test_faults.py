@@ -101,6 +101,7 @@ async def test_a_relay_that_was_frozen_past_its_lease_puts_nothing_first_that_co
 
 
 async def test_what_a_killed_relay_held_is_taken_over_within_its_lease(place: Place) -> None:
+    await asyncio.to_thread(place.kafka.create_topic, f"{place.prefix}.probe", 1)
     killed, _ = [await asyncio.to_thread(place.relay) for _ in range(2)]
     await place.load(200).run()
     await place.drained()
