@@ -341,9 +341,8 @@ class MessageBus(Declares, Joins):
         app: Any | None,
     ) -> None:
         parts = parts_for(settings, transport, clock, self._middleware, observers)
-        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
-        declared = [(each, self._plan_of(each)) for each in self._declarations]
-        machine = wiring.machine(declared, self.companions)
+        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded), self.companions)
+        machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         self._operations = None
         leave = await watch(self._observers, self, clock)
@@ -352,10 +351,8 @@ class MessageBus(Declares, Joins):
         register(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:
-        plan = self._declarations.plan_of(declared)
-        if self._bench is None:
-            return plan
-        return watched(plan, self._bench.notes_of(declared.id, declared.handler))
+        plan, bench = self._declarations.plan_of(declared), self._bench
+        return plan if bench is None else watched(plan, bench.notes_of(declared.id, declared.handler))
 
     def _publishing(self) -> Publishing:
         """For a caller that is about to publish. From now on readiness counts the right to write."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from convex_messaging_fastapi.clock import Clock
 from convex_messaging_fastapi.publishing import Publishing, PublishLimits
-from convex_messaging_fastapi.status import OutboxStatus
+from convex_messaging_fastapi.status import OutboxStatus, ProducerStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,37 @@ class Companions:
     def add(self, name: str, companion: Companion) -> None:
         self._all[name] = companion
 
-    async def start(self, company: Company) -> None:
-        for companion in self._all.values():
-            await companion.start(company)
-
-    def stops(self, seconds: float) -> Mapping[str, Coroutine[Any, Any, None]]:
-        """The stop of each, to be run side by side."""
-        return {f"ending {name}": companion.stop(seconds) for name, companion in self._all.items()}
+    def joining(self, company: Company) -> Accompanied:
+        """With the publisher of one start of the bus."""
+        return Accompanied(company, self._all)
 
     async def turn(self) -> bool:
         """One turn of each; whether there was anything to do."""
         return any([await companion.turn() for companion in self._all.values()])
 
-    def status(self) -> tuple[OutboxStatus, ...]:
-        return tuple(companion.status() for companion in self._all.values())
+
+class Accompanied:
+    """The publisher of a bus and those who publish by it, in the order in which they start and stop."""
+
+    def __init__(self, company: Company, companions: Mapping[str, Companion]) -> None:
+        self._company = company
+        self._companions = companions
+
+    async def start(self) -> None:
+        """Nothing here waits for the cluster, or for what companions need."""
+        await self._company.publishing.start()
+        for companion in self._companions.values():
+            await companion.start(self._company)
+
+    def stops_of_companions(self, seconds: float) -> Mapping[str, Coroutine[Any, Any, None]]:
+        """The stop of each, to be run side by side, before the publisher's."""
+        return {f"ending {name}": companion.stop(seconds) for name, companion in self._companions.items()}
+
+    def stop_of_publisher(self, seconds: float) -> Mapping[str, Coroutine[Any, Any, None]]:
+        return {"closing the producer": self._company.publishing.stop(seconds)}
+
+    def producer(self) -> ProducerStatus:
+        return self._company.publishing.status()
+
+    def outboxes(self) -> tuple[OutboxStatus, ...]:
+        return tuple(companion.status() for companion in self._companions.values())

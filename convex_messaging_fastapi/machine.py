@@ -13,7 +13,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock, settled_within
-from convex_messaging_fastapi.companions import Companions, Company
+from convex_messaging_fastapi.companions import Accompanied
 from convex_messaging_fastapi.consuming.dead_letters import DeadLetterWriter
 from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.snapshots import worker_status
@@ -22,7 +22,6 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
 from convex_messaging_fastapi.pausing import Pauses
-from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.reports import AtWork
 from convex_messaging_fastapi.shutdown import COMPANIONS_SHARE, ShutdownTimeouts
@@ -49,7 +48,7 @@ class Machine:
         self,
         *,
         clock: Clock,
-        publishing: Publishing,
+        publishing: Accompanied,
         dead_letters: DeadLetterWriter,
         threads: HandlerThreads,
         timeouts: ShutdownTimeouts,
@@ -59,8 +58,6 @@ class Machine:
         topic_creation: TopicCreation,
         changes: Changes,
         pauses: Pauses,
-        companions: Companions,
-        company: Company,
     ) -> None:
         self._clock = clock
         self._publishing = publishing
@@ -73,8 +70,6 @@ class Machine:
         self._topic_creation = topic_creation
         self._changes = changes
         self.pauses: Pauses = pauses
-        self._companions = companions
-        self._company = company
         self._workers: dict[str, Worker] = {}
 
     @property
@@ -105,7 +100,6 @@ class Machine:
         await self._publishing.start()
         self._create_topics(None, self._begins.topics)
         self.pauses.start(self._workers.values)
-        await self._companions.start(self._company)
         for worker in self._workers.values():
             await worker.start()
 
@@ -169,12 +163,12 @@ class Machine:
         waits = any(held.held == DLQ_UNAVAILABLE for worker in workers for held in worker.partitions)
         return BusStatus(
             phase=phase,
-            producer=replace(self._publishing.status(), needed=publishes or buries),
+            producer=replace(self._publishing.producer(), needed=publishes or buries),
             workers=workers,
             # A dead letter waits here, or has no topic yet. One that failed may be another process's by now.
             problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._dead_letters.no_topic) else (),
             threads=self._threads.status(),
-            outboxes=self._companions.status(),
+            outboxes=self._publishing.outboxes(),
         )
 
     def _at_work(self) -> list[AtWork]:
@@ -321,13 +315,12 @@ class Machine:
 
     async def _end_publishing(self, close_by: float) -> None:
         """What handlers have left to companions is published before the producer is closed."""
-        now = self._clock.now()
-        half = max(0.0, close_by - now) * COMPANIONS_SHARE
+        half = max(0.0, close_by - self._clock.now()) * COMPANIONS_SHARE
         try:
-            await self._within(now + half, self._companions.stops(half))
+            await self._within(self._clock.now() + half, self._publishing.stops_of_companions(half))
         finally:
             left = max(0.0, close_by - self._clock.now())
-            await self._within(close_by, {"closing the producer": self._publishing.stop(left)})
+            await self._within(close_by, self._publishing.stop_of_publisher(left))
 
     async def _within(self, deadline: float, steps: Mapping[str, Coroutine[Any, Any, object]]) -> None:
         """Take these steps side by side; one that fails or is late holds up no other."""

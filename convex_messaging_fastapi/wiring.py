@@ -47,8 +47,11 @@ DEFAULT_GROUP = MessagingSettings.model_fields["consumer_group"].default
 class Wiring:
     """Builds a machine of these parts, and the subscriptions that join it later."""
 
-    def __init__(self, parts: Parts, app: Any | None, state: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parts: Parts, app: Any | None, state: Mapping[str, Any], companions: Companions
+    ) -> None:
         self._parts = parts
+        self._companions = companions
         settings = parts.settings
         # A handler that joins later must not see the variables of the request that added it.
         self._context = copy_context()
@@ -63,9 +66,7 @@ class Wiring:
         self._dead_letters = DeadLetterWriter(topic, parts.publishing, parts.clock)
         self._made: WeakSet[Subscription] = WeakSet()
 
-    def machine(
-        self, declarations: Iterable[tuple[Declaration, CallPlan]], companions: Companions
-    ) -> Machine:
+    def machine(self, declarations: Iterable[tuple[Declaration, CallPlan]]) -> Machine:
         """Everything that is needed to run these declarations. Does no I/O."""
         parts, settings = self._parts, self._parts.settings
         all_declared = tuple(declarations)
@@ -74,7 +75,9 @@ class Wiring:
         is_test = not isinstance(parts.clock, SystemClock)
         machine = Machine(
             clock=parts.clock,
-            publishing=parts.publishing,
+            publishing=self._companions.joining(
+                Company(parts.publishing, parts.limits, parts.clock, is_test)
+            ),
             dead_letters=self._dead_letters,
             threads=self._threads,
             timeouts=ShutdownTimeouts(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
@@ -89,8 +92,6 @@ class Wiring:
             pauses=Pauses(
                 parts.naming.control, parts.transport.log_reader(uncommitted=True), parts.clock, self._context
             ),
-            companions=companions,
-            company=Company(parts.publishing, parts.limits, parts.clock, is_test),
         )
         for subscription in subscriptions:
             machine.place(subscription)

@@ -25,7 +25,7 @@ from convex_messaging_fastapi.outbox.store import Store
 from convex_messaging_fastapi.outbox.store.dialects import MYSQL
 from convex_messaging_fastapi.outbox.store.measuring import Waiting
 from convex_messaging_fastapi.outbox.tables import MessagingTables
-from convex_messaging_fastapi.outbox.waking import UNHEARD_POLL_SECONDS, Listening, Notifying, channel_of
+from convex_messaging_fastapi.outbox.waking import UNHEARD_POLL_SECONDS, Waking
 from convex_messaging_fastapi.status import OutboxStatus
 from convex_messaging_fastapi.tasks import cancelled, later, say_why_it_ended
 
@@ -47,14 +47,13 @@ class Relaying:
 
     def __init__(self, engine: AsyncEngine, tables: MessagingTables, options: RelayOptions) -> None:
         self._engine, self._tables, self._options = engine, tables, options
-        self._terms = LeaseTerms(options.lease_seconds)
         self._known = Known()
         self._running: Running | None = None
 
     async def start(self, company: Company) -> None:
         """Begin; the database may be away."""
         self._known = Known()
-        self._running = Running(self._engine, self._tables, self._options, self._terms, company, self._known)
+        self._running = Running(self._engine, self._tables, self._options, company, self._known)
         if not company.is_test:
             self._running.begin()
 
@@ -102,26 +101,27 @@ class Running:
         engine: AsyncEngine,
         tables: MessagingTables,
         options: RelayOptions,
-        terms: LeaseTerms,
         company: Company,
         known: Known,
     ) -> None:
-        self._engine, self._tables, self._options, self._terms = engine, tables, options, terms
+        self._engine, self._tables, self._options = engine, tables, options
         self._clock = company.clock
         self._known = known
-        self._is_shared = isinstance(engine.sync_engine.pool, StaticPool)
         self._store = Store(engine, tables, uuid4().hex, keeps=options.keep is not None)
         size = min(BATCH_BYTES, company.limits.pending_bytes // 2)
-        pace = Pace(options.batch, size, self._poll_seconds)
-        outlet = BusOutlet(company.publishing)
-        self.relay: Relay = Relay(
-            self._store, outlet, self._terms, pace, company.clock, seconds, random.random
+        pace, outlet = Pace(options.batch, size, self._poll_seconds), BusOutlet(company.publishing)
+        terms = LeaseTerms(options.lease_seconds)
+        self.relay: Relay = Relay(self._store, outlet, terms, pace, company.clock, seconds, random.random)
+        self._waking = Waking(
+            engine, tables.outbox.fullname, options.listen_dsn, self.relay.wake, listens=options.relay
         )
         self._loop = asyncio.get_running_loop()
         self._is_prepared = False
-        self._notifying: Notifying | None = None
-        self._listening: Listening | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def _is_shared(self) -> bool:
+        return isinstance(self._engine.sync_engine.pool, StaticPool)
 
     @property
     def database(self) -> DatabaseContact:
@@ -131,14 +131,10 @@ class Running:
         if self._is_shared:
             self._refuse(_SHARED)
             return
-        if self._engine.dialect.name == "postgresql":
-            channel = channel_of(self._tables.outbox.fullname)
-            self._notifying = Notifying(self._engine, channel)
-            self._task(self._notifying.work(), "outbox: waking others")
-            if self._options.relay and self._engine.dialect.driver == "asyncpg":
-                dsn = self._options.listen_dsn
-                self._listening = Listening(self._engine, channel, dsn, self.relay.wake)
-                self._task(self._listening.work(), "outbox: listening")
+        if (notifying := self._waking.notifying) is not None:
+            self._task(notifying.work(), "outbox: waking others")
+        if (listening := self._waking.listening) is not None:
+            self._task(listening.work(), "outbox: listening")
         self._task(self._look_after(), "outbox: beating")
         if self._options.relay:
             self._task(self.relay.work(), "outbox: relaying")
@@ -160,19 +156,14 @@ class Running:
 
     def wake_from_any_thread(self) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        self.relay.wake()
-        if self._notifying is not None:
-            self._notifying.tell()
+            self._loop.call_soon_threadsafe(self._waking.tell)
 
     async def _look_after(self) -> None:
         """Beat and measure until this is cancelled, or the database turns out to be none for an outbox."""
         while True:
             try:
                 await self._look()
-                wait = self._terms.beat
+                wait = LeaseTerms(self._options.lease_seconds).beat
             except ConfigurationError as error:
                 self._refuse(str(error))
                 return
@@ -217,9 +208,8 @@ class Running:
 
     def _poll_seconds(self) -> float:
         poll = self._options.poll_seconds
-        is_heard = self._listening is not None and self._listening.is_heard
         # Each look costs a server something, and a file of SQLite next to nothing.
-        is_dear = is_heard or self._engine.dialect.name in MYSQL
+        is_dear = self._waking.is_heard or self._engine.dialect.name in MYSQL
         return poll if is_dear else min(UNHEARD_POLL_SECONDS, poll)
 
     def _task(self, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -153,3 +153,27 @@ class Listening:
             self._echoed.set()
         elif not payload:
             self._wake()
+
+
+class Waking:
+    """Both of them, where the database has them; the relay of this process is woken by `wake`."""
+
+    def __init__(
+        self, engine: AsyncEngine, table: str, dsn: str | None, wake: Callable[[], object], *, listens: bool
+    ) -> None:
+        self._wake = wake
+        channel, is_postgresql = channel_of(table), engine.dialect.name == "postgresql"
+        self.notifying: Notifying | None = Notifying(engine, channel) if is_postgresql else None
+        can_listen = is_postgresql and listens and engine.dialect.driver == "asyncpg"
+        self.listening: Listening | None = Listening(engine, channel, dsn, wake) if can_listen else None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether other processes can wake this one."""
+        return self.listening is not None and self.listening.is_heard
+
+    def tell(self) -> None:
+        """Rows may have been committed here."""
+        self._wake()
+        if self.notifying is not None:
+            self.notifying.tell()

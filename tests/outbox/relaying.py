@@ -123,5 +123,5 @@ async def turns(relay: Relay, until: Callable[[], Any] | None = None) -> None:
         if until is not None and until():
             return
         if until is not None and not went_on:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # simulates work: the wait of a relay that works by itself
     raise AssertionError("the relay came to no end")

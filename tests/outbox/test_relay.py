@@ -9,6 +9,7 @@ import pytest
 from convex_messaging_fastapi.errors import PublishFailed, PublishUnknown
 from convex_messaging_fastapi.outbox.tables import DUE, HELD, LANES, PARKED
 from tests.outbox.relaying import FakeOutlet, Setting, turns
+from tests.support.waiting import eventually
 
 NO_TOPIC = PublishFailed("no such topic")
 
@@ -324,9 +325,7 @@ async def test_a_relay_works_until_it_is_cancelled_and_wakes_when_it_is_told(
     working = asyncio.create_task(relay.work())
     await setting.put("1")
     relay.wake()
-    async with asyncio.timeout(10):
-        while outlet.values() != [b"1"]:  # noqa: ASYNC110 - the outlet is a list
-            await asyncio.sleep(0.01)
+    await eventually(lambda: outlet.values() == [b"1"], 10, "the relay")
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

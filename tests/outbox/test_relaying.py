@@ -18,6 +18,7 @@ from convex_messaging_fastapi.clock import SystemClock
 from convex_messaging_fastapi.outbox import MessagingTables, Outbox
 from convex_messaging_fastapi.transport.memory import shared_broker
 from tests.outbox.databases import ON_EACH, engine_with_tables, url_of
+from tests.support.waiting import eventually
 
 
 class BetPlaced(ConvexMessage):
@@ -54,10 +55,8 @@ def published(name: str, topic: str = "convex.bet.placed") -> list[bytes | None]
     return [record.value for record in shared_broker(name, SystemClock()).records(topic)]
 
 
-async def until(condition: Callable[[], Any], seconds: float = 8.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - other processes and threads change it
-            await asyncio.sleep(0.005)
+async def until(condition: Callable[[], Any]) -> None:
+    await eventually(condition, 8.0, "the relay")
 
 
 async def put(outbox: Outbox, engine: AsyncEngine, *bets: int, topic: str = "bet.placed") -> None:
@@ -183,7 +182,7 @@ async def test_a_notify_of_another_process_wakes_the_relay(postgres: Any, name: 
         outbox = Outbox(writing, engine, tables, relay=False)
         theirs = Outbox(relaying, engine, tables, poll_seconds=600)
         async with writing, relaying:
-            await until(lambda: theirs._relaying._running._listening.is_heard)  # type: ignore[union-attr]
+            await until(lambda: theirs._relaying._running._waking.is_heard)  # type: ignore[union-attr]
             for bet in range(5):
                 await put(outbox, engine, bet)
                 await until(lambda: len(published(name)) == bet + 1)  # noqa: B023
