@@ -22,6 +22,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import TypeEngine
 
 from convex_messaging_fastapi.errors import ConfigurationError
 
@@ -52,8 +53,8 @@ _AUTOVACUUM = {
 class utc_now(GenericFunction[Any]):  # noqa: N801 - the name of a function of SQL
     """The time of the database, in UTC: the clocks of services differ."""
 
-    type = DateTime(timezone=True)
-    inherit_cache = True
+    type: TypeEngine[Any] = DateTime(timezone=True)
+    inherit_cache: bool = True
 
 
 @compiles(utc_now, "postgresql")
