@@ -23,7 +23,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo kafka unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long browser screenshots reliability bench docs lint format build types clean
+.PHONY: help run demo kafka postgres unit test test-lowest test-aiokafka test-versions test-servers test-faults test-long browser screenshots reliability bench docs lint format build types clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" \
@@ -41,12 +41,18 @@ kafka: $(READY)  ## a real broker on localhost:9092, until Ctrl-C
 	@$(BIN)/python -m tools.machine kafka
 	@exec $(BIN)/python -m tools.kafka
 
+postgres: $(READY)  ## a PostgreSQL on localhost:5432, until Ctrl-C
+	@$(BIN)/python -m tools.databases.postgres provide
+	@exec $(BIN)/python -m tools.databases.postgres
+
 unit: $(READY)  ## the tests that need no Kafka, side by side, in four minutes; WORKERS=, ARGS= for pytest
 	$(BIN)/python -m pytest -m "$(ALONE)" -n $(WORKERS) --dist worksteal $(ARGS)
 
 test: $(READY)  ## all tests but those that take long, and coverage; ARGS= tests some; REQUIRE_KAFKA=1 fails without one
 	@$(BIN)/python -m tools.machine kafka
 	@$(BIN)/python -m tools.prometheus
+	@$(BIN)/python -m tools.databases.postgres provide
+	@$(BIN)/python -m tools.databases.mariadb provide
 ifdef ARGS
 	$(BIN)/python -m pytest -m "not faults and not long and not servers" -n 2 --dist loadfile $(ARGS)
 else
@@ -89,6 +95,8 @@ test-servers: $(READY)  ## gunicorn, hypercorn and granian beside uvicorn, each 
 test-faults: $(READY)  ## the tests that take long: clusters that move, members that come and go; ARGS=, REQUIRE_KAFKA=1
 	@$(BIN)/python -m tools.machine kafka
 	@$(BIN)/python -m tools.prometheus
+	@$(BIN)/python -m tools.databases.postgres provide
+	@$(BIN)/python -m tools.databases.mariadb provide
 	$(BIN)/python -m pytest -m faults -n 2 --dist loadfile $(ARGS)
 
 test-long: $(READY)  ## half an hour of random faults, and others through the same ones; FAULTS_MINUTES=, FAULTS_SEED=

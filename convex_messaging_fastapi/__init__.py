@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from convex_messaging_fastapi.bus import MessageBus
     from convex_messaging_fastapi.errors import (
+        AlreadyHandled,
         AttemptTimedOut,
         BatchFailed,
         BusNotFound,
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
         CommitStatus,
         ContactStatus,
         LossStatus,
+        OutboxStatus,
         PartitionStatus,
         Phase,
         ProducerStatus,
@@ -120,6 +122,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlreadyHandled",
     "AttemptEnded",
     "AttemptOutcome",
     "AttemptTimedOut",
@@ -178,6 +181,7 @@ __all__ = [
     "OpenTelemetry",
     "Ordering",
     "OriginalHeader",
+    "OutboxStatus",
     "Outgoing",
     "PartitionStatus",
     "Pause",
@@ -223,6 +227,7 @@ __all__ = [
 _ROOMS = {
     "bus": ("MessageBus",),
     "errors": (
+        "AlreadyHandled",
         "AttemptTimedOut",
         "BatchFailed",
         "BusNotFound",
@@ -294,6 +299,7 @@ _ROOMS = {
         "CommitStatus",
         "ContactStatus",
         "LossStatus",
+        "OutboxStatus",
         "PartitionStatus",
         "Phase",
         "ProducerStatus",

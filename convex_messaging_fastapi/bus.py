@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.app_state import register, to_handlers, yielded
-from convex_messaging_fastapi.changes import has_failed, made
+from convex_messaging_fastapi.changes import made, undone_by
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
+from convex_messaging_fastapi.companions import Companions
 from convex_messaging_fastapi.consuming.calling import CallPlan
 from convex_messaging_fastapi.declarations import Declarations
 from convex_messaging_fastapi.errors import BusStateError, BusStopped, ConfigurationError, DeclarationError
@@ -24,8 +25,8 @@ from convex_messaging_fastapi.observability.watching import observers_of, watch
 from convex_messaging_fastapi.observers import Observers
 from convex_messaging_fastapi.operations import Operations, known_handlers
 from convex_messaging_fastapi.other_threads import publish_from_thread, read_beside_the_loop
-from convex_messaging_fastapi.parts import all_of, parts_for, transport_for
-from convex_messaging_fastapi.publishing import Publishing
+from convex_messaging_fastapi.parts import MakesDestination, all_of, parts_for, transport_for, verbs_to
+from convex_messaging_fastapi.publishing import Publishing, Verbs
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.settings import MessagingSettings, load
@@ -69,6 +70,7 @@ class MessageBus(Declares, Joins):
         self._declarations = Declarations()
         self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
+        self.companions: Companions = Companions()
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
         self._operations: Operations | None = None  # made when somebody asks
@@ -228,8 +230,7 @@ class MessageBus(Declares, Joins):
             self._life.refuse_elsewhere()
             return  # the bench of `bus.test()` runs it already
         self._life.refuse_second_start()
-        settings = self._read()
-        clock = SystemClock()
+        settings, clock = self._read(), SystemClock()
         observers = observers_of(self._observers, settings.client_id)
         await self._start(settings, transport_for(settings, clock, observers), clock, observers, app)
 
@@ -241,8 +242,7 @@ class MessageBus(Declares, Joins):
         changes nothing, in a handler or in a dependency of one: the stop would wait for that handler.
         """
         self._life.refuse_elsewhere()
-        running = self._life.running
-        if running is not None and (asker := running.wiring.asker()) is not None:
+        if (running := self._life.running) is not None and (asker := running.wiring.asker()) is not None:
             raise BusStateError(misuse.stop_in_handler(asker.config.id))
         if self._bench is None:
             await self._life.stop()
@@ -295,7 +295,7 @@ class MessageBus(Declares, Joins):
         try:
             observers = observers_of(self._observers, settings.client_id)
             await self._start(settings, bench.transport, bench.clock, observers, app)
-            bench.watch(self.status, lambda: self.operations)
+            bench.watch(self.status, lambda: self.operations, self.companions.turn)
             yield bench
         finally:
             self._life.refuse_elsewhere()
@@ -341,7 +341,7 @@ class MessageBus(Declares, Joins):
         app: Any | None,
     ) -> None:
         parts = parts_for(settings, transport, clock, self._middleware, observers)
-        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
+        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded), self.companions)
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         self._operations = None
@@ -351,16 +351,19 @@ class MessageBus(Declares, Joins):
         register(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:
-        plan = self._declarations.plan_of(declared)
-        if self._bench is None:
-            return plan
-        return watched(plan, self._bench.notes_of(declared.id, declared.handler))
+        plan, bench = self._declarations.plan_of(declared), self._bench
+        return plan if bench is None else watched(plan, bench.notes_of(declared.id, declared.handler))
 
     def _publishing(self) -> Publishing:
         """For a caller that is about to publish. From now on readiness counts the right to write."""
         running = self._life.get()
         self._has_published = True
         return running.parts.publishing
+
+    def _verbs_to(self, destination: MakesDestination) -> Verbs:
+        """Verbs that write elsewhere than to the cluster, in any thread, and before the start too."""
+        parts = None if self._life.running is None else self._life.running.parts
+        return verbs_to(destination, parts, self._settings, self._middleware)
 
     def _declare(self, declared: Declaration) -> None:
         self._refuse_while_it_runs()
@@ -392,8 +395,6 @@ class MessageBus(Declares, Joins):
         except BaseException:
             self._declarations.take_back(taken)
             raise
-        # In a callback of the task, because the caller may be gone by then.
-        forget = self._declarations.take_back
-        coming.add_done_callback(lambda task: forget(taken) if has_failed(task) else None)
+        undone_by(partial(self._declarations.take_back, taken), coming)
         await made(coming)
         return taken.id

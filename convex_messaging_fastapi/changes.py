@@ -78,5 +78,6 @@ async def made(change: asyncio.Task[None]) -> None:
     change.result()
 
 
-def has_failed(change: asyncio.Task[None]) -> bool:
-    return change.cancelled() or change.exception() is not None
+def undone_by(undo: Callable[[], None], change: asyncio.Task[None]) -> None:
+    """Call `undo` should the change fail, also when nobody waits for it any more."""
+    change.add_done_callback(lambda done: undo() if done.cancelled() or done.exception() else None)

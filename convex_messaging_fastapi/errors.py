@@ -280,6 +280,13 @@ class Discard(HandlerSignal):
         super().__init__(reason)
 
 
+class AlreadyHandled(Discard):
+    """This message was handled before: its effects stand in the database, by an inbox. Counted apart."""
+
+    def __init__(self) -> None:
+        super().__init__("this message was handled before")
+
+
 class RetryAfter(HandlerSignal):
     """Try this message again after `seconds` (0 to 300). It counts as an attempt."""
 

@@ -10,8 +10,11 @@ from convex_messaging_fastapi.failures import Failure
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import Headers, Record, TopicPartition
 
-AttemptOutcome = Literal["handled", "failed", "timed_out", "rejected", "discarded", "cancelled"]
-"""`cancelled`: the bus had no time left for the attempt. Nothing is settled, and its messages come again."""
+AttemptOutcome = Literal[
+    "handled", "failed", "timed_out", "rejected", "discarded", "already_handled", "cancelled"
+]
+"""`already_handled`: an inbox knew the message. `cancelled`: the bus had no time left for the attempt.
+Nothing is settled then, and its messages come again."""
 
 AttemptEnded = Callable[[AttemptOutcome, BaseException | None], object]
 """Called in the context of the attempt once it has ended, with its outcome and its exception, if any."""

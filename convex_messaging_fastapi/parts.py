@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from convex_messaging_fastapi import misuse
-from convex_messaging_fastapi.clock import Clock
+from convex_messaging_fastapi.clock import Clock, SystemClock
 from convex_messaging_fastapi.consuming.dead_letters import topic_for_dead_letters
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.middleware import Middleware
@@ -16,12 +16,14 @@ from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.publishing import (
     CreatingProducer,
+    Destination,
     Partitioner,
     Publisher,
     Publishing,
     PublishLimits,
+    Verbs,
 )
-from convex_messaging_fastapi.settings import MessagingSettings
+from convex_messaging_fastapi.settings import MessagingSettings, load
 from convex_messaging_fastapi.transport.base import AdminTransport, NewTopic, ProducerTransport, Transport
 from convex_messaging_fastapi.transport.kafka import kafka_transport
 from convex_messaging_fastapi.transport.memory import MemoryBroker, MemoryTransport, shared_broker
@@ -58,7 +60,7 @@ def parts_for(
 ) -> Parts:
     """The parts of one bus over this transport."""
     naming = Naming(settings)
-    limits = PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
+    limits = limits_of(settings)
     admin = transport.admin()
     new_topic = partial(_new_topic, settings, naming, limits)
     producer: ProducerTransport = transport.producer()
@@ -71,6 +73,10 @@ def parts_for(
     )
 
 
+def limits_of(settings: MessagingSettings) -> PublishLimits:
+    return PublishLimits(settings.max_message_bytes, settings.max_pending_bytes)
+
+
 def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimits, name: str) -> NewTopic:
     topic = NewTopic(
         name,
@@ -79,6 +85,28 @@ def _new_topic(settings: MessagingSettings, naming: Naming, limits: PublishLimit
         {"retention.ms": str(settings.message_retention_ms)},
     )
     return topic_for_dead_letters(topic, limits.dead_letter_bytes) if name == naming.dead_letters else topic
+
+
+MakesDestination = Callable[[PublishLimits], Destination]
+
+
+def verbs_to(
+    destination: MakesDestination,
+    running: Parts | None,
+    settings: MessagingSettings | None,
+    middleware: Sequence[Middleware],
+) -> Verbs:
+    """The verbs of publishing, which write to `destination` by the names and limits of a bus.
+
+    These are those of what is `running`; before the start those of the settings that it would read.
+    """
+    if running is not None:
+        settings, naming, clock = running.settings, running.naming, running.clock
+    else:
+        settings = settings or load()
+        naming, clock = Naming(settings), SystemClock()
+    made = destination(limits_of(settings))
+    return Verbs(made, naming, clock, settings.publish_timeout_seconds, middleware)
 
 
 def transport_for(

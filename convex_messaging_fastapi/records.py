@@ -110,12 +110,14 @@ class Delivery:
     than 256 headers only the first are kept. `headers` is a safe view: the last value of a name wins, bytes
     that are not UTF-8 are replaced, nulls are left out. `timestamp` is UTC, a millisecond before 1970 if the
     log has none. Of a message that is replayed all this is as it was when it failed, and headers that begin
-    with `x-convex-replay-` tell of the replay. `repr` tells where the message is, and nothing of its content.
+    with `x-convex-replay-` tell of the replay. `subscription` is whose delivery it is, `{group}/{id}`. `repr`
+    tells where the message is, and nothing of its content.
     """
 
     record: Record
     attempt: int = 1
     lease: Lease = field(default_factory=lambda: Lease(0), compare=False)
+    subscription: str = field(default="", compare=False)
 
     @classmethod
     def for_test(
@@ -132,6 +134,7 @@ class Delivery:
         timestamp: datetime | None = None,
         attempt: int = 1,
         revoked: bool = False,
+        subscription: str = "test/handler",
     ) -> Self:
         """A delivery to call a handler with in a unit test, without a bus.
 
@@ -154,7 +157,7 @@ class Delivery:
         )
         lease = Lease(0)
         lease.revoked = revoked
-        return cls(record, attempt, lease)
+        return cls(record, attempt, lease, subscription)
 
     def __repr__(self) -> str:
         where = f"{self.topic}/{self.partition}/{self.offset}"
@@ -201,17 +204,18 @@ class Delivery:
 
 
 _blank: Callable[[type[Delivery]], Delivery] = object.__new__
-_set_record, _set_attempt, _set_lease = (
-    Delivery.__dict__[name].__set__ for name in ("record", "attempt", "lease")
+_set_record, _set_attempt, _set_lease, _set_subscription = (
+    Delivery.__dict__[name].__set__ for name in ("record", "attempt", "lease", "subscription")
 )
 
 
-def delivery_of(record: Record, attempt: int, lease: Lease) -> Delivery:
+def delivery_of(record: Record, attempt: int, lease: Lease, subscription: str) -> Delivery:
     """A `Delivery`, in half the time that the constructor of a frozen dataclass takes: one an attempt."""
     made = _blank(Delivery)
     _set_record(made, record)
     _set_attempt(made, attempt)
     _set_lease(made, lease)
+    _set_subscription(made, subscription)
     return made
 
 

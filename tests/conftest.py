@@ -13,6 +13,13 @@ from typing import Protocol, TypeVar
 import pytest
 
 from convex_messaging_fastapi.transport.kafka.tuning import Tuning
+from tests.support.databases import (  # noqa: F401 - fixtures
+    DATABASES,
+    mariadb,
+    mariadb_server,
+    postgres,
+    postgres_server,
+)
 from tests.support.examples import use_them_by_default
 from tests.support.fresh import Fresh, fresh_processes
 from tests.support.guarded import Guarded, guarded_cluster
@@ -127,6 +134,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if set(NEED_KAFKA) & set(getattr(item, "fixturenames", ())):
             item.add_marker("kafka")
+        for name in set(DATABASES) & set(getattr(item, "fixturenames", ())):
+            item.add_marker(name)
 
 
 @pytest.hookimpl(wrapper=True)

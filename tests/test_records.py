@@ -58,7 +58,7 @@ def test_ids_that_other_producers_do_not_write_can_be_left_out() -> None:
 
 def test_a_delivery_that_is_made_in_less_time_is_the_same() -> None:
     record, lease = Record("bets", 1, 2, 3, b"ada", b"{}"), Lease(4)
-    made = delivery_of(record, 2, lease)
+    made = delivery_of(record, 2, lease, "group/handler")
     assert made == Delivery(record, 2, lease)
     assert (made.record, made.attempt, made.lease) == (record, 2, lease)
     with pytest.raises(FrozenInstanceError):

@@ -34,7 +34,7 @@ from convex_messaging_fastapi.messages.bounds import LARGE_BYTES, Bounds
 from convex_messaging_fastapi.middleware import CallNext, Middleware, around_handler
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
 from convex_messaging_fastapi.policies import Retry
-from convex_messaging_fastapi.records import delivery_of
+from convex_messaging_fastapi.records import Delivery, delivery_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class HandlerConfig:
     """The outermost first; the timeout is around all of them."""
     observers: Observers = ONLY_THE_LOG
     breaker: CircuitBreaker | None = None
+    name: str = field(init=False)
+    """Among the subscriptions of all groups."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.group}/{self.handler}")
 
 
 class Dispatch:
@@ -116,7 +121,9 @@ class Dispatch:
             if self._plain is not None:
                 await self._plain(message)
             else:
-                await self._call(delivery_of(job.record, job.attempts + 1, job.owned.lease), message)
+                await self._call(
+                    delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.name), message
+                )
             error = None
         except BaseException as problem:  # noqa: BLE001 - raised again where it is not the message's doing
             error = self._blamed(problem, end)
@@ -205,7 +212,7 @@ class Dispatch:
     async def _failure_of_batch(
         self, members: Sequence[Job], messages: Sequence[Any]
     ) -> BaseException | None:
-        deliveries = [delivery_of(job.record, job.attempts + 1, job.owned.lease) for job in members]
+        deliveries = [self.delivery(job) for job in members]
         begins, error = self._attempt_begins, None
         end = begins and begins([job.record for job in members], members[0].attempts + 1)
         try:
@@ -224,6 +231,10 @@ class Dispatch:
                 end("cancelled", problem)
             raise
 
+    def delivery(self, job: Job) -> Delivery:
+        """What the handler is told of a message at its next attempt."""
+        return delivery_of(job.record, job.attempts + 1, job.owned.lease, self._config.name)
+
     def _tell_of_failed(self, job: Job, error: BaseException) -> None:
         begins = self._attempt_begins
         if begins is not None and (end := begins((job.record,), job.attempts + 1)) is not None:
@@ -231,10 +242,11 @@ class Dispatch:
 
     def _judge(self, jobs: Sequence[Job], error: BaseException) -> Outcome | None:
         """What `retry` says of a failed attempt; `None` when it says to give up."""
-        self.tally.failed_attempts += 1
         for job in jobs:
             job.attempts += 1
         decision = decide(self._config.retry, error, jobs[0].attempts, self._random())
+        if decision != Discarded(repeat=True):
+            self.tally.failed_attempts += 1
         if self._is_kept(jobs, error, decision):
             return Outcome(
                 again=jobs, delay=decision.delay_seconds if isinstance(decision, TryAgain) else 0.0
@@ -244,8 +256,11 @@ class Dispatch:
                 retried = Retried(jobs[0].record, self._failure(jobs[0], error), delay)
                 self._config.observers.retried(retried)
                 return Outcome(again=jobs, delay=delay)
-            case Discarded():
-                self.tally.discarded += len(jobs)
+            case Discarded(repeat):
+                if repeat:
+                    self.tally.already_handled += len(jobs)
+                else:
+                    self.tally.discarded += len(jobs)
                 return Outcome(finished=jobs)
             case GiveUp():
                 return None

@@ -12,7 +12,7 @@ from convex_messaging_fastapi.consuming.dispatch import Dispatch
 from convex_messaging_fastapi.consuming.outcome import Outcome
 from convex_messaging_fastapi.errors import DeclarationError
 from convex_messaging_fastapi.policies import Filter
-from convex_messaging_fastapi.records import Delivery, Record
+from convex_messaging_fastapi.records import Record
 
 
 class Undecided(Job):
@@ -68,7 +68,7 @@ class Filtering:
         return None
 
     def _is_wanted(self, job: Job) -> bool:
-        answer = self._wants(Delivery(job.record, job.attempts + 1, job.owned.lease))
+        answer = self._wants(self._dispatch.delivery(job))
         if answer is True or answer is False:
             return answer
         if inspect.iscoroutine(answer):

@@ -34,11 +34,12 @@ class Outcome:
 class Tally:
     """What one subscription has done since it began."""
 
-    __slots__ = ("buried", "discarded", "failed_attempts", "filtered", "handled")
+    __slots__ = ("already_handled", "buried", "discarded", "failed_attempts", "filtered", "handled")
 
     def __init__(self) -> None:
         self.handled: int = 0
         self.failed_attempts: int = 0
         self.buried: int = 0
         self.discarded: int = 0
+        self.already_handled: int = 0
         self.filtered: int = 0

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from convex_messaging_fastapi.errors import (
+    AlreadyHandled,
     AttemptTimedOut,
     BatchFailed,
     ConfigurationError,
@@ -39,7 +40,9 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Discarded:
-    """The handler is done with it, on purpose."""
+    """The handler is done with it, on purpose; with a `repeat` it was handled before."""
+
+    repeat: bool = False
 
 
 Decision = TryAgain | GiveUp | Discarded
@@ -56,7 +59,7 @@ def decide(policy: Retry, failure: BaseException, attempt: int, random: float) -
     deciding = what_decides(failure)
     first = deciding[0]
     if isinstance(first, Discard):
-        return Discarded()
+        return Discarded(isinstance(first, AlreadyHandled))
     if attempts_are_spent(policy, attempt) or not _may_help(policy, deciding):
         return GiveUp()
     if isinstance(first, RetryAfterSignal):
@@ -92,6 +95,8 @@ def what_decides(failure: BaseException) -> Sequence[BaseException]:
 def outcome_of(failure: BaseException) -> AttemptOutcome:
     """What observers are told of an attempt that ended with `failure`."""
     match what_decides(failure)[0]:
+        case AlreadyHandled():
+            return "already_handled"
         case Discard():
             return "discarded"
         case Reject():

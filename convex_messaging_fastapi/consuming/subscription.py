@@ -269,6 +269,7 @@ class Subscription:
             buried=tally.buried,
             discarded=tally.discarded,
             filtered=tally.filtered,
+            already_handled=tally.already_handled,
             breaker=None if self._dispatch.breaker is None else self._dispatch.breaker.status(),
             paused=self.paused,
             speed=self._dispatch.speed,

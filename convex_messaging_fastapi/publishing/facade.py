@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.errors import ConfigurationError, EncodeError
+from convex_messaging_fastapi.errors import ConfigurationError, EncodeError, PublishError
 from convex_messaging_fastapi.middleware import Middleware, Outgoing, Receipts, around_publish
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
@@ -20,23 +20,32 @@ from convex_messaging_fastapi.publishing.outgoing import (
 )
 from convex_messaging_fastapi.publishing.publisher import Publisher
 from convex_messaging_fastapi.receipts import Receipt
-from convex_messaging_fastapi.records import OutgoingRecord
+from convex_messaging_fastapi.records import OutgoingRecord, OutgoingRecords
 from convex_messaging_fastapi.status import ProducerStatus
 
 M = TypeVar("M")
 
 
-class Publishing:
-    """Everything in this package that publishes does so through this, the bus and dead letters included.
+class Destination(Protocol):
+    """Where records go: the cluster by way of `Publisher`, or the outbox of a user's own database."""
 
-    Topics are names as users write them. `timeout` is seconds, by default `default_timeout`. Only
-    `record` works without a start. Like its publisher, this cannot be started again. `middleware` wraps
-    `publish`, `publish_many` and `tombstone` alone.
+    async def publish(self, topic: str, record: OutgoingRecord, timeout: float, /) -> Receipt: ...
+
+    async def publish_many(
+        self, topic: str, records: OutgoingRecords, timeout: float, /
+    ) -> list[Receipt]: ...
+
+
+class Verbs:
+    """What users call to publish: makes the records, and hands them to `destination`.
+
+    Topics are names as users write them. `timeout` is seconds, by default `default_timeout`.
+    `middleware` wraps `publish`, `publish_many` and `tombstone`.
     """
 
     def __init__(
         self,
-        publisher: Publisher,
+        destination: Destination,
         naming: Naming,
         clock: Clock,
         default_timeout: float,
@@ -49,20 +58,9 @@ class Publishing:
         wrapped = around_publish(middleware, write)
         # `None` on the plain path, where nobody wraps a publish or hears of it.
         self._wrapped = None if wrapped == self._write and self._sending is None else wrapped
-        self._publisher = publisher
+        self._destination = destination
         self._naming = naming
         self._default_timeout = default_timeout
-
-    async def start(self) -> None:
-        """Begin to connect; returns at once."""
-        await self._publisher.start()
-
-    async def stop(self, seconds: float) -> None:
-        """Accept nothing more, write what waits, and close the producer, all within `seconds`."""
-        await self._publisher.stop(seconds)
-
-    def status(self) -> ProducerStatus:
-        return self._publisher.status()
 
     def record(
         self,
@@ -90,12 +88,12 @@ class Publishing:
         correlation_id: str | None,
         timeout: float | None,
     ) -> Coroutine[Any, Any, Receipt]:
-        """Write one message; the coroutine raises as `Publisher.publish` does, this call as `record`."""
+        """Write one message; the coroutine raises as the destination does, this call as `record`."""
         if self._wrapped is not None:
             outgoing = Outgoing(topic, message, key, headers or {}, correlation_id, timeout, "publish")
             return cast("Coroutine[Any, Any, Receipt]", self._wrapped(outgoing))
         wire_topic, record = self.record(topic, message, key, headers, correlation_id)
-        return self._publisher.publish(wire_topic, record, self.seconds(timeout))
+        return self._destination.publish(wire_topic, record, self.seconds(timeout))
 
     def publish_many(
         self,
@@ -106,7 +104,7 @@ class Publishing:
         correlation_id: str | None,
         timeout: float | None,
     ) -> Coroutine[Any, Any, list[Receipt]]:
-        """Write many messages, with one deadline for all; raises as `Publisher.publish_many` does."""
+        """Write many messages, with one deadline for all; raises as the destination does."""
         if self._wrapped is not None:
             outgoing = Outgoing(topic, messages, key, headers or {}, correlation_id, timeout, "publish_many")
             return cast("Coroutine[Any, Any, list[Receipt]]", self._wrapped(outgoing))
@@ -120,19 +118,7 @@ class Publishing:
             outgoing = Outgoing(topic, None, key, headers or {}, None, timeout, "tombstone")
             return cast("Coroutine[Any, Any, Receipt]", self._wrapped(outgoing))
         record = outgoing_tombstone(key, headers, self.clock.unix())
-        return self._publisher.publish(self._naming.to_publish(topic), record, self.seconds(timeout))
-
-    def room_for_dead_letter(self, size: int) -> AbstractAsyncContextManager[None]:
-        """Reserve room for a dead letter of `size` bytes; raises as `Publisher.room_for_dead_letter` does."""
-        return self._publisher.room_for_dead_letter(self._naming.dead_letters, size, self._default_timeout)
-
-    def dead_letter(self, letter: OutgoingRecord) -> Coroutine[Any, Any, Receipt]:
-        """Write a dead letter, to which the limits of messages do not apply."""
-        if self._sending is not None:
-            self._sending(letter.headers)
-        return self._publisher.publish(
-            self._naming.dead_letters, letter, self._default_timeout, is_limited=False
-        )
+        return self._destination.publish(self._naming.to_publish(topic), record, self.seconds(timeout))
 
     async def _write_observed(self, outgoing: Outgoing) -> Receipts:
         topic = self._naming.topic(outgoing.topic)
@@ -163,7 +149,7 @@ class Publishing:
             record = outgoing_tombstone(key, headers, self.clock.unix())
         if self._sending is not None:
             self._sending(record.headers)
-        return await self._publisher.publish(topic, record, self.seconds(timeout))
+        return await self._destination.publish(topic, record, self.seconds(timeout))
 
     async def _write_many(
         self,
@@ -175,7 +161,7 @@ class Publishing:
         timeout: float | None,
     ) -> list[Receipt]:
         records = await outgoing_many(messages, key, headers, correlation_id, self.clock.unix())
-        return await self._publisher.publish_many(
+        return await self._destination.publish_many(
             self._naming.to_publish(topic), records, self.seconds(timeout)
         )
 
@@ -190,3 +176,52 @@ class Publishing:
         if not timeout > 0:
             raise ConfigurationError(f"a message is published within more than 0 seconds, not {timeout!r}")
         return timeout
+
+
+class Publishing(Verbs):
+    """Everything in this package that writes to the log does so through this, dead letters included.
+
+    Only `record` works without a start. Like its publisher, this cannot be started again. Dead letters do
+    not pass through the middleware.
+    """
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        naming: Naming,
+        clock: Clock,
+        default_timeout: float,
+        middleware: Sequence[Middleware] = (),
+        observers: Observers = ONLY_THE_LOG,
+    ) -> None:
+        super().__init__(publisher, naming, clock, default_timeout, middleware, observers)
+        self._publisher = publisher
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once."""
+        await self._publisher.start()
+
+    async def stop(self, seconds: float) -> None:
+        """Accept nothing more, write what waits, and close the producer, all within `seconds`."""
+        await self._publisher.stop(seconds)
+
+    def status(self) -> ProducerStatus:
+        return self._publisher.status()
+
+    def room_for_dead_letter(self, size: int) -> AbstractAsyncContextManager[None]:
+        """Reserve room for a dead letter of `size` bytes; raises as `Publisher.room_for_dead_letter` does."""
+        return self._publisher.room_for_dead_letter(self._naming.dead_letters, size, self._default_timeout)
+
+    def dead_letter(self, letter: OutgoingRecord) -> Coroutine[Any, Any, Receipt]:
+        """Write a dead letter, to which the limits of messages do not apply."""
+        if self._sending is not None:
+            self._sending(letter.headers)
+        return self._publisher.publish(
+            self._naming.dead_letters, letter, self._default_timeout, is_limited=False
+        )
+
+    def write_each(
+        self, topic: str, records: OutgoingRecords, timeout: float
+    ) -> Coroutine[Any, Any, list[Receipt | PublishError]]:
+        """Write finished records to a topic on the wire; as `Publisher.publish_each`."""
+        return self._publisher.publish_each(topic, records, timeout)

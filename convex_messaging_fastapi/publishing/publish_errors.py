@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishFailed, PublishUnknown
+from convex_messaging_fastapi.publishing.limits import KEPT_BYTES, PublishLimits
 from convex_messaging_fastapi.publishing.pending import Pending
-from convex_messaging_fastapi.records import TopicPartition
+from convex_messaging_fastapi.records import OutgoingRecord, TopicPartition
 
 UNWRITTEN = "It is certainly not written"
 DOUBTFUL = "It may be written, or may land later"
@@ -78,6 +79,14 @@ def refused_in_doubt(where: TopicPartition, reason: str) -> PublishUnknown:
     )
 
 
+def halted(where: TopicPartition, reason: str) -> PublishFailed:
+    """One before it in its call was refused, and it must not be written before that one."""
+    return PublishFailed(
+        f"A message for {named(where)} was not sent, because Kafka refused one before it: "
+        f"{reason or 'no reason given'}. {UNWRITTEN}; publish both again, in order, once that is mended."
+    )
+
+
 def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
     return MessageTooLarge(
         f"A message for {named(where)} is larger than its topic takes: {reason or 'no size given'}. "
@@ -92,6 +101,19 @@ def over_limit(topic: str, measured: str, limit: int) -> MessageTooLarge:
         f"{UNWRITTEN}; make it smaller, or raise max_message_bytes (KAFKA_MAX_MESSAGE_BYTES), and "
         "max.message.bytes of the topic where that is less."
     )
+
+
+def too_large_for(
+    limits: PublishLimits, topic: str, record: OutgoingRecord, size: int
+) -> MessageTooLarge | None:
+    """The error of a message of `size` bytes, `KEPT_BYTES` included, where it is over our own limit."""
+    of_value, limit = len(record.value or b""), limits.message_bytes
+    rest = size - KEPT_BYTES - of_value
+    if of_value > limit:
+        return over_limit(topic, f"{of_value} bytes", limit)
+    if rest > limit:
+        return over_limit(topic, f"{rest} bytes of key and headers", limit)
+    return None
 
 
 def crowded(topic: str, messages: int, size: int, waiting: int, limit: int) -> PublishFailed:

@@ -10,7 +10,7 @@ from math import inf
 from typing import cast
 
 from convex_messaging_fastapi.clock import Clock, settled_within, sleep, time_limit
-from convex_messaging_fastapi.errors import MessageTooLarge, PublishError, PublishManyError, PublishUnknown
+from convex_messaging_fastapi.errors import PublishError, PublishManyError, PublishUnknown
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.limits import KEPT_BYTES, PublishLimits
 from convex_messaging_fastapi.publishing.outstanding import Outstanding
@@ -143,6 +143,32 @@ class Publisher:
             raise _what_failed(call.outcomes)
         return cast("list[Receipt]", call.outcomes)
 
+    async def publish_each(
+        self, topic: str, records: OutgoingRecords, timeout: float
+    ) -> list[Receipt | PublishError]:
+        """Write all of `records`; returns what became of each, in the order given.
+
+        Of one partition none is acknowledged after one that failed or is unknown: what comes after such a
+        one is not sent. Only one that is too large lets the others go on. Otherwise as `publish_many`,
+        but in a single turn of the loop, so that a topic cannot be gone for the first alone.
+        """
+        if not records:
+            return []
+        try:
+            self._reserve(topic, records)
+        except PublishManyError as crowded:
+            return [cast("PublishError", crowded.failed[index]) for index in range(len(records))]
+        call = Call(records, halts=True)
+        everything = Several(call, range(len(records)), self._clock.now() + timeout)
+        self._context.run(self._accept_several, topic, everything)
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            for several in list(call.waiting):
+                self._abandon(several, topic)
+            raise
+        return cast("list[Receipt | PublishError]", call.outcomes)
+
     async def flush(self, seconds: float) -> bool:
         """Wait up to `seconds` until every message has an outcome, also those published meanwhile."""
         if seconds <= 0 or not self._outstanding.pending:
@@ -216,21 +242,12 @@ class Publisher:
         limits = self._limits
         if not self._accepting:
             return publish_errors.not_running(topic)
-        if (error := self._too_large(topic, message.record, message.size)) is not None:
+        if (error := publish_errors.too_large_for(limits, topic, message.record, message.size)) is not None:
             return error
         waiting = self._outstanding.bytes - message.size
         if waiting + message.size <= limits.pending_bytes:
             return None
         return publish_errors.crowded(topic, 1, message.size, waiting, limits.pending_bytes)
-
-    def _too_large(self, topic: str, record: OutgoingRecord, size: int) -> MessageTooLarge | None:
-        of_value, limit = len(record.value or b""), self._limits.message_bytes
-        rest = size - KEPT_BYTES - of_value
-        if of_value > limit:
-            return publish_errors.over_limit(topic, f"{of_value} bytes", limit)
-        if rest > limit:
-            return publish_errors.over_limit(topic, f"{rest} bytes of key and headers", limit)
-        return None
 
     def _abandon(self, message: Pending, topic: str) -> None:
         if message.outcome is None:
@@ -255,7 +272,12 @@ class Publisher:
         errors = {
             index: error
             for index in several.indices
-            if (error := self._too_large(topic, records[index], several.call.size_of((index,)))) is not None
+            if (
+                error := publish_errors.too_large_for(
+                    self._limits, topic, records[index], several.call.size_of((index,))
+                )
+            )
+            is not None
         }
         fit = [index for index in several.indices if index not in errors]
         rest, *refused = several.divide(fit, *((index,) for index in errors))

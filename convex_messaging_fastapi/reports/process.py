@@ -110,3 +110,12 @@ def loop_blocked(work: AtWork | None, place: str, seconds: float, *, more: int |
 def loop_goes_on(work: AtWork | None, seconds: float, *, is_known: bool) -> None:
     text = f"the event loop goes on: {work or _NOBODY} blocked it for {seconds:.1f} s"
     say(quietly(logging.WARNING, is_known), text, extra=None if work is None else work.about)
+
+
+def inbox_not_cleaned(error: Exception) -> None:
+    """Old rows of an inbox could not be deleted. Messages are handled all the same; the table grows."""
+    say(
+        logging.WARNING,
+        "old rows of the inbox are not deleted, so its table grows until that works again: %s",
+        f"{type(error).__name__}: {error}",
+    )

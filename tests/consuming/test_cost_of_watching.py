@@ -117,14 +117,14 @@ def test_a_middleware_that_does_nothing_costs_at_most_two_coroutines_beside_the_
         handle, some = off.handle, jobs()
         for _ in range(MESSAGES):
             job = some[0]
-            delivery_of(job.record, job.attempts + 1, job.owned.lease)
+            delivery_of(job.record, job.attempts + 1, job.owned.lease, "group/handler")
             await handle(some)
 
     async def with_coroutine() -> None:
         handle, some = off.handle, jobs()
         for _ in range(MESSAGES):
             job = some[0]
-            delivery_of(job.record, job.attempts + 1, job.owned.lease)
+            delivery_of(job.record, job.attempts + 1, job.owned.lease, "group/handler")
             await empty()
             await handle(some)
 

@@ -113,7 +113,7 @@ async def test_a_publish_that_waits_is_two_coroutines_and_one_of_many_is_three()
         assert names(one) == ["MessageBus.publish", "Publisher.publish"]
         assert names(many) == [
             "MessageBus.publish_many",
-            "Publishing._write_many",
+            "Verbs._write_many",
             "Publisher.publish_many",
         ]
         t.broker.up()

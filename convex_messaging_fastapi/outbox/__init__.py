@@ -1,0 +1,21 @@
+"""Messages that are published exactly if your transaction commits, and handled once by your own database.
+
+Needs the extra `[outbox]`, and the driver of your database, which is yours to choose.
+"""
+
+from __future__ import annotations
+
+from convex_messaging_fastapi.errors import ConfigurationError
+
+try:
+    import sqlalchemy  # noqa: F401
+except ImportError as error:
+    raise ConfigurationError(
+        "the outbox needs SQLAlchemy: pip install 'convex-messaging-fastapi[outbox]'"
+    ) from error
+
+from convex_messaging_fastapi.outbox.inbox import Inbox
+from convex_messaging_fastapi.outbox.outbox import Outbox
+from convex_messaging_fastapi.outbox.tables import MessagingTables
+
+__all__ = ["Inbox", "MessagingTables", "Outbox"]

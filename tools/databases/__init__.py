@@ -1,0 +1,1 @@
+"""Databases for tests and for trials: a PostgreSQL or a MariaDB of our own, on a port of this machine."""
