@@ -21,7 +21,18 @@ JOBS: dict[str, dict[str, Any]] = {
 }
 CLASSIFIERS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
 PYTHONS = [name.rpartition(" ")[2] for name in CLASSIFIERS if re.search(r":: 3\.\d+$", name)]
-ON_OUR_MACHINES = {"help", "run", "demo", "screenshots", "kafka", "postgres", "bench", "format", "clean", "reliability"}
+ON_OUR_MACHINES = {
+    "help",
+    "run",
+    "demo",
+    "screenshots",
+    "kafka",
+    "postgres",
+    "bench",
+    "format",
+    "clean",
+    "reliability",
+}
 """Targets that no lane runs: they serve somebody, measure, or write."""
 
 LANES = {
