@@ -24,6 +24,7 @@ NAVIGATION = (
     ("/subscriptions", "Subscriptions"),
     ("/dead-letters", "Dead letters"),
     ("/jobs", "Jobs"),
+    ("/outboxes", "Outboxes"),
     ("/tail", "Live tail"),
     ("/settings", "Settings"),
     ("/asyncapi", "Messages"),

@@ -97,6 +97,22 @@ REASONS: Mapping[str, Said] = {
         "One partition fills at least half of the buffer.",
         "A key is slow or fails: look at its handler's p95 and failures.",
     ),
+    "outbox_database_unreachable": Said(
+        "The database of an outbox does not answer, or is refused.",
+        "Look at the database: messages wait in it. Why it is refused stands on the page Outboxes.",
+    ),
+    "outbox_no_relay": Said(
+        "No process publishes what an outbox holds.",
+        "Start one with `relay=True`, or `convex-messaging relay`.",
+    ),
+    "outbox_parked": Said(
+        "An outbox holds messages that cannot be written as they are.",
+        "`convex-messaging outbox parked` shows them; replay or drop them.",
+    ),
+    "outbox_stalled": Said(
+        "Messages of an outbox wait too long, although Kafka answers.",
+        "Look at the topics that are held on the page Outboxes: create them, or grant the right.",
+    ),
     "threads_stuck": Said(
         "Calls that were given up still hold threads.", "Give what they call a timeout, and restart."
     ),

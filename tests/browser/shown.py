@@ -54,6 +54,7 @@ PAGES: dict[str, Told] = {
     "tail": Told("/tail?topic=convex.bet.placed", '"BetId":'),
     "tail-of-nothing": Told("/tail", "Choose one of the app's topics"),
     "settings": Told("/settings", "bootstrap_servers"),
+    "outboxes": Told("/outboxes", "This bus has no outbox"),
     "messages": Told("/asyncapi", "TakePayment"),
     "nothing-found": Told("/dead-letters?topic=nothing", "No letter matches this filter"),
     "not-there": Told("/jobs/nothing", "There is no such job."),

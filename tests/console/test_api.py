@@ -34,7 +34,7 @@ async def test_the_document_is_that_of_this_console_and_describes_gets_alone(vis
     told = await document(visit)
     assert told["servers"] == [{"url": PREFIX}]
     assert {method for path in told["paths"].values() for method in path} == {"get"}
-    assert len(told["paths"]) == 12
+    assert len(told["paths"]) == 13
     assert PREFIX not in visit.app.openapi()["paths"]
     assert not [path for path in visit.app.openapi()["paths"] if path.startswith(PREFIX)]
 

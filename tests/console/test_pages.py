@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -15,7 +15,7 @@ from convex_messaging_fastapi.operations import JobStatus, LetterState, Verdict
 from convex_messaging_fastapi.operations.replaying.choosing import NotReplayed
 from tests.console.support import HANDLER, PREFIX, Page, Visit, app_with, calling, visited
 from tests.plugin.calls import ScriptedBus
-from tests.support.snapshots import SITUATIONS
+from tests.support.snapshots import SITUATIONS, with_outbox
 
 ONE = f"?group=shop&subscription={HANDLER}"
 
@@ -38,7 +38,8 @@ async def every_page(visit: Visit) -> dict[str, Page]:
         "", "/subscriptions", "/dead-letters", "/dead-letters?state=all", "/dead-letters?topic=none",
         "/dead-letters/list?state=all", f"/dead-letters/group/{letter['group_id']}",
         f"/dead-letters/{letter['id']}", "/dead-letters/validate", "/jobs", job, "/tail",
-        "/tail?topic=convex.payments", "/settings", "/asyncapi", f"/dead-letters/replay?ids={letter['id']}",
+        "/tail?topic=convex.payments", "/settings", "/asyncapi", "/outboxes",
+        f"/dead-letters/replay?ids={letter['id']}",
         "/dead-letters/discard", f"/dead-letters/reopen?ids={letter['id']}", f"/subscriptions/pause{ONE}",
         f"/subscriptions/resume{ONE}", f"/jobs/stop?id={job.rpartition('/')[2]}",
     ]  # fmt: skip
@@ -178,6 +179,35 @@ async def test_whatever_is_so_is_told_in_sentences_on_the_first_page(name: str) 
             assert " ".join(REASONS[word].means.split()) in page.text
             assert " ".join(REASONS[word].do.split()) in page.text
         assert (await browser.get(f"{PREFIX}/subscriptions")).status_code == 200
+        outboxes = await browser.get(f"{PREFIX}/outboxes")
+        assert outboxes.status_code == 200
+        told = (await browser.get(f"{PREFIX}/api/outboxes")).json()["outboxes"]
+        assert [each["name"] for each in told] == [each.name for each in SITUATIONS[name].status.outboxes]
         health = (await browser.get(f"{PREFIX}/api/health")).json()
         assert [each["word"] for each in health["reasons"]] == list(verdict.reasons)
         assert (await browser.get(f"{PREFIX}/api/subscriptions")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "1,200 The oldest, for"),
+        ({"pending": 10_001}, "over 10,000"),
+        ({"pending": None, "oldest_seconds": None, "parked": None, "relays": None}, "not known yet"),
+        ({"relays": 0, "relay": False}, "No process publishes what an outbox holds"),
+        ({"held": (("bets<b>", "no such\u202e topic"),)}, "no such\\u202e topic"),
+        ({"parked": 3}, "Parked messages need a person"),
+        ({"database": "OperationalError"}, "does not answer (OperationalError)"),
+        ({"refused": "it is AUTOCOMMIT"}, "Its database cannot be used: it is AUTOCOMMIT"),
+        ({"repeats_possible": 2}, "Up to 2 messages may be published again"),
+    ],
+    ids=str,
+)
+async def test_an_outbox_says_what_waits_and_what_holds_it_up(changes: dict[str, Any], said: str) -> None:
+    status = with_outbox(**{"pending": 1_200, "oldest_seconds": 4.0, "relays": 2} | changes)
+    async with calling(app_with(ScriptedBus(status))) as browser:
+        page = Page((await browser.get(f"{PREFIX}/outboxes")).text)
+        assert said in page.text
+        assert not page.all("b")
+        (told,) = (await browser.get(f"{PREFIX}/api/outboxes")).json()["outboxes"]
+        assert told["parked"] == changes.get("parked", told["parked"])

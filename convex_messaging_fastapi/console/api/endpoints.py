@@ -124,6 +124,11 @@ async def tail(desk: Desk, request: Request) -> models.Tail:
     return models.Tail(topic=topic, messages=messages, next=found.next, passed=found.passed)
 
 
+async def outboxes(desk: Desk, request: Request) -> models.Outboxes:
+    found = [models.Outbox.model_validate(each) for each in desk.bus.status().outboxes]
+    return models.Outboxes(instance=desk.course.instance, since=desk.course.since, outboxes=found)
+
+
 async def topics(desk: Desk, request: Request) -> models.Topics:
     return models.Topics(topics=topics_of(desk))
 
@@ -165,6 +170,7 @@ ANSWERS: tuple[Answer, ...] = (
     Answer("/api/validation", "What today's types would say", models.Validation, validation, WANTED),
     Answer("/api/jobs", "Replays and discards of all processes", models.Jobs, jobs),
     Answer("/api/jobs/{id}", "One of them", models.Job, job, JOB),
+    Answer("/api/outboxes", "What waits in its outboxes", models.Outboxes, outboxes),
     Answer("/api/topics", "Topics that can be tailed", models.Topics, topics),
     Answer("/api/tail", "The newest messages of a topic", models.Tail, tail, TAIL),
     Answer("/api/settings", "The settings that count", models.Settings, settings),

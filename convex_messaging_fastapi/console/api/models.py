@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from convex_messaging_fastapi.console.inert import carried
 from convex_messaging_fastapi.operations import JobStatus, LetterKind, LetterState, Verdict
@@ -119,6 +119,7 @@ class Subscription(Shown):
     buried: int
     discarded: int
     filtered: int
+    already_handled: int
     breaker: Breaker | None
     paused: Pause | None
     speed: Speed | None
@@ -276,6 +277,43 @@ class Job(Shown):
 
 class Jobs(BaseModel):
     jobs: list[Job]
+
+
+class Held(BaseModel):
+    """A topic that cannot be written to."""
+
+    topic: Text
+    why: Text
+
+
+class Outbox(Shown):
+    """As this process saw it `looked_seconds` ago. `pending` is counted up to 10,001."""
+
+    name: Text
+    relay: bool
+    relays: int | None
+    lanes: int
+    pending: int | None
+    oldest_seconds: float | None
+    max_age_seconds: float
+    parked: int | None
+    held: list[Held]
+    published: int
+    repeats_possible: int
+    database: str | None
+    refused: Text | None
+    looked_seconds: float | None
+
+    @field_validator("held", mode="before")
+    @classmethod
+    def _named(cls, held: Any) -> Any:
+        return [{"topic": topic, "why": why} for topic, why in held]
+
+
+class Outboxes(BaseModel):
+    instance: str
+    since: datetime | None
+    outboxes: list[Outbox]
 
 
 class Message(BaseModel):
