@@ -23,7 +23,7 @@ from convex_messaging_fastapi.outbox.outlet import BusOutlet
 from convex_messaging_fastapi.outbox.relay import Pace, Relay
 from convex_messaging_fastapi.outbox.store import Store
 from convex_messaging_fastapi.outbox.store.dialects import MYSQL
-from convex_messaging_fastapi.outbox.store.measuring import Waiting
+from convex_messaging_fastapi.outbox.store.measuring import Backlog
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 from convex_messaging_fastapi.outbox.waking import UNHEARD_POLL_SECONDS, Waking
 from convex_messaging_fastapi.status import OutboxStatus
@@ -37,7 +37,7 @@ class Known:
 
     def __init__(self) -> None:
         self.relays: int | None = None
-        self.waiting: Waiting | None = None
+        self.waiting: Backlog | None = None
         self.looked_at: float | None = None
         self.refused: str | None = None
 
@@ -49,6 +49,7 @@ class Relaying:
         self._engine, self._tables, self._options = engine, tables, options
         self._known = Known()
         self._running: Running | None = None
+        self.store: Store = Store(engine, tables, "", keeps=False)  # for whoever is no relay
 
     async def start(self, company: Company) -> None:
         """Begin; the database may be away."""

@@ -43,7 +43,7 @@ async def prepare(engine: AsyncEngine) -> None:
 
 async def book(outbox: Outbox, connection: AsyncConnection, topic: str, key: str) -> None:
     row = accounts.c
-    seq = await connection.scalar(select(row.seq).where(row.key == key).with_for_update())
+    seq = (await connection.scalar(select(row.seq).where(row.key == key).with_for_update())) or 0
     await connection.execute(update(accounts).where(row.key == key).values(seq=seq + 1))
     await outbox.publish(connection, topic, Booked(seq=seq + 1), key=key)
 
