@@ -14,6 +14,7 @@ from convex_messaging_fastapi import misuse
 from convex_messaging_fastapi.app_state import register, to_handlers, yielded
 from convex_messaging_fastapi.changes import made, undone_by
 from convex_messaging_fastapi.clock import Clock, ManualClock, SystemClock
+from convex_messaging_fastapi.companions import Companions
 from convex_messaging_fastapi.consuming.calling import CallPlan
 from convex_messaging_fastapi.declarations import Declarations
 from convex_messaging_fastapi.errors import BusStateError, BusStopped, ConfigurationError, DeclarationError
@@ -69,6 +70,7 @@ class MessageBus(Declares, Joins):
         self._declarations = Declarations()
         self._yielded: dict[str, Any] = {}  # what a lifespan around ours shows to handlers
         self._life = Life()
+        self.companions: Companions = Companions()
         self._has_published = False  # or tried to
         self._bench: TestBench | None = None
         self._operations: Operations | None = None  # made when somebody asks
@@ -293,7 +295,7 @@ class MessageBus(Declares, Joins):
         try:
             observers = observers_of(self._observers, settings.client_id)
             await self._start(settings, bench.transport, bench.clock, observers, app)
-            bench.watch(self.status, lambda: self.operations)
+            bench.watch(self.status, lambda: self.operations, self.companions.turn)
             yield bench
         finally:
             self._life.refuse_elsewhere()
@@ -339,7 +341,7 @@ class MessageBus(Declares, Joins):
         app: Any | None,
     ) -> None:
         parts = parts_for(settings, transport, clock, self._middleware, observers)
-        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded))
+        wiring = Wiring(parts, app, ChainMap(to_handlers(self), self._yielded), self.companions)
         machine = wiring.machine([(declared, self._plan_of(declared)) for declared in self._declarations])
         here, is_test = asyncio.get_running_loop(), isinstance(clock, ManualClock)
         self._operations = None
@@ -349,10 +351,8 @@ class MessageBus(Declares, Joins):
         register(app, self, self._life)
 
     def _plan_of(self, declared: Declaration) -> CallPlan:
-        plan = self._declarations.plan_of(declared)
-        if self._bench is None:
-            return plan
-        return watched(plan, self._bench.notes_of(declared.id, declared.handler))
+        plan, bench = self._declarations.plan_of(declared), self._bench
+        return plan if bench is None else watched(plan, bench.notes_of(declared.id, declared.handler))
 
     def _publishing(self) -> Publishing:
         """For a caller that is about to publish. From now on readiness counts the right to write."""

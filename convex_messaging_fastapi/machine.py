@@ -13,6 +13,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import Clock, settled_within
+from convex_messaging_fastapi.companions import Accompanied
 from convex_messaging_fastapi.consuming.dead_letters import DeadLetterWriter
 from convex_messaging_fastapi.consuming.endings.bury import DLQ_UNAVAILABLE
 from convex_messaging_fastapi.consuming.snapshots import worker_status
@@ -21,37 +22,12 @@ from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.worker import Worker
 from convex_messaging_fastapi.errors import BusStateError, BusStopped
 from convex_messaging_fastapi.pausing import Pauses
-from convex_messaging_fastapi.publishing import Publishing
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.reports import AtWork
+from convex_messaging_fastapi.shutdown import COMPANIONS_SHARE, ShutdownTimeouts
 from convex_messaging_fastapi.status import BusStatus, Phase
 from convex_messaging_fastapi.topic_creation import TopicCreation
 from convex_messaging_fastapi.transport.base import NewTopic
-
-LEAVE_SHARE = 0.6
-"""The share of the time after the drain for committing and leaving the groups; the rest is for flushing
-the producer."""
-
-ABORT_SHARE = 0.25
-"""The share of that rest for aborting what is late: half of it for each of two hard steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShutdownTimeouts:
-    """How long each part of a stop may take, in seconds."""
-
-    drain: float
-    shutdown: float
-
-    @property
-    def leave(self) -> float:
-        """From the end of the drain until the groups must be left."""
-        return (self.shutdown - self.drain) * LEAVE_SHARE
-
-    @property
-    def abort(self) -> float:
-        """For each hard step, once something is late."""
-        return (self.shutdown - self.drain) * (1 - LEAVE_SHARE) * ABORT_SHARE / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +48,7 @@ class Machine:
         self,
         *,
         clock: Clock,
-        publishing: Publishing,
+        publishing: Accompanied,
         dead_letters: DeadLetterWriter,
         threads: HandlerThreads,
         timeouts: ShutdownTimeouts,
@@ -141,8 +117,7 @@ class Machine:
             await self._end_consuming(now + self._timeouts.drain + self._timeouts.leave)
         finally:
             try:
-                left = max(0.0, close_by - self._clock.now())
-                await self._within(close_by, {"closing the producer": self._publishing.stop(left)})
+                await self._end_publishing(close_by)
             finally:
                 self._threads.close()  # a handler that is stuck must not outlive the process's end
                 if self._watch is not None:
@@ -188,11 +163,12 @@ class Machine:
         waits = any(held.held == DLQ_UNAVAILABLE for worker in workers for held in worker.partitions)
         return BusStatus(
             phase=phase,
-            producer=replace(self._publishing.status(), needed=publishes or buries),
+            producer=replace(self._publishing.producer(), needed=publishes or buries),
             workers=workers,
             # A dead letter waits here, or has no topic yet. One that failed may be another process's by now.
             problems=(DLQ_UNAVAILABLE,) if waits or (buries and self._dead_letters.no_topic) else (),
             threads=self._threads.status(),
+            outboxes=self._publishing.outboxes(),
         )
 
     def _at_work(self) -> list[AtWork]:
@@ -336,6 +312,15 @@ class Machine:
             }
             rest["ending the question for the dead letters' topic"] = self._dead_letters.stop()
             await self._within(aborted_by, rest)
+
+    async def _end_publishing(self, close_by: float) -> None:
+        """What handlers have left to companions is published before the producer is closed."""
+        half = max(0.0, close_by - self._clock.now()) * COMPANIONS_SHARE
+        try:
+            await self._within(self._clock.now() + half, self._publishing.stops_of_companions(half))
+        finally:
+            left = max(0.0, close_by - self._clock.now())
+            await self._within(close_by, self._publishing.stop_of_publisher(left))
 
     async def _within(self, deadline: float, steps: Mapping[str, Coroutine[Any, Any, object]]) -> None:
         """Take these steps side by side; one that fails or is late holds up no other."""

@@ -231,6 +231,34 @@ class ThreadsStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class OutboxStatus:
+    """One outbox, as this process saw it at its last look into the database, `looked_seconds` ago.
+
+    `relay` says whether a relay runs here, and `relays` how many live anywhere. `lanes` are held here, of
+    64. `pending` rows are to be published, counted up to 10,001, the oldest for `oldest_seconds`; `held`
+    are topics that cannot be written to, with the error; `parked` rows need a person. `published` counts what
+    this process has published. `repeats_possible` are rows of them that may be published again.
+    `database` is the kind of error while the database does not answer, `refused` the sentence for a
+    database that cannot be used. `None` where nothing is known yet.
+    """
+
+    name: str
+    relay: bool
+    relays: int | None
+    lanes: int
+    pending: int | None
+    oldest_seconds: float | None
+    max_age_seconds: float
+    parked: int | None
+    held: tuple[tuple[str, str], ...]
+    published: int
+    repeats_possible: int
+    database: str | None
+    refused: str | None
+    looked_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class BusStatus:
     """Everything that runs, at one moment."""
 
@@ -240,3 +268,4 @@ class BusStatus:
     problems: tuple[str, ...]
     """Words of a closed list that concern the whole bus, such as `dlq_unavailable`."""
     threads: ThreadsStatus | None = None
+    outboxes: tuple[OutboxStatus, ...] = ()

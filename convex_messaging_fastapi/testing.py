@@ -109,6 +109,7 @@ class TestBench:
         self._letter = codec_for(DeadLetterMessage).within(bounds.of_dead_letters)
         self._status: Callable[[], BusStatus] | None = None
         self._operations: Callable[[], Operations] | None = None
+        self._turn: Callable[[], Coroutine[Any, Any, bool]] | None = None
         self._handlers: dict[str, Handler] = {}
         self._handled: list[tuple[str, Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -118,9 +119,17 @@ class TestBench:
         self._handlers[id] = handler
         return lambda message: self._handled.append((id, message))
 
-    def watch(self, status: Callable[[], BusStatus], operations: Callable[[], Operations]) -> None:
-        """Use these snapshots to tell whether anything is still to be done, and these verbs to replay."""
-        self._status, self._operations = status, operations
+    def watch(
+        self,
+        status: Callable[[], BusStatus],
+        operations: Callable[[], Operations],
+        turn: Callable[[], Coroutine[Any, Any, bool]],
+    ) -> None:
+        """Use these snapshots to tell whether anything is still to be done, and these verbs to do it.
+
+        `turn` publishes what waits in an outbox, and says whether there was anything.
+        """
+        self._status, self._operations, self._turn = status, operations, turn
         self._loop = asyncio.get_running_loop()
 
     def records(self, topic: str) -> list[Record]:
@@ -210,12 +219,22 @@ class TestBench:
     async def settle(self, max_seconds: float = 3600.0) -> None:
         """Wait until every message has been handled, buried, discarded or held, or waits behind a pause.
 
+        Committed messages of an outbox are published first, and so are those that handlers put there.
+
         Back-offs are not waited for: the clock is turned past them, by `max_seconds` at most.
         Raises `AssertionError` naming what was still unfinished then, and when a handler does not
         return within ten real seconds (use `advance` to let its timeout pass).
         """
         self._refuse_elsewhere()
         end = self.clock.now() + max_seconds
+        await self._settle_by(end, max_seconds)
+        while await self._publish_from_outboxes():
+            await self._settle_by(end, max_seconds)
+
+    async def _publish_from_outboxes(self) -> bool:
+        return self._turn is not None and await self._turn()
+
+    async def _settle_by(self, end: float, max_seconds: float) -> None:
         await self._rest(REAL_SECONDS)
         while unsettled := self._unsettled():
             due, left = self.clock.next_step(), end - self.clock.now()

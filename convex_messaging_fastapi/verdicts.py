@@ -10,6 +10,7 @@ from convex_messaging_fastapi.status import (
     REFUSALS,
     BusStatus,
     ContactStatus,
+    OutboxStatus,
     Phase,
     Problem,
     ProducerStatus,
@@ -51,6 +52,11 @@ REASONS = frozenset(
         "commits_failing",
         "buffer_full",
         "threads_stuck",
+        # of outboxes
+        "outbox_database_unreachable",
+        "outbox_no_relay",
+        "outbox_parked",
+        "outbox_stalled",
     }
 )
 """Every reason a verdict may give. All of them may be public."""
@@ -138,6 +144,23 @@ def _findings(status: BusStatus) -> Iterator[_Finding]:
         yield _of_trouble(problem)
     if status.threads is not None and status.threads.hold_up_others:
         yield _of_trouble("threads_stuck")
+    for outbox in status.outboxes:
+        yield from _of_outbox(outbox, status.producer)
+
+
+def _of_outbox(outbox: OutboxStatus, producer: ProducerStatus | None) -> Iterator[_Finding]:
+    """None keeps traffic away: what is committed now is published later."""
+    if outbox.database is not None or outbox.refused is not None:
+        yield _of_trouble("outbox_database_unreachable")
+        return  # what else is known is old
+    if outbox.relays == 0:
+        yield _of_trouble("outbox_no_relay")
+    if outbox.parked:
+        yield _of_trouble("outbox_parked")
+    is_late = outbox.oldest_seconds is not None and outbox.oldest_seconds > outbox.max_age_seconds
+    # Without contact the reason of that stands alone.
+    if is_late and producer is not None and not any(each.blocks for each in _of_contact(producer.contact)):
+        yield _of_trouble("outbox_stalled")
 
 
 def _failures(status: BusStatus) -> Iterator[_Finding]:

@@ -12,6 +12,7 @@ from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.blockage import LoopWatch
 from convex_messaging_fastapi.changes import Changes
 from convex_messaging_fastapi.clock import SystemClock
+from convex_messaging_fastapi.companions import Companions, Company
 from convex_messaging_fastapi.consuming.breaking import CircuitBreaker
 from convex_messaging_fastapi.consuming.buffer_shares import Limits
 from convex_messaging_fastapi.consuming.calling import CallContext, CallPlan
@@ -23,13 +24,14 @@ from convex_messaging_fastapi.consuming.subscription import Subscription, Subscr
 from convex_messaging_fastapi.consuming.threads import HandlerThreads
 from convex_messaging_fastapi.consuming.unreadable import UnreadableBatches
 from convex_messaging_fastapi.consuming.worker import Worker
-from convex_messaging_fastapi.machine import Begins, Machine, ShutdownTimeouts
+from convex_messaging_fastapi.machine import Begins, Machine
 from convex_messaging_fastapi.messages.bounds import Bounds
 from convex_messaging_fastapi.parts import Parts
 from convex_messaging_fastapi.pausing import Pauses
 from convex_messaging_fastapi.policies import SubscriberOptions
 from convex_messaging_fastapi.publishing.correlation import current_message
 from convex_messaging_fastapi.settings import MessagingSettings
+from convex_messaging_fastapi.shutdown import ShutdownTimeouts
 from convex_messaging_fastapi.subscribers import Declaration
 from convex_messaging_fastapi.topic_creation import TopicCreation
 from convex_messaging_fastapi.transport.base import NewTopic
@@ -45,8 +47,11 @@ DEFAULT_GROUP = MessagingSettings.model_fields["consumer_group"].default
 class Wiring:
     """Builds a machine of these parts, and the subscriptions that join it later."""
 
-    def __init__(self, parts: Parts, app: Any | None, state: Mapping[str, Any]) -> None:
+    def __init__(
+        self, parts: Parts, app: Any | None, state: Mapping[str, Any], companions: Companions
+    ) -> None:
         self._parts = parts
+        self._companions = companions
         settings = parts.settings
         # A handler that joins later must not see the variables of the request that added it.
         self._context = copy_context()
@@ -67,9 +72,12 @@ class Wiring:
         all_declared = tuple(declarations)
         parts.naming.take_in(declared for declared, _ in all_declared)
         subscriptions = [self.subscription(declared, plan) for declared, plan in all_declared]
+        is_test = not isinstance(parts.clock, SystemClock)
         machine = Machine(
             clock=parts.clock,
-            publishing=parts.publishing,
+            publishing=self._companions.joining(
+                Company(parts.publishing, parts.limits, parts.clock, is_test)
+            ),
             dead_letters=self._dead_letters,
             threads=self._threads,
             timeouts=ShutdownTimeouts(settings.drain_timeout_seconds, settings.shutdown_timeout_seconds),
@@ -77,7 +85,7 @@ class Wiring:
                 "memory" if settings.is_memory else f"Kafka at {settings.bootstrap_servers}",
                 self.topics_to_create(subscriptions),
             ),
-            watch=LoopWatch() if isinstance(parts.clock, SystemClock) else None,
+            watch=None if is_test else LoopWatch(),
             new_worker=self._worker,
             topic_creation=TopicCreation(parts.admin, parts.clock, self._context),
             changes=Changes(self._context),

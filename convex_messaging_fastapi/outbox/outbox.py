@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -14,10 +16,14 @@ from convex_messaging_fastapi.bus import MessageBus
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.messages.headers import MESSAGE_ID
 from convex_messaging_fastapi.outbox.inserting import Inserting
+from convex_messaging_fastapi.outbox.options import RelayOptions
+from convex_messaging_fastapi.outbox.relaying import Relaying
+from convex_messaging_fastapi.outbox.store import Backlog, ParkedMessage
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 from convex_messaging_fastapi.outbox.transactions import Blocking, Waiting, blocking, waiting
 from convex_messaging_fastapi.publishing import PublishLimits, Verbs
 from convex_messaging_fastapi.publishing.outgoing import Key, UserHeaders
+from convex_messaging_fastapi.status import OutboxStatus
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -37,9 +43,29 @@ class Outbox:
     The verbs put a row into the table in *your* transaction and ask no broker. A relay, which starts and
     stops with the bus, publishes the rows of all committed transactions, at least once, and those of one
     key in the order of the table. Topics, messages, keys, headers and middleware are as those of the bus.
+
+    With `relay=False` this process only writes rows; some other must relay them. Relays share the work:
+    each holds its part of it for `lease_seconds`, and after a crash another one takes over by then. It
+    takes up to `batch` rows at once, and looks into the table every `poll_seconds` where nothing wakes it.
+    Rows are deleted once they are published, or after `keep`. Health tells when the oldest waits for
+    more than `max_age_seconds`. `listen_dsn` leads to PostgreSQL itself where the engine's way does not, as
+    through a pooler.
     """
 
-    def __init__(self, bus: MessageBus, engine: AsyncEngine, tables: MessagingTables) -> None:
+    def __init__(
+        self,
+        bus: MessageBus,
+        engine: AsyncEngine,
+        tables: MessagingTables,
+        *,
+        relay: bool = True,
+        lease_seconds: float = 15.0,
+        poll_seconds: float = 1.0,
+        batch: int = 1_000,
+        keep: timedelta | None = None,
+        max_age_seconds: float = 60.0,
+        listen_dsn: str | None = None,
+    ) -> None:
         if not isinstance(bus, MessageBus):
             raise ConfigurationError(f"an outbox belongs to a MessageBus, not to {type(bus).__name__}")
         if not isinstance(engine, AsyncEngine):
@@ -51,7 +77,15 @@ class Outbox:
             raise ConfigurationError(
                 f"an outbox needs MessagingTables(metadata), not {type(tables).__name__}"
             )
+        self._options = RelayOptions(
+            relay, lease_seconds, poll_seconds, batch, keep, max_age_seconds, listen_dsn
+        )
         self._bus, self._engine, self._tables = bus, engine, tables
+        self._relaying = Relaying(engine, tables, self._options)
+        self._name = name = f"the outbox {tables.outbox.fullname}"
+        if name in bus.companions:
+            raise ConfigurationError(f"the bus has {name} already: give each outbox tables of its own")
+        bus.companions.add(name, self._relaying)
 
     async def publish(
         self,
@@ -158,6 +192,39 @@ class Outbox:
         _finished(verbs.publish(topic, message, key, headers, correlation_id, None))
         return rows[0].message_ids[-1]
 
+    def status(self) -> OutboxStatus:
+        """What is known of it in this process; costs no I/O."""
+        return self._relaying.status()
+
+    async def parked(self, limit: int = 100) -> list[ParkedMessage]:
+        """The first messages that cannot be published as they are, such as those that are too large."""
+        return await self._relaying.store.parking.parked(limit)
+
+    async def replay(self, ids: Collection[int] | None = None) -> int:
+        """Put parked messages back, by default all; returns how many.
+
+        Each comes after all that are in the outbox now, also after newer ones of its key, with the message
+        id that it had.
+        """
+        replayed = await self._relaying.store.parking.replay(ids)
+        self._relaying.committed()
+        return replayed
+
+    async def drop(self, ids: Collection[int]) -> int:
+        """Delete parked messages for ever; returns how many there were."""
+        return await self._relaying.store.parking.drop(ids)
+
+    async def backlog(self) -> Backlog:
+        """What waits in the database now. Works without a start."""
+        return await self._relaying.store.measuring.waiting()
+
+    def relay_alone(self) -> MessageBus:
+        """A bus that relays this outbox and does nothing else, for a process of its own."""
+        bus = MessageBus(self._bus._settings, observers=self._bus._observers)
+        options = replace(self._options, relay=True)
+        bus.companions.add(self._name, Relaying(self._engine, self._tables, options))
+        return bus
+
     def _verbs(self, target: Waiting | Blocking, ordered: bool) -> tuple[Verbs, list[Inserting]]:
         """The verbs that write to this transaction; the list has the rows' writer, which knows their ids."""
         writers: list[Inserting] = []
@@ -171,6 +238,7 @@ class Outbox:
 
     def _committed(self, session: object) -> None:
         """A transaction of an outbox row may have been committed. Any thread may say so."""
+        self._relaying.committed()
 
 
 def _with_id(headers: UserHeaders | None, message_id: str | None) -> Mapping[str, str | bytes] | None:

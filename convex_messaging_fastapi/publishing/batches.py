@@ -9,10 +9,11 @@ from itertools import count, repeat
 
 from convex_messaging_fastapi import reports
 from convex_messaging_fastapi.clock import Clock, sleep
+from convex_messaging_fastapi.errors import MessageTooLarge
 from convex_messaging_fastapi.publishing import publish_errors
 from convex_messaging_fastapi.publishing.offers import Offer
 from convex_messaging_fastapi.publishing.outstanding import Outstanding, due
-from convex_messaging_fastapi.publishing.pending import Batch, Line, Pending
+from convex_messaging_fastapi.publishing.pending import Batch, Call, Line, Pending, Several
 from convex_messaging_fastapi.publishing.wake_pacing import WakePacing
 from convex_messaging_fastapi.receipts import Receipt
 from convex_messaging_fastapi.records import TopicPartition, utc
@@ -173,7 +174,17 @@ class PartitionQueue:
         for message in batch.pending:
             # This attempt wrote nothing, but an earlier one may have.
             explain_this = publish_errors.refused_in_doubt if message.doubtful else explain
-            self._outstanding.settle(message, explain_this(self._where, sent.reason))
+            error = explain_this(self._where, sent.reason)
+            self._outstanding.settle(message, error)
+            if isinstance(message, Several) and message.call.halts and not isinstance(error, MessageTooLarge):
+                self._halt(message.call, sent.reason)
+
+    def _halt(self, call: Call, reason: str) -> None:
+        """Send nothing more of a call: one of its messages was refused here, and the next may not be."""
+        for message in self._line.waiting():
+            if isinstance(message, Several) and message.call is call:
+                explain = publish_errors.refused_in_doubt if message.doubtful else publish_errors.halted
+                self._outstanding.settle(message, explain(self._where, reason))
 
     async def _wait_before_resending(self) -> None:
         await sleep(self._clock, self._offer.wait_seconds)

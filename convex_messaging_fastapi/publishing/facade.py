@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, cast
 
 from convex_messaging_fastapi.clock import Clock
-from convex_messaging_fastapi.errors import ConfigurationError, EncodeError
+from convex_messaging_fastapi.errors import ConfigurationError, EncodeError, PublishError
 from convex_messaging_fastapi.middleware import Middleware, Outgoing, Receipts, around_publish
 from convex_messaging_fastapi.naming import Naming
 from convex_messaging_fastapi.observers import ONLY_THE_LOG, Observers
@@ -219,3 +219,9 @@ class Publishing(Verbs):
         return self._publisher.publish(
             self._naming.dead_letters, letter, self._default_timeout, is_limited=False
         )
+
+    def write_each(
+        self, topic: str, records: OutgoingRecords, timeout: float
+    ) -> Coroutine[Any, Any, list[Receipt | PublishError]]:
+        """Write finished records to a topic on the wire; as `Publisher.publish_each`."""
+        return self._publisher.publish_each(topic, records, timeout)

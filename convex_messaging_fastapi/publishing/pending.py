@@ -94,13 +94,15 @@ class Call:
     """One `publish_many`: its caller waits until every message has an outcome.
 
     `waiting` are those without one. `outcomes` has each at its index, and `is_written` says that all of
-    them so far are receipts. `is_keyless` says that no message has a key.
+    them so far are receipts. `is_keyless` says that no message has a key. With `halts` nothing of a partition
+    is sent after one that was refused there; only one that is too large lets the others go on.
     """
 
-    __slots__ = ("_left", "done", "is_keyless", "is_written", "outcomes", "records", "waiting")
+    __slots__ = ("_left", "done", "halts", "is_keyless", "is_written", "outcomes", "records", "waiting")
 
-    def __init__(self, records: OutgoingRecords) -> None:
+    def __init__(self, records: OutgoingRecords, *, halts: bool = False) -> None:
         self.records: OutgoingRecords = records
+        self.halts: bool = halts
         self.is_keyless: bool = records.keys.count(None) == len(records)
         self.waiting: set[Several] = set()
         self.outcomes: list[Receipt | PublishError | None] = [None] * len(records)

@@ -79,6 +79,14 @@ def refused_in_doubt(where: TopicPartition, reason: str) -> PublishUnknown:
     )
 
 
+def halted(where: TopicPartition, reason: str) -> PublishFailed:
+    """One before it in its call was refused, and it must not be written before that one."""
+    return PublishFailed(
+        f"A message for {named(where)} was not sent, because Kafka refused one before it: "
+        f"{reason or 'no reason given'}. {UNWRITTEN}; publish both again, in order, once that is mended."
+    )
+
+
 def too_large(where: TopicPartition, reason: str) -> MessageTooLarge:
     return MessageTooLarge(
         f"A message for {named(where)} is larger than its topic takes: {reason or 'no size given'}. "

@@ -143,6 +143,32 @@ class Publisher:
             raise _what_failed(call.outcomes)
         return cast("list[Receipt]", call.outcomes)
 
+    async def publish_each(
+        self, topic: str, records: OutgoingRecords, timeout: float
+    ) -> list[Receipt | PublishError]:
+        """Write all of `records`; returns what became of each, in the order given.
+
+        Of one partition none is acknowledged after one that failed or is unknown: what comes after such a
+        one is not sent. Only one that is too large lets the others go on. Otherwise as `publish_many`,
+        but in a single turn of the loop, so that a topic cannot be gone for the first alone.
+        """
+        if not records:
+            return []
+        try:
+            self._reserve(topic, records)
+        except PublishManyError as crowded:
+            return [cast("PublishError", crowded.failed[index]) for index in range(len(records))]
+        call = Call(records, halts=True)
+        everything = Several(call, range(len(records)), self._clock.now() + timeout)
+        self._context.run(self._accept_several, topic, everything)
+        try:
+            await call.done
+        except asyncio.CancelledError:
+            for several in list(call.waiting):
+                self._abandon(several, topic)
+            raise
+        return cast("list[Receipt | PublishError]", call.outcomes)
+
     async def flush(self, seconds: float) -> bool:
         """Wait up to `seconds` until every message has an outcome, also those published meanwhile."""
         if seconds <= 0 or not self._outstanding.pending:

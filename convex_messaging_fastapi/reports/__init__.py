@@ -41,6 +41,17 @@ from convex_messaging_fastapi.reports.messages import (
 from convex_messaging_fastapi.reports.observer import (
     LogLines,
 )
+from convex_messaging_fastapi.reports.outbox import (
+    outbox_begins,
+    outbox_database_lost,
+    outbox_database_regained,
+    outbox_hears_nothing,
+    outbox_holds,
+    outbox_late,
+    outbox_opens,
+    outbox_parks,
+    outbox_refused,
+)
 from convex_messaging_fastapi.reports.process import (
     bus_starts,
     bus_stopped,
@@ -91,6 +102,15 @@ __all__ = [
     "no_answer",
     "no_opentelemetry",
     "not_known_yet",
+    "outbox_begins",
+    "outbox_database_lost",
+    "outbox_database_regained",
+    "outbox_hears_nothing",
+    "outbox_holds",
+    "outbox_late",
+    "outbox_opens",
+    "outbox_parks",
+    "outbox_refused",
     "part_goes_on",
     "part_suffers",
     "passed_over",

@@ -1,4 +1,4 @@
-"""What the tests of the inbox share."""
+"""An outbox in SQLite whose relays the tests turn by hand, and an inbox on each kind of database."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from convex_messaging_fastapi.outbox import Inbox, MessagingTables
-from tests.outbox.databases import ON_EACH, url_of
+from tests.outbox.databases import ON_EACH, engine_with_tables, url_of
 from tests.outbox.effects import Effects, effects_table
+from tests.outbox.relaying import FakeOutlet, Setting
+
+
+@pytest.fixture
+async def outlet() -> FakeOutlet:
+    return FakeOutlet()
+
+
+@pytest.fixture
+async def setting(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Setting]:
+    async with engine_with_tables(url_of(request, "sqlite", tmp_path)) as (engine, tables):
+        yield Setting(engine, tables)
 
 
 @pytest.fixture(params=ON_EACH)

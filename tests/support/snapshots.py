@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from convex_messaging_fastapi.messages.pauses import Pause
 from convex_messaging_fastapi.status import (
@@ -13,6 +13,7 @@ from convex_messaging_fastapi.status import (
     CommitStatus,
     ContactStatus,
     LossStatus,
+    OutboxStatus,
     PartitionStatus,
     Phase,
     ProducerStatus,
@@ -83,6 +84,22 @@ WORKER = WorkerStatus(
     buffered_bytes=0,
     revision=1,
 )
+OUTBOX = OutboxStatus(
+    name="messaging_outbox",
+    relay=True,
+    relays=2,
+    lanes=32,
+    pending=12,
+    oldest_seconds=0.4,
+    max_age_seconds=60.0,
+    parked=0,
+    held=(),
+    published=1_000,
+    repeats_possible=0,
+    database=None,
+    refused=None,
+    looked_seconds=1.5,
+)
 UP = BusStatus(phase=Phase.RUNNING, producer=PRODUCER, workers=(WORKER,), problems=())
 
 
@@ -94,6 +111,10 @@ def with_contact(contact: ContactStatus) -> BusStatus:
 
 def with_worker(**changes: object) -> BusStatus:
     return replace(UP, workers=(replace(WORKER, **changes),))  # type: ignore[arg-type]
+
+
+def with_outbox(**changes: Any) -> BusStatus:
+    return replace(UP, outboxes=(replace(OUTBOX, **changes),))
 
 
 def holding(reason: str) -> BusStatus:
@@ -326,6 +347,34 @@ SITUATIONS = {
         (200, 200, 503, 503),
         "draining",
         ["draining"],
+    ),
+    "an outbox is well": Situation(with_outbox(), (200, 200, 200, 200), "up", []),
+    "the database of an outbox is away": Situation(
+        with_outbox(database="OperationalError", oldest_seconds=900.0),
+        (200, 200, 200, 200),
+        "degraded",
+        ["outbox_database_unreachable"],
+    ),
+    "the database of an outbox is refused": Situation(
+        with_outbox(refused="it has no table"),
+        (200, 200, 200, 200),
+        "degraded",
+        ["outbox_database_unreachable"],
+    ),
+    "nobody relays an outbox": Situation(
+        with_outbox(relay=False, relays=0), (200, 200, 200, 200), "degraded", ["outbox_no_relay"]
+    ),
+    "rows of an outbox are parked": Situation(
+        with_outbox(parked=2), (200, 200, 200, 200), "degraded", ["outbox_parked"]
+    ),
+    "rows of an outbox wait too long": Situation(
+        with_outbox(oldest_seconds=60.1), (200, 200, 200, 200), "degraded", ["outbox_stalled"]
+    ),
+    "rows of an outbox wait while the broker is lost": Situation(
+        replace(with_outbox(oldest_seconds=900.0), producer=replace(PRODUCER, contact=SILENT)),
+        (200, 200, 200, 503),
+        "down",
+        ["broker_unreachable"],
     ),
     "stopped": Situation(BusStatus(Phase.STOPPED, None, (), ()), (503, 200, 503, 503), "down", ["stopped"]),
 }
