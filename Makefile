@@ -139,7 +139,7 @@ build: $(READY)  ## the sdist and the wheel in build/dist, looked through and in
 types: build  ## whether each public name has a type of its own, as a user's type checker sees it
 	@# with the extras, whose classes stand in signatures
 	@for wheel in build/dist/*.whl; do $(BIN)/uv pip install -q --python $(FRESH) -c constraints.txt \
-		"$$wheel[prometheus,opentelemetry]"; done
+		"$$wheel[outbox,prometheus,opentelemetry]"; done
 	@$(BIN)/python -m tools.public_types $(FRESH)
 
 clean:  ## remove everything that make has made, Kafka's jars included

@@ -9,10 +9,10 @@ from convex_messaging_fastapi.errors import ConfigurationError
 
 try:
     import sqlalchemy  # noqa: F401
-except ImportError as error:
+except ImportError as _missing:
     raise ConfigurationError(
         "the outbox needs SQLAlchemy: pip install 'convex-messaging-fastapi[outbox]'"
-    ) from error
+    ) from _missing
 
 from convex_messaging_fastapi.outbox.inbox import Inbox
 from convex_messaging_fastapi.outbox.outbox import Outbox

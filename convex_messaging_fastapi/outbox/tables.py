@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     DateTime,
@@ -17,11 +19,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    event,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy.types import TypeEngine
 
 from convex_messaging_fastapi.errors import ConfigurationError
 
@@ -49,11 +53,15 @@ _AUTOVACUUM = {
 """Rows live shortly: by PostgreSQL's own rule a fifth of the table would be dead before anybody cleaned."""
 
 
+_TAKES_THEM = tuple(map(int, sqlalchemy.__version__.split(".")[:2])) >= (2, 1)
+"""SQLAlchemy 2.0 has no such argument of a table, so there they are set once the table is made."""
+
+
 class utc_now(GenericFunction[Any]):  # noqa: N801 - the name of a function of SQL
     """The time of the database, in UTC: the clocks of services differ."""
 
-    type = DateTime(timezone=True)
-    inherit_cache = True
+    type: TypeEngine[Any] = DateTime(timezone=True)
+    inherit_cache: bool = True
 
 
 @compiles(utc_now, "postgresql")
@@ -148,9 +156,10 @@ def _outbox(name: str, metadata: MetaData, where: dict[str, Any]) -> Table:
         sqlite_autoincrement=True,
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
-        postgresql_with=_AUTOVACUUM,
+        **_autovacuum(),
         **where,
     )
+    _set_autovacuum_of(table)
     state = table.c.state
     due, aside = state == DUE, state != DUE
     Index(f"{name}_due", table.c.lane, state, table.c.id, postgresql_where=due, sqlite_where=due)
@@ -182,8 +191,21 @@ def _inbox(name: str, metadata: MetaData, where: dict[str, Any]) -> Table:
         Column("handled_at", _time(), nullable=False, server_default=utc_now()),
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
-        postgresql_with=_AUTOVACUUM,
+        **_autovacuum(),
         **where,
     )
+    _set_autovacuum_of(table)
     Index(f"{name}_age", table.c.handled_at)
     return table
+
+
+def _autovacuum() -> dict[str, Any]:
+    return {"postgresql_with": _AUTOVACUUM} if _TAKES_THEM else {}
+
+
+def _set_autovacuum_of(table: Table) -> None:
+    """By `create_all` alone: a migration of Alembic does not hear of it."""
+    if not _TAKES_THEM:
+        settings = ", ".join(f"{name} = {value}" for name, value in _AUTOVACUUM.items())
+        ddl = DDL(f"ALTER TABLE %(fullname)s SET ({settings})")  # type: ignore[no-untyped-call]
+        event.listen(table, "after_create", ddl.execute_if(dialect="postgresql"))

@@ -11,7 +11,7 @@ from alembic.autogenerate import produce_migrations
 from alembic.operations import Operations
 from alembic.operations.ops import MigrationScript, OpContainer
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, inspect
+from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, inspect, text
 
 from convex_messaging_fastapi.outbox import MessagingTables
 from tests.outbox.databases import ON_EACH
@@ -82,3 +82,14 @@ def test_what_create_all_made_needs_no_migration(engine: Engine) -> None:
         found = migration(connection, metadata).upgrade_ops
         assert found is not None
         assert found.as_diffs() == []
+
+
+@pytest.mark.parametrize("engine", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+def test_rows_that_live_shortly_are_cleaned_up_by_number_and_not_by_share(engine: Engine) -> None:
+    wanted().create_all(engine)
+    told = text("select reloptions from pg_class where relname in ('messaging_outbox', 'messaging_inbox')")
+    with engine.begin() as connection:
+        options = list(connection.scalars(told))
+    assert len(options) == 2
+    for each in options:
+        assert {"autovacuum_vacuum_scale_factor=0", "autovacuum_vacuum_threshold=5000"} <= set(each)

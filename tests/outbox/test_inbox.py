@@ -43,7 +43,8 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     url = f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}"
     if request.param != "sqlite":
         url = request.getfixturevalue(request.param).async_url
-    engine = create_async_engine(url, pool_size=15)
+    pool = {} if request.param == "sqlite" else {"pool_size": 15}  # SQLAlchemy 2.0 has no pool for its files
+    engine = create_async_engine(url, **pool)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield engine
