@@ -16,6 +16,7 @@ except ImportError as _missing:
 
 from convex_messaging_fastapi.outbox.inbox import Inbox
 from convex_messaging_fastapi.outbox.outbox import Outbox
+from convex_messaging_fastapi.outbox.store import Backlog, ParkedMessage
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 
-__all__ = ["Inbox", "MessagingTables", "Outbox"]
+__all__ = ["Backlog", "Inbox", "MessagingTables", "Outbox", "ParkedMessage"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from convex_messaging_fastapi.messages.headers import MESSAGE_ID
 from convex_messaging_fastapi.outbox.inserting import Inserting
 from convex_messaging_fastapi.outbox.options import RelayOptions
 from convex_messaging_fastapi.outbox.relaying import Relaying
+from convex_messaging_fastapi.outbox.store import Backlog, ParkedMessage
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 from convex_messaging_fastapi.outbox.transactions import Blocking, Waiting, blocking, waiting
 from convex_messaging_fastapi.publishing import PublishLimits, Verbs
@@ -75,10 +77,12 @@ class Outbox:
             raise ConfigurationError(
                 f"an outbox needs MessagingTables(metadata), not {type(tables).__name__}"
             )
-        options = RelayOptions(relay, lease_seconds, poll_seconds, batch, keep, max_age_seconds, listen_dsn)
+        self._options = RelayOptions(
+            relay, lease_seconds, poll_seconds, batch, keep, max_age_seconds, listen_dsn
+        )
         self._bus, self._engine, self._tables = bus, engine, tables
-        self._relaying = Relaying(engine, tables, options)
-        name = f"the outbox {tables.outbox.fullname}"
+        self._relaying = Relaying(engine, tables, self._options)
+        self._name = name = f"the outbox {tables.outbox.fullname}"
         if name in bus.companions:
             raise ConfigurationError(f"the bus has {name} already: give each outbox tables of its own")
         bus.companions.add(name, self._relaying)
@@ -191,6 +195,39 @@ class Outbox:
     def status(self) -> OutboxStatus:
         """What is known of it in this process; costs no I/O."""
         return self._relaying.status()
+
+    async def parked(self, limit: int = 100) -> list[ParkedMessage]:
+        """The first messages that cannot be published as they are, such as those that are too large."""
+        return await self._relaying.store.parking.parked(limit)
+
+    async def replay(self, ids: Collection[int] | None = None) -> int:
+        """Put parked messages back, by default all; returns how many.
+
+        Each comes after all that are in the outbox now, also after newer ones of its key, with the message
+        id that it had.
+        """
+        replayed = await self._relaying.store.parking.replay(ids)
+        self._relaying.committed()
+        return replayed
+
+    async def drop(self, ids: Collection[int]) -> int:
+        """Delete parked messages for ever; returns how many there were."""
+        return await self._relaying.store.parking.drop(ids)
+
+    async def backlog(self) -> Backlog:
+        """What waits in the database now. Works without a start."""
+        return await self._relaying.store.measuring.waiting()
+
+    async def live_relays(self) -> int:
+        """How many relays of it live now, in all processes. Works without a start."""
+        return await self._relaying.store.leasing.live_relays()
+
+    def relay_alone(self) -> MessageBus:
+        """A bus that relays this outbox and does nothing else, for a process of its own."""
+        bus = MessageBus(self._bus._settings, observers=self._bus._observers)
+        options = replace(self._options, relay=True)
+        bus.companions.add(self._name, Relaying(self._engine, self._tables, options))
+        return bus
 
     def _verbs(self, target: Waiting | Blocking, ordered: bool) -> tuple[Verbs, list[Inserting]]:
         """The verbs that write to this transaction; the list has the rows' writer, which knows their ids."""

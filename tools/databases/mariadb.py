@@ -1,4 +1,4 @@
-"""A MariaDB for tests, where its programs are."""
+"""A MariaDB for tests: its programs on the machine, else Debian's packages, unpacked in `build`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from tools.databases.server import HOST, Server, Unavailable, found
-from tools.machine import apt_install
+from tools.databases.server import HOST, Server, Unavailable, found, get, runs
+from tools.unpacking import BUILD
 
 HELP = "apt-get install mariadb-server, or put mariadbd, mariadb-install-db and mariadb on the PATH"
 BINARIES = "/usr/sbin"
 PROGRAMS = ("mariadb-install-db", "mariadbd", "mariadb")
+UNPACKED = BUILD / "mariadb"
+PACKAGES = ("mariadb-server-core", "mariadb-client-core")
 USER = "root"
 
 
@@ -47,6 +50,7 @@ class MariaDB(Server):
         self._run(
             _program("mariadb-install-db"),
             "--no-defaults",
+            *_base(),
             f"--datadir={self.folder / 'data'}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
@@ -57,6 +61,7 @@ class MariaDB(Server):
         return (
             _program("mariadbd"),
             "--no-defaults",
+            *_base(),
             f"--datadir={self.folder / 'data'}",
             f"--port={self.port}",
             f"--bind-address={HOST}",
@@ -76,7 +81,13 @@ class MariaDB(Server):
 
 
 def _program(name: str) -> str:
-    return found(name, BINARIES)
+    return found(name, BINARIES, *(str(UNPACKED / "usr" / folder) for folder in ("bin", "sbin")))
+
+
+def _base() -> Sequence[str]:
+    """Where the server finds what belongs to it, if it is not where Debian installs it."""
+    is_unpacked = Path(_program("mariadbd")).is_relative_to(UNPACKED)
+    return (f"--basedir={UNPACKED / 'usr'}",) if is_unpacked else ()
 
 
 def missing() -> str:
@@ -92,9 +103,14 @@ def missing() -> str:
 def provide() -> None:
     """See to it that there is one, and say so when there will be none."""
     if missing():
-        apt_install("mariadb-server")
+        get(PACKAGES, UNPACKED, "mariadb-server", _works)
     if reason := missing():
         print(f"no MariaDB here, {reason}")
+
+
+def _works() -> bool:
+    """Whether there is one, with all that it needs."""
+    return not missing() and runs(_program("mariadbd"), _program("mariadb"))
 
 
 @contextmanager

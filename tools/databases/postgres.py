@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tools.databases.server import HOST, Server, Unavailable, found
-from tools.machine import apt_install
+from tools.databases.server import HOST, Server, Unavailable, found, get, runs
+from tools.unpacking import BUILD
 
 HELP = "apt-get install postgresql, or put initdb, postgres and psql on the PATH"
 BINARIES = "/usr/lib/postgresql/*/bin"
 PROGRAMS = ("initdb", "postgres", "psql")
+UNPACKED = BUILD / "postgresql"
 USER = "postgres"
 
 
@@ -61,7 +65,7 @@ class Postgres(Server):
 
 
 def _program(name: str) -> str:
-    return found(name, BINARIES)
+    return found(name, BINARIES, str(UNPACKED / BINARIES.lstrip("/")))
 
 
 def missing() -> str:
@@ -77,9 +81,29 @@ def missing() -> str:
 def provide() -> None:
     """See to it that there is one, and say so when there will be none."""
     if missing():
-        apt_install("postgresql")
+        get(_packages(), UNPACKED, "postgresql", _works)
     if reason := missing():
         print(f"no PostgreSQL here, {reason}")
+
+
+def _packages() -> Sequence[str]:
+    """Those of the version that this Debian has: `postgresql` alone only names them."""
+    if shutil.which("apt-cache") is None:
+        return ()
+    asked = subprocess.run(
+        ["apt-cache", "depends", "postgresql"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    version = re.search(r"Depends: postgresql-(\d+)", asked.stdout)
+    return () if version is None else (f"postgresql-{version[1]}", f"postgresql-client-{version[1]}")
+
+
+def _works() -> bool:
+    """Whether there is one, with all that it needs."""
+    return not missing() and runs(_program("postgres"), _program("psql"))
 
 
 @contextmanager

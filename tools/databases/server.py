@@ -6,15 +6,18 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import run
 from typing import Any
 
 from tools.kafka.common import free_ports
+from tools.machine import apt_install
 from tools.processes import Child, remove_at_end
+from tools.unpacking import unpack
 from tools.waiting import until
 
 HOST = "127.0.0.1"
@@ -121,3 +124,27 @@ def found(program: str, *folders: str) -> str:
             if path := shutil.which(program, path=folder):
                 return path
     raise Unavailable(f"{program} is not here")
+
+
+def get(packages: Sequence[str], folder: Path, installed: str, works: Callable[[], bool]) -> None:
+    """Unpack these in `folder`; or install `installed`, as root.
+
+    That is done where the user that a server runs as cannot go there, and where a library is missing.
+    """
+    if _unprivileged() is None or _is_open_to_all(folder.parent):
+        print(f"fetching {' '.join(packages)}", flush=True)
+        if packages and unpack(packages, folder) and works():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+    apt_install(installed)
+
+
+def runs(*programs: str) -> bool:
+    """Whether each says which version it is."""
+    return all(
+        run((each, "--version"), capture_output=True, check=False).returncode == 0 for each in programs
+    )
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents) if each.exists())

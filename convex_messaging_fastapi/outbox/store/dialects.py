@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, bindparam, literal_column
+from sqlalchemy import ColumnElement, Float, bindparam, func, literal_column
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 MYSQL = ("mysql", "mariadb")
@@ -57,6 +57,10 @@ class Words:
         else:
             told = f"(julianday('now') - julianday({column})) * 86400"
         return literal_column(told, Float())
+
+    def size(self, column: ColumnElement[Any]) -> ColumnElement[int]:
+        """Bytes of a value, 0 of none. PostgreSQL knows it without reading the value."""
+        return func.coalesce(func.length(column), 0)
 
     def written(self, text: str) -> Any:
         """A text for a column that is compared byte for byte."""

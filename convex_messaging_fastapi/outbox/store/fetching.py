@@ -53,8 +53,7 @@ class Fetching:
         """
         row = self._rows.c
         wanted = row.id, row.lane, row.topic, row.record_key, row.value, row.headers
-        # The size alone: PostgreSQL knows it without reading the value.
-        size = func.coalesce(func.length(row.value), 0).label("size")
+        size = self._words.size(row.value).label("size")
         if self._words.is_postgresql:
             given = bindparam("lanes", sorted(lanes), type_=ARRAY(SmallInteger))
             mine = func.unnest(given).table_valued(column("lane", SmallInteger), name="mine").render_derived()

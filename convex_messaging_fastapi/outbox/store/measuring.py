@@ -19,7 +19,7 @@ CLEANED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """Counts end at `MOST_COUNTED`. `held` has the rows of each topic that is held back anywhere."""
 
     due: int
@@ -40,10 +40,10 @@ class Measuring:
         self._rows = tables.outbox
         self._words = words
 
-    async def waiting(self) -> Waiting:
+    async def waiting(self) -> Backlog:
         async with self._engine.connect() as connection:
             held = await self._held(connection)
-            return Waiting(
+            return Backlog(
                 due=await self._count(connection, DUE),
                 held=held,
                 parked=await self._count(connection, PARKED),

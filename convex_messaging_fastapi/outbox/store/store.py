@@ -8,6 +8,7 @@ from convex_messaging_fastapi.outbox.store.dialects import Words, reading_commit
 from convex_messaging_fastapi.outbox.store.fetching import Fetching
 from convex_messaging_fastapi.outbox.store.leasing import Leasing
 from convex_messaging_fastapi.outbox.store.measuring import Measuring
+from convex_messaging_fastapi.outbox.store.parking import Parking
 from convex_messaging_fastapi.outbox.store.settling import Settling
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 
@@ -21,3 +22,4 @@ class Store:
         self.fetching: Fetching = Fetching(engine, tables, words)
         self.settling: Settling = Settling(engine, tables, words, self.leasing, keeps=keeps)
         self.measuring: Measuring = Measuring(engine, tables, words)
+        self.parking: Parking = Parking(engine, tables, words)
