@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-APP = '''
+APP = """
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -62,7 +62,7 @@ include_console(app, bus, os.environ)
 async def place(bet: BetPlaced) -> None:
     async with sessions.begin() as db:
         await outbox.publish(db, "bet.placed", bet, key=str(bet.bet_id))
-'''
+"""
 WAITING = 3
 
 
