@@ -25,6 +25,7 @@ async def test_a_handler_is_paused_and_resumed_by_keyboard(chromium: Browser, sh
         await ada.page.keyboard.type("the mail server is away")
         await press(ada, "Pause it", "Subscriptions")
         await ada.page.get_by_text("It is paused: all processes").wait_for()
+        await ada.page.get_by_role("link", name=f"Resume… {HANDLER}").wait_for()
         await press(ada, f"Resume… {HANDLER}", f"Resume {HANDLER}?")
         await press(ada, "Resume it", "Subscriptions")
         await ada.page.get_by_text("It goes on: all processes").wait_for()

@@ -33,7 +33,7 @@ async def test_the_overview_counts_what_is_handled_while_it_is_open(chromium: Br
         await at.open("")
         await at.page.evaluate(SAME_PAGE)
         before = await at.page.evaluate(HANDLED)
-        shown.service.post("/users", {"email": "late@example.com"})
+        shown.service.post("/bets", {"user_id": 1, "stake": "10.00"})
         await at.page.wait_for_function(f"before => {HANDLED} !== before", arg=before, timeout=SOON)
         assert await unloaded(at)
 
