@@ -117,7 +117,7 @@ screenshots: $(READY)  ## the console's pictures in docs/screenshots, made anew 
 	@$(BIN)/python -m tools.machine kafka
 	@$(PIP) --group browser
 	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -m "browser and not long" --no-cov \
-		tests/browser/test_pictures.py tests/browser/test_ninety_seconds.py
+		tests/browser/test_pictures.py tests/browser/test_ninety_seconds.py tests/browser/test_outboxes.py
 
 reliability: $(READY)  ## the fault tests and the long one, and RELIABILITY.md written from what they found
 	rm -rf build/reliability

@@ -19,11 +19,14 @@ WANTED_STEPS = 24
 """Of five seconds each: what two minutes' bets look like."""
 
 LOOKS = {"light": Look(), "dark": Look("dark", WIDE), "narrow": Look("light", NARROW)}
-NO_PICTURE = {"outboxes", "nothing-found", "not-there", "tail-of-nothing"}
+BY_THEMSELVES = {"overview", "outboxes"}
+"""Have a test of their own that makes their pictures."""
+
+NO_PICTURE = {"nothing-found", "not-there", "tail-of-nothing"}
 
 
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("name", sorted(set(PAGES) - NO_PICTURE - {"overview"}))
+@pytest.mark.parametrize("name", sorted(set(PAGES) - NO_PICTURE - BY_THEMSELVES))
 async def test_a_page_has_its_picture(name: str, look: str, chromium: Browser, shown: Shown) -> None:
     async with seat(chromium, shown.address, *ADA, LOOKS[look]) as at:
         await at.open(shown.path(name))
