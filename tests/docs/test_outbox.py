@@ -47,3 +47,8 @@ async def test_messages_of_an_older_outbox_are_moved_in_their_order(main: Any) -
     assert [row.message_id for row in moved] == [f"old-{n}" for n in range(1, 601)]
     assert (moved[0].topic, moved[0].value) == ("convex.bet.placed", b'{"Bet":1}')
     assert '["message-type", "BetPlaced"]' in moved[0].headers
+
+
+async def test_a_bet_is_announced_once_the_relay_has_its_turn(main: Any) -> None:
+    await main.test_a_bet_is_announced()
+    assert await rows(main) == []
