@@ -59,8 +59,7 @@ class Found(NamedTuple):
 
 def found_by(named: Named | None, folder: Path) -> Found:
     """Load the app and find its bus. Raises `Ended` that says what to change."""
-    if str(folder.resolve()) not in sys.path:
-        sys.path.insert(0, str(folder.resolve()))
+    _find_modules_in(folder)
     if named is None:
         if (path := usual_app(folder)) is None:
             looked = ", ".join(USUAL_FILES)
@@ -71,6 +70,20 @@ def found_by(named: Named | None, folder: Path) -> Found:
     if not attribute:
         return _bus_in(module, f"{named.app} ({named.where})")
     return _bus(_attribute(module, attribute, named), f"{named.app} ({named.where})")
+
+
+def attribute_named(text: str, folder: Path) -> Any:
+    """What an argument `module:attribute` names. Raises `Ended` that says what to change."""
+    _find_modules_in(folder)
+    module, _, path = text.partition(":")
+    if not path:
+        raise Ended(ExitCode.USAGE, f"name it as module:attribute, as in app:outbox, not {text}")
+    return _attribute(_load(module, "the argument"), path, Named(text, "the argument", is_for_us=True))
+
+
+def _find_modules_in(folder: Path) -> None:
+    if str(folder.resolve()) not in sys.path:
+        sys.path.insert(0, str(folder.resolve()))
 
 
 def _tools_of(path: Path) -> dict[str, Any]:

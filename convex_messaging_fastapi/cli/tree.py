@@ -16,6 +16,7 @@ from convex_messaging_fastapi.cli.commands import (
     handlers,
     health,
     lag,
+    outbox,
     pausing,
     publish,
     running,
@@ -48,7 +49,7 @@ def tree(*, rich: bool) -> typer.Typer:
     )
     root.callback()(_root)
     daily = (doctor, handlers, settings, running, health, publish, tail, topics)
-    for family in (*daily, lag, dead_letters, pausing, asyncapi):
+    for family in (*daily, lag, dead_letters, pausing, outbox, asyncapi):
         family.add_to(root)
     return root
 

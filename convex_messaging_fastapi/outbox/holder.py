@@ -47,9 +47,10 @@ class Busy:
 
 
 class Background:
-    """Tasks that go on beside the turns of a relay."""
+    """Tasks that go on beside the turns of a relay, until it is to end."""
 
     def __init__(self) -> None:
+        self.is_ending: bool = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, work: Coroutine[Any, Any, None], name: str) -> None:

@@ -218,6 +218,10 @@ class Outbox:
         """What waits in the database now. Works without a start."""
         return await self._relaying.store.measuring.waiting()
 
+    async def live_relays(self) -> int:
+        """How many relays of it live now, in all processes. Works without a start."""
+        return await self._relaying.store.leasing.live_relays()
+
     def relay_alone(self) -> MessageBus:
         """A bus that relays this outbox and does nothing else, for a process of its own."""
         bus = MessageBus(self._bus._settings, observers=self._bus._observers)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from convex_messaging_fastapi import reports
-from convex_messaging_fastapi.clock import Clock, settled_within, sleep
+from convex_messaging_fastapi.clock import Clock, settled_within
 from convex_messaging_fastapi.outbox.contacts import DatabaseContact
 from convex_messaging_fastapi.outbox.holder import Background, LaneHolder
 from convex_messaging_fastapi.outbox.holding import Holding
@@ -74,17 +74,20 @@ class Relay:
         """There may be rows. Only on the loop of the relay."""
         self._woken.set()
 
+    def end(self) -> None:
+        """Let `work` return, between two questions to the database: what is cancelled there leaves litter."""
+        self._background.is_ending = True
+        self.wake()
+
     async def work(self) -> None:
-        """Publish until this is cancelled. `beat` must be called meanwhile."""
-        while True:
+        """Publish until `end` is called. `beat` must be called meanwhile."""
+        while not self._background.is_ending:
             self._woken.clear()
             try:
-                goes_on = await self.turn()
+                if not await self.turn():
+                    await self._rest(self._until_next_look())
             except Exception as error:  # noqa: BLE001 - whatever it is, the next try may succeed
-                await sleep(self._clock, self.database.failed(error))
-                continue
-            if not goes_on:
-                await self._rest()
+                await self._rest(self.database.failed(error))
 
     async def beat(self) -> int:
         """Renew the lanes, take more or give some back; returns how many relays live."""
@@ -184,11 +187,16 @@ class Relay:
         finally:
             self.wake()
 
-    async def _rest(self) -> None:
-        """Wait until somebody wakes the relay, or it is time to look again."""
+    def _until_next_look(self) -> float:
         seconds = self._pace.poll_seconds() if self._outlet.in_contact() else LOOK_SECONDS
         if (next_try := self.holding.next_try()) is not None:
             seconds = min(seconds, max(0.0, next_try - self._now()))
+        return seconds
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait so long, or until somebody wakes the relay."""
+        if self._background.is_ending:
+            return
         timer = self._clock.look_later(seconds, self._woken.set)
         try:
             await self._woken.wait()

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import StaticPool
 
 from convex_messaging_fastapi import reports
-from convex_messaging_fastapi.clock import sleep
+from convex_messaging_fastapi.clock import settled_within
 from convex_messaging_fastapi.companions import Company
 from convex_messaging_fastapi.errors import ConfigurationError
 from convex_messaging_fastapi.outbox.checking import check
@@ -117,6 +117,7 @@ class Running:
             engine, tables.outbox.fullname, options.listen_dsn, self.relay.wake, listens=options.relay
         )
         self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._is_prepared = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -136,11 +137,16 @@ class Running:
             self._task(notifying.work(), "outbox: waking others")
         if (listening := self._waking.listening) is not None:
             self._task(listening.work(), "outbox: listening")
-        self._task(self._look_after(), "outbox: beating")
+        self._task(self._look_after(), _BEATING)
         if self._options.relay:
-            self._task(self.relay.work(), "outbox: relaying")
+            self._task(self.relay.work(), _RELAYING)
 
     async def end(self, seconds: float) -> None:
+        self._ended.set_result(None)
+        self.relay.end()
+        at_work = [task for task in self._tasks if task.get_name() in (_BEATING, _RELAYING)]
+        ends = asyncio.gather(*at_work, return_exceptions=True)
+        await settled_within(self._clock, ends, seconds * 0.3)
         await cancelled(*self._tasks)
         if self._is_prepared and self._options.relay:
             await self.relay.stop(seconds)
@@ -160,7 +166,7 @@ class Running:
             self._loop.call_soon_threadsafe(self._waking.tell)
 
     async def _look_after(self) -> None:
-        """Beat and measure until this is cancelled, or the database turns out to be none for an outbox."""
+        """Beat and measure until the end, or until the database turns out to be none for an outbox."""
         while True:
             try:
                 await self._look()
@@ -170,7 +176,8 @@ class Running:
                 return
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
                 wait = self.database.failed(error)
-            await sleep(self._clock, wait)
+            if await settled_within(self._clock, self._ended, wait):
+                return
 
     async def _look(self) -> None:
         if not self._is_prepared:
@@ -218,6 +225,8 @@ class Running:
         task.add_done_callback(say_why_it_ended)
         self._tasks.append(task)
 
+
+_BEATING, _RELAYING = "outbox: beating", "outbox: relaying"
 
 _SHARED = (
     "its engine has one connection for all, as SQLite in memory has, so the relay would commit what "

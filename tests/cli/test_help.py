@@ -36,12 +36,14 @@ main()
 FAMILIES = [
     (),
     *((word,) for word in ("doctor", "handlers", "settings", "run", "health", "publish", "tail")),
-    *((word,) for word in ("lag", "pause", "resume", "asyncapi")),
+    *((word,) for word in ("lag", "pause", "resume", "relay", "asyncapi")),
+    *(("outbox", word) for word in ("status", "parked", "replay", "drop")),
     *(("topics", word) for word in ("list", "show", "create")),
     *(("dead-letters", word) for word in ("list", "show", "validate", "export", "replay", "discard")),
     *(("dead-letters", word) for word in ("reopen", "jobs", "stop")),
     ("topics",),
     ("dead-letters",),
+    ("outbox",),
 ]
 
 

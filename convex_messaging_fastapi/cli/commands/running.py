@@ -40,8 +40,9 @@ async def run(
     In the app's own lifespan, until SIGTERM or Ctrl-C; a second signal ends it at once. Several processes
     share the partitions of their groups.
     """
-    where = None if host_health is None else _address(host_health)
-    _tell_the_log(session)
+    where = None if host_health is None else address(host_health)
+    session.found  # noqa: B018 - loading the app may set up its log
+    log_to_stderr(debug=session.options.debug)
     refuse_memory(session.settings_of_app)
     if drain is not None:
         drain_within(session.bus, session.settings_of_app, drain)
@@ -50,7 +51,7 @@ async def run(
     from convex_messaging_fastapi.cli.serving import probes
 
     ended, signals = asyncio.Event(), list[int]()
-    _listen(ended, signals)
+    listen(ended, signals)
     async with _running(session):
         serving = nullcontext() if where is None else probes(session.bus.status, *where)
         async with serving:
@@ -72,7 +73,9 @@ async def _running(session: Session) -> AsyncIterator[None]:
             yield
 
 
-def _listen(ended: asyncio.Event, signals: list[int]) -> None:
+def listen(ended: asyncio.Event, signals: list[int]) -> None:
+    """Note the signals that end a process, and set `ended` with the first; the second one ends it."""
+
     def heard(number: int) -> None:
         signals.append(number)
         if len(signals) > 1:
@@ -90,19 +93,19 @@ def _counted(handlers: int) -> str:
     return "1 handler" if handlers == 1 else f"{handlers} handlers"
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
+    """Host and port of `--host-health`. Raises `Ended` for what is none."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise Ended(ExitCode.USAGE, f"--host-health takes HOST:PORT or :PORT, not {text}")
     return host.strip("[]"), int(port)
 
 
-def _tell_the_log(session: Session) -> None:
-    """On stderr, unless the app has set up logging of its own."""
-    session.found  # noqa: B018 - loading the app may set it up
+def log_to_stderr(*, debug: bool) -> None:
+    """Unless the app, which must be loaded, has set up logging of its own."""
     ours = logging.getLogger("convex_messaging_fastapi")
     ours.handlers.clear()
     ours.propagate = True
-    ours.setLevel(logging.DEBUG if session.options.debug else logging.INFO)
+    ours.setLevel(logging.DEBUG if debug else logging.INFO)
     if not logging.getLogger().handlers:
         logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")

@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from convex_messaging_fastapi.outbox.tables import DUE, HELD
 from tests.outbox.proofs.child import accounts, prepare, tables
 from tests.support.independent import Independent
-from tests.support.waiting import eventually
 from tools.kafka.cluster import Cluster
 from tools.processes import Child
 
@@ -44,10 +45,12 @@ class Proof:
     seed: int = field(default_factory=lambda: random.randrange(10**6))
     children: list[Child] = field(default_factory=list)
 
-    async def begin(self, partitions: int = 6) -> None:
+    async def begin(self) -> None:
         engine = create_async_engine(self.database)
         await prepare(engine)
         await engine.dispose()
+
+    async def make_topic(self, partitions: int = 6) -> None:
         await asyncio.to_thread(self.kafka.create_topic, self.topic, partitions)
 
     def writers(self, messages: int, writers: int = 12) -> Child:
@@ -58,27 +61,30 @@ class Proof:
 
     async def drained(self, within: float) -> None:
         """Return once no row is left to be published."""
-        engine = create_async_engine(self.database)
-        left = [1]
+        await self._counted(lambda counts: not counts, within, "the outbox to be empty")
 
-        async def look() -> None:
-            while left[0]:
-                async with engine.connect() as connection:
-                    left[0] = await connection.scalar(select(func.count()).select_from(tables.outbox)) or 0
-                await asyncio.sleep(0.1)  # simulates work: of the relays
+    async def held(self, within: float) -> None:
+        """Return once rows are held back, and none is due."""
+        await self._counted(lambda counts: HELD in counts and DUE not in counts, within, "rows to be held")
 
-        looking = asyncio.create_task(look())
+    async def _counted(self, is_so: Callable[[dict[int, int]], bool], within: float, what: str) -> None:
+        engine, state = create_async_engine(self.database), tables.outbox.c.state
+        asked = select(state, func.count()).group_by(state)
         try:
-            await eventually(lambda: not left[0], within, "the outbox to be empty")
+            async with asyncio.timeout(within), engine.connect() as connection:
+                while not is_so({row[0]: row[1] for row in await connection.execute(asked)}):
+                    await connection.rollback()
+                    await asyncio.sleep(0.1)  # simulates work: of the relays
+        except TimeoutError:
+            raise TimeoutError(f"waited {within:g} s for {what}") from None
         finally:
-            looking.cancel()
             await engine.dispose()
 
     async def verdict(self) -> Verdict:
         engine = create_async_engine(self.database)
         async with engine.connect() as connection:
             found = await connection.execute(select(accounts.c.key, accounts.c.seq))
-            wanted = dict(found.tuples().all())
+            wanted = {row[0]: row[1] for row in found}
         await engine.dispose()
         seen = await asyncio.to_thread(Independent(self.kafka.bootstrap).read, self.topic)
         arrivals: dict[str, list[int]] = defaultdict(list)

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from tests.outbox.proofs.harness import Proof, judged
-from tests.support.databases import Database
-from tools.kafka.cluster import Cluster
 
 LONG = pytest.mark.long
-
-
-@pytest.fixture
-async def proof(kafka: Cluster, postgres: Database, unique: str, tmp_path: Path) -> AsyncIterator[Proof]:
-    proof = Proof(kafka, postgres.async_url, f"{unique}-booked", tmp_path)
-    await proof.begin()
-    yield proof
-    await proof.end()
 
 
 def test_the_witness_sees_what_is_lost_repeated_and_out_of_order() -> None:
@@ -32,6 +20,7 @@ def test_the_witness_sees_what_is_lost_repeated_and_out_of_order() -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("messages", [3_000, pytest.param(60_000, marks=LONG)])
 async def test_two_relays_lose_repeat_and_reorder_nothing(proof: Proof, messages: int) -> None:
+    await proof.make_topic()
     proof.relay()
     proof.relay()
     writers = proof.writers(messages)
@@ -45,6 +34,7 @@ async def test_two_relays_lose_repeat_and_reorder_nothing(proof: Proof, messages
 @pytest.mark.faults
 @pytest.mark.parametrize(("messages", "kills"), [(6_000, 3), pytest.param(60_000, 20, marks=LONG)])
 async def test_relays_that_are_killed_lose_nothing(proof: Proof, messages: int, kills: int) -> None:
+    await proof.make_topic()
     relays = [proof.relay(), proof.relay()]
     writers = proof.writers(messages)
     for number in range(kills):
@@ -63,6 +53,7 @@ async def test_relays_that_are_killed_lose_nothing(proof: Proof, messages: int, 
 async def test_relays_that_are_frozen_past_their_lease_lose_nothing(
     proof: Proof, messages: int, freezes: int
 ) -> None:
+    await proof.make_topic()
     relays = [proof.relay(), proof.relay()]
     writers = proof.writers(messages)
     for number in range(freezes):
