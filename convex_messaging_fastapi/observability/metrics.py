@@ -7,7 +7,13 @@ from typing import Literal, NamedTuple
 
 from convex_messaging_fastapi.messages.validation_errors import one_line
 from convex_messaging_fastapi.observability.durations import Durations
-from convex_messaging_fastapi.status import BusStatus, PartitionStatus, SubscriptionStatus, WorkerStatus
+from convex_messaging_fastapi.status import (
+    BusStatus,
+    OutboxStatus,
+    PartitionStatus,
+    SubscriptionStatus,
+    WorkerStatus,
+)
 from convex_messaging_fastapi.verdicts import STATUSES, overall
 
 PREFIX = "convex_messaging_"
@@ -33,6 +39,7 @@ class Metric(NamedTuple):
 
 _GROUP = ("group",)
 _HANDLER = ("group", "subscription")
+_OUTBOX = ("outbox",)
 _PARTITION = ("group", "topic", "partition")
 
 METRICS: Mapping[str, Metric] = {
@@ -62,6 +69,15 @@ METRICS: Mapping[str, Metric] = {
         Metric("rebalances", "counter", _GROUP, "Assignments of partitions, the first included."),
         Metric("records_lost", "counter", _GROUP, "Offsets that the log no longer had."),
         Metric("replayed", "counter", _GROUP, "Copies of failed messages handed to handlers again."),
+        Metric("outbox_pending", "gauge", _OUTBOX, "Messages to be published, counted up to 10,001."),
+        Metric("outbox_oldest_seconds", "gauge", _OUTBOX, "Age of the oldest message to be published."),
+        Metric("outbox_parked", "gauge", _OUTBOX, "Messages that cannot be published as they are."),
+        Metric(
+            "outbox_held_topics", "gauge", _OUTBOX, "Topics whose messages wait in lanes of this process."
+        ),
+        Metric("outbox_lanes", "gauge", _OUTBOX, "Lanes, of 64, that this process publishes from."),
+        Metric("outbox_published", "counter", _OUTBOX, "Messages published from it by this process."),
+        Metric("outbox_repeats_possible", "counter", _OUTBOX, "Of these, the ones that may be repeated."),
         Metric("engine_rebuilds", "counter", ("part",), "Clients of the cluster that were made anew."),
         Metric("dead_letters_open", "gauge", _GROUP, "Open dead letters, where this process counts them."),
         Metric(
@@ -114,6 +130,20 @@ def add_status(samples: Samples, status: BusStatus) -> None:
         samples.add("engine_rebuilds", ("producer",), producer.contact.rebuilds)
     for worker in status.workers:
         _add_worker(samples, worker)
+    for outbox in status.outboxes:
+        _add_outbox(samples, outbox)
+
+
+def _add_outbox(samples: Samples, status: OutboxStatus) -> None:
+    name = (label(status.name),)
+    # Every process sees the same table.
+    samples.most("outbox_pending", name, status.pending or 0)
+    samples.most("outbox_oldest_seconds", name, status.oldest_seconds or 0.0)
+    samples.most("outbox_parked", name, status.parked or 0)
+    samples.add("outbox_held_topics", name, len(status.held))
+    samples.add("outbox_lanes", name, status.lanes)
+    samples.add("outbox_published", name, status.published)
+    samples.add("outbox_repeats_possible", name, status.repeats_possible)
 
 
 def _add_worker(samples: Samples, worker: WorkerStatus) -> None:

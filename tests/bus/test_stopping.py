@@ -312,7 +312,7 @@ async def test_a_step_that_fails_keeps_no_other_from_its_turn(
     await just_joined(scene)
     machine = machine_of(scene.bus)
     part: Any = (
-        machine._publishing._publisher._producer
+        machine._publishing._company.publishing._publisher._producer
         if broken == "publisher"
         else machine._workers["bets"].transport
     )

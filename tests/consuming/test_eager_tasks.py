@@ -42,6 +42,7 @@ STORED = {
     "transport/kafka/engine/groups/ghosts.py": "only awaited",
     "transport/kafka/producer/transactional.py": "only awaited",
     "transport/kafka/offsets/lookup.py": "only awaited",
+    "outbox/relay.py": "only awaited",
     "transport/kafka/offsets/storing.py": "only awaited",
     "transport/kafka/recovery/engines.py": "what has ended is discarded in a turn of its own",
     "transport/kafka/recovery/probe.py": "only awaited",
