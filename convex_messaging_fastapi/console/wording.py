@@ -107,7 +107,7 @@ REASONS: Mapping[str, Said] = {
     ),
     "outbox_parked": Said(
         "An outbox holds messages that cannot be written as they are.",
-        "`convex-messaging outbox parked` shows them; replay or drop them.",
+        "`convex-messaging outbox parked main:outbox` shows them; replay or drop them.",
     ),
     "outbox_stalled": Said(
         "Messages of an outbox wait too long, although Kafka answers.",
