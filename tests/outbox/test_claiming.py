@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from convex_messaging_fastapi import AlreadyHandled, ConfigurationError, Delivery
 from convex_messaging_fastapi.outbox import Inbox
 from tests.outbox.effects import Effects, session_of
+from tests.outbox.test_outbox import until_somebody_waits_for_a_lock
 
 
 async def test_a_second_delivery_takes_over_when_the_first_fails(effects: Effects, inbox: Inbox) -> None:
@@ -78,18 +79,21 @@ async def test_where_reads_repeat_the_second_delivery_fails_and_its_next_attempt
         pytest.skip("only PostgreSQL refuses what its snapshot does not show")
     strict = async_sessionmaker(effects.engine.execution_options(isolation_level="REPEATABLE READ"))
     inbox = Inbox(effects.tables, strict)
-    claimed = asyncio.Event()
+    claimed, somebody_waits = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
         async with session_of(inbox, Delivery.for_test()) as session:
             claimed.set()
             await session.execute(effects.doing("done"))
-            await asyncio.sleep(0.05)  # simulates work
+            await somebody_waits.wait()
 
     running = asyncio.ensure_future(first())
     await claimed.wait()
+    second = asyncio.ensure_future(effects.handle(inbox, Delivery.for_test()))
+    await until_somebody_waits_for_a_lock(effects.engine)
+    somebody_waits.set()
     with pytest.raises(DBAPIError, match="could not serialize access"):
-        await effects.handle(inbox, Delivery.for_test())
+        await second
     await running
     with pytest.raises(AlreadyHandled):
         await effects.handle(inbox, Delivery.for_test())
