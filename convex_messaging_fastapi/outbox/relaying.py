@@ -23,13 +23,15 @@ from convex_messaging_fastapi.outbox.outlet import BusOutlet
 from convex_messaging_fastapi.outbox.relay import Pace, Relay
 from convex_messaging_fastapi.outbox.store import Store
 from convex_messaging_fastapi.outbox.store.dialects import MYSQL
-from convex_messaging_fastapi.outbox.store.measuring import Backlog
+from convex_messaging_fastapi.outbox.store.measuring import CLEANED_AT_ONCE, Backlog
 from convex_messaging_fastapi.outbox.tables import MessagingTables
 from convex_messaging_fastapi.outbox.waking import UNHEARD_POLL_SECONDS, Waking
 from convex_messaging_fastapi.status import OutboxStatus
 from convex_messaging_fastapi.tasks import cancelled, later, say_why_it_ended
 
 BATCH_BYTES = 16 * 1024 * 1024
+
+CLEANINGS_A_BEAT = 20
 
 
 class Known:
@@ -190,7 +192,13 @@ class Running:
         self._known.looked_at = seconds()
         self.database.answered()
         if self._options.keep is not None:
-            await self._store.measuring.clean_up(self._options.keep.total_seconds())
+            await self._clean_up(self._options.keep.total_seconds())
+
+    async def _clean_up(self, keep_seconds: float) -> None:
+        """Some at a time, and not so often that the next beat would be late."""
+        for _ in range(CLEANINGS_A_BEAT):
+            if await self._store.measuring.clean_up(keep_seconds) < CLEANED_AT_ONCE:
+                return
 
     async def _prepare(self) -> None:
         async with self._engine.connect() as connection:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -189,3 +190,28 @@ async def test_a_notify_of_another_process_wakes_the_relay(postgres: Any, name: 
             async with engine.connect() as connection:
                 listens = "select count(*) from pg_stat_activity where query ilike 'LISTEN%'"
                 assert await connection.scalar(text(listens)) == 1
+
+
+async def test_what_is_kept_stays_for_a_while_and_is_cleaned_up(
+    in_sqlite: tuple[AsyncEngine, MessagingTables], name: str
+) -> None:
+    engine, tables = in_sqlite
+    bus = bus_at(name)
+    outbox = Outbox(bus, engine, tables, lease_seconds=1, keep=timedelta(milliseconds=1))
+    left = [1]
+
+    async def count() -> None:
+        async with engine.connect() as connection:
+            left[0] = await connection.scalar(select(func.count()).select_from(tables.outbox)) or 0
+
+    async with bus:
+        await put(outbox, engine, 1, 2)
+        await until(lambda: len(published(name)) == 2)
+        for _ in range(20):
+            await count()
+            if not left[0]:
+                break
+            looked = bus.status().outboxes[0].looked_seconds
+            await until(lambda: bus.status().outboxes[0].looked_seconds != looked)  # noqa: B023
+            await asyncio.sleep(0.2)  # simulates work: of the relay until its next beat
+    assert left == [0]
