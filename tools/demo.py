@@ -6,10 +6,11 @@ refuses the card, for two reasons: dead letters in two groups, for whoever looks
 
 from __future__ import annotations
 
+import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from threading import Event
 from typing import NamedTuple
 
 import httpx
@@ -104,13 +105,14 @@ def main(host: str, port: str, rate: str = f"{RATE:g}") -> None:
     with httpx.Client(base_url=f"http://{host}:{port}", timeout=10) as app:
         demo = Demo(app, lambda line: print(line, flush=True))
         print(f"{rate} bets a second to {app.base_url}, of which some fail; Ctrl-C ends it", flush=True)
-        try:
-            for call in calls():
-                while not demo.make(call):
-                    time.sleep(max(every, 1))
-                time.sleep(every)
-        except KeyboardInterrupt:
-            print(f"\n{demo.placed.taken} calls taken; {demo.placed.failing} of the payments fail")
+        ended = Event()  # an interrupt that is raised may be raised where Python ignores it
+        signal.signal(signal.SIGINT, lambda *_: ended.set())
+        for call in calls():
+            while not ended.is_set() and not demo.make(call):
+                ended.wait(max(every, 1))
+            if ended.wait(every):
+                break
+        print(f"\n{demo.placed.taken} calls taken; {demo.placed.failing} of the payments fail")
 
 
 if __name__ == "__main__":
