@@ -92,6 +92,7 @@ class Relay:
     async def beat(self) -> int:
         """Renew the lanes, take more or give some back; returns how many relays live."""
         live = await self._holder.beat()
+        await self._store.floors.rise(dict(self.lanes.tokens))
         self.wake()
         return live
 
@@ -111,7 +112,8 @@ class Relay:
             return False
         tokens = {lane: self.lanes.tokens[lane] for lane in lanes}
         share = max(1, room // max(1, min(self._looks_at, len(lanes))))
-        rows = await self._store.fetching.due(lanes, share, room, self._pace.batch_bytes)
+        floors = self._store.floors.of(tokens)
+        rows = await self._store.fetching.due(lanes, share, room, self._pace.batch_bytes, floors)
         self.database.answered()
         if not rows:
             return False
@@ -144,7 +146,10 @@ class Relay:
         """Put back the rows of topics that can be written to. Only then may newer rows of them be sent."""
         for topic in sorted(self._opening):
             claims = self._holder.claims(self.holding.lanes(topic))
-            await self._store.settling.reopen(claims, topic)
+            try:
+                await self._store.settling.reopen(claims, topic)
+            finally:  # an error may come although the rows were put back
+                self._store.floors.forget([claim.lane for claim in claims])
             self._opening.discard(topic)
             self.holding.open(topic)
             reports.outbox_opens(topic)

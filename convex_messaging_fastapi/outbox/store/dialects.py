@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, bindparam, func, literal_column
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Float,
+    SmallInteger,
+    TableValuedAlias,
+    bindparam,
+    column,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 MYSQL = ("mysql", "mariadb")
@@ -15,6 +27,18 @@ _SQLITE_NOW = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 def is_in(column: ColumnElement[Any], state: int) -> ColumnElement[bool]:
     """Whether a row is in this state; it stands in the text, for only so is a partial index used."""
     return column == bindparam(None, state, literal_execute=True, unique=True)
+
+
+def with_floors(lanes: Sequence[int], floors: Mapping[int, int]) -> TableValuedAlias:
+    """On PostgreSQL: a table of these lanes, each with its floor, which is 0 where none is given."""
+    return (
+        func.unnest(
+            bindparam("lanes", lanes, type_=ARRAY(SmallInteger)),
+            bindparam("floors", [floors.get(lane, 0) for lane in lanes], type_=ARRAY(BigInteger)),
+        )
+        .table_valued(column("lane", SmallInteger), column("floor", BigInteger), name="mine")
+        .render_derived()
+    )
 
 
 def reading_committed(engine: AsyncEngine) -> AsyncEngine:

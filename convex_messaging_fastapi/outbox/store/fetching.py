@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     CompoundSelect,
     Row,
     Select,
-    SmallInteger,
-    bindparam,
-    column,
     func,
     lateral,
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from convex_messaging_fastapi.outbox.store.dialects import Words, is_in
+from convex_messaging_fastapi.outbox.store.dialects import Words, is_in, with_floors
 from convex_messaging_fastapi.outbox.tables import DUE, HELD, MessagingTables
+
+NO_FLOORS: Mapping[int, int] = {}
 
 AnySelect = Select[Any] | CompoundSelect[Any]
 
@@ -45,21 +43,27 @@ class Fetching:
         self._rows = tables.outbox
         self._words = words
 
-    async def due(self, lanes: Collection[int], share: int, limit: int, max_bytes: int) -> list[Fetched]:
+    async def due(
+        self,
+        lanes: Collection[int],
+        share: int,
+        limit: int,
+        max_bytes: int,
+        floors: Mapping[int, int] = NO_FLOORS,
+    ) -> list[Fetched]:
         """The first due rows of these lanes, in order: about `max_bytes`, but at least one row.
 
-        On PostgreSQL each lane gets up to `share` rows, whatever the others have; elsewhere the first
-        `limit` rows of all.
+        On PostgreSQL each lane gets up to `share` rows above its floor, whatever the others have; elsewhere
+        the first `limit` rows of all.
         """
         row = self._rows.c
         wanted = row.id, row.lane, row.topic, row.record_key, row.value, row.headers
         size = self._words.size(row.value).label("size")
         if self._words.is_postgresql:
-            given = bindparam("lanes", sorted(lanes), type_=ARRAY(SmallInteger))
-            mine = func.unnest(given).table_valued(column("lane", SmallInteger), name="mine").render_derived()
+            mine = with_floors(sorted(lanes), floors)
             of_one = (
                 select(*wanted, size)
-                .where(row.lane == mine.c.lane, is_in(row.state, DUE))
+                .where(row.lane == mine.c.lane, is_in(row.state, DUE), row.id > mine.c.floor)
                 .order_by(row.id)
                 .limit(share)
             )

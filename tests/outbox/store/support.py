@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from convex_messaging_fastapi.outbox.store.dialects import Words
 from convex_messaging_fastapi.outbox.store.fetching import Fetching
+from convex_messaging_fastapi.outbox.store.floors import Floors
 from convex_messaging_fastapi.outbox.store.leasing import Leasing
 from convex_messaging_fastapi.outbox.store.measuring import Measuring
 from convex_messaging_fastapi.outbox.store.settling import Settling
@@ -34,6 +35,9 @@ class Stored:
     @property
     def fetching(self) -> Fetching:
         return Fetching(self.engine, self.tables, self.words)
+
+    def floors(self) -> Floors:
+        return Floors(self.engine, self.tables, self.words)
 
     @property
     def measuring(self) -> Measuring:
