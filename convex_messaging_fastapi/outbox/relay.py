@@ -118,6 +118,7 @@ class Relay:
         if not rows:
             return False
         self._looks_at = len({row.lane for row in rows})
+        self._store.floors.saw(rows[-1].id)
         await self._deal_with(self._still_ours(rows, tokens), tokens, room)
         return True
 

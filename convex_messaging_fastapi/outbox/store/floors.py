@@ -45,6 +45,11 @@ class Floors:
         self._known: dict[int, _Floor] = {}
         self._forgotten: Counter[int] = Counter()  # how often, so that what is asked meanwhile does not count
         self._candidate: _Candidate | None = None
+        self._seen = 0
+
+    def saw(self, id: int) -> None:
+        """A row of this number was read: whoever is to put in a lower one has begun to before."""
+        self._seen = max(self._seen, id)
 
     def of(self, lanes: Mapping[int, int]) -> Mapping[int, int]:
         """The floors of these lanes by their tokens: rows up to there are not looked at."""
@@ -62,7 +67,7 @@ class Floors:
 
     async def rise(self, lanes: Mapping[int, int]) -> None:
         """Look whether the floors of these lanes, given with their tokens, can rise."""
-        if not self._is_used or not lanes:
+        if not self._is_used or not lanes or not self._seen:
             return
         async with self._engine.connect() as connection:
             candidate = await self._next(connection)
@@ -81,14 +86,9 @@ class Floors:
         if self._candidate is not None:
             writers = self._candidate.writers & await self._writers(connection)
             return _Candidate(self._candidate.id, frozenset(writers))
-        # The number first: whoever has been given one of these has locked the table before.
-        last = await connection.execute(
-            text(
-                "select coalesce(pg_sequence_last_value(pg_get_serial_sequence(:table, 'id')::regclass), 0)"
-            ),
-            {"table": self._table},
-        )
-        return _Candidate(int(last.scalar_one()), frozenset(await self._writers(connection)))
+        # Numbers rise, and whoever is given one has locked the table before. (The sequence itself would tell
+        # a higher number, but only to who may read it, and who may insert need not.)
+        return _Candidate(self._seen, frozenset(await self._writers(connection)))
 
     async def _writers(self, connection: AsyncConnection) -> set[str]:
         found = await connection.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncIterator
 from statistics import median
 
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from convex_messaging_fastapi.outbox.leases import Claim
 from convex_messaging_fastapi.outbox.store.dialects import reading_committed
+from convex_messaging_fastapi.outbox.store.floors import Floors
 from tests.outbox.databases import engine_with_tables
 from tests.outbox.store.support import Stored
 from tests.support.databases import Database
@@ -38,14 +40,15 @@ async def published(stored: Stored, count: int) -> None:
         await connection.execute(delete(stored.tables.outbox))
 
 
-async def test_it_rises_to_what_was_given_out_last_where_nothing_is_due(on_postgres: Stored) -> None:
+async def test_it_rises_to_what_was_read_last_where_nothing_is_due(on_postgres: Stored) -> None:
     floors = on_postgres.floors()
-    await floors.rise(TOKENS)
-    assert floors.of(TOKENS) == {LANE: 0, OTHER: 0}
     await published(on_postgres, 10)
-    await on_postgres.put((OTHER, "due"))
     await floors.rise(TOKENS)
-    assert floors.of(TOKENS) == {LANE: 11, OTHER: 0}
+    assert floors.of(TOKENS) == {}
+    await on_postgres.put((OTHER, "due"))
+    floors.saw(11)
+    await floors.rise(TOKENS)
+    assert floors.of(TOKENS) == {LANE: 11}
     found = await on_postgres.fetching.due(TOKENS, 10, 10, PLENTY, floors.of(TOKENS))
     assert [row.id for row in found] == [11]
 
@@ -56,6 +59,7 @@ async def test_a_row_that_is_not_committed_yet_is_waited_for(on_postgres: Stored
     async with on_postgres.engine.connect() as connection:
         await connection.execute(insert(on_postgres.tables.outbox), row)
         await published(on_postgres, 5)
+        floors.saw(6)
         for _ in range(3):
             await floors.rise(TOKENS)
             assert floors.of(TOKENS) == {}
@@ -69,6 +73,7 @@ async def test_a_row_that_is_not_committed_yet_is_waited_for(on_postgres: Stored
 async def test_it_holds_for_one_holding_of_a_lane_and_until_rows_are_put_back(on_postgres: Stored) -> None:
     floors = on_postgres.floors()
     await published(on_postgres, 5)
+    floors.saw(5)
     await floors.rise(TOKENS)
     assert floors.of({LANE: 2, OTHER: 1}) == {OTHER: 5}
     floors.forget([OTHER])
@@ -93,6 +98,7 @@ async def test_rows_that_are_put_back_while_it_is_looked_are_not_passed_over(
         return empty
 
     monkeypatch.setattr(floors, "_without_due", look_and_be_late)
+    floors.saw(1)
     await floors.rise(TOKENS)
     assert floors.of(TOKENS) == {OTHER: 1}
 
@@ -107,6 +113,7 @@ async def test_with_a_transaction_left_open_it_rises_and_a_look_costs_what_it_di
     async with idle.connect() as connection:
         await connection.execute(text("select 1 from pg_class limit 1"))
         await published(on_postgres, count)
+        floors.saw(count)
         await floors.rise(TOKENS)
         assert floors.of(TOKENS) == {LANE: count, OTHER: count}
         await on_postgres.put((LANE, "due"))
@@ -127,5 +134,21 @@ async def test_with_a_transaction_left_open_it_rises_and_a_look_costs_what_it_di
 async def test_elsewhere_there_is_none(stored: Stored) -> None:
     if not stored.words.is_postgresql:
         floors = stored.floors()
+        floors.saw(1)
         await floors.rise(TOKENS)
         assert floors.of(TOKENS) == {}
+
+
+async def test_who_may_read_and_change_the_rows_may_look_for_it(on_postgres: Stored) -> None:
+    """A service has no rights but those on the tables: neither on the sequence, nor those of a superuser."""
+    name = f"service_{uuid.uuid4().hex[:8]}"
+    async with on_postgres.engine.begin() as connection:
+        await connection.execute(text(f"create role {name} login"))
+        await connection.execute(text(f"grant select, insert, update, delete on messaging_outbox to {name}"))
+    service = create_async_engine(on_postgres.engine.url.set(username=name))
+    floors = Floors(service, on_postgres.tables, on_postgres.words)
+    await published(on_postgres, 5)
+    floors.saw(5)
+    await floors.rise(TOKENS)
+    assert floors.of(TOKENS) == {LANE: 5, OTHER: 5}
+    await service.dispose()
