@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tools.databases.server import HOST, Server, Unavailable, found, get, runs
+from tools.databases.server import HOST, Server, Unavailable, found, get, missing_of, runs
 from tools.unpacking import BUILD
 
 HELP = "apt-get install mariadb-server, or put mariadbd, mariadb-install-db and mariadb on the PATH"
@@ -92,12 +92,7 @@ def _base() -> Sequence[str]:
 
 def missing() -> str:
     """Why there is no MariaDB here; empty where there is one."""
-    try:
-        for program in PROGRAMS:
-            _program(program)
-    except Unavailable as reason:
-        return f"{reason}: {HELP}"
-    return ""
+    return missing_of(PROGRAMS, _program, HELP)
 
 
 def provide() -> None:
@@ -118,12 +113,8 @@ def open_mariadb(port: int | None = None) -> Iterator[MariaDB]:
     """One that runs until this ends. Raises `Unavailable`."""
     if reason := missing():
         raise Unavailable(reason)
-    server = MariaDB(port)
-    try:
-        server.open()
+    with MariaDB(port).running() as server:
         yield server
-    finally:
-        server.close()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tools.databases.server import HOST, Server, Unavailable, found, get, runs
+from tools.databases.server import HOST, Server, Unavailable, found, get, missing_of, runs
 from tools.unpacking import BUILD
 
 HELP = "apt-get install postgresql, or put initdb, postgres and psql on the PATH"
@@ -70,12 +70,7 @@ def _program(name: str) -> str:
 
 def missing() -> str:
     """Why there is no PostgreSQL here; empty where there is one."""
-    try:
-        for program in PROGRAMS:
-            _program(program)
-    except Unavailable as reason:
-        return f"{reason}: {HELP}"
-    return ""
+    return missing_of(PROGRAMS, _program, HELP)
 
 
 def provide() -> None:
@@ -111,12 +106,8 @@ def open_postgres(port: int | None = None, *, durable: bool = False) -> Iterator
     """One that runs until this ends. Raises `Unavailable`."""
     if reason := missing():
         raise Unavailable(reason)
-    server = Postgres(port, durable=durable)
-    try:
-        server.open()
+    with Postgres(port, durable=durable).running() as server:
         yield server
-    finally:
-        server.close()
 
 
 def main() -> None:

@@ -9,10 +9,11 @@ import signal
 import stat
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import run
-from typing import Any
+from typing import Any, Self
 
 from tools.kafka.common import free_ports
 from tools.machine import apt_install
@@ -71,6 +72,15 @@ class Server(ABC):
     def close(self) -> None:
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Open until this ends."""
+        try:
+            self.open()
+            yield self
+        finally:
+            self.close()
 
     @property
     @abstractmethod
@@ -148,3 +158,13 @@ def runs(*programs: str) -> bool:
 
 def _is_open_to_all(folder: Path) -> bool:
     return all(each.stat().st_mode & stat.S_IXOTH for each in (folder, *folder.parents) if each.exists())
+
+
+def missing_of(programs: Iterable[str], find: Callable[[str], str], help: str) -> str:
+    """Why one of these programs is not here, and what helps; empty where all are."""
+    try:
+        for program in programs:
+            find(program)
+    except Unavailable as reason:
+        return f"{reason}: {help}"
+    return ""
