@@ -21,14 +21,30 @@ from tools.panels import picture
 from tools.processes import Child
 
 SERVICE = """
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from prometheus_client import make_asgi_app
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from convex_messaging_fastapi import MessageBus, MessagingRouter, MessagingSettings, Prometheus, Retry
+from convex_messaging_fastapi.outbox import MessagingTables, Outbox
 
 observers = [Prometheus(scan_dead_letters_seconds=1)]
 bus = MessageBus(MessagingSettings(bootstrap_servers="memory://", consumer_group="bets"), observers=observers)
-app = FastAPI()
+tables = MessagingTables(MetaData())
+engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+outbox = Outbox(bus, engine, tables)
+
+@asynccontextmanager
+async def lifespan(app):
+    async with engine.begin() as connection:
+        await connection.run_sync(tables.outbox.metadata.create_all)
+    yield
+    await engine.dispose()
+
+app = FastAPI(lifespan=lifespan)
 app.include_router(MessagingRouter(bus))
 app.mount("/metrics", make_asgi_app())
 
@@ -40,6 +56,8 @@ async def pay(bet: dict) -> None:
 @app.post("/bets")
 async def place(bet: dict) -> None:
     await bus.publish("bet", bet)
+    async with engine.begin() as connection:
+        await outbox.publish(connection, "bet.placed", bet)
 """
 
 SELDOM = {"Now", "Held partitions A"}
